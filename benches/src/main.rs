@@ -1,0 +1,2 @@
+//! Benchmarks, each beside its peer (in the making).
+fn main() {}

@@ -1,0 +1,188 @@
+//! Processes and directories that do not outlive the test.
+//!
+//! A test process can end without a chance to clean up, so the cleaning is left
+//! to small shell processes that notice its end by a pipe at end of file: the
+//! kernel closes the other end, however the holder died.
+//!
+//! ```text
+//! test ──stdin──▸ launcher ──child──▸ server       one pair per running server
+//!   │                │
+//!   └──────pipe──────┴──▸ keeper                   one per directory
+//! ```
+//!
+//! At the end of its standard input a launcher kills its server. A keeper's pipe
+//! is shared by the test and all launchers, so that it removes the directory
+//! once the last server is gone and nobody writes there any more. Each is in a
+//! process group of its own: Ctrl-C goes to the test, not to them.
+
+use std::io::{self, BufRead, BufReader, PipeWriter};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, fs};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::poll;
+
+/// How long the kernel may take to stop all threads of a process.
+const PAUSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Makes a directory in `$1`, reports it, and removes it at the end of input.
+const KEEPER: &str = r#"
+trap '' PIPE
+directory=$(mktemp -d "$1/zk-tests.XXXXXXXXXX") || exit
+echo "$directory"
+cat >/dev/null
+rm -rf -- "$directory"
+"#;
+
+/// Runs `$2...` with its output in the file `$1` and reports its pid. Reaps it
+/// when it ends, and then ends as well.
+const LAUNCHER: &str = r#"
+log=$1
+shift
+exec 3<&0
+"$@" </dev/null >>"$log" 2>&1 3<&- &
+server=$!
+trap '' PIPE
+echo "$server"
+{ read -r line <&3; kill -9 "$server"; } &
+guard=$!
+wait "$server"
+kill "$guard"
+"#;
+
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, "zk-tests"]).process_group(0).stdout(Stdio::piped());
+    command
+}
+
+/// The one line that a shell of this module reports.
+fn report(shell: &mut Child) -> io::Result<String> {
+    let mut line = String::new();
+    if let Some(stdout) = shell.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line)?;
+    }
+    match line.strip_suffix('\n') {
+        Some(line) => Ok(line.to_owned()),
+        None => Err(io::Error::other("/bin/sh ended without a report")),
+    }
+}
+
+/// A new temporary directory, removed after the drop of this value and the end
+/// of every [`Process`] started with it.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    shell: Child,
+    /// `None` in `drop` only.
+    pipe: Option<PipeWriter>,
+    path: PathBuf,
+}
+
+impl Keeper {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        let mut shell =
+            shell(KEEPER).arg(env::temp_dir()).stdin(reader).stderr(Stdio::null()).spawn()?;
+        Ok(Self { path: report(&mut shell)?.into(), shell, pipe: Some(writer) })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A hold on the directory, for [`Process::start`].
+    pub(crate) fn hold(&self) -> io::Result<PipeWriter> {
+        match &self.pipe {
+            Some(pipe) => pipe.try_clone(),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.pipe = None;
+        // Removing files is all that a failure could leave undone.
+        let _ = self.shell.wait();
+    }
+}
+
+/// A running server, killed on drop or at the end of the test process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    launcher: Child,
+    pid: Pid,
+    paused: bool,
+}
+
+impl Process {
+    /// Starts `command` (a program and its arguments), appending its output to
+    /// `log`. `hold` is the [`Keeper::hold`] of the directory it works in.
+    pub(crate) fn start(log: &Path, hold: PipeWriter, command: &[String]) -> io::Result<Self> {
+        let mut launcher =
+            shell(LAUNCHER).arg(log).args(command).stdin(Stdio::piped()).stderr(hold).spawn()?;
+        let pid = report(&mut launcher)?;
+        let pid = pid.parse().ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("/bin/sh reported no pid"))?;
+        Ok(Self { launcher, pid, paused: false })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.launcher.try_wait(), Ok(None))
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Stops the process; all its threads, once this returns.
+    pub(crate) fn pause(&mut self) -> io::Result<()> {
+        kill_process(self.pid, Signal::STOP)?;
+        self.paused = true;
+        let stopped = || self.is_stopped().unwrap_or(false).then_some(());
+        poll(PAUSE_LIMIT, stopped).ok_or_else(|| io::Error::other("it does not stop"))
+    }
+
+    fn is_stopped(&self) -> io::Result<bool> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            let stat = fs::read_to_string(thread?.path().join("stat"))?;
+            // The state follows the name, which ends with the last parenthesis.
+            let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+            if !state.is_some_and(|state| state.starts_with('T')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn resume(&mut self) -> io::Result<()> {
+        kill_process(self.pid, Signal::CONT)?;
+        self.paused = false;
+        Ok(())
+    }
+
+    /// Asks the process to end; tells whether it did within `timeout`.
+    pub(crate) fn terminate(&mut self, timeout: Duration) -> io::Result<bool> {
+        kill_process(self.pid, Signal::TERM)?;
+        if self.paused {
+            self.resume()?;
+        }
+        Ok(poll(timeout, || (!self.is_running()).then_some(())).is_some())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.launcher.stdin.take());
+        // Nothing survives the launcher's SIGKILL, so this does not last.
+        let _ = self.launcher.wait();
+    }
+}

@@ -1,0 +1,542 @@
+//! A byte proxy in front of one server, which spoils what passes on demand.
+//!
+//! ```text
+//! source ──▸ reader ──▸ queue ──▸ writer ──▸ sink      for each direction
+//!                                   │
+//!                      delay, hold, frames, budget
+//! ```
+//!
+//! Each connection has a reader and a writer thread for either direction. The
+//! reader stamps what it reads, so that a delay adds to the latency and does not
+//! bound the throughput; the end of the stream goes through the queue as well,
+//! so that it can be held and delayed too.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::set_socket_linger;
+
+use crate::lock;
+
+/// How long the server may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// How often a writer whose sink does not read looks whether to go on.
+const WRITE_INTERVAL: Duration = Duration::from_millis(20);
+/// How much is read at once, and how many such pieces are queued before the
+/// source is left to wait.
+const PIECE: usize = 16 * 1024;
+const QUEUE: usize = 256;
+
+/// One of the two ways through a [`Proxy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From clients to the server: requests.
+    ToServer,
+    /// From the server to clients: replies and notifications.
+    ToClient,
+}
+
+/// What to do with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Forward it.
+    Pass,
+    /// Swallow it.
+    Drop,
+    /// Swallow it and end its connection, as [`Proxy::cut_fin`] does.
+    Cut,
+}
+
+type Filter = Box<dyn FnMut(&[u8]) -> Verdict + Send>;
+
+/// A proxy on 127.0.0.1 in front of one server. What is asked of it holds for
+/// present and future connections, unless said otherwise. When the server cannot
+/// be reached, a connection is reset right after it is accepted. Dropping the
+/// proxy resets all connections and ends all its threads.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    /// `None` in `drop` only.
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Starts a proxy in front of the server at `target`.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot listen.
+    #[must_use]
+    pub fn new(target: SocketAddr) -> Self {
+        Self::listen(target).expect("a proxy can listen on a port of its own")
+    }
+
+    fn listen(target: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            target,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            filters: Default::default(),
+        });
+        let acceptor = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.accept(&listener)
+        });
+        Ok(Self { address, shared, acceptor: Some(acceptor) })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The number of live connections.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        lock(&self.shared.state).connections.len()
+    }
+
+    /// The number of connections ever accepted, including those that were
+    /// refused thereafter.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        lock(&self.shared.state).accepted
+    }
+
+    /// Resets all present connections, those that [`connections`](Self::connections)
+    /// counts; what has not passed yet is lost.
+    pub fn cut_rst(&self) {
+        self.shared.cut_all(Cut::Rst);
+    }
+
+    /// Closes all present connections, those that [`connections`](Self::connections)
+    /// counts, in an orderly way; what has not passed yet is lost.
+    pub fn cut_fin(&self) {
+        self.shared.cut_all(Cut::Fin);
+    }
+
+    /// Lets nothing pass in this direction, neither bytes nor the end of a
+    /// stream, as if the network swallowed it.
+    pub fn hold(&self, direction: Direction) {
+        self.shared.change(|state| state.way(direction).held = true);
+    }
+
+    /// Ends every [`hold`](Self::hold): what was held passes now.
+    pub fn release(&self) {
+        self.shared.change(|state| {
+            for way in &mut state.ways {
+                way.held = false;
+            }
+        });
+    }
+
+    /// Sets whether future connections are reset as soon as they are accepted.
+    pub fn refuse(&self, refuse: bool) {
+        self.shared.change(|state| state.refuse = refuse);
+    }
+
+    /// Lets this many more bytes pass in this direction, on whatever connection,
+    /// and then ends the connection that has more to pass as
+    /// [`cut_fin`](Self::cut_fin) does. Happens once.
+    pub fn drop_after(&self, direction: Direction, bytes: usize) {
+        self.shared.change(|state| state.way(direction).budget = Some(bytes));
+    }
+
+    /// Lets everything pass so much later, in both directions.
+    pub fn delay(&self, delay: Duration) {
+        self.shared.change(|state| state.delay = delay);
+    }
+
+    /// Sets whether bytes pass one by one, each in a segment of its own.
+    pub fn trickle(&self, trickle: bool) {
+        self.shared.change(|state| state.trickle = trickle);
+    }
+
+    /// Asks `filter` about each frame (without its length prefix) that begins to
+    /// pass in this direction from now on; replaces an earlier filter. A frame
+    /// passes as a whole then, not as its parts arrive.
+    ///
+    /// The filter must not call this method.
+    pub fn on_frame(
+        &self,
+        direction: Direction,
+        filter: impl FnMut(&[u8]) -> Verdict + Send + 'static,
+    ) {
+        *lock(&self.shared.filters[direction as usize]) = Some(Box::new(filter));
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        lock(&self.shared.state).closed = true;
+        self.cut_rst();
+        // The acceptor looks for `closed` when it has accepted something.
+        let woken = TcpStream::connect(self.address);
+        let ended = self.acceptor.take().map(JoinHandle::join);
+        drop(woken);
+        if let Some(Err(cause)) = ended
+            && !thread::panicking()
+        {
+            panic::resume_unwind(cause); // a filter's assertion, most likely
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    Rst,
+    Fin,
+}
+
+/// What is asked of one direction.
+#[derive(Debug, Default)]
+struct Way {
+    held: bool,
+    budget: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ways: [Way; 2],
+    delay: Duration,
+    trickle: bool,
+    refuse: bool,
+    closed: bool,
+    accepted: usize,
+    /// The live ones, by their number in order of acceptance.
+    connections: HashMap<usize, Arc<Connection>>,
+}
+
+impl State {
+    fn way(&mut self, direction: Direction) -> &mut Way {
+        &mut self.ways[direction as usize]
+    }
+}
+
+struct Shared {
+    target: SocketAddr,
+    state: Mutex<State>,
+    /// Notified when `state` has changed or a connection was cut.
+    changed: Condvar,
+    /// Apart from `state`, so that a filter may use the proxy.
+    filters: [Mutex<Option<Filter>>; 2],
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("target", &self.target)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    client: TcpStream,
+    server: TcpStream,
+    cut: AtomicBool,
+}
+
+impl Connection {
+    fn new(client: TcpStream, server: TcpStream) -> io::Result<Arc<Self>> {
+        for stream in [&client, &server] {
+            stream.set_nodelay(true)?;
+            stream.set_write_timeout(Some(WRITE_INTERVAL))?;
+        }
+        Ok(Arc::new(Self { client, server, cut: AtomicBool::new(false) }))
+    }
+
+    fn source(&self, direction: Direction) -> &TcpStream {
+        match direction {
+            Direction::ToServer => &self.client,
+            Direction::ToClient => &self.server,
+        }
+    }
+
+    fn sink(&self, direction: Direction) -> &TcpStream {
+        match direction {
+            Direction::ToServer => &self.server,
+            Direction::ToClient => &self.client,
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection and wakes its readers. To be called with the state
+    /// locked, and `changed` notified thereafter, so that its writers wake too.
+    fn cut(&self, cut: Cut) {
+        self.cut.store(true, Ordering::Release);
+        for stream in [&self.client, &self.server] {
+            // Fails only for a stream that has ended already.
+            let _ = match cut {
+                Cut::Fin => stream.shutdown(Shutdown::Both),
+                Cut::Rst => {
+                    reset_on_close(stream);
+                    stream.shutdown(Shutdown::Read)
+                }
+            };
+        }
+    }
+
+    /// Passes what comes from the source on to the writer, to its end.
+    fn read(&self, direction: Direction, queue: &SyncSender<(Instant, Piece)>) {
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let piece = match self.source(direction).read(&mut buffer) {
+                Ok(0) => Piece::Fin,
+                Ok(length) => Piece::Bytes(buffer[..length].to_vec()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => Piece::Rst,
+            };
+            let last = !matches!(piece, Piece::Bytes(_));
+            if self.is_cut() || queue.send((Instant::now(), piece)).is_err() || last {
+                return;
+            }
+        }
+    }
+
+    fn write(&self, direction: Direction, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.sink(direction).write(bytes) {
+                Ok(length) => bytes = &bytes[length..],
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut if !self.is_cut() => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a reader passes on to its writer.
+enum Piece {
+    Bytes(Vec<u8>),
+    Fin,
+    Rst,
+}
+
+impl Shared {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+        self.changed.notify_all();
+    }
+
+    fn cut_all(&self, cut: Cut) {
+        self.change(|state| {
+            for (_, connection) in state.connections.drain() {
+                connection.cut(cut);
+            }
+        });
+    }
+
+    fn cut(&self, number: usize, cut: Cut) {
+        self.change(|state| {
+            if let Some(connection) = state.connections.remove(&number) {
+                connection.cut(cut);
+            }
+        });
+    }
+
+    fn accept(&self, listener: &TcpListener) {
+        thread::scope(|scope| {
+            for client in listener.incoming() {
+                let (number, refuse) = {
+                    let mut state = lock(&self.state);
+                    if state.closed {
+                        return;
+                    }
+                    state.accepted += 1;
+                    (state.accepted, state.refuse)
+                };
+                // Errors are of clients that have gone already.
+                let Ok(client) = client else { continue };
+                let connect = || TcpStream::connect_timeout(&self.target, CONNECT_LIMIT).ok();
+                let Some(server) = (!refuse).then(connect).flatten() else {
+                    reset_on_close(&client);
+                    continue;
+                };
+                let Ok(connection) = Connection::new(client, server) else {
+                    continue;
+                };
+                let mut state = lock(&self.state);
+                if state.closed {
+                    return; // and nobody would cut it any more
+                }
+                state.connections.insert(number, Arc::clone(&connection));
+                scope.spawn(move || self.carry(number, &connection));
+            }
+        });
+    }
+
+    /// Serves a connection to its end.
+    fn carry(&self, number: usize, connection: &Connection) {
+        thread::scope(|scope| {
+            for direction in [Direction::ToServer, Direction::ToClient] {
+                let (queue, pieces) = sync_channel(QUEUE);
+                scope.spawn(move || connection.read(direction, &queue));
+                scope.spawn(move || {
+                    if let Err(cut) = self.write(connection, direction, &pieces) {
+                        self.cut(number, cut);
+                    }
+                });
+            }
+        });
+        lock(&self.state).connections.remove(&number);
+    }
+
+    /// Writes what is queued to the sink until the source has ended or the
+    /// connection is cut. The error is how to cut it, if it is to be.
+    fn write(
+        &self,
+        connection: &Connection,
+        direction: Direction,
+        pieces: &Receiver<(Instant, Piece)>,
+    ) -> Result<(), Cut> {
+        let mut frames = Frames::default();
+        let write = |bytes: &[u8]| connection.write(direction, bytes).map_err(|_| Cut::Rst);
+        for (arrived, piece) in pieces {
+            let Some(segment) = self.pass(connection, direction, arrived) else {
+                break;
+            };
+            match piece {
+                Piece::Bytes(bytes) => {
+                    let filter = &self.filters[direction as usize];
+                    let (mut out, cut) = frames.push(&bytes, lock(filter).as_mut());
+                    let cut = self.spend(direction, &mut out) || cut;
+                    out.chunks(segment).try_for_each(write)?;
+                    if cut {
+                        return Err(Cut::Fin);
+                    }
+                }
+                Piece::Fin => {
+                    write(frames.remainder())?;
+                    let sink = connection.sink(direction);
+                    return sink.shutdown(Shutdown::Write).map_err(|_| Cut::Rst);
+                }
+                Piece::Rst => return Err(Cut::Rst),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until what has arrived then may pass; the longest segment that it
+    /// may pass in, or `None` if the connection is cut meanwhile.
+    fn pass(
+        &self,
+        connection: &Connection,
+        direction: Direction,
+        arrived: Instant,
+    ) -> Option<usize> {
+        let mut state = lock(&self.state);
+        loop {
+            if connection.is_cut() {
+                return None;
+            }
+            let wait = (arrived + state.delay).saturating_duration_since(Instant::now());
+            state = if state.way(direction).held {
+                let waited = self.changed.wait(state);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            } else if !wait.is_zero() {
+                let waited = self.changed.wait_timeout(state, wait);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                return Some(if state.trickle { 1 } else { usize::MAX });
+            };
+        }
+    }
+
+    /// Cuts `out` down to what [`Proxy::drop_after`] allows; tells whether that
+    /// is used up now.
+    fn spend(&self, direction: Direction, out: &mut Vec<u8>) -> bool {
+        let mut state = lock(&self.state);
+        let budget = &mut state.way(direction).budget;
+        let Some(allowed) = *budget else {
+            return false;
+        };
+        let used_up = allowed <= out.len();
+        out.truncate(allowed);
+        *budget = (!used_up).then(|| allowed - out.len());
+        used_up
+    }
+}
+
+/// Follows the frames in a stream of bytes.
+#[derive(Debug, Default)]
+struct Frames {
+    /// What has arrived of a frame that waits to be whole, or of a length.
+    pending: Vec<u8>,
+    /// How much of that length has passed without a filter.
+    passed: usize,
+    /// How much is to come of a frame that passes without a filter.
+    rest: usize,
+}
+
+impl Frames {
+    /// Adds `bytes`; what passes now, and whether to cut thereafter.
+    fn push(&mut self, bytes: &[u8], mut filter: Option<&mut Filter>) -> (Vec<u8>, bool) {
+        self.pending.extend_from_slice(bytes);
+        let mut out = Vec::new();
+        let mut left = self.pending.as_slice();
+        loop {
+            let (passing, next) = left.split_at(self.rest.min(left.len()));
+            out.extend_from_slice(passing);
+            self.rest -= passing.len();
+            left = next;
+
+            let filter = filter.as_mut().filter(|_| self.passed == 0);
+            let Some((prefix, _)) = left.split_first_chunk() else {
+                if filter.is_none() {
+                    out.extend_from_slice(&left[self.passed..]);
+                    self.passed = left.len();
+                }
+                break;
+            };
+            let size = prefix.len() + u32::from_be_bytes(*prefix) as usize;
+            let Some(filter) = filter else {
+                left = &left[self.passed..];
+                self.rest = size - self.passed;
+                self.passed = 0;
+                continue;
+            };
+            let Some((frame, next)) = left.split_at_checked(size) else {
+                break;
+            };
+            match filter(&frame[prefix.len()..]) {
+                Verdict::Pass => out.extend_from_slice(frame),
+                Verdict::Drop => {}
+                Verdict::Cut => return (out, true),
+            }
+            left = next;
+        }
+        self.pending = left.to_vec();
+        (out, false)
+    }
+
+    /// What has not passed when the stream ends.
+    fn remainder(&self) -> &[u8] {
+        &self.pending[self.passed..]
+    }
+}
+
+/// Makes the end of `stream` a reset.
+fn reset_on_close(stream: &TcpStream) {
+    // Fails only for a stream that has ended already.
+    let _ = set_socket_linger(stream, Some(Duration::ZERO));
+}

@@ -1,0 +1,150 @@
+//! The least of a ZooKeeper client: a blocking session with one request at a
+//! time, encoded by hand so that it shares no code with the library under test.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long a connection, or a reply on it, may take.
+const LIMIT: Duration = Duration::from_secs(5);
+/// No frame that this client asks for is longer.
+const MAX_FRAME: usize = 0x20_0000;
+const CLOSE_SESSION: i32 = -11;
+
+/// A connected session. Dropping it cuts the connection and leaves the session
+/// to expire; [`close`](Self::close) ends it.
+#[derive(Debug)]
+pub struct Session {
+    stream: TcpStream,
+    id: i64,
+    password: Vec<u8>,
+    xid: i32,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Reply {
+    /// The server's last transaction.
+    pub zxid: i64,
+    /// Zero, or an error code of the protocol.
+    pub error: i32,
+    /// The record after the header.
+    pub body: Vec<u8>,
+}
+
+impl Session {
+    /// Opens a new session with the server at `address`.
+    pub fn open(address: SocketAddr, timeout: Duration) -> io::Result<Self> {
+        Self::connect(address, timeout, 0, &[0; 16])?
+            .ok_or_else(|| io::Error::other("the server refused to open a session"))
+    }
+
+    /// Connects to an existing session, as its owner does after a loss of the
+    /// connection; `None` if the server says that it has expired, which it also
+    /// says of a wrong password.
+    pub fn resume(address: SocketAddr, id: i64, password: &[u8]) -> io::Result<Option<Self>> {
+        Self::connect(address, Duration::from_secs(60), id, password)
+    }
+
+    fn connect(
+        address: SocketAddr,
+        timeout: Duration,
+        id: i64,
+        password: &[u8],
+    ) -> io::Result<Option<Self>> {
+        let stream = TcpStream::connect_timeout(&address, LIMIT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.set_write_timeout(Some(LIMIT))?;
+        let mut session = Self { stream, id, password: password.to_vec(), xid: 0 };
+
+        let mut request = Vec::new();
+        request.extend(0_i32.to_be_bytes()); // protocol version
+        request.extend(0_i64.to_be_bytes()); // last zxid seen
+        request.extend(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).to_be_bytes());
+        request.extend(id.to_be_bytes());
+        request.extend(length(password).to_be_bytes());
+        request.extend(password);
+        request.push(0); // not read-only
+        session.send(&request)?;
+
+        let response = session.receive()?;
+        let mut response = response.as_slice();
+        let _protocol_version = i32::from_be_bytes(take(&mut response)?);
+        let timeout = i32::from_be_bytes(take(&mut response)?);
+        session.id = i64::from_be_bytes(take(&mut response)?);
+        let length = u32::from_be_bytes(take(&mut response)?) as usize;
+        let password = response.get(..length).ok_or(io::ErrorKind::UnexpectedEof)?;
+        session.password = password.to_vec();
+        Ok((timeout > 0).then_some(session))
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// The password with which the session can be [resumed](Self::resume).
+    pub fn password(&self) -> &[u8] {
+        &self.password
+    }
+
+    /// Sends a request of type `opcode` with `body` as its record, and waits for
+    /// the reply. Notifications that come before it are dropped.
+    pub fn request(&mut self, opcode: i32, body: &[u8]) -> io::Result<Reply> {
+        self.xid += 1;
+        let mut request = Vec::new();
+        request.extend(self.xid.to_be_bytes());
+        request.extend(opcode.to_be_bytes());
+        request.extend(body);
+        self.send(&request)?;
+        loop {
+            let reply = self.receive()?;
+            let mut reply = reply.as_slice();
+            let xid = i32::from_be_bytes(take(&mut reply)?);
+            let zxid = i64::from_be_bytes(take(&mut reply)?);
+            let error = i32::from_be_bytes(take(&mut reply)?);
+            if xid == self.xid {
+                return Ok(Reply { zxid, error, body: reply.to_vec() });
+            }
+        }
+    }
+
+    /// Ends the session.
+    pub fn close(mut self) -> io::Result<()> {
+        match self.request(CLOSE_SESSION, &[])?.error {
+            0 => Ok(()),
+            error => Err(io::Error::other(format!("closeSession failed: {error}"))),
+        }
+    }
+
+    fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        let mut bytes = length(frame).to_be_bytes().to_vec();
+        bytes.extend(frame);
+        self.stream.write_all(&bytes)
+    }
+
+    fn receive(&mut self) -> io::Result<Vec<u8>> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > MAX_FRAME {
+            return Err(io::Error::other(format!("a frame of {length} bytes")));
+        }
+        let mut frame = vec![0; length];
+        self.stream.read_exact(&mut frame)?;
+        Ok(frame)
+    }
+}
+
+/// The length of what this module sends, as the protocol writes it.
+fn length(bytes: &[u8]) -> i32 {
+    i32::try_from(bytes.len()).expect("a frame is far shorter than 2 GiB")
+}
+
+/// Splits the next `N` bytes off `bytes`.
+fn take<const N: usize>(bytes: &mut &[u8]) -> io::Result<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
+    *bytes = rest;
+    Ok(*head)
+}

@@ -1,0 +1,583 @@
+//! ZooKeeper servers: their configuration, their start and their end.
+
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, PipeWriter, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, OnceLock};
+use std::time::Duration;
+
+use crate::process::{Keeper, Process};
+use crate::{eventually, lock, poll, raw};
+
+const JAVA: &str = "/usr/bin/java";
+const CLASSPATH: [&str; 4] = [
+    "/usr/share/java/zookeeper.jar",
+    // What the manifest forgets: a log, and TLS.
+    "/usr/share/java/netty-codec.jar",
+    "/usr/share/java/netty-resolver.jar",
+    "/usr/share/java/slf4j-simple.jar",
+];
+const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+
+/// A small virtual machine that starts fast and leaves no files of its own.
+const JVM: [&str; 6] = [
+    "-Xmx256m",
+    "-Xshare:auto",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+];
+
+/// Warnings only, everything on and nothing slow. The user `super` has the
+/// password `test`.
+const PROPERTIES: [(&str, &str); 6] = [
+    ("org.slf4j.simpleLogger.defaultLogLevel", "warn"),
+    ("org.slf4j.simpleLogger.showDateTime", "true"),
+    ("zookeeper.forceSync", "no"),
+    ("zookeeper.extendedTypesEnabled", "true"),
+    ("zookeeper.fastleader.maxNotificationInterval", "1000"),
+    ("zookeeper.DigestAuthenticationProvider.superDigest", "super:D/InIHSb7yEEbrWz8b9l71RjZJU="),
+];
+
+/// How long servers may take to serve, or to agree on a leader.
+const SERVING_LIMIT: Duration = Duration::from_secs(60);
+/// How long a server may take to end when asked to.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// How long it may take to answer a word of four letters.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// How often a first start is tried, with other ports each time.
+const START_ATTEMPTS: usize = 3;
+
+/// How to set servers up. Whatever is not set here is made for tests: quick
+/// ticks, sessions of 0.5 to 60 seconds, all four-letter words, reconfiguration,
+/// all extended types, no forced writes, no limit to connections, and a `super`
+/// user whose password is `test`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    tick_time: Duration,
+    read_only_mode: bool,
+    config: Vec<String>,
+    properties: Vec<(String, String)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tick_time: Duration::from_millis(500),
+            read_only_mode: true,
+            config: Vec::new(),
+            properties: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Sets `tickTime`, 500 ms by default.
+    #[must_use]
+    pub fn tick_time(mut self, tick_time: Duration) -> Self {
+        self.tick_time = tick_time;
+        self
+    }
+
+    /// Sets whether a server without a quorum serves reads, as it does by
+    /// default.
+    #[must_use]
+    pub fn read_only_mode(mut self, enabled: bool) -> Self {
+        self.read_only_mode = enabled;
+        self
+    }
+
+    /// Adds a line to `zoo.cfg`; it takes precedence over an earlier one.
+    #[must_use]
+    pub fn config(mut self, line: impl Into<String>) -> Self {
+        self.config.push(line.into());
+        self
+    }
+
+    /// Sets a system property of the Java virtual machine.
+    #[must_use]
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts an ensemble of so many `servers`, a standalone server if it is
+    /// one, and waits until all of them serve.
+    ///
+    /// # Panics
+    ///
+    /// If ZooKeeper is not installed or does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn start(&self, servers: usize) -> Ensemble {
+        assert!(servers > 0, "an ensemble has at least one server");
+        for file in CLASSPATH.into_iter().chain([JAVA]) {
+            assert!(
+                Path::new(file).exists(),
+                "ZooKeeper is not installed ({file} is missing); \
+                 try: apt-get update && apt-get install -y zookeeper"
+            );
+        }
+        let mut started = self.try_start(servers);
+        for _ in 1..START_ATTEMPTS {
+            match &started {
+                Err(why) if why.contains("Address already in use") => {
+                    started = self.try_start(servers);
+                }
+                _ => break,
+            }
+        }
+        check(started)
+    }
+
+    fn try_start(&self, servers: usize) -> Result<Ensemble, String> {
+        let ensemble = self
+            .prepare(servers)
+            .map_err(|error| format!("cannot prepare the servers' files: {error}"))?;
+        for node in &ensemble.nodes {
+            *lock(&node.process) = Some(node.launch()?);
+        }
+        ensemble.serving(|_| true)?;
+        Ok(ensemble)
+    }
+
+    fn prepare(&self, servers: usize) -> io::Result<Ensemble> {
+        let keeper = Keeper::new()?;
+        let addresses: Vec<_> = (0..servers).map(|_| free_address()).collect();
+        let members: String = match addresses.as_slice() {
+            [address] => {
+                format!("clientPort={}\nclientPortAddress={}\n", address.port(), address.ip())
+            }
+            addresses => (1..)
+                .zip(addresses)
+                .map(|(id, client)| {
+                    let quorum = free_address();
+                    let election = free_address().port();
+                    format!("server.{id}={quorum}:{election};{client}\n")
+                })
+                .collect(),
+        };
+
+        let mut nodes = Vec::new();
+        for (id, address) in (1..).zip(addresses) {
+            let directory = keeper.path().join(format!("node{id}"));
+            let data = directory.join("data");
+            fs::create_dir_all(&data)?;
+            fs::write(data.join("myid"), format!("{id}\n"))?;
+            fs::write(directory.join("zoo.cfg"), self.zoo_cfg(&data, &members))?;
+            nodes.push(Node {
+                id,
+                address,
+                command: self.command(&directory),
+                log: directory.join("log"),
+                hold: keeper.hold()?,
+                process: Mutex::new(None),
+            });
+        }
+        Ok(Ensemble { nodes, keeper })
+    }
+
+    fn zoo_cfg(&self, data: &Path, members: &str) -> String {
+        format!(
+            "tickTime={}\n\
+             initLimit=20\n\
+             syncLimit=6\n\
+             dataDir={}\n\
+             minSessionTimeout=500\n\
+             maxSessionTimeout=60000\n\
+             maxClientCnxns=0\n\
+             admin.enableServer=false\n\
+             4lw.commands.whitelist=*\n\
+             reconfigEnabled=true\n\
+             {members}{}\n",
+            self.tick_time.as_millis(),
+            data.display(),
+            self.config.join("\n"),
+        )
+    }
+
+    fn command(&self, directory: &Path) -> Vec<String> {
+        let own = PROPERTIES.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let read_only = ("readonlymode.enabled".to_owned(), self.read_only_mode.to_string());
+        let properties = own.iter().chain([&read_only]).chain(&self.properties);
+
+        let mut command = vec![JAVA.to_owned()];
+        command.extend(JVM.map(str::to_owned));
+        command.extend(properties.map(|(name, value)| format!("-D{name}={value}")));
+        command.extend(["-cp".to_owned(), CLASSPATH.join(":"), MAIN.to_owned()]);
+        command.push(directory.join("zoo.cfg").display().to_string());
+        command
+    }
+}
+
+/// What a server is, by its own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The only server there is.
+    Standalone,
+    /// The leader of an ensemble.
+    Leader,
+    /// A follower in an ensemble.
+    Follower,
+    /// A member that does not vote.
+    Observer,
+    /// Cut off from the quorum, serving reads.
+    ReadOnly,
+}
+
+impl Mode {
+    fn parse(srvr: &str) -> Option<Self> {
+        match srvr.lines().find_map(|line| line.strip_prefix("Mode: "))? {
+            "standalone" => Some(Self::Standalone),
+            "leader" => Some(Self::Leader),
+            "follower" => Some(Self::Follower),
+            "observer" => Some(Self::Observer),
+            "read-only" => Some(Self::ReadOnly),
+            _ => None,
+        }
+    }
+}
+
+/// A standalone server or an ensemble of them, on 127.0.0.1, that is gone with
+/// all its files when dropped.
+#[derive(Debug)]
+pub struct Ensemble {
+    // Dropped in this order: the keeper waits for the last node.
+    nodes: Vec<Node>,
+    keeper: Keeper,
+}
+
+impl Ensemble {
+    /// Starts a standalone server with the default [`Options`].
+    #[must_use]
+    #[track_caller]
+    pub fn standalone() -> Self {
+        Options::default().start(1)
+    }
+
+    /// Starts an ensemble of so many servers with the default [`Options`].
+    #[must_use]
+    #[track_caller]
+    pub fn of(servers: usize) -> Self {
+        Options::default().start(servers)
+    }
+
+    /// The connect string, with all servers: `127.0.0.1:p1,127.0.0.1:p2,...`.
+    #[must_use]
+    pub fn hosts(&self) -> String {
+        let addresses: Vec<_> = self.nodes.iter().map(|n| n.address.to_string()).collect();
+        addresses.join(",")
+    }
+
+    /// The server with this index, from 0.
+    #[must_use]
+    pub fn node(&self, index: usize) -> &Node {
+        &self.nodes[index]
+    }
+
+    /// All servers, also those that do not run.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The number of servers, also of those that do not run.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "an ensemble is never empty")]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The directory with the files of all servers.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.keeper.path()
+    }
+
+    /// Waits for a leader that no other server disputes; the index of it.
+    #[must_use]
+    #[track_caller]
+    pub fn leader(&self) -> usize {
+        eventually(SERVING_LIMIT, "one leader", || self.sole_leader())
+    }
+
+    /// Waits until every server that runs, and is not paused, serves reads and
+    /// writes, under one leader.
+    #[track_caller]
+    pub fn wait_serving(&self) {
+        check(self.serving(Node::is_active));
+    }
+
+    /// Kills every server that runs.
+    pub fn kill_all(&self) {
+        self.nodes.iter().for_each(Node::kill);
+    }
+
+    /// Starts every server that does not run.
+    #[track_caller]
+    pub fn start_all(&self) {
+        for node in self.nodes.iter().filter(|node| !node.is_running()) {
+            node.start();
+        }
+    }
+
+    /// Ends a session behind its owner's back, as if it had expired: the owner's
+    /// connection is closed, and it learns why when it connects again.
+    ///
+    /// # Panics
+    ///
+    /// If no server serves, or none knows the session.
+    #[track_caller]
+    pub fn expire_session(&self, id: i64, password: &[u8]) {
+        // The owner may take the session back before it is closed, hence again.
+        let mut resumed = false;
+        eventually(SERVING_LIMIT, "a session to be closed", || {
+            let node = self.nodes.iter().find(|node| node.is_serving())?;
+            match raw::Session::resume(node.address, id, password).ok()? {
+                Some(session) => {
+                    resumed = true;
+                    session.close().ok()
+                }
+                None if resumed => Some(()),
+                None => panic!("no session {id:#x} with this password at {}", node.address),
+            }
+        });
+    }
+
+    fn sole_leader(&self) -> Option<usize> {
+        let mut leaders = (0..self.len())
+            .filter(|&i| matches!(self.nodes[i].mode(), Some(Mode::Leader | Mode::Standalone)));
+        let leader = leaders.next();
+        leader.filter(|_| leaders.next().is_none())
+    }
+
+    /// Waits until those nodes serve that are to, by their present state.
+    fn serving(&self, is_to: impl Fn(&Node) -> bool) -> Result<(), String> {
+        let nodes: Vec<_> = self.nodes.iter().filter(|node| is_to(node)).collect();
+        for node in &nodes {
+            node.serving()?;
+        }
+        // One that served at its turn may have lost its leader since.
+        poll(SERVING_LIMIT, || {
+            self.sole_leader()?;
+            nodes.iter().all(|node| node.is_serving()).then_some(())
+        })
+        .ok_or_else(|| "the servers do not serve under one leader".to_owned())
+    }
+}
+
+/// One server of an [`Ensemble`]. Its address and its data outlive its process.
+#[derive(Debug)]
+pub struct Node {
+    id: usize,
+    address: SocketAddr,
+    command: Vec<String>,
+    log: PathBuf,
+    hold: PipeWriter,
+    process: Mutex<Option<Process>>,
+}
+
+impl Node {
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server's process, if it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.running(|process| process.pid())
+    }
+
+    /// Whether the server has a process, be it paused.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.pid().is_some()
+    }
+
+    /// Starts the server again, without waiting for it to serve.
+    ///
+    /// # Panics
+    ///
+    /// If it runs already.
+    #[track_caller]
+    pub fn start(&self) {
+        assert!(!self.is_running(), "server {} runs already", self.id);
+        *lock(&self.process) = Some(check(self.launch()));
+    }
+
+    /// Kills the server with `SIGKILL`, if it runs.
+    pub fn kill(&self) {
+        *lock(&self.process) = None;
+    }
+
+    /// Stops the server with `SIGTERM` and waits for its end.
+    #[track_caller]
+    pub fn stop(&self) {
+        let ended = self.signal(|process| process.terminate(STOP_LIMIT));
+        assert!(ended, "server {} did not stop on SIGTERM", self.id);
+        self.kill();
+    }
+
+    /// Stops the server and starts it again, without waiting for it to serve.
+    #[track_caller]
+    pub fn restart(&self) {
+        self.stop();
+        self.start();
+    }
+
+    /// Freezes the server with `SIGSTOP`: its connections stay, in silence.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.signal(Process::pause);
+    }
+
+    /// Ends a [`pause`](Self::pause) with `SIGCONT`.
+    #[track_caller]
+    pub fn resume(&self) {
+        self.signal(Process::resume);
+    }
+
+    /// The server's answer to a word of four letters.
+    ///
+    /// # Panics
+    ///
+    /// If there is no answer.
+    #[must_use]
+    #[track_caller]
+    pub fn four_letter(&self, word: &str) -> String {
+        match self.ask(word) {
+            Ok(answer) => answer,
+            Err(error) => panic!("no answer to {word} from server {}: {error}", self.id),
+        }
+    }
+
+    /// What the server is at the moment; `None` if it does not serve at all.
+    #[must_use]
+    pub fn mode(&self) -> Option<Mode> {
+        if !self.is_active() {
+            return None;
+        }
+        Mode::parse(&self.ask("srvr").ok()?)
+    }
+
+    /// Waits for the server to be in this mode.
+    #[track_caller]
+    pub fn wait_mode(&self, mode: Mode) {
+        let what = format!("server {} to be {mode:?}", self.id);
+        eventually(SERVING_LIMIT, &what, || (self.mode() == Some(mode)).then_some(()));
+    }
+
+    /// Waits until the server serves reads and writes.
+    ///
+    /// # Panics
+    ///
+    /// If the server ends instead, or takes too long; with the end of its log.
+    #[track_caller]
+    pub fn wait_serving(&self) {
+        check(self.serving());
+    }
+
+    fn launch(&self) -> Result<Process, String> {
+        self.hold
+            .try_clone()
+            .and_then(|hold| Process::start(&self.log, hold, &self.command))
+            .map_err(|error| format!("cannot start server {}: {error}", self.id))
+    }
+
+    #[track_caller]
+    fn signal<T>(&self, send: impl FnOnce(&mut Process) -> io::Result<T>) -> T {
+        match self.running(send) {
+            Some(Ok(sent)) => sent,
+            Some(Err(error)) => panic!("cannot signal server {}: {error}", self.id),
+            None => panic!("server {} does not run", self.id),
+        }
+    }
+
+    /// Applies `f` to the process if it runs.
+    fn running<T>(&self, f: impl FnOnce(&mut Process) -> T) -> Option<T> {
+        let mut process = lock(&self.process);
+        let process = process.as_mut()?;
+        process.is_running().then(|| f(process))
+    }
+
+    /// Whether the server runs and is not paused.
+    fn is_active(&self) -> bool {
+        self.running(|process| !process.is_paused()) == Some(true)
+    }
+
+    fn is_serving(&self) -> bool {
+        !matches!(self.mode(), None | Some(Mode::ReadOnly))
+    }
+
+    fn serving(&self) -> Result<(), String> {
+        let fail = |what| {
+            let log = fs::read(&self.log).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            let lines: Vec<_> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+            format!("server {} {what}; its log ends with:\n{tail}", self.id)
+        };
+        poll(SERVING_LIMIT, || {
+            if self.is_serving() {
+                Some(Ok(()))
+            } else if self.is_running() {
+                None
+            } else {
+                Some(Err(fail("does not run")))
+            }
+        })
+        .unwrap_or_else(|| Err(fail("does not serve")))
+    }
+
+    fn ask(&self, word: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.address, ANSWER_LIMIT)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        stream.write_all(word.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+/// A standalone server shared by all tests of a binary, started on first use.
+#[must_use]
+pub fn shared() -> &'static Ensemble {
+    static SHARED: OnceLock<Ensemble> = OnceLock::new();
+    SHARED.get_or_init(Ensemble::standalone)
+}
+
+/// What a [`Result`] holds; its error is for the one who called the harness.
+#[track_caller]
+fn check<T>(result: Result<T, String>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(why) => panic!("{why}"),
+    }
+}
+
+/// An address that nobody listens on. Its port is below those that the system
+/// hands out to outgoing connections: one of these could take it while a server
+/// is down, and for the port of a leader, even while it is up.
+fn free_address() -> SocketAddr {
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 22_000;
+    // Counted on, so that no two servers of this process can meet; from a random
+    // start, so that those of other processes hardly ever do.
+    static NEXT: LazyLock<AtomicU64> =
+        LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(()) >> 1));
+
+    (0..COUNT)
+        .map(|_| {
+            let offset = NEXT.fetch_add(1, Ordering::Relaxed) % u64::from(COUNT);
+            FIRST + u16::try_from(offset).expect("the remainder is less than COUNT")
+        })
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .expect("a port of 127.0.0.1 is free")
+}

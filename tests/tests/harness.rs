@@ -1,0 +1,490 @@
+//! Tests of the harness itself.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, test_kill_process};
+use zk_tests::raw::Session;
+use zk_tests::{Direction, Ensemble, Mode, Options, Proxy, Verdict, eventually, shared};
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// Long enough to tell that something does not happen.
+const MOMENT: Duration = Duration::from_millis(200);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+
+const CREATE: i32 = 1;
+const GET_DATA: i32 = 4;
+const RECONFIG: i32 = 16;
+const AUTH: i32 = 100;
+const NO_AUTH: i32 = -102;
+
+fn string(value: &str) -> Vec<u8> {
+    let length = i32::try_from(value.len()).expect("a short string");
+    [&length.to_be_bytes(), value.as_bytes()].concat()
+}
+
+/// A `create` of a persistent node without data, open to one identity.
+fn create(path: &str, scheme: &str, id: &str) -> Vec<u8> {
+    let mut body = string(path);
+    body.extend((-1_i32).to_be_bytes()); // no data
+    body.extend(1_i32.to_be_bytes()); // one ACL
+    body.extend(31_i32.to_be_bytes()); // all permissions
+    body.extend(string(scheme));
+    body.extend(string(id));
+    body.extend(0_i32.to_be_bytes()); // persistent
+    body
+}
+
+fn get_data(path: &str) -> Vec<u8> {
+    let mut body = string(path);
+    body.push(0); // no watch
+    body
+}
+
+fn become_super(session: &mut Session) {
+    let mut body = 0_i32.to_be_bytes().to_vec();
+    body.extend(string("digest"));
+    body.extend(string("super:test"));
+    assert_eq!(session.request(AUTH, &body).unwrap().error, 0);
+}
+
+fn open(ensemble: &Ensemble, node: usize) -> Session {
+    let address = ensemble.node(node).address();
+    Session::open(address, SESSION_TIMEOUT).expect("a server that serves opens a session")
+}
+
+// Servers
+
+#[test]
+fn standalone_serves() {
+    let ensemble = shared();
+    let node = ensemble.node(0);
+    assert_eq!(ensemble.len(), 1);
+    assert_eq!(ensemble.hosts(), node.address().to_string());
+    assert_eq!(node.four_letter("ruok"), "imok");
+    assert_eq!(node.mode(), Some(Mode::Standalone));
+    assert_eq!(ensemble.leader(), 0);
+    open(ensemble, 0).close().expect("the session is open");
+}
+
+#[test]
+fn options_reach_the_server() {
+    let ensemble = Options::default()
+        .tick_time(Duration::from_millis(250))
+        .config("maxSessionTimeout=7000")
+        .property(
+            "zookeeper.serverCnxnFactory",
+            "org.apache.zookeeper.server.NettyServerCnxnFactory",
+        )
+        .start(1);
+    let conf = ensemble.node(0).four_letter("conf");
+    assert!(conf.contains("tickTime=250\n"), "{conf}");
+    assert!(conf.contains("maxSessionTimeout=7000\n"), "{conf}");
+    let envi = ensemble.node(0).four_letter("envi");
+    assert!(envi.contains("zookeeper.version="), "{envi}");
+}
+
+#[test]
+#[should_panic(expected = "no-such-factory")]
+fn a_failed_start_shows_the_log() {
+    let options = Options::default().property("zookeeper.serverCnxnFactory", "no-such-factory");
+    drop(options.start(1));
+}
+
+#[test]
+#[should_panic(expected = "Address already in use")]
+fn a_taken_port_shows_in_the_log() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let options = Options::default().config(format!("clientPort={port}"));
+    drop(options.start(1));
+}
+
+#[test]
+fn the_super_user_may_do_anything() {
+    let mut session = open(shared(), 0);
+    let create = create("/closed", "digest", "nobody:nothing");
+    assert_eq!(session.request(CREATE, &create).unwrap().error, 0);
+    let get = get_data("/closed");
+    assert_eq!(session.request(GET_DATA, &get).unwrap().error, NO_AUTH);
+
+    become_super(&mut session);
+    assert_eq!(session.request(GET_DATA, &get).unwrap().error, 0);
+}
+
+#[test]
+fn an_ensemble_can_be_reconfigured() {
+    let ensemble = Ensemble::of(3);
+    // Not the leader leaves: its end could come before the reply.
+    let leader = ensemble.leader();
+    let leaver = (leader + 1) % ensemble.len() + 1;
+    let mut session = open(&ensemble, leader);
+    become_super(&mut session);
+    let mut body = (-1_i32).to_be_bytes().to_vec(); // none joins
+    body.extend(string(&leaver.to_string()));
+    body.extend((-1_i32).to_be_bytes()); // no new list of all members
+    body.extend((-1_i64).to_be_bytes()); // whatever the version
+    assert_eq!(session.request(RECONFIG, &body).unwrap().error, 0);
+
+    // A changed configuration outlives a restart.
+    let leader = ensemble.node(leader);
+    leader.restart();
+    leader.wait_serving();
+    let conf = leader.four_letter("conf");
+    assert_eq!(conf.matches("\nserver.").count(), 2, "{conf}");
+    assert!(!conf.contains(&format!("server.{leaver}=")), "{conf}");
+}
+
+#[test]
+fn a_restart_keeps_the_data() {
+    let ensemble = Ensemble::standalone();
+    let node = ensemble.node(0);
+    let create = create("/kept", "world", "anyone");
+    let mut session = open(&ensemble, 0);
+    assert_eq!(session.request(CREATE, &create).unwrap().error, 0);
+
+    node.kill();
+    assert!(!node.is_running());
+    node.start();
+    node.wait_serving();
+    node.restart();
+    node.wait_serving();
+    let reply = open(&ensemble, 0).request(GET_DATA, &get_data("/kept"));
+    assert_eq!(reply.unwrap().error, 0);
+}
+
+#[test]
+fn an_ensemble_survives_its_leader() {
+    let ensemble = Ensemble::of(3);
+    assert_eq!(ensemble.hosts().split(',').count(), 3);
+    let first = ensemble.leader();
+
+    ensemble.node(first).kill();
+    ensemble.wait_serving();
+    let second = ensemble.leader();
+    assert_ne!(first, second);
+
+    ensemble.node(first).start();
+    ensemble.wait_serving();
+    assert_eq!(ensemble.leader(), second);
+    ensemble.node(first).wait_mode(Mode::Follower);
+}
+
+#[test]
+fn a_server_without_quorum_is_read_only() {
+    let ensemble = Ensemble::of(3);
+    ensemble.node(0).stop();
+    ensemble.node(1).stop();
+    ensemble.node(2).wait_mode(Mode::ReadOnly);
+
+    ensemble.start_all();
+    ensemble.wait_serving();
+    ensemble.kill_all();
+    assert!(ensemble.nodes().iter().all(|node| !node.is_running()));
+}
+
+#[test]
+fn a_paused_server_is_silent() {
+    let ensemble = Ensemble::standalone();
+    let node = ensemble.node(0);
+    node.pause();
+    assert!(node.is_running());
+    assert_eq!(node.mode(), None);
+    let mut stream = TcpStream::connect(node.address()).unwrap();
+    stream.set_read_timeout(Some(MOMENT)).unwrap();
+    stream.write_all(b"ruok").unwrap();
+    let silence = stream.read(&mut [0; 4]).unwrap_err();
+    assert_eq!(silence.kind(), ErrorKind::WouldBlock);
+
+    node.resume();
+    node.wait_serving();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"imok");
+
+    node.pause();
+    node.stop();
+}
+
+/// The owner of an expired session is disconnected, and then refused.
+fn expire(ensemble: &Ensemble, node: usize) {
+    let mut session = open(ensemble, node);
+    let (id, password) = (session.id(), session.password().to_vec());
+    ensemble.expire_session(id, &password);
+
+    eventually(LIMIT, "the owner to be disconnected", || {
+        session.request(GET_DATA, &get_data("/")).err()
+    });
+    let address = ensemble.node(node).address();
+    let resumed = Session::resume(address, id, &password).unwrap();
+    assert!(resumed.is_none(), "session {id:#x} lives");
+}
+
+#[test]
+fn a_session_can_be_expired() {
+    expire(shared(), 0);
+}
+
+#[test]
+fn a_session_can_be_expired_through_another_server() {
+    let ensemble = Ensemble::of(3);
+    for node in 0..ensemble.len() {
+        expire(&ensemble, node);
+    }
+}
+
+#[test]
+#[should_panic(expected = "no session 0x1234")]
+fn an_unknown_session_cannot_be_expired() {
+    shared().expire_session(0x1234, &[0; 16]);
+}
+
+#[test]
+fn a_crash_leaves_nothing_behind() {
+    const VICTIM: &str = "ZK_TESTS_VICTIM";
+    if env::var_os(VICTIM).is_some() {
+        let ensemble = Ensemble::standalone();
+        let pid = ensemble.node(0).pid().expect("the server runs");
+        let report = format!("{pid}\n{}\n", ensemble.directory().display());
+        io::stderr().write_all(report.as_bytes()).unwrap();
+        thread::park_timeout(LIMIT);
+        panic!("nobody has killed this process");
+    }
+
+    let mut victim = Command::new(env::current_exe().unwrap())
+        .args(["a_crash_leaves_nothing_behind", "--exact", "--nocapture"])
+        .env(VICTIM, "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut report = BufReader::new(victim.stderr.take().unwrap()).lines();
+    let mut line = || report.next().expect("a whole report").unwrap();
+    let pid = line();
+    let pid = pid.parse().ok().and_then(Pid::from_raw);
+    let pid = pid.expect("the first line is the pid");
+    let directory = line();
+    assert!(test_kill_process(pid).is_ok());
+    assert!(Path::new(&directory).exists());
+
+    victim.kill().unwrap(); // SIGKILL
+    victim.wait().unwrap();
+    eventually(LIMIT, "the server to end", || test_kill_process(pid).is_err().then_some(()));
+    eventually(LIMIT, "the directory to go", || (!Path::new(&directory).exists()).then_some(()));
+}
+
+#[test]
+fn a_drop_leaves_nothing_behind() {
+    let ensemble = Ensemble::standalone();
+    let directory = ensemble.directory().to_owned();
+    let log = File::open(directory.join("node1/log")).expect("the server has a log");
+    drop(ensemble);
+    assert!(!directory.exists());
+    drop(log);
+}
+
+#[test]
+#[should_panic(expected = "waiting for nothing")]
+fn eventually_gives_up() {
+    eventually(MOMENT, "nothing", || None::<()>);
+}
+
+// The proxy
+
+/// A proxy, and both ends of a connection through it.
+fn proxied() -> (Proxy, TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let proxy = Proxy::new(listener.local_addr().unwrap());
+    let client = TcpStream::connect(proxy.address()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    eventually(LIMIT, "the connection to be counted", || (proxy.connections() == 1).then_some(()));
+    for stream in [&client, &server] {
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+    }
+    (proxy, client, server)
+}
+
+fn receive(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+fn assert_silent(stream: &mut TcpStream) {
+    stream.set_read_timeout(Some(MOMENT)).unwrap();
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+}
+
+fn assert_reset(stream: &mut TcpStream) {
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+fn assert_ended(stream: &mut TcpStream) {
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
+fn frame(body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).expect("a short frame");
+    [&length.to_be_bytes(), body].concat()
+}
+
+#[test]
+fn a_proxy_passes_bytes_and_ends() {
+    let (proxy, mut client, mut server) = proxied();
+    assert_eq!((proxy.accepted(), proxy.connections()), (1, 1));
+    client.write_all(b"question").unwrap();
+    assert_eq!(receive(&mut server, 8), b"question");
+    server.write_all(b"answer").unwrap();
+    assert_eq!(receive(&mut client, 6), b"answer");
+
+    // One way ends and the other does not.
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_ended(&mut server);
+    server.write_all(b"more").unwrap();
+    drop(server);
+    assert_eq!(receive(&mut client, 4), b"more");
+    assert_ended(&mut client);
+    eventually(LIMIT, "the connection to end", || (proxy.connections() == 0).then_some(()));
+}
+
+#[test]
+fn a_proxy_cuts() {
+    let (proxy, mut client, mut server) = proxied();
+    proxy.cut_fin();
+    assert_eq!(proxy.connections(), 0);
+    assert_ended(&mut client);
+    assert_ended(&mut server);
+
+    let (proxy, mut client, mut server) = proxied();
+    proxy.cut_rst();
+    assert_reset(&mut client);
+    assert_reset(&mut server);
+
+    let (proxy, mut client, mut server) = proxied();
+    drop(proxy);
+    assert_reset(&mut client);
+    assert_reset(&mut server);
+}
+
+#[test]
+fn a_proxy_holds() {
+    let (proxy, mut client, mut server) = proxied();
+    proxy.hold(Direction::ToClient);
+    client.write_all(b"question").unwrap();
+    assert_eq!(receive(&mut server, 8), b"question");
+    server.write_all(b"answer").unwrap();
+    drop(server);
+    assert_silent(&mut client);
+    proxy.release();
+    assert_eq!(receive(&mut client, 6), b"answer");
+    assert_ended(&mut client);
+
+    // What is held can be cut, also when neither end reads.
+    let (proxy, mut client, mut server) = proxied();
+    proxy.hold(Direction::ToServer);
+    client.write_all(&[0; 1 << 20]).unwrap();
+    proxy.cut_rst();
+    assert_reset(&mut client);
+    assert_reset(&mut server);
+
+    let (proxy, mut client, _server) = proxied();
+    client.set_write_timeout(Some(MOMENT)).unwrap();
+    while client.write(&[0; 1 << 20]).is_ok() {}
+    proxy.cut_rst();
+    assert_reset(&mut client);
+}
+
+#[test]
+fn a_proxy_refuses() {
+    let (proxy, mut client, mut server) = proxied();
+    proxy.refuse(true);
+    assert_reset(&mut TcpStream::connect(proxy.address()).unwrap());
+    assert_eq!((proxy.accepted(), proxy.connections()), (2, 1));
+    client.write_all(b"still here").unwrap();
+    assert_eq!(receive(&mut server, 10), b"still here");
+
+    // So it does when nobody listens.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let proxy = Proxy::new(listener.local_addr().unwrap());
+    drop(listener);
+    assert_reset(&mut TcpStream::connect(proxy.address()).unwrap());
+}
+
+#[test]
+fn a_proxy_counts_bytes() {
+    let (proxy, mut client, mut server) = proxied();
+    proxy.drop_after(Direction::ToServer, 5);
+    client.write_all(b"abc").unwrap();
+    assert_eq!(receive(&mut server, 3), b"abc");
+    client.write_all(b"def").unwrap();
+    assert_eq!(receive(&mut server, 2), b"de");
+    assert_ended(&mut server);
+    assert_ended(&mut client);
+}
+
+#[test]
+fn a_proxy_delays() {
+    let (proxy, mut client, mut server) = proxied();
+    proxy.delay(MOMENT);
+    let start = Instant::now();
+    client.write_all(b"question").unwrap();
+    assert_eq!(receive(&mut server, 8), b"question");
+    server.write_all(b"answer").unwrap();
+    assert_eq!(receive(&mut client, 6), b"answer");
+    assert!(start.elapsed() >= 2 * MOMENT);
+}
+
+#[test]
+fn a_proxy_trickles() {
+    let (proxy, mut client, mut server) = proxied();
+    proxy.trickle(true);
+    let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(4096).collect();
+    client.write_all(&bytes).unwrap();
+    assert_eq!(receive(&mut server, bytes.len()), bytes);
+}
+
+#[test]
+fn a_proxy_filters_frames() {
+    let (proxy, mut client, mut server) = proxied();
+    // A frame that began without a filter passes it unseen, and lengths that
+    // arrive in parts are understood.
+    let bytes = [frame(b"first"), frame(b"drop"), frame(b"pass")].concat();
+    client.write_all(&bytes[..3]).unwrap();
+    assert_eq!(receive(&mut server, 3), bytes[..3]);
+    proxy.on_frame(Direction::ToServer, |frame| match frame {
+        b"pass" => Verdict::Pass,
+        b"drop" => Verdict::Drop,
+        b"cut" => Verdict::Cut,
+        frame => panic!("an unexpected frame: {frame:?}"),
+    });
+    client.write_all(&bytes[3..11]).unwrap();
+    assert_eq!(receive(&mut server, 6), bytes[3..9]);
+    client.write_all(&bytes[11..]).unwrap();
+    assert_eq!(receive(&mut server, 8), frame(b"pass"));
+
+    client.write_all(&frame(b"cut")).unwrap();
+    assert_ended(&mut server);
+    assert_ended(&mut client);
+}
+
+#[test]
+fn a_proxy_can_lose_the_reply_to_a_create() {
+    let ensemble = shared();
+    let proxy = Proxy::new(ensemble.node(0).address());
+    let mut session = Session::open(proxy.address(), SESSION_TIMEOUT).unwrap();
+    proxy.on_frame(Direction::ToClient, |_| Verdict::Cut);
+    let create = create("/lost", "world", "anyone");
+    session.request(CREATE, &create).unwrap_err();
+    let reply = open(ensemble, 0).request(GET_DATA, &get_data("/lost"));
+    assert_eq!(reply.unwrap().error, 0);
+}

@@ -1,0 +1,210 @@
+//! [`ClientBuilder`]: how a client is to behave.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use zk_handler::Handler;
+use zk_proto::{
+    Acl, ConnectString,
+    session::{Backoff, Config, Credential, SessionTicket},
+};
+
+use crate::{AsyncResult, Client, Error, shared::Shared};
+
+/// How a client is to behave. Everything has a default but the hosts; what is wrong is told by
+/// [`build`](Self::build) or [`connect`](Self::connect).
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use zk_client::{Client, Error, OPEN_ACL_UNSAFE};
+/// # async fn example() -> Result<(), Error> {
+/// let zk = Client::builder()
+///     .hosts("zk1:2181,zk2:2181,zk3:2181/app")
+///     .session_timeout(Duration::from_secs(15))
+///     .auth("digest", "user:secret")
+///     .default_acl(&OPEN_ACL_UNSAFE)
+///     .connect()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder makes no client before `build` or `connect`"]
+#[derive(Clone)]
+pub struct ClientBuilder {
+    hosts: String,
+    config: Config,
+    connect_timeout: Duration,
+    default_acl: Option<Arc<[Acl]>>,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            hosts: String::new(),
+            config: Config::new(Vec::new()),
+            connect_timeout: Duration::from_secs(10),
+            default_acl: None,
+        }
+    }
+
+    /// The ensemble, as kazoo writes it: `"host1:2181,host2,[::1]:2182/chroot"`. The port is 2181 unless
+    /// given; the chroot, if given, becomes the root of all paths.
+    pub fn hosts(mut self, hosts: impl Into<String>) -> Self {
+        self.hosts = hosts.into();
+        self
+    }
+
+    /// The session timeout to ask for: for how long the servers keep the session, with its ephemeral
+    /// nodes, when they do not hear from this client. They grant it within their bounds, 2 to 20 ticks
+    /// by default. Default 10 s.
+    pub const fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.config.session_timeout = timeout;
+        self
+    }
+
+    /// How long [`start`](Client::start) and [`connect`](Self::connect) may take before they fail.
+    /// Default 10 s.
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Whether a server without a quorum will do, for reads that may be stale. The client then looks
+    /// for a better server meanwhile. Default false.
+    pub const fn read_only(mut self, read_only: bool) -> Self {
+        self.config.read_only = read_only;
+        self
+    }
+
+    /// Adds a credential, such as `("digest", "user:password")`, to send on every connection first of
+    /// all.
+    pub fn auth(mut self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> Self {
+        self.config.auth.push(Credential::new(scheme, auth));
+        self
+    }
+
+    /// Whether to try the hosts in random order, so that clients spread over the servers. Default true.
+    pub const fn randomize_hosts(mut self, randomize: bool) -> Self {
+        self.config.randomize_hosts = randomize;
+        self
+    }
+
+    /// How attempts to connect are spaced once all hosts have failed. Attempts go on until the client is
+    /// stopped. Default 100 ms, doubling to 5 s or a third of the session timeout, with jitter.
+    pub const fn connection_retry(mut self, backoff: Backoff) -> Self {
+        self.config.backoff = backoff;
+        self
+    }
+
+    /// The ACL of nodes that are created without one. There is no default to this: a client without it
+    /// refuses to create a node that has no ACL of its own.
+    pub fn default_acl(mut self, acl: impl AsRef<[Acl]>) -> Self {
+        self.default_acl = Some(acl.as_ref().into());
+        self
+    }
+
+    /// Goes on with a session of an earlier client, from [`Client::client_id`]. If it has expired
+    /// meanwhile, the client begins a new one.
+    pub fn client_id(mut self, ticket: SessionTicket) -> Self {
+        self.config.resume = Some(ticket);
+        self
+    }
+
+    /// The largest reply that is taken, in bytes; a larger one fails its call, and only that. Default
+    /// 4 MiB.
+    pub const fn max_reply(mut self, bytes: usize) -> Self {
+        self.config.max_reply = bytes;
+        self
+    }
+
+    /// The servers' `jute.maxbuffer`, in bytes: a larger request fails at once instead of being sent.
+    /// Default 1,048,575, as the servers'.
+    pub const fn max_request(mut self, bytes: usize) -> Self {
+        self.config.max_request = bytes;
+        self
+    }
+
+    /// How many calls may wait for their answer; more fail with
+    /// [`QueueFull`](crate::ErrorKind::QueueFull). Default 1,000,000.
+    pub const fn max_in_flight(mut self, calls: usize) -> Self {
+        self.config.max_in_flight = calls;
+        self
+    }
+
+    /// How long [`stop`](Client::stop) waits for the server's word. Default 2 s.
+    pub const fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.config.close_timeout = timeout;
+        self
+    }
+
+    /// Makes a client that runs on `handler`. It does nothing until it is [started](Client::start).
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when an option cannot be.
+    pub fn build_on<H: Handler>(self, handler: H) -> Result<Client, Error> {
+        let hosts: ConnectString = self.hosts.parse()?;
+        let (hosts, chroot) = hosts.into_parts();
+        let mut config = self.config;
+        if config.session_timeout.is_zero() {
+            return Err(Error::invalid("the session timeout is zero"));
+        }
+        config.hosts = hosts;
+        let shared = Shared::new(handler, config, self.connect_timeout);
+        Ok(Client::new(shared, chroot, self.default_acl))
+    }
+
+    /// Makes a client that runs on the default runtime. It does nothing until it is
+    /// [started](Client::start).
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when an option cannot be;
+    /// [`Runtime`](crate::ErrorKind::Runtime) outside of a tokio runtime.
+    #[cfg(feature = "tokio")]
+    pub fn build(self) -> Result<Client, Error> {
+        let handler = zk_handler_tokio::TokioHandler::current().map_err(|error| {
+            Error::runtime(format!(
+                "{error} Make the client inside a runtime, or give ClientBuilder::build_on one."
+            ))
+        })?;
+        self.build_on(handler)
+    }
+
+    /// Makes a client on the default runtime and starts it; the result is there when it has a session.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build) and [`Client::start`].
+    #[cfg(feature = "tokio")]
+    pub fn connect(self) -> AsyncResult<Client> {
+        Self::connected(self.build())
+    }
+
+    /// Makes a client on `handler` and starts it; the result is there when it has a session.
+    ///
+    /// # Errors
+    /// As [`build_on`](Self::build_on) and [`Client::start`].
+    pub fn connect_on<H: Handler>(self, handler: H) -> AsyncResult<Client> {
+        Self::connected(self.build_on(handler))
+    }
+
+    fn connected(client: Result<Client, Error>) -> AsyncResult<Client> {
+        match client {
+            Ok(client) => {
+                let started = client.start();
+                let shared = client.shared().clone();
+                shared.work(async move { started.await.map(|()| client) })
+            }
+            Err(error) => AsyncResult::of(Err(error), None),
+        }
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("hosts", &self.hosts)
+            .field("config", &self.config)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("default_acl", &self.default_acl)
+            .finish()
+    }
+}

@@ -1,0 +1,263 @@
+//! [`Client`]: its life, its state, and who hears of it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use zk_proto::{
+    Acl, Chroot, ConnectString,
+    session::{ClientState, Credential, SessionId, SessionTicket, State},
+};
+
+use crate::{
+    AsyncResult, ClientBuilder, Error, ListenerId, States, listeners::Listeners, shared::Shared,
+};
+
+/// A ZooKeeper client: kazoo's `KazooClient`.
+///
+/// Clones share one session. The session is closed by [`stop`](Self::stop), or when the last clone is
+/// dropped; its ephemeral nodes go with it at once.
+///
+/// Calls return [`AsyncResult`]s, which are to be awaited or waited on. A call that is made while the
+/// session is [suspended](State::Suspended) is sent when there is a connection again; one that was under
+/// way when the connection was lost fails with [`ConnectionLoss`](crate::ErrorKind::ConnectionLoss), and
+/// its [`outcome`](Error::outcome) tells whether it was sent. Nothing is ever sent twice behind the
+/// caller's back.
+///
+/// ```no_run
+/// # use zk_client::{Client, Error, OPEN_ACL_UNSAFE};
+/// # async fn example() -> Result<(), Error> {
+/// let zk = Client::connect("127.0.0.1:2181").await?;
+/// println!("{:?}", zk.get_children("/").await?);
+/// zk.stop().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    chroot: Chroot,
+    default_acl: Option<Arc<[Acl]>>,
+    /// Dropped with the last clone.
+    _closer: Arc<Closer>,
+}
+
+/// Closes the session when the last client is gone.
+struct Closer(Arc<Shared>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.with_session(|core, now| core.session.close(now));
+    }
+}
+
+impl Client {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        chroot: Chroot,
+        default_acl: Option<Arc<[Acl]>>,
+    ) -> Self {
+        let closer = Arc::new(Closer(shared.clone()));
+        Self { shared, chroot, default_acl, _closer: closer }
+    }
+
+    /// A builder with the defaults; it wants [hosts](ClientBuilder::hosts).
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::new()
+    }
+
+    /// Connects to `hosts` with the defaults, on the default runtime. See [`ClientBuilder::hosts`] for
+    /// how they are written.
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::connect`].
+    #[cfg(feature = "tokio")]
+    pub fn connect(hosts: impl Into<String>) -> AsyncResult<Self> {
+        Self::builder().hosts(hosts).connect()
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) const fn default_acl(&self) -> Option<&Arc<[Acl]>> {
+        self.default_acl.as_ref()
+    }
+
+    // ---- life -------------------------------------------------------------------------------------
+
+    /// Starts to connect; the result is there when there is a session. Without effect on a client that
+    /// runs. A client that was stopped begins a new session.
+    ///
+    /// # Errors
+    /// [`Timeout`](crate::ErrorKind::Timeout) when there is no session within
+    /// [`connect_timeout`](ClientBuilder::connect_timeout), with what went wrong last: the client is
+    /// stopped then. [`AuthFailed`](crate::ErrorKind::AuthFailed) when the credentials are refused.
+    pub fn start(&self) -> AsyncResult<()> {
+        self.shared.start()
+    }
+
+    /// Closes the session: calls made before are done first, then the server is told, and ephemeral
+    /// nodes go at once. Without a connection the client stops right away, and the server is left to
+    /// find out by the session timeout. Without effect on a client that does not run.
+    ///
+    /// # Errors
+    /// When the runtime ended meanwhile.
+    pub fn stop(&self) -> AsyncResult<()> {
+        self.shared.stop()
+    }
+
+    /// Stops and starts: a new session.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn restart(&self) -> AsyncResult<()> {
+        drop(self.stop());
+        self.start()
+    }
+
+    // ---- state ------------------------------------------------------------------------------------
+
+    /// How the session stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.lock().session.state()
+    }
+
+    /// How the connection stands: kazoo's `client_state`.
+    #[must_use]
+    pub fn client_state(&self) -> ClientState {
+        self.shared.lock().session.client_state()
+    }
+
+    /// Whether there is a connection, read-only or not.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.state().is_connected()
+    }
+
+    /// The session's number, which nodes of its own have as `ephemeral_owner`; `None` without a session.
+    #[must_use]
+    pub fn session_id(&self) -> Option<SessionId> {
+        self.shared.lock().session.session_id()
+    }
+
+    /// The session timeout that the server granted; before that, the one to ask for.
+    #[must_use]
+    pub fn session_timeout(&self) -> Duration {
+        self.shared.lock().session.session_timeout()
+    }
+
+    /// What it takes to go on with this session in another client: see [`ClientBuilder::client_id`].
+    #[must_use]
+    pub fn client_id(&self) -> Option<SessionTicket> {
+        self.shared.lock().session.ticket()
+    }
+
+    /// The server of the present connection, or of the last attempt at one.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        self.shared.lock().session.host().map(ToString::to_string)
+    }
+
+    /// For how much longer the servers surely keep the session, were the connection to be cut now:
+    /// judged from when the last packet was sent that they acknowledged. Zero without a connection.
+    #[must_use]
+    pub fn held_for(&self) -> Duration {
+        let now = self.shared.now();
+        let until = self.shared.lock().session.held_until();
+        until.map_or(Duration::ZERO, |until| until.since(now))
+    }
+
+    // ---- listeners --------------------------------------------------------------------------------
+
+    /// Has `listener` called with every change of [`state`](Self::state) from now on: each once, in
+    /// order, off the client's I/O, on the queue of completions. It may block; then later callbacks
+    /// wait.
+    ///
+    /// ```no_run
+    /// # fn example(zk: zk_client::Client) {
+    /// zk.add_listener(|state| println!("the session is {state}"));
+    /// # }
+    /// ```
+    pub fn add_listener(&self, mut listener: impl FnMut(State) + Send + 'static) -> ListenerId {
+        self.add_listener_while(move |state| {
+            listener(state);
+            true
+        })
+    }
+
+    /// As [`add_listener`](Self::add_listener), until `listener` returns false.
+    pub fn add_listener_while(
+        &self,
+        listener: impl FnMut(State) -> bool + Send + 'static,
+    ) -> ListenerId {
+        self.listeners().add(Box::new(listener))
+    }
+
+    /// Removes a listener; says whether it was there.
+    pub fn remove_listener(&self, listener: ListenerId) -> bool {
+        self.listeners().remove(listener)
+    }
+
+    /// The changes of [`state`](Self::state) from now on, as a stream.
+    #[must_use]
+    pub fn states(&self) -> States {
+        self.listeners().stream()
+    }
+
+    fn listeners(&self) -> &Listeners {
+        &self.shared.listeners
+    }
+
+    // ---- settings that change ---------------------------------------------------------------------
+
+    /// Adds a credential to the session, for now and for all later connections. Calls made after this
+    /// have it.
+    ///
+    /// # Errors
+    /// [`AuthFailed`](crate::ErrorKind::AuthFailed) when the server refuses it: the session is of no
+    /// more use then, and its state is [`Lost`](State::Lost).
+    pub fn add_auth(&self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> AsyncResult<()> {
+        self.shared.add_auth(Credential::new(scheme, auth))
+    }
+
+    /// Another list of hosts, as in [`ClientBuilder::hosts`] but without a chroot. The connection is
+    /// left only if its host is no more in the list.
+    ///
+    /// # Errors
+    /// When `hosts` is no such list.
+    pub fn set_hosts(&self, hosts: &str) -> Result<(), Error> {
+        let hosts: ConnectString = hosts.parse()?;
+        if !hosts.chroot().is_root() {
+            return Err(Error::invalid("the chroot of a client cannot change"));
+        }
+        self.shared.set_hosts(hosts.into_parts().0);
+        Ok(())
+    }
+
+    /// What all paths of this client are below.
+    #[must_use]
+    pub const fn chroot(&self) -> &Chroot {
+        &self.chroot
+    }
+
+    /// A client on the same session whose root is `path` of this one.
+    ///
+    /// # Errors
+    /// When `path` is none.
+    pub fn with_chroot(&self, path: &str) -> Result<Self, Error> {
+        let chroot = Chroot::new(&self.chroot.join(path))?;
+        Ok(Self { chroot, ..self.clone() })
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("runtime", &self.shared.runtime_name())
+            .field("state", &self.state())
+            .field("session", &self.session_id())
+            .field("chroot", &self.chroot)
+            .finish_non_exhaustive()
+    }
+}

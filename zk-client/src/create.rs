@@ -1,0 +1,178 @@
+//! [`CreateOptions`]: what kind of node to create, for whom, and with its parents or not.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use zk_proto::{
+    Acl, CreateMode, Request,
+    records::{CreateRequest, CreateTtlRequest, MultiOp},
+};
+
+use crate::Error;
+
+/// The longest time to live that a server takes: 40 bits of milliseconds.
+const MAX_TTL_MS: u128 = 0xff_ffff_ffff;
+
+/// What kind of node to create: kazoo's `acl`, `ephemeral`, `sequence` and `makepath`, and the kinds of
+/// node that came later.
+///
+/// A [`CreateMode`] can stand wherever options are taken.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use zk_client::{CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, Error};
+/// # async fn example(zk: Client) -> Result<(), Error> {
+/// zk.create("/a", b"data", CreateMode::Persistent).await?;
+/// zk.create("/a/b/c", b"", CreateOptions::persistent().makepath()).await?;
+/// let path = zk.create("/a/job-", b"", CreateOptions::ephemeral().sequence()).await?;
+/// assert!(path.starts_with("/a/job-00"));
+/// zk.create("/a/mine", b"", CreateOptions::persistent().acl(&CREATOR_ALL_ACL)).await?;
+/// zk.create("/a/short", b"", CreateOptions::ttl(Duration::from_secs(60))).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateOptions {
+    mode: CreateMode,
+    ttl: Option<Duration>,
+    acl: Option<Arc<[Acl]>>,
+    makepath: bool,
+}
+
+impl CreateOptions {
+    /// A node that lives until it is deleted.
+    #[must_use]
+    pub const fn persistent() -> Self {
+        Self::of(CreateMode::Persistent)
+    }
+
+    /// A node that lives as long as this session, and has no children.
+    #[must_use]
+    pub const fn ephemeral() -> Self {
+        Self::of(CreateMode::Ephemeral)
+    }
+
+    /// A node that the server deletes some time after its last child (3.5.3 and later).
+    #[must_use]
+    pub const fn container() -> Self {
+        Self::of(CreateMode::Container)
+    }
+
+    /// A node that the server deletes when it was left without change and children for `ttl`: 1 ms to
+    /// 34 years. The server must have `zookeeper.extendedTypesEnabled` set.
+    #[must_use]
+    pub const fn ttl(ttl: Duration) -> Self {
+        let mut options = Self::of(CreateMode::PersistentWithTtl);
+        options.ttl = Some(ttl);
+        options
+    }
+
+    const fn of(mode: CreateMode) -> Self {
+        Self { mode, ttl: None, acl: None, makepath: false }
+    }
+
+    /// The server appends a number to the name, ten digits that grow from node to node. There are no
+    /// sequential containers.
+    #[must_use]
+    pub const fn sequence(mut self) -> Self {
+        self.mode = match self.mode {
+            CreateMode::Persistent => CreateMode::PersistentSequential,
+            CreateMode::Ephemeral => CreateMode::EphemeralSequential,
+            CreateMode::PersistentWithTtl => CreateMode::PersistentSequentialWithTtl,
+            other => other,
+        };
+        self
+    }
+
+    /// Missing parents are created first, as persistent nodes with the same ACL.
+    #[must_use]
+    pub const fn makepath(mut self) -> Self {
+        self.makepath = true;
+        self
+    }
+
+    /// Who may do what with the node. Without it the client's
+    /// [`default_acl`](crate::ClientBuilder::default_acl) counts.
+    #[must_use]
+    pub fn acl(mut self, acl: impl AsRef<[Acl]>) -> Self {
+        self.acl = Some(acl.as_ref().into());
+        self
+    }
+
+    pub(crate) const fn makes_path(&self) -> bool {
+        self.makepath
+    }
+
+    /// The node's ACL: its own or the client's.
+    pub(crate) fn resolve_acl(&self, default: Option<&Arc<[Acl]>>) -> Result<Arc<[Acl]>, Error> {
+        self.acl.as_ref().or(default).cloned().ok_or_else(no_acl)
+    }
+
+    /// Hands the request that creates `path` to `send`. `with_stat` asks for the node's stat with it.
+    pub(crate) fn request<R>(
+        &self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: &[Acl],
+        with_stat: bool,
+        send: impl FnOnce(&Request<'_>) -> R,
+    ) -> Result<R, Error> {
+        let create = match self.operation(path, data, acl, with_stat)? {
+            MultiOp::Create(create) => Request::Create(create),
+            MultiOp::Create2(create) => Request::Create2(create),
+            MultiOp::CreateContainer(create) => Request::CreateContainer(create),
+            MultiOp::CreateTtl(create) => Request::CreateTtl(create),
+            _ => return Err(Error::invalid("not a create")),
+        };
+        Ok(send(&create))
+    }
+
+    /// The operation that creates `path`.
+    pub(crate) fn operation<'a>(
+        &self,
+        path: &'a str,
+        data: Option<&'a [u8]>,
+        acl: &'a [Acl],
+        with_stat: bool,
+    ) -> Result<MultiOp<'a>, Error> {
+        let acl = Some(Cow::Borrowed(acl));
+        let flags = self.mode;
+        if flags.has_ttl() {
+            let ttl = self.ttl.map(|ttl| ttl.as_millis());
+            let Some(ttl) = ttl.filter(|ttl| (1..=MAX_TTL_MS).contains(ttl)) else {
+                return Err(Error::invalid(format!(
+                    "create {path}: {:?} is no time to live that a server takes",
+                    self.ttl
+                )));
+            };
+            let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
+            return Ok(MultiOp::CreateTtl(CreateTtlRequest { path, data, acl, flags, ttl }));
+        }
+        let create = CreateRequest { path, data, acl, flags };
+        Ok(if flags.is_container() {
+            MultiOp::CreateContainer(create)
+        } else if with_stat {
+            MultiOp::Create2(create)
+        } else {
+            MultiOp::Create(create)
+        })
+    }
+}
+
+impl From<CreateMode> for CreateOptions {
+    fn from(mode: CreateMode) -> Self {
+        Self::of(mode)
+    }
+}
+
+impl From<&Self> for CreateOptions {
+    fn from(options: &Self) -> Self {
+        options.clone()
+    }
+}
+
+pub(crate) fn no_acl() -> Error {
+    Error::invalid(
+        "no ACL: give one with CreateOptions::acl, or to all with ClientBuilder::default_acl \
+         (OPEN_ACL_UNSAFE lets everybody do everything)",
+    )
+}

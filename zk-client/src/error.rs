@@ -1,0 +1,258 @@
+//! The one error of this crate.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use zk_proto::{
+    ErrorCode, HostPort, HostsError, OpCode, PathError,
+    session::{Failure, Outcome, Reason},
+};
+
+/// What went wrong, to match on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The server answered with an error; see also [`Error::code`].
+    Server(ErrorCode),
+    /// The connection was lost before the answer came; [`Error::outcome`] tells whether the request
+    /// was sent. The session may live on.
+    ConnectionLoss,
+    /// The session expired, with its ephemeral nodes and watches.
+    SessionExpired,
+    /// The server refused the credentials. The client does not connect again with these.
+    AuthFailed,
+    /// The client was not started, or is stopped.
+    ConnectionClosed,
+    /// Something took longer than it was given.
+    Timeout,
+    /// The request is over the server's limit and was not sent.
+    RequestTooLarge,
+    /// The reply is over the client's limit. The session goes on.
+    ReplyTooLarge,
+    /// Too many requests wait for an answer already.
+    QueueFull,
+    /// The server's reply made no sense.
+    Undecodable,
+    /// A path, a host list, an option or an order of calls that cannot be.
+    InvalidInput,
+    /// This operation of a transaction was undone, as another one failed.
+    RolledBack,
+    /// The runtime is missing, or ended.
+    Runtime,
+}
+
+/// An operation that failed: what happened, to which path, on which host, and what the caller can do.
+///
+/// ```
+/// use zk_client::{Error, ErrorCode, Outcome};
+///
+/// fn advice(error: &Error) -> &'static str {
+///     if error.code() == Some(ErrorCode::NodeExists) {
+///         "somebody was faster"
+///     } else if error.is_retryable() {
+///         "try again"
+///     } else if error.outcome() == Outcome::Unknown {
+///         "look whether it was done before trying again"
+///     } else {
+///         "give up"
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    outcome: Outcome,
+    op: Option<OpCode>,
+    path: Option<Box<str>>,
+    host: Option<Arc<HostPort>>,
+    message: Message,
+}
+
+enum Message {
+    Reason(Reason),
+    Text(String),
+}
+
+impl Error {
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The server's error code, when it was the server that refused.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self.0.kind {
+            ErrorKind::Server(code) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Whether the server did it all the same.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.0.outcome
+    }
+
+    /// Whether trying again is safe for any operation, as this one was surely not sent, and may help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.0.outcome == Outcome::NotSent
+            && matches!(
+                self.0.kind,
+                ErrorKind::ConnectionLoss | ErrorKind::SessionExpired | ErrorKind::QueueFull
+            )
+    }
+
+    /// The operation, when it got that far.
+    #[must_use]
+    pub fn operation(&self) -> Option<OpCode> {
+        self.0.op
+    }
+
+    /// The path, without the chroot.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.0.path.as_deref()
+    }
+
+    /// The server that the request was sent to, or was to be.
+    #[must_use]
+    pub fn host(&self) -> Option<&HostPort> {
+        self.0.host.as_deref()
+    }
+
+    fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            outcome: Outcome::NotSent,
+            op: None,
+            path: None,
+            host: None,
+            message: Message::Text(message.into()),
+        }))
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::local(ErrorKind::InvalidInput, message)
+    }
+
+    pub(crate) fn runtime(message: impl Into<String>) -> Self {
+        Self::local(ErrorKind::Runtime, message)
+    }
+
+    pub(crate) fn start_timeout(after: Duration, last: Option<&str>) -> Self {
+        let last = last.unwrap_or("no attempt ended");
+        Self::local(
+            ErrorKind::Timeout,
+            format!("no session within {after:?}; the last attempt: {last}"),
+        )
+    }
+
+    /// The result of a transaction's operation that the server did not carry out.
+    pub(crate) fn of_operation(code: ErrorCode, op: OpCode, path: &str) -> Self {
+        let kind = match code {
+            ErrorCode::Ok => ErrorKind::RolledBack,
+            code => ErrorKind::Server(code),
+        };
+        let message = match code {
+            ErrorCode::Ok => "rolled back, as a later operation failed".to_owned(),
+            code => code.to_string(),
+        };
+        Self(Arc::new(Inner {
+            kind,
+            outcome: Outcome::Refused,
+            op: Some(op),
+            path: Some(path.into()),
+            host: None,
+            message: Message::Text(message),
+        }))
+    }
+
+    pub(crate) fn of_session(reason: Reason) -> Self {
+        Self(Arc::new(Inner {
+            kind: kind_of(&reason),
+            outcome: Outcome::Unknown,
+            op: None,
+            path: None,
+            host: None,
+            message: Message::Reason(reason),
+        }))
+    }
+}
+
+fn kind_of(reason: &Reason) -> ErrorKind {
+    match reason {
+        Reason::Server(code) => ErrorKind::Server(*code),
+        Reason::ConnectionLoss(_) => ErrorKind::ConnectionLoss,
+        Reason::SessionExpired => ErrorKind::SessionExpired,
+        Reason::AuthFailed => ErrorKind::AuthFailed,
+        Reason::Closed => ErrorKind::ConnectionClosed,
+        Reason::RequestTooLarge { .. } => ErrorKind::RequestTooLarge,
+        Reason::ReplyTooLarge { .. } => ErrorKind::ReplyTooLarge,
+        Reason::QueueFull { .. } => ErrorKind::QueueFull,
+        Reason::Undecodable(_) => ErrorKind::Undecodable,
+        _ => ErrorKind::InvalidInput,
+    }
+}
+
+impl From<Box<Failure>> for Error {
+    fn from(failure: Box<Failure>) -> Self {
+        Self(Arc::new(Inner {
+            kind: kind_of(&failure.reason),
+            outcome: failure.outcome,
+            op: Some(failure.op),
+            path: failure.path,
+            host: failure.host,
+            message: Message::Reason(failure.reason),
+        }))
+    }
+}
+
+impl From<PathError> for Error {
+    fn from(error: PathError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<HostsError> for Error {
+    fn from(error: HostsError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { outcome, op, path, host, message, .. } = &*self.0;
+        if let Some(op) = op {
+            write!(f, "{op}")?;
+            if let Some(path) = path {
+                write!(f, " {path}")?;
+            }
+            if let Some(host) = host {
+                write!(f, " on {host}")?;
+            }
+            f.write_str(": ")?;
+        }
+        match message {
+            Message::Reason(reason) => write!(f, "{reason}")?,
+            Message::Text(text) => f.write_str(text)?,
+        }
+        match (op, outcome) {
+            (Some(_), Outcome::NotSent | Outcome::Unknown | Outcome::Applied) => {
+                write!(f, " ({outcome})")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}: {self})", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}

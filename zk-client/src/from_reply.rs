@@ -1,0 +1,85 @@
+//! What calls make of replies.
+
+use bytes::Bytes;
+use zk_proto::{
+    Acl, ErrorCode, Response, Ustring,
+    records::Stat,
+    session::{Failure, Reason, Reply},
+};
+
+use crate::{Error, ErrorKind, shared::FromReply};
+
+/// A call that gets a reply of another operation: cannot be, as the session matches the two.
+fn mismatch() -> Error {
+    Error::invalid("the reply is that of another operation")
+}
+
+pub(crate) type Answer = Result<Reply, Box<Failure>>;
+
+pub(crate) fn response(answer: Answer) -> Result<Response, Error> {
+    answer.map(|reply| reply.response).map_err(Error::from)
+}
+
+macro_rules! from_reply {
+    ($type:ty, $( $pattern:pat => $value:expr ),+ $(,)?) => {
+        impl FromReply for $type {
+            fn from_reply(answer: Answer) -> Result<Self, Error> {
+                match response(answer)? {
+                    $( $pattern => Ok($value), )+
+                    _ => Err(mismatch()),
+                }
+            }
+        }
+    };
+}
+
+from_reply!((), Response::Empty => ());
+from_reply!(Stat,
+    Response::SetData(stat) => stat,
+    Response::SetAcl(stat) => stat,
+);
+from_reply!((Bytes, Stat),
+    Response::GetData(reply) => (reply.data.unwrap_or_default(), reply.stat),
+);
+from_reply!((Option<Bytes>, Stat), Response::GetData(reply) => (reply.data, reply.stat));
+from_reply!(Vec<Ustring>,
+    Response::GetChildren(reply) => reply.children,
+    Response::GetEphemerals(reply) => reply.ephemerals,
+);
+from_reply!((Vec<Ustring>, Stat),
+    Response::GetChildren2(reply) => (reply.children, reply.stat),
+);
+from_reply!((Vec<Acl>, Stat),
+    Response::GetAcl(reply) => (reply.acl, reply.stat),
+);
+from_reply!(Ustring,
+    Response::Create(reply) => reply.path,
+    Response::Create2(reply) | Response::CreateContainer(reply) | Response::CreateTtl(reply) => {
+        reply.path
+    },
+    Response::Sync(reply) => reply.path,
+);
+from_reply!((Ustring, Stat),
+    Response::Create2(reply) | Response::CreateContainer(reply) | Response::CreateTtl(reply) => {
+        (reply.path, reply.stat)
+    },
+);
+
+impl FromReply for Option<Stat> {
+    fn from_reply(answer: Answer) -> Result<Self, Error> {
+        if let Err(failure) = &answer
+            && failure.reason == Reason::Server(ErrorCode::NoNode)
+        {
+            return Ok(None);
+        }
+        match response(answer)? {
+            Response::Exists(stat) => Ok(Some(stat)),
+            _ => Err(mismatch()),
+        }
+    }
+}
+
+/// Whether an error is the server's word that a node is not there.
+pub(crate) fn is_no_node(error: &Error) -> bool {
+    error.kind() == ErrorKind::Server(ErrorCode::NoNode)
+}

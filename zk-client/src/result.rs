@@ -1,0 +1,370 @@
+//! [`AsyncResult`], the handle that every call returns.
+//!
+//! The cell behind a handle is all the memory that a request has of its own. The driver completes it;
+//! one future, any number of blocked threads and any number of callbacks may wait on it.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use zk_handler::Lane;
+
+use crate::Error;
+
+/// The result of a call that was sent already: kazoo's `IAsyncResult`.
+///
+/// It can be awaited in any runtime, waited on without one, and given callbacks. It may also be
+/// dropped: the request goes out all the same.
+///
+/// ```no_run
+/// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
+/// let a = zk.get("/a"); // both are on their way now
+/// let b = zk.get("/b");
+/// let (data, stat) = a.await?; // in async code
+/// let (data, stat) = b.get()?; // in a thread that may block
+/// zk.get("/c").rawlink(|result| println!("{result:?}")); // called when it is there
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What is delivered, and in which order: results are complete in the order in which the server
+/// answered, and a watch's event before the results that the server sent after it. Callbacks of results
+/// run in that order too, one at a time, on a queue of their own.
+#[must_use = "the request is on its way, but its result is lost if nobody looks; `drop` it to say so"]
+pub struct AsyncResult<T> {
+    cell: Arc<Cell<T>>,
+    lane: Option<Lane>,
+}
+
+/// Names a callback, for [`AsyncResult::unlink`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link(u64);
+
+/// A callback, and how to make a value for it: several may want one.
+struct Callback<T> {
+    link: Link,
+    call: Box<dyn FnOnce(Result<T, Error>) + Send>,
+    clone: fn(&Result<T, Error>) -> Result<T, Error>,
+}
+
+pub(crate) struct Cell<T> {
+    state: Mutex<State<T>>,
+    done: Condvar,
+}
+
+struct State<T> {
+    value: Option<Result<T, Error>>,
+    complete: bool,
+    wakers: Wakers,
+    blocked: usize,
+    callbacks: Vec<Callback<T>>,
+    last_link: u64,
+}
+
+impl<T> Cell<T> {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                value: None,
+                complete: false,
+                wakers: Wakers::default(),
+                blocked: 0,
+                callbacks: Vec::new(),
+                last_link: 0,
+            }),
+            done: Condvar::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.lock().complete
+    }
+}
+
+impl<T: Send + 'static> Cell<T> {
+    /// Sets the result; the first one counts. Callbacks go to `lane`, wakers to `wakers`.
+    pub(crate) fn complete(
+        &self,
+        value: Result<T, Error>,
+        lane: Option<&Lane>,
+        wakers: &mut Wakers,
+    ) {
+        let mut state = self.lock();
+        if state.complete {
+            return;
+        }
+        for Callback { call, clone, .. } in std::mem::take(&mut state.callbacks) {
+            let value = clone(&value);
+            run(lane, move || call(value));
+        }
+        state.value = Some(value);
+        state.complete = true;
+        wakers.append(&mut state.wakers);
+        let blocked = state.blocked > 0;
+        drop(state);
+        if blocked {
+            self.done.notify_all();
+        }
+    }
+
+    /// Blocks the thread until the result is there, or `timeout` is over. Returns whether it is there.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> bool {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut state = self.lock();
+        state.blocked += 1;
+        while !state.complete {
+            state = match deadline {
+                None => self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    let waited = self.done.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        state.blocked -= 1;
+        state.complete
+    }
+
+    /// The result, taken out of the cell.
+    fn poll_take(&self, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        let mut state = self.lock();
+        if state.complete {
+            return Poll::Ready(state.take());
+        }
+        state.wakers.register(context.waker());
+        Poll::Pending
+    }
+}
+
+impl<T: Clone + Send + 'static> Cell<T> {
+    /// The result, left in the cell for others.
+    pub(crate) fn poll_clone(&self, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        let mut state = self.lock();
+        match &state.value {
+            Some(value) => Poll::Ready(value.clone()),
+            None => {
+                state.wakers.register(context.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn peek(&self) -> Option<Result<T, Error>> {
+        self.lock().value.clone()
+    }
+
+    pub(crate) fn link(
+        &self,
+        lane: Option<&Lane>,
+        callback: impl FnOnce(Result<T, Error>) + Send + 'static,
+    ) -> Link {
+        let mut state = self.lock();
+        state.last_link += 1;
+        let link = Link(state.last_link);
+        match state.value.clone() {
+            Some(value) => {
+                drop(state);
+                run(lane, move || callback(value));
+            }
+            None => {
+                let call = Box::new(callback);
+                state.callbacks.push(Callback { link, call, clone: Clone::clone });
+            }
+        }
+        link
+    }
+}
+
+impl<T> State<T> {
+    fn take(&mut self) -> Result<T, Error> {
+        self.value.take().unwrap_or_else(|| Err(Error::invalid("the result was taken before")))
+    }
+}
+
+fn run(lane: Option<&Lane>, job: impl FnOnce() + Send + 'static) {
+    match lane {
+        Some(lane) => lane.run(job),
+        None => job(),
+    }
+}
+
+/// Wakers, each task's once. The first needs no memory of its own.
+#[derive(Default)]
+pub(crate) struct Wakers {
+    first: Option<Waker>,
+    more: Vec<Waker>,
+}
+
+impl Wakers {
+    pub(crate) fn register(&mut self, waker: &Waker) {
+        match &mut self.first {
+            None => self.first = Some(waker.clone()),
+            Some(first) if first.will_wake(waker) => {}
+            Some(_) if self.more.iter().any(|other| other.will_wake(waker)) => {}
+            Some(_) => self.more.push(waker.clone()),
+        }
+    }
+
+    /// Takes over all of `other`. A task that waits for many results has them complete in a row, so it
+    /// is enough to compare with the last.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        for waker in other.first.take().into_iter().chain(other.more.drain(..)) {
+            let last = self.more.last().or(self.first.as_ref());
+            match last {
+                None => self.first = Some(waker),
+                Some(last) if last.will_wake(&waker) => {}
+                Some(_) => self.more.push(waker),
+            }
+        }
+    }
+
+    /// Wakes them all. Call it with no lock held.
+    pub(crate) fn wake(&mut self) {
+        if let Some(first) = self.first.take() {
+            first.wake();
+        }
+        for waker in self.more.drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+impl<T: Clone + Send + 'static> AsyncResult<T> {
+    pub(crate) fn new(cell: Arc<Cell<T>>, lane: Lane) -> Self {
+        Self { cell, lane: Some(lane) }
+    }
+
+    /// A result that is there already.
+    pub(crate) fn of(value: Result<T, Error>, lane: Option<Lane>) -> Self {
+        let cell = Cell::new();
+        cell.complete(value, None, &mut Wakers::default());
+        Self { cell, lane }
+    }
+
+    /// Whether the result is there, good or bad.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.cell.is_complete()
+    }
+
+    /// Whether the result is there and good.
+    #[must_use]
+    pub fn successful(&self) -> bool {
+        matches!(self.cell.lock().value, Some(Ok(_)))
+    }
+
+    /// The value, if it is there and good.
+    #[must_use]
+    pub fn value(&self) -> Option<T> {
+        self.get_nowait()?.ok()
+    }
+
+    /// The error, if it is there.
+    #[must_use]
+    pub fn exception(&self) -> Option<Error> {
+        self.get_nowait()?.err()
+    }
+
+    /// The result, if it is there.
+    #[must_use]
+    pub fn get_nowait(&self) -> Option<Result<T, Error>> {
+        self.cell.peek()
+    }
+
+    /// Blocks the thread until the result is there, and returns it.
+    ///
+    /// Never call it from a task of an async runtime: where that runtime drives the client, on a single
+    /// thread, it waits for ever.
+    ///
+    /// # Errors
+    /// The request's.
+    pub fn get(self) -> Result<T, Error> {
+        self.cell.wait(None);
+        self.cell.lock().take()
+    }
+
+    /// Blocks the thread until the result is there, or `timeout` is over (`None`: for ever). Returns
+    /// whether it is there. The request goes on either way.
+    pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
+        self.cell.wait(timeout.into())
+    }
+
+    /// Has `callback` called with the result once that is there, on the client's queue of completions:
+    /// off the client's I/O, in order, at once if the result is there already.
+    ///
+    /// The callback may block; then later ones wait. Dropping this handle does not remove it.
+    pub fn rawlink(&self, callback: impl FnOnce(Result<T, Error>) + Send + 'static) -> Link {
+        self.cell.link(self.lane.as_ref(), callback)
+    }
+
+    /// Removes a callback that was not called yet; says whether it did.
+    pub fn unlink(&self, link: Link) -> bool {
+        let mut state = self.cell.lock();
+        let before = state.callbacks.len();
+        state.callbacks.retain(|callback| callback.link != link);
+        state.callbacks.len() < before
+    }
+}
+
+impl<T: Clone + Send + 'static> Future for AsyncResult<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.cell.poll_take(context)
+    }
+}
+
+impl<T> fmt::Debug for AsyncResult<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.cell.lock();
+        f.write_str(match (&state.value, state.complete) {
+            (Some(Ok(_)), _) => "AsyncResult(ok)",
+            (Some(Err(_)), _) => "AsyncResult(error)",
+            (None, true) => "AsyncResult(taken)",
+            (None, false) => "AsyncResult(pending)",
+        })
+    }
+}
+
+/// The other end of an [`AsyncResult`] that is worked out by a task. Dropped unkept, as when the runtime
+/// shuts down, it fails the result.
+pub(crate) struct Promise<T: Clone + Send + 'static> {
+    cell: Arc<Cell<T>>,
+    lane: Lane,
+}
+
+impl<T: Clone + Send + 'static> Promise<T> {
+    pub(crate) fn new(lane: Lane) -> (Self, AsyncResult<T>) {
+        let cell = Cell::new();
+        (Self { cell: cell.clone(), lane: lane.clone() }, AsyncResult::new(cell, lane))
+    }
+
+    pub(crate) fn keep(self, value: Result<T, Error>) {
+        self.complete(value);
+    }
+
+    fn complete(&self, value: Result<T, Error>) {
+        let mut wakers = Wakers::default();
+        self.cell.complete(value, Some(&self.lane), &mut wakers);
+        wakers.wake();
+    }
+}
+
+impl<T: Clone + Send + 'static> Drop for Promise<T> {
+    fn drop(&mut self) {
+        self.complete(Err(Error::runtime("the runtime dropped the work behind this result")));
+    }
+}

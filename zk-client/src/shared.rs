@@ -1,0 +1,483 @@
+//! What all clones of a client, its handles and its driver share.
+//!
+//! There is one lock, around [`Core`]. It is held for as long as it takes to encode a request or to take
+//! in what has arrived, never while user code runs, and never across I/O.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+    time::Duration,
+};
+
+use zk_handler::{Handler, Lane};
+use zk_proto::{
+    Chroot, HostPort, Request, Time,
+    session::{Config, Credential, Failure, Output, Reason, Reply, RequestId, Session, State},
+};
+
+use crate::{
+    AsyncResult, Error, WatchedEvent,
+    driver::Driver,
+    listeners::Listeners,
+    result::{Cell, Promise, Wakers},
+};
+
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    runtime: Box<dyn Runtime>,
+    /// Callbacks of results and listeners of states.
+    pub(crate) completions: Lane,
+    /// Callbacks of watches.
+    pub(crate) events: Lane,
+    pub(crate) listeners: Listeners,
+    connect_timeout: Duration,
+}
+
+pub(crate) struct Core {
+    pub(crate) session: Session,
+    /// What sessions are made with; credentials and hosts that were added stay for the next one.
+    config: Config,
+    pending: Pending,
+    watches: HashMap<RequestId, Arc<Cell<WatchedEvent>>>,
+    pub(crate) driver: DriverState,
+    starting: Vec<Promise<()>>,
+    pub(crate) start_deadline: Option<Time>,
+    stopping: Vec<Promise<()>>,
+}
+
+/// Whether the driver needs to be woken.
+pub(crate) enum DriverState {
+    /// It does not run: the client was not started, or is stopped.
+    Absent,
+    /// It runs, and will look at the session before it sleeps.
+    Awake,
+    /// It sleeps.
+    Asleep(Waker),
+}
+
+/// Whoever waits for requests, in the order of their numbers, which grow by one.
+#[derive(Default)]
+struct Pending {
+    first: u64,
+    waiting: VecDeque<Option<Arc<dyn Complete>>>,
+}
+
+impl Pending {
+    fn push(&mut self, id: RequestId, target: Arc<dyn Complete>) {
+        if self.waiting.is_empty() {
+            self.first = id.0;
+        }
+        self.waiting.push_back(Some(target));
+    }
+
+    fn take(&mut self, id: RequestId) -> Option<Arc<dyn Complete>> {
+        let at = usize::try_from(id.0.checked_sub(self.first)?).ok()?;
+        let target = self.waiting.get_mut(at)?.take();
+        while let Some(None) = self.waiting.front() {
+            self.waiting.pop_front();
+            self.first += 1;
+        }
+        target
+    }
+}
+
+/// Whoever waits for a request's end.
+pub(crate) trait Complete: Send + Sync {
+    fn complete(&self, result: Result<Reply, Box<Failure>>, lane: &Lane, wakers: &mut Wakers);
+}
+
+/// What is to be made of a reply; the type says which reply that is.
+pub(crate) trait FromReply: Sized {
+    fn from_reply(result: Result<Reply, Box<Failure>>) -> Result<Self, Error>;
+}
+
+impl<T: FromReply + Send + 'static> Complete for Cell<T> {
+    fn complete(&self, result: Result<Reply, Box<Failure>>, lane: &Lane, wakers: &mut Wakers) {
+        Self::complete(self, T::from_reply(result), Some(lane), wakers);
+    }
+}
+
+/// A call whose result takes more than the reply to make.
+struct Mapped<T, F> {
+    cell: Arc<Cell<T>>,
+    map: Mutex<Option<F>>,
+}
+
+impl<T, F> Complete for Mapped<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(Result<Reply, Box<Failure>>) -> Result<T, Error> + Send,
+{
+    fn complete(&self, result: Result<Reply, Box<Failure>>, lane: &Lane, wakers: &mut Wakers) {
+        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(map) = map {
+            self.cell.complete(map(result), Some(lane), wakers);
+        }
+    }
+}
+
+/// A handler without its type, for the client's surface.
+trait Runtime: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn now(&self) -> Time;
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>);
+    fn drive(&self, shared: Arc<Shared>);
+}
+
+struct Erased<H>(H);
+
+impl<H: Handler> Runtime for Erased<H> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn now(&self) -> Time {
+        Time::from_origin(self.0.now())
+    }
+
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.0.spawn(task);
+    }
+
+    fn drive(&self, shared: Arc<Shared>) {
+        self.0.spawn(Driver::new(shared, self.0.clone()));
+    }
+}
+
+impl Shared {
+    pub(crate) fn new<H: Handler>(
+        handler: H,
+        config: Config,
+        connect_timeout: Duration,
+    ) -> Arc<Self> {
+        let session = Session::new(config.clone(), 0);
+        Arc::new(Self {
+            core: Mutex::new(Core {
+                session,
+                config,
+                pending: Pending::default(),
+                watches: HashMap::new(),
+                driver: DriverState::Absent,
+                starting: Vec::new(),
+                start_deadline: None,
+                stopping: Vec::new(),
+            }),
+            completions: Lane::new("completions", handler.clone()),
+            events: Lane::new("watches", handler.clone()),
+            runtime: Box::new(Erased(handler)),
+            listeners: Listeners::default(),
+            connect_timeout,
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.runtime.now()
+    }
+
+    pub(crate) fn runtime_name(&self) -> &'static str {
+        self.runtime.name()
+    }
+
+    /// Does something to the session, and sees to it that the driver takes notice.
+    pub(crate) fn with_session<R>(&self, act: impl FnOnce(&mut Core, Time) -> R) -> R {
+        let now = self.now();
+        let mut core = self.lock();
+        let result = act(&mut core, now);
+        let waker = core.driver.rouse();
+        drop(core);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Sends a request whose reply makes a `T`.
+    pub(crate) fn call<T>(&self, chroot: &Chroot, request: &Request<'_>) -> AsyncResult<T>
+    where
+        T: FromReply + Clone + Send + 'static,
+    {
+        let cell = Cell::<T>::new();
+        self.submit(chroot, request, cell.clone());
+        AsyncResult::new(cell, self.completions.clone())
+    }
+
+    /// Sends a request whose result `map` makes.
+    pub(crate) fn call_map<T, F>(
+        &self,
+        chroot: &Chroot,
+        request: &Request<'_>,
+        map: F,
+    ) -> AsyncResult<T>
+    where
+        T: Clone + Send + 'static,
+        F: FnOnce(Result<Reply, Box<Failure>>) -> Result<T, Error> + Send + 'static,
+    {
+        let cell = Cell::new();
+        let target = Mapped { cell: cell.clone(), map: Mutex::new(Some(map)) };
+        self.submit(chroot, request, Arc::new(target));
+        AsyncResult::new(cell, self.completions.clone())
+    }
+
+    /// Sends a request that arms a watch, whose number the callback gets together with the reply.
+    pub(crate) fn call_watch<T>(
+        self: &Arc<Self>,
+        chroot: &Chroot,
+        request: &Request<'_>,
+        map: impl FnOnce(Result<Reply, Box<Failure>>, crate::Watch) -> Result<T, Error> + Send + 'static,
+    ) -> AsyncResult<T>
+    where
+        T: Clone + Send + 'static,
+    {
+        let cell = Cell::new();
+        let result = AsyncResult::new(cell.clone(), self.completions.clone());
+        let event = Cell::new();
+        let submitted = self.with_session(|core, now| {
+            let id = core.session.submit(now, chroot, request)?;
+            core.watches.insert(id, event.clone());
+            let watch = crate::Watch::new(self.clone(), id, event);
+            let target = Mapped {
+                cell: cell.clone(),
+                map: Mutex::new(Some(move |reply| map(reply, watch))),
+            };
+            core.pending.push(id, Arc::new(target));
+            Ok(())
+        });
+        if let Err(failure) = submitted {
+            self.fail(&cell, failure);
+        }
+        result
+    }
+
+    fn submit(&self, chroot: &Chroot, request: &Request<'_>, target: Arc<dyn Complete>) {
+        let submitted = self.with_session(|core, now| {
+            let submitted = core.session.submit(now, chroot, request);
+            submitted.map(|id| core.pending.push(id, target.clone()))
+        });
+        if let Err(failure) = submitted {
+            let mut wakers = Wakers::default();
+            target.complete(Err(failure), &self.completions, &mut wakers);
+            wakers.wake();
+        }
+    }
+
+    fn fail<T: Send + 'static>(&self, cell: &Cell<T>, failure: Box<Failure>) {
+        cell.complete(Err(failure.into()), Some(&self.completions), &mut Wakers::default());
+    }
+
+    pub(crate) fn add_auth(&self, credential: Credential) -> AsyncResult<()> {
+        let cell = Cell::new();
+        let result = AsyncResult::new(cell.clone(), self.completions.clone());
+        let added = self.with_session(|core, _| {
+            core.config.auth.push(credential.clone());
+            if matches!(core.driver, DriverState::Absent) {
+                return Ok(false);
+            }
+            let id = core.session.add_auth(credential)?;
+            core.pending.push(id, cell.clone());
+            Ok(true)
+        });
+        match added {
+            Ok(true) => {}
+            Ok(false) => {
+                cell.complete(Ok(()), Some(&self.completions), &mut Wakers::default());
+            }
+            Err(failure) => self.fail(&cell, failure),
+        }
+        result
+    }
+
+    pub(crate) fn set_hosts(&self, hosts: Vec<HostPort>) {
+        self.with_session(|core, now| {
+            core.config.hosts.clone_from(&hosts);
+            core.session.set_hosts(now, hosts);
+        });
+    }
+
+    /// Forgets a watch that nobody waits for.
+    pub(crate) fn unwatch(&self, id: RequestId) {
+        let mut core = self.lock();
+        core.session.unwatch(id);
+        core.watches.remove(&id);
+    }
+
+    pub(crate) fn start(self: &Arc<Self>) -> AsyncResult<()> {
+        let now = self.now();
+        let mut core = self.lock();
+        if core.session.state().is_connected() && core.stopping.is_empty() {
+            return AsyncResult::of(Ok(()), Some(self.completions.clone()));
+        }
+        let (promise, result) = Promise::new(self.completions.clone());
+        if !core.stopping.is_empty() {
+            let again = self.clone();
+            let (stopped, waiting) = Promise::new(self.completions.clone());
+            core.stopping.push(stopped);
+            drop(core);
+            self.spawn(async move {
+                let started = match waiting.await {
+                    Ok(()) => again.start().await,
+                    Err(error) => Err(error),
+                };
+                promise.keep(started);
+            });
+            return result;
+        }
+        core.starting.push(promise);
+        if matches!(core.driver, DriverState::Absent) {
+            core.session = Session::new(core.config.clone(), fastrand::u64(..));
+            core.session.start(now);
+            core.pending = Pending::default();
+            core.start_deadline = Some(now.after(self.connect_timeout));
+            core.driver = DriverState::Awake;
+            drop(core);
+            self.runtime.drive(self.clone());
+        }
+        result
+    }
+
+    pub(crate) fn stop(&self) -> AsyncResult<()> {
+        let (promise, result) = Promise::new(self.completions.clone());
+        let idle = self.with_session(|core, now| {
+            if matches!(core.driver, DriverState::Absent) {
+                return Some(promise);
+            }
+            core.stopping.push(promise);
+            core.session.close(now);
+            None
+        });
+        if let Some(promise) = idle {
+            promise.keep(Ok(()));
+        }
+        result
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(Box::pin(task));
+    }
+
+    /// Works out a result in a task.
+    pub(crate) fn work<T: Clone + Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> AsyncResult<T> {
+        let (promise, result) = Promise::new(self.completions.clone());
+        self.spawn(async move { promise.keep(task.await) });
+        result
+    }
+}
+
+impl DriverState {
+    /// Marks the driver as awake; the waker, if it slept.
+    fn rouse(&mut self) -> Option<Waker> {
+        match std::mem::replace(self, Self::Awake) {
+            Self::Asleep(waker) => Some(waker),
+            Self::Awake => None,
+            Self::Absent => {
+                *self = Self::Absent;
+                None
+            }
+        }
+    }
+}
+
+/// What follows from the session's outputs once no lock is held.
+pub(crate) enum Effect {
+    Complete(Arc<dyn Complete>, Result<Reply, Box<Failure>>),
+    Event(Arc<Cell<WatchedEvent>>, Result<WatchedEvent, Error>),
+    State(State),
+    Keep(Promise<()>, Result<(), Error>),
+}
+
+/// What the session asks of its driver.
+pub(crate) enum Action {
+    Connect(Arc<HostPort>, Time),
+    Disconnect,
+    Probe(Arc<HostPort>, Time),
+}
+
+impl Core {
+    /// Takes in all that the session has to say.
+    pub(crate) fn drain(&mut self, effects: &mut Vec<Effect>, actions: &mut Vec<Action>) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Connect { host, deadline } => actions.push(Action::Connect(host, deadline)),
+                Output::Disconnect => actions.push(Action::Disconnect),
+                Output::Probe { host, deadline } => actions.push(Action::Probe(host, deadline)),
+                Output::Completed { id, result } => {
+                    if let Some(target) = self.pending.take(id) {
+                        effects.push(Effect::Complete(target, result));
+                    }
+                }
+                Output::Fired { id, event } => {
+                    if let Some(cell) = self.watches.remove(&id) {
+                        effects.push(Effect::Event(cell, Ok(event)));
+                    }
+                }
+                Output::Unwatched { id, reason } => {
+                    if let Some(cell) = self.watches.remove(&id) {
+                        effects.push(Effect::Event(cell, Err(Error::of_session(reason))));
+                    }
+                }
+                Output::State(state) => {
+                    effects.push(Effect::State(state));
+                    if state.is_connected() {
+                        self.started(&Ok(()), effects);
+                    }
+                }
+                other => tracing::debug!(?other, "nobody waits for this"),
+            }
+        }
+    }
+
+    /// Ends the waiting of those who started the client.
+    fn started(&mut self, result: &Result<(), Error>, effects: &mut Vec<Effect>) {
+        self.start_deadline = None;
+        let starting = self.starting.drain(..);
+        effects.extend(starting.map(|promise| Effect::Keep(promise, result.clone())));
+    }
+
+    /// Gives up a start that takes too long.
+    pub(crate) fn check_start(&mut self, now: Time, timeout: Duration, effects: &mut Vec<Effect>) {
+        if self.start_deadline.is_some_and(|deadline| deadline <= now) {
+            let error = Error::start_timeout(timeout, self.session.last_cause());
+            self.session.close(now);
+            self.started(&Err(error), effects);
+        }
+    }
+
+    /// The session has ended, and the driver ends with it.
+    pub(crate) fn finish(&mut self, effects: &mut Vec<Effect>) {
+        let reason = self.session.end_reason().unwrap_or(Reason::Closed);
+        self.started(&Err(Error::of_session(reason)), effects);
+        self.driver = DriverState::Absent;
+        let stopping = self.stopping.drain(..);
+        effects.extend(stopping.map(|promise| Effect::Keep(promise, Ok(()))));
+    }
+}
+
+impl Shared {
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// Carries out `effects`, in order. Call it with no lock held.
+    pub(crate) fn carry_out(&self, effects: &mut Vec<Effect>, wakers: &mut Wakers) {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Complete(target, result) => {
+                    target.complete(result, &self.completions, wakers);
+                }
+                Effect::Event(cell, event) => cell.complete(event, Some(&self.events), wakers),
+                Effect::State(state) => self.listeners.tell(state, &self.completions, wakers),
+                Effect::Keep(promise, result) => promise.keep(result),
+            }
+        }
+        wakers.wake();
+    }
+}

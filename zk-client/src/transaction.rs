@@ -1,0 +1,237 @@
+//! [`Transaction`]: several operations, all or none.
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+use bytes::Bytes;
+use zk_proto::{
+    Acl, ErrorCode, OpCode, Request, Response, Ustring,
+    records::{
+        CheckVersionRequest, DeleteRequest, MultiOp, MultiRequest, MultiResult, SetDataRequest,
+        Stat,
+    },
+};
+
+use crate::{AsData, AsyncResult, Client, CreateOptions, Error};
+
+/// Operations that the server does all or not at all, in their order.
+///
+/// ```no_run
+/// # use zk_client::{Client, CreateMode, Error, OperationResult};
+/// # async fn example(zk: Client) -> Result<(), Error> {
+/// let results = zk
+///     .transaction()
+///     .check("/app", 3)
+///     .create("/app/a", b"one", CreateMode::Persistent)
+///     .set("/app/b", b"two", None)
+///     .delete("/app/c", None)
+///     .commit()
+///     .await?;
+/// match results.committed() {
+///     Ok(results) => assert_eq!(results[1], OperationResult::Created("/app/a".into())),
+///     Err(error) => println!("nothing was done: {error}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a transaction does nothing before it is committed"]
+pub struct Transaction {
+    client: Client,
+    operations: Vec<Operation>,
+    /// What is wrong with the operations so far; told by `commit`.
+    error: Option<Error>,
+}
+
+enum Operation {
+    Check { path: String, version: i32 },
+    Create { path: String, data: Option<Bytes>, options: CreateOptions, acl: Arc<[Acl]> },
+    Set { path: String, data: Option<Bytes>, version: i32 },
+    Delete { path: String, version: i32 },
+}
+
+/// What an operation of a transaction did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OperationResult {
+    /// The node has the version.
+    Checked,
+    /// The node was created; its path.
+    Created(Ustring),
+    /// The data were set; the node's stat.
+    Set(Stat),
+    /// The node was deleted.
+    Deleted,
+}
+
+impl Transaction {
+    pub(crate) const fn new(client: Client) -> Self {
+        Self { client, operations: Vec::new(), error: None }
+    }
+
+    /// The node must have `version`.
+    pub fn check(mut self, path: impl AsRef<str>, version: i32) -> Self {
+        self.operations.push(Operation::Check { path: path.as_ref().to_owned(), version });
+        self
+    }
+
+    /// Creates a node, as [`Client::create`] does, but for `makepath`: parents have to be there, or be
+    /// created by the same transaction.
+    pub fn create(
+        mut self,
+        path: impl AsRef<str>,
+        data: impl AsData,
+        options: impl Into<CreateOptions>,
+    ) -> Self {
+        let (path, options) = (path.as_ref().to_owned(), options.into());
+        if options.makes_path() {
+            self.refuse(Error::invalid(format!("create {path}: no makepath in a transaction")));
+            return self;
+        }
+        match options.resolve_acl(self.client.default_acl()) {
+            Ok(acl) => {
+                let data = data.as_data().map(Bytes::copy_from_slice);
+                self.operations.push(Operation::Create { path, data, options, acl });
+            }
+            Err(error) => self.refuse(error),
+        }
+        self
+    }
+
+    /// Sets a node's data, as [`Client::set`] does.
+    pub fn set(
+        mut self,
+        path: impl AsRef<str>,
+        data: impl AsData,
+        version: impl Into<Option<i32>>,
+    ) -> Self {
+        self.operations.push(Operation::Set {
+            path: path.as_ref().to_owned(),
+            data: data.as_data().map(Bytes::copy_from_slice),
+            version: version.into().unwrap_or(-1),
+        });
+        self
+    }
+
+    /// Deletes a node, as [`Client::delete`] does.
+    pub fn delete(mut self, path: impl AsRef<str>, version: impl Into<Option<i32>>) -> Self {
+        let version = version.into().unwrap_or(-1);
+        self.operations.push(Operation::Delete { path: path.as_ref().to_owned(), version });
+        self
+    }
+
+    fn refuse(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+    }
+
+    /// Sends the operations. The result is there for a transaction that the server refused as well: see
+    /// [`TransactionResults::committed`].
+    ///
+    /// # Errors
+    /// When the server did not answer, or an operation cannot be: then nothing was sent.
+    pub fn commit(self) -> AsyncResult<TransactionResults> {
+        if let Some(error) = self.error {
+            return self.client.failed(error);
+        }
+        let mut ops = Vec::with_capacity(self.operations.len());
+        for operation in &self.operations {
+            match operation.as_op() {
+                Ok(op) => ops.push(op),
+                Err(error) => return self.client.failed(error),
+            }
+        }
+        let about: Vec<_> = ops.iter().map(|op| (op.op(), op.path().to_owned())).collect();
+        let request = Request::Multi(MultiRequest { ops });
+        self.client.call_response(&request, move |response| match response {
+            Response::Multi(reply) if reply.results.len() == about.len() => {
+                let results = reply.results.into_iter().zip(&about);
+                let results = results.map(|(result, (op, path))| outcome(result, *op, path));
+                Ok(TransactionResults(results.collect()))
+            }
+            _ => Err(Error::invalid("the transaction's reply has another number of results")),
+        })
+    }
+}
+
+impl Operation {
+    fn as_op(&self) -> Result<MultiOp<'_>, Error> {
+        Ok(match self {
+            Self::Check { path, version } => {
+                MultiOp::Check(CheckVersionRequest { path, version: *version })
+            }
+            Self::Create { path, data, options, acl } => {
+                return options.operation(path, data.as_deref(), acl, false);
+            }
+            Self::Set { path, data, version } => {
+                let data = data.as_deref();
+                MultiOp::SetData(SetDataRequest { path, data, version: *version })
+            }
+            Self::Delete { path, version } => {
+                MultiOp::Delete(DeleteRequest { path, version: *version })
+            }
+        })
+    }
+}
+
+fn outcome(result: MultiResult, op: OpCode, path: &str) -> Result<OperationResult, Error> {
+    match result {
+        MultiResult::Create(reply) => Ok(OperationResult::Created(reply.path)),
+        MultiResult::Create2(reply) => Ok(OperationResult::Created(reply.path)),
+        MultiResult::Delete => Ok(OperationResult::Deleted),
+        MultiResult::SetData(stat) => Ok(OperationResult::Set(stat)),
+        MultiResult::Check => Ok(OperationResult::Checked),
+        MultiResult::Error(code) => Err(Error::of_operation(code, op, path)),
+        _ => Err(Error::invalid("the result of a read in a transaction")),
+    }
+}
+
+/// One result for each operation of a [`Transaction`], in their order.
+///
+/// Of a transaction that failed, each is an error: [`RolledBack`](crate::ErrorKind::RolledBack) before
+/// the operation that failed, its own error for that one, and
+/// [`RuntimeInconsistency`](ErrorCode::RuntimeInconsistency) after it.
+#[derive(Debug, Clone)]
+#[must_use = "the transaction may have failed: see `committed`"]
+pub struct TransactionResults(Vec<Result<OperationResult, Error>>);
+
+impl TransactionResults {
+    /// What the operations did, if they were done.
+    ///
+    /// # Errors
+    /// That of the operation for which none was done.
+    pub fn committed(self) -> Result<Vec<OperationResult>, Error> {
+        if let Some(culprit) = self.culprit() {
+            return Err(culprit.clone());
+        }
+        self.0.into_iter().collect()
+    }
+
+    /// The error for which nothing was done.
+    fn culprit(&self) -> Option<&Error> {
+        self.0
+            .iter()
+            .filter_map(|result| result.as_ref().err())
+            .find(|error| error.code().is_some_and(|code| code != ErrorCode::RuntimeInconsistency))
+    }
+}
+
+impl Deref for TransactionResults {
+    type Target = [Result<OperationResult, Error>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl IntoIterator for TransactionResults {
+    type Item = Result<OperationResult, Error>;
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transaction({} operations)", self.operations.len())
+    }
+}

@@ -1,0 +1,108 @@
+//! Runs the `zk` ZooKeeper client on tokio, in both of its flavours.
+//!
+//! Most users never see this crate: it is what `zk-client` takes with its default feature `tokio`.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    net::{TcpStream, lookup_host},
+    runtime::Handle,
+};
+use zk_handler::{AsyncRead, AsyncWrite, Handler};
+
+/// A tokio runtime. The runtime must have its I/O and time drivers enabled.
+#[derive(Debug, Clone)]
+pub struct TokioHandler {
+    runtime: Handle,
+}
+
+impl TokioHandler {
+    /// The runtime behind `runtime`, from inside or outside of it.
+    #[must_use]
+    pub const fn new(runtime: Handle) -> Self {
+        Self { runtime }
+    }
+
+    /// The runtime that the caller runs in.
+    ///
+    /// # Errors
+    /// When the caller runs in none.
+    pub fn current() -> io::Result<Self> {
+        Handle::try_current().map(Self::new).map_err(io::Error::other)
+    }
+}
+
+impl Handler for TokioHandler {
+    type Stream = Stream;
+
+    fn name(&self) -> &'static str {
+        "tokio"
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Stream(stream))
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "host has no address"));
+        }
+        Ok(addresses)
+    }
+
+    fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
+        tokio::time::sleep(deadline.saturating_sub(self.now()))
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
+        self.runtime.spawn_blocking(job);
+    }
+}
+
+/// A tokio TCP connection, seen through the traits of `futures-io`.
+#[derive(Debug)]
+pub struct Stream(TcpStream);
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        Pin::new(&mut self.0).poll_read(context, &mut buffer).map_ok(|()| buffer.filled().len())
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}

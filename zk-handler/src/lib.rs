@@ -1,0 +1,62 @@
+//! What a ZooKeeper client needs from a runtime.
+//!
+//! A [`Handler`] is to this client what an `IHandler` is to kazoo: the one place that knows threads,
+//! sockets and timers. It knows nothing of ZooKeeper. The client's driver is written once, generic over
+//! it; `zk-handler-tokio` and its siblings implement it, each for one runtime, in a file or two.
+//!
+//! What the client relies on:
+//! - [`spawn`](Handler::spawn)ed tasks run to their end without anybody waiting for them, and may be
+//!   spawned from any thread;
+//! - [`connect`](Handler::connect), [`resolve`](Handler::resolve) and
+//!   [`sleep_until`](Handler::sleep_until) are called from within spawned tasks only, never block them,
+//!   and stop what they do when they are dropped;
+//! - [`dispatch`](Handler::dispatch)ed jobs are the user's callbacks: they may block for as long as they
+//!   like without holding up any task. Their order is not the handler's concern: [`Lane`] sees to it.
+
+mod clock;
+mod lane;
+
+use std::{future::Future, io, net::SocketAddr, time::Duration};
+
+pub use futures_io::{AsyncRead, AsyncWrite};
+pub use lane::Lane;
+
+pub use clock::boottime;
+
+/// A runtime, as far as a client needs one. Clones are the same runtime.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// A connection. Dropping it closes it.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The runtime's name, for logs: `"tokio"`.
+    fn name(&self) -> &'static str;
+
+    /// The time on this handler's clock, since an origin that does not move.
+    ///
+    /// The default goes on while the machine is suspended, as a session's life on the server does.
+    fn now(&self) -> Duration {
+        boottime()
+    }
+
+    /// Opens a TCP connection, without Nagle's delay.
+    fn connect(
+        &self,
+        address: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send + '_;
+
+    /// The addresses of `host`, which is a name or an IP address without brackets; at least one.
+    fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+
+    /// Completes when [`now`](Self::now) has reached `deadline`; at once when it has already.
+    fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Runs `task` to its end.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
+
+    /// Runs `job`, which may block, off the tasks.
+    fn dispatch(&self, job: impl FnOnce() + Send + 'static);
+}

@@ -1,0 +1,256 @@
+//! Framing: every packet is an int length and as many bytes, both ways.
+//!
+//! [`FrameReader`] is where bytes come in. It belongs to whoever owns the socket, which reads straight
+//! into [`spare`](FrameReader::spare); frames leave as slices of that memory, never copied. What holds:
+//! - a length is checked against the limit before memory is taken for it, and memory grows with what
+//!   has really been received, not with what a length promises;
+//! - a frame over the limit is not an error: its head is handed out (enough to tell which request it
+//!   answers) and its body is dropped as it comes in;
+//! - any split of the same bytes gives the same frames.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// Bytes of a frame's length prefix.
+pub const LENGTH_LEN: usize = 4;
+
+/// Bytes of an oversize frame that are handed out: a reply's header
+/// ([`ReplyHeader`](crate::records::ReplyHeader)).
+pub const HEAD_LEN: usize = 16;
+
+/// The largest frame whose body is drained; a longer one is taken for a broken peer.
+pub const DRAIN_LIMIT: usize = 256 << 20;
+
+/// The server's default limit for a packet (`jute.maxbuffer`): 1,048,575 bytes.
+pub const DEFAULT_MAX_BUFFER: usize = 0xf_ffff;
+
+const SMALL_CHUNK: usize = 4 << 10;
+const LARGE_CHUNK: usize = 64 << 10;
+
+/// Why a byte stream is no sequence of frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A negative length, or one beyond [`DRAIN_LIMIT`].
+    #[error("frame length {0} is out of range")]
+    BadLength(i32),
+}
+
+/// One frame, without its length prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// A frame within the limit.
+    Whole(Bytes),
+    /// A frame over the limit; its body is dropped.
+    Oversize {
+        /// The first [`HEAD_LEN`] bytes.
+        head: Bytes,
+        /// The length of the whole frame in bytes.
+        length: usize,
+    },
+}
+
+/// Cuts a stream of bytes into frames.
+///
+/// ```
+/// use zk_proto::frame::{Frame, FrameReader};
+///
+/// let mut reader = FrameReader::new(1024);
+/// reader.extend(&[0, 0, 0, 2, b'h']);
+/// assert_eq!(reader.next_frame(), Ok(None));
+/// reader.extend(b"i");
+/// assert_eq!(reader.next_frame(), Ok(Some(Frame::Whole("hi".into()))));
+/// ```
+#[derive(Debug)]
+pub struct FrameReader {
+    /// All of it is initialised; the first `filled` bytes were received, the rest is spare.
+    buffer: BytesMut,
+    filled: usize,
+    /// Bytes of an oversize body that are still to come.
+    drain: usize,
+    limit: usize,
+    chunk: usize,
+}
+
+impl FrameReader {
+    /// A reader for a new connection, which hands out frames of at most `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { buffer: BytesMut::new(), filled: 0, drain: 0, limit, chunk: SMALL_CHUNK }
+    }
+
+    /// Room to read into. Follow up with [`advance`](Self::advance).
+    pub fn spare(&mut self) -> &mut [u8] {
+        let spare = self.buffer.len().saturating_sub(self.filled);
+        if spare < self.chunk / 4 {
+            // A fresh chunk: frames that were handed out keep the old one alive for as long as they
+            // need it. The copy is of the one frame that is only partly here. Growing with what was
+            // received keeps a hostile length from taking memory.
+            let size = self.chunk.max(self.filled.saturating_mul(2));
+            let mut fresh = BytesMut::zeroed(size);
+            if let (Some(to), Some(from)) =
+                (fresh.get_mut(..self.filled), self.buffer.get(..self.filled))
+            {
+                to.copy_from_slice(from);
+            }
+            self.buffer = fresh;
+        }
+        self.buffer.get_mut(self.filled..).unwrap_or_default()
+    }
+
+    /// Says that the first `len` bytes of [`spare`](Self::spare) were received.
+    pub fn advance(&mut self, len: usize) {
+        let spare = self.buffer.len().saturating_sub(self.filled);
+        self.filled = self.filled.saturating_add(len.min(spare));
+        if len >= spare {
+            self.chunk = self.chunk.saturating_mul(2).min(LARGE_CHUNK);
+        }
+        if self.drain > 0 {
+            let gone = self.drain.min(self.filled);
+            self.consume(gone);
+            self.drain = self.drain.saturating_sub(gone);
+        }
+    }
+
+    /// Takes in bytes that were received elsewhere, by copying them.
+    pub fn extend(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let spare = self.spare();
+            let len = spare.len().min(bytes.len());
+            let Some((head, rest)) = bytes.split_at_checked(len) else { return };
+            if let Some(to) = spare.get_mut(..len) {
+                to.copy_from_slice(head);
+            }
+            self.advance(len);
+            bytes = rest;
+        }
+    }
+
+    /// The next frame, or `None` until more bytes are here.
+    ///
+    /// # Errors
+    /// When the next length cannot be one. The connection is of no more use then.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        let Some(received) = self.buffer.get(..self.filled) else { return Ok(None) };
+        let Some((prefix, body)) = received.split_first_chunk::<LENGTH_LEN>() else {
+            return Ok(None);
+        };
+        let length = i32::from_be_bytes(*prefix);
+        let Some(len) = usize::try_from(length).ok().filter(|len| *len <= DRAIN_LIMIT) else {
+            return Err(FrameError::BadLength(length));
+        };
+        if len > self.limit && len >= HEAD_LEN {
+            if body.len() < HEAD_LEN {
+                return Ok(None);
+            }
+            self.consume(LENGTH_LEN);
+            let head = self.split(HEAD_LEN);
+            self.drain = len.saturating_sub(HEAD_LEN);
+            self.advance(0);
+            return Ok(Some(Frame::Oversize { head, length: len }));
+        }
+        if body.len() < len {
+            return Ok(None);
+        }
+        self.consume(LENGTH_LEN);
+        Ok(Some(Frame::Whole(self.split(len))))
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.buffer.advance(len);
+        self.filled = self.filled.saturating_sub(len);
+    }
+
+    fn split(&mut self, len: usize) -> Bytes {
+        self.filled = self.filled.saturating_sub(len);
+        self.buffer.split_to(len).freeze()
+    }
+}
+
+/// Appends one frame to `out`: what `body` writes, behind its length.
+pub fn write_frame(out: &mut BytesMut, body: impl FnOnce(&mut BytesMut)) {
+    let start = out.len();
+    out.put_i32(0);
+    body(out);
+    let len = out.len().saturating_sub(start).saturating_sub(LENGTH_LEN);
+    if let Some(prefix) = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut::<LENGTH_LEN>) {
+        *prefix = i32::try_from(len).unwrap_or(i32::MAX).to_be_bytes();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream() -> Vec<u8> {
+        let mut out = BytesMut::new();
+        write_frame(&mut out, |out| out.put_slice(b"small"));
+        write_frame(&mut out, |out| out.put_slice(&[7; 100]));
+        write_frame(&mut out, |_| {});
+        write_frame(&mut out, |out| out.put_slice(&[9; 20_000]));
+        write_frame(&mut out, |out| out.put_slice(b"last"));
+        out.to_vec()
+    }
+
+    fn frames(bytes: &[u8], chunk: usize, limit: usize) -> Vec<Frame> {
+        let mut reader = FrameReader::new(limit);
+        let mut frames = Vec::new();
+        for part in bytes.chunks(chunk) {
+            reader.extend(part);
+            while let Some(frame) = reader.next_frame().unwrap() {
+                frames.push(frame);
+            }
+        }
+        frames
+    }
+
+    #[test]
+    fn any_split_gives_the_same_frames() {
+        let bytes = stream();
+        for limit in [64, 1_000, 100_000] {
+            let whole = frames(&bytes, bytes.len(), limit);
+            assert_eq!(whole.len(), 5);
+            for chunk in [1, 2, 3, 5, 7, 16, 1_000, 4_096] {
+                assert_eq!(frames(&bytes, chunk, limit), whole, "chunk {chunk}, limit {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_oversize_frame_gives_its_head_and_the_next_one_follows() {
+        let frames = frames(&stream(), 1_000, 64);
+        assert_eq!(frames[1], Frame::Oversize { head: vec![7; 16].into(), length: 100 });
+        assert_eq!(frames[3], Frame::Oversize { head: vec![9; 16].into(), length: 20_000 });
+        assert_eq!(frames[4], Frame::Whole("last".into()));
+    }
+
+    #[test]
+    fn lengths_out_of_range_are_refused() {
+        for length in [-1, i32::MIN, i32::MAX, DRAIN_LIMIT as i32 + 1] {
+            let mut reader = FrameReader::new(1_000);
+            reader.extend(&length.to_be_bytes());
+            assert_eq!(reader.next_frame(), Err(FrameError::BadLength(length)));
+        }
+    }
+
+    #[test]
+    fn a_promised_length_takes_no_memory() {
+        let mut reader = FrameReader::new(DRAIN_LIMIT);
+        reader.extend(&(DRAIN_LIMIT as i32).to_be_bytes());
+        assert_eq!(reader.next_frame(), Ok(None));
+        reader.spare();
+        assert!(reader.buffer.len() <= LARGE_CHUNK);
+    }
+
+    #[test]
+    fn frames_share_the_memory_they_were_read_into() {
+        let mut reader = FrameReader::new(1_000);
+        let at = {
+            let spare = reader.spare();
+            spare[..6].copy_from_slice(&[0, 0, 0, 2, b'h', b'i']);
+            spare[4..].as_ptr()
+        };
+        reader.advance(6);
+        let Ok(Some(Frame::Whole(frame))) = reader.next_frame() else { panic!("no frame") };
+        assert_eq!(frame.as_ptr(), at);
+    }
+}

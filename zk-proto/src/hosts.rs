@@ -1,0 +1,462 @@
+//! Connection strings: `h1:2181,h2,[::1]:2182/app`, the form that every ZooKeeper client takes.
+//!
+//! What holds here: a string is read in full or refused with an error that names the part at fault
+//! (nothing is skipped or guessed), the order of the hosts is kept, and a value that was parsed
+//! displays as text that parses to the same value.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+// Addresses are values: they come from `core`, which has no sockets.
+use core::net::{Ipv6Addr, SocketAddr};
+use std::{fmt, str::FromStr};
+
+use crate::{Chroot, PathError};
+
+/// The port of a host that names none.
+pub const DEFAULT_PORT: u16 = 2181;
+
+/// Why a text is not a connection string.
+///
+/// ```
+/// use zk_proto::ConnectString;
+///
+/// let error = "zk1:2181,zk2:21811111".parse::<ConnectString>().unwrap_err();
+/// assert_eq!(error.to_string(), r#""21811111" in "zk2:21811111" is no port from 1 to 65535"#);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostsError {
+    /// Not one host.
+    #[error("no host is given")]
+    NoHosts,
+    /// Nothing between two commas, or nothing before a port.
+    #[error("a host is missing in {text:?}")]
+    EmptyHost {
+        /// The text around it.
+        text: Box<str>,
+    },
+    /// A character that no host name has.
+    #[error("host {host:?} has the forbidden character {character:?}")]
+    BadHost {
+        /// The host as given.
+        host: Box<str>,
+        /// The character.
+        character: char,
+    },
+    /// A port that is no number from 1 to 65535.
+    #[error("{port:?} in {text:?} is no port from 1 to 65535")]
+    BadPort {
+        /// The host and port as given.
+        text: Box<str>,
+        /// The port as given.
+        port: Box<str>,
+    },
+    /// Several colons without brackets: where the address ends would be a guess.
+    #[error("{text:?} has several colons: put an IPv6 address in brackets, as in [::1]:2181")]
+    BareIpv6 {
+        /// The host as given.
+        text: Box<str>,
+    },
+    /// Brackets that do not hold an IPv6 address, or are followed by something other than a port.
+    #[error("{text:?} is no IPv6 address in brackets, as in [::1]:2181")]
+    BadIpv6 {
+        /// The host as given.
+        text: Box<str>,
+    },
+    /// A scheme, as in `zk://host`: a connection string has none.
+    #[error("scheme {scheme:?}: a connection string has none, it starts with a host")]
+    Scheme {
+        /// What stands before `://`.
+        scheme: Box<str>,
+    },
+    /// The chroot is no valid path.
+    #[error("bad chroot {:?}", source.path())]
+    BadChroot {
+        /// What is wrong with it.
+        #[from]
+        source: PathError,
+    },
+}
+
+/// One server's address: a host name or an IP address, not yet resolved, and a port.
+///
+/// Text is checked when it is parsed. What is put together from parts is taken as it is: a host
+/// that cannot be one fails where it is resolved.
+///
+/// ```
+/// use zk_proto::HostPort;
+///
+/// let server: HostPort = "[::1]:2182".parse()?;
+/// assert_eq!(server, HostPort::new("::1", 2182));
+/// assert_eq!(server.to_string(), "[::1]:2182");
+/// # Ok::<(), zk_proto::HostsError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostPort {
+    /// The name or the address; an IPv6 address stands without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// The server at `host`, a name or an IP address without brackets, and `port`.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = HostsError;
+
+    fn from_str(text: &str) -> Result<Self, HostsError> {
+        let text = text.trim();
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let bad = || HostsError::BadIpv6 { text: text.into() };
+                let (host, rest) = rest.split_once(']').ok_or_else(bad)?;
+                if !is_ipv6(host) {
+                    return Err(bad());
+                }
+                match rest {
+                    "" => (host, None),
+                    rest => (host, Some(rest.strip_prefix(':').ok_or_else(bad)?)),
+                }
+            }
+            None => {
+                let (host, port) = match text.split_once(':') {
+                    Some((_, port)) if port.contains(':') => {
+                        return Err(HostsError::BareIpv6 { text: text.into() });
+                    }
+                    Some((host, port)) => (host, Some(port)),
+                    None => (text, None),
+                };
+                check_name(host, text)?;
+                (host, port)
+            }
+        };
+        let port = match port {
+            None => DEFAULT_PORT,
+            Some(port) => parse_port(port)
+                .ok_or_else(|| HostsError::BadPort { text: text.into(), port: port.into() })?,
+        };
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+impl From<SocketAddr> for HostPort {
+    fn from(address: SocketAddr) -> Self {
+        let host = match address {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+            address => address.ip().to_string(),
+        };
+        Self::new(host, address.port())
+    }
+}
+
+/// A number from 1 to 65535, digits only.
+fn parse_port(port: &str) -> Option<u16> {
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    port.parse().ok().filter(|&port| port != 0)
+}
+
+/// Checks a host name or IPv4 address; `text` is what an error names as its surroundings.
+///
+/// Names beyond ASCII are left to the resolver.
+fn check_name(host: &str, text: &str) -> Result<(), HostsError> {
+    if host.is_empty() {
+        return Err(HostsError::EmptyHost { text: text.into() });
+    }
+    let forbidden = |character: &char| match character {
+        '-' | '.' | '_' => false,
+        ascii if ascii.is_ascii() => !ascii.is_ascii_alphanumeric(),
+        other => other.is_whitespace() || other.is_control(),
+    };
+    match host.chars().find(forbidden) {
+        None => Ok(()),
+        Some(character) => Err(HostsError::BadHost { host: host.into(), character }),
+    }
+}
+
+/// Whether this is an IPv6 address, with or without a zone (`fe80::1%eth0`).
+fn is_ipv6(host: &str) -> bool {
+    let (address, zone) = match host.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (host, None),
+    };
+    address.parse::<Ipv6Addr>().is_ok() && zone.is_none_or(|zone| check_name(zone, zone).is_ok())
+}
+
+/// Where an ensemble is: its servers in the order given, and the chroot.
+///
+/// Servers are parted by commas; a port that is left out is 2181; IPv6 addresses stand in brackets;
+/// from the first slash on it is the chroot. Blanks around the whole and around each server go.
+/// Displayed, every port stands in it.
+///
+/// ```
+/// use zk_proto::ConnectString;
+///
+/// let ensemble: ConnectString = "zk1:2182, zk2, [::1]:2183/app/x".parse()?;
+/// assert_eq!(ensemble.hosts().len(), 3);
+/// assert_eq!(ensemble.hosts()[1].port, 2181);
+/// assert_eq!(ensemble.chroot().as_str(), "/app/x");
+/// assert_eq!(ensemble.to_string(), "zk1:2182,zk2:2181,[::1]:2183/app/x");
+/// # Ok::<(), zk_proto::HostsError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ConnectString {
+    /// Not empty.
+    hosts: Vec<HostPort>,
+    chroot: Chroot,
+}
+
+impl ConnectString {
+    /// Puts one together from its parts.
+    ///
+    /// ```
+    /// use zk_proto::{Chroot, ConnectString, HostPort};
+    ///
+    /// let hosts = [HostPort::new("zk1", 2181), HostPort::new("zk2", 2181)];
+    /// let ensemble = ConnectString::new(hosts, Chroot::new("/app")?)?;
+    /// assert_eq!(ensemble.to_string(), "zk1:2181,zk2:2181/app");
+    /// # Ok::<(), zk_proto::HostsError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`HostsError::NoHosts`] when there is none.
+    pub fn new(hosts: impl Into<Vec<HostPort>>, chroot: Chroot) -> Result<Self, HostsError> {
+        match hosts.into() {
+            hosts if hosts.is_empty() => Err(HostsError::NoHosts),
+            hosts => Ok(Self { hosts, chroot }),
+        }
+    }
+
+    /// The servers, at least one, in the order given.
+    #[must_use]
+    pub fn hosts(&self) -> &[HostPort] {
+        &self.hosts
+    }
+
+    /// The chroot; the true root when there is none.
+    #[must_use]
+    pub const fn chroot(&self) -> &Chroot {
+        &self.chroot
+    }
+
+    /// The servers and the chroot.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<HostPort>, Chroot) {
+        (self.hosts, self.chroot)
+    }
+}
+
+impl FromStr for ConnectString {
+    type Err = HostsError;
+
+    fn from_str(text: &str) -> Result<Self, HostsError> {
+        let text = text.trim();
+        let (hosts, chroot) =
+            text.find('/').and_then(|slash| text.split_at_checked(slash)).unwrap_or((text, ""));
+        if let (Some(scheme), true) = (hosts.strip_suffix(':'), chroot.starts_with("//")) {
+            return Err(HostsError::Scheme { scheme: scheme.into() });
+        }
+        if hosts.trim().is_empty() {
+            return Err(HostsError::NoHosts);
+        }
+        let hosts = hosts
+            .split(',')
+            .map(|host| match host.trim() {
+                "" => Err(HostsError::EmptyHost { text: hosts.into() }),
+                host => host.parse(),
+            })
+            .collect::<Result<Vec<HostPort>, _>>()?;
+        Self::new(hosts, Chroot::new(chroot)?)
+    }
+}
+
+impl fmt::Display for ConnectString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, host) in self.hosts.iter().enumerate() {
+            if nth > 0 {
+                f.write_str(",")?;
+            }
+            fmt::Display::fmt(host, f)?;
+        }
+        if !self.chroot.is_root() {
+            fmt::Display::fmt(&self.chroot, f)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn strings_that_are_accepted() {
+        for (text, hosts, chroot, shown) in [
+            ("h1", &[("h1", 2181)][..], "/", "h1:2181"),
+            ("h1:2182", &[("h1", 2182)], "/", "h1:2182"),
+            ("h1:1,h2:65535", &[("h1", 1), ("h2", 65535)], "/", "h1:1,h2:65535"),
+            (
+                "h1:2181,h2,[::1]:2182/app/x",
+                &[("h1", 2181), ("h2", 2181), ("::1", 2182)],
+                "/app/x",
+                "h1:2181,h2:2181,[::1]:2182/app/x",
+            ),
+            (
+                "h2,h1,h2",
+                &[("h2", 2181), ("h1", 2181), ("h2", 2181)],
+                "/",
+                "h2:2181,h1:2181,h2:2181",
+            ),
+            ("h1/", &[("h1", 2181)], "/", "h1:2181"),
+            ("h1/a,b:1", &[("h1", 2181)], "/a,b:1", "h1:2181/a,b:1"),
+            (" h1 ,\th2:7 /app\n", &[("h1", 2181), ("h2", 7)], "/app", "h1:2181,h2:7/app"),
+            ("127.0.0.1:2181", &[("127.0.0.1", 2181)], "/", "127.0.0.1:2181"),
+            ("[2001:db8::1]", &[("2001:db8::1", 2181)], "/", "[2001:db8::1]:2181"),
+            ("[fe80::1%eth0]:9", &[("fe80::1%eth0", 9)], "/", "[fe80::1%eth0]:9"),
+            ("[::ffff:10.0.0.1]", &[("::ffff:10.0.0.1", 2181)], "/", "[::ffff:10.0.0.1]:2181"),
+            (
+                "zoo_1.Example-2.com.:02181",
+                &[("zoo_1.Example-2.com.", 2181)],
+                "/",
+                "zoo_1.Example-2.com.:2181",
+            ),
+            ("zürich", &[("zürich", 2181)], "/", "zürich:2181"),
+        ] {
+            let parsed: ConnectString = text.parse().unwrap_or_else(|e| panic!("{text:?}: {e}"));
+            let found: Vec<_> = parsed.hosts().iter().map(|h| (h.host.as_str(), h.port)).collect();
+            assert_eq!(found, hosts, "{text:?}");
+            assert_eq!(parsed.chroot().as_str(), chroot, "{text:?}");
+            assert_eq!(parsed.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(parsed));
+        }
+    }
+
+    #[test]
+    fn strings_that_are_refused() {
+        for (text, message) in [
+            ("", "no host is given"),
+            (" \n", "no host is given"),
+            ("/app", "no host is given"),
+            (" /app", "no host is given"),
+            (",", r#"a host is missing in ",""#),
+            ("h1,,h2", r#"a host is missing in "h1,,h2""#),
+            ("h1, /app", r#"a host is missing in "h1, ""#),
+            ("h1,:2181", r#"a host is missing in ":2181""#),
+            ("h 1", r#"host "h 1" has the forbidden character ' '"#),
+            ("h1;h2", r#"host "h1;h2" has the forbidden character ';'"#),
+            ("me@h1", r#"host "me@h1" has the forbidden character '@'"#),
+            ("h1\0", r#"host "h1\0" has the forbidden character '\0'"#),
+            ("h]", r#"host "h]" has the forbidden character ']'"#),
+            ("h1:", r#""" in "h1:" is no port from 1 to 65535"#),
+            ("h1:0", r#""0" in "h1:0" is no port from 1 to 65535"#),
+            ("h1:+1", r#""+1" in "h1:+1" is no port from 1 to 65535"#),
+            ("h1:65536", r#""65536" in "h1:65536" is no port from 1 to 65535"#),
+            ("h1:x/app", r#""x" in "h1:x" is no port from 1 to 65535"#),
+            ("[::1]:", r#""" in "[::1]:" is no port from 1 to 65535"#),
+            (
+                "::1",
+                r#""::1" has several colons: put an IPv6 address in brackets, as in [::1]:2181"#,
+            ),
+            (
+                "h1:1:2",
+                r#""h1:1:2" has several colons: put an IPv6 address in brackets, as in [::1]:2181"#,
+            ),
+            ("[::1", r#""[::1" is no IPv6 address in brackets, as in [::1]:2181"#),
+            ("[]", r#""[]" is no IPv6 address in brackets, as in [::1]:2181"#),
+            ("[h1]:2181", r#""[h1]:2181" is no IPv6 address in brackets, as in [::1]:2181"#),
+            ("[::1]2181", r#""[::1]2181" is no IPv6 address in brackets, as in [::1]:2181"#),
+            ("[fe80::1%]", r#""[fe80::1%]" is no IPv6 address in brackets, as in [::1]:2181"#),
+            ("zk://h1", r#"scheme "zk": a connection string has none, it starts with a host"#),
+            ("h1//app", r#"bad chroot "//app""#),
+            ("h1/app/", r#"bad chroot "/app/""#),
+            ("h1/a/../b", r#"bad chroot "/a/../b""#),
+        ] {
+            let error = text.parse::<ConnectString>().unwrap_err();
+            assert_eq!(error.to_string(), message, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_chroot_says_why() {
+        let error = "h1/app/".parse::<ConnectString>().unwrap_err();
+        assert_eq!(error.source().unwrap().to_string(), r#"path "/app/" ends with "/" at byte 4"#);
+    }
+
+    #[test]
+    fn made_from_parts() {
+        assert_eq!(ConnectString::new([], Chroot::ROOT), Err(HostsError::NoHosts));
+        let hosts = [HostPort::new("h1", 1), HostPort::new("::1", 2)];
+        let made = ConnectString::new(hosts.clone(), Chroot::new("/a").unwrap()).unwrap();
+        assert_eq!(made.to_string(), "h1:1,[::1]:2/a");
+        assert_eq!(made.into_parts(), (hosts.into(), Chroot::new("/a").unwrap()));
+    }
+
+    #[test]
+    fn made_from_socket_addresses() {
+        for address in ["127.0.0.1:2181", "[::1]:2182", "[fe80::1%3]:2181"] {
+            let parsed: SocketAddr = address.parse().unwrap();
+            assert_eq!(HostPort::from(parsed).to_string(), address);
+        }
+    }
+
+    fn host_port() -> impl Strategy<Value = HostPort> {
+        let host = prop_oneof![
+            "[a-zA-Z0-9_.-]{1,12}",
+            any::<core::net::Ipv4Addr>().prop_map(|address| address.to_string()),
+            any::<Ipv6Addr>().prop_map(|address| address.to_string()),
+        ];
+        (host, 1..=u16::MAX).prop_map(|(host, port)| HostPort::new(host, port))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_displayed_is_read_back(
+            hosts in proptest::collection::vec(host_port(), 1..5),
+            chroot in "(/[a-zé,:]{1,4}){0,3}",
+        ) {
+            let made = ConnectString::new(hosts, Chroot::new(&chroot).unwrap()).unwrap();
+            prop_assert_eq!(made.to_string().parse(), Ok(made));
+        }
+
+        #[test]
+        fn what_is_accepted_is_read_back(text in "[ah1 ,:/\\[\\].%0-2]{0,24}") {
+            if let Ok(parsed) = text.parse::<ConnectString>() {
+                prop_assert_eq!(parsed.to_string().parse(), Ok(parsed));
+            }
+        }
+
+        #[test]
+        fn nothing_panics(text in any::<String>(), port: u16) {
+            let _ = (text.parse::<ConnectString>(), text.parse::<HostPort>());
+            let _ = HostPort::new(text, port).to_string();
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Which record belongs to which operation: all of it is in one table, at the end of this file.
+//!
+//! A request is a [`RequestHeader`] and the operation's record; a reply is a [`ReplyHeader`] and the
+//! record that answers the operation. The reply does not say which operation it answers: who reads one
+//! must know what was asked. Neither holds for the handshake
+//! ([`ConnectRequest`](crate::records::ConnectRequest)) and for notifications
+//! ([`WatcherEvent`](crate::records::WatcherEvent)).
+//!
+//! What holds here: a record takes all of its packet, and anything after it is refused; an operation that
+//! is not in the table goes through as bytes.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+mod paths;
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    ErrorCode, OpCode,
+    jute::{Decode, DecodeError, Described, Encode, Reader},
+    records::*,
+};
+
+/// Makes [`Request`] and [`Response`] of lines of the form
+/// `operation(record of the request) at field with the path -> record of the reply;`.
+macro_rules! operations {
+    ($life:lifetime: $(
+        $op:ident $( ($request:ty) )? $( at $path:ident )? $( -> $reply:ty )? ;
+    )*) => {
+        /// A request, without its xid.
+        ///
+        /// It borrows what it is about: to be written from where that lives, or read while the frame is at
+        /// hand. Every variant is named as its [`OpCode`] and holds the operation's record; those without
+        /// have no body.
+        ///
+        /// ```
+        /// use bytes::BytesMut;
+        /// use zk_proto::{Request, jute::{Decode, Reader}, records::{GetDataRequest, RequestHeader}};
+        ///
+        /// let request = Request::GetData(GetDataRequest { path: "/config", watch: true });
+        /// let mut packet = BytesMut::new();
+        /// request.encode(7, &mut packet);
+        ///
+        /// let packet = packet.freeze();
+        /// let mut input = Reader::new(&packet);
+        /// let header = RequestHeader::decode(&mut input)?;
+        /// assert_eq!(header.xid, 7);
+        /// assert_eq!(Request::decode(header.op, &mut input)?, request);
+        /// # Ok::<(), zk_proto::DecodeError>(())
+        /// ```
+        #[derive(Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Request<$life> {
+            $(
+                #[doc = concat!("See [`OpCode::", stringify!($op), "`].")]
+                $op $( ($request) )?,
+            )*
+            /// An operation that this version does not know.
+            Unknown {
+                /// The operation.
+                op: OpCode,
+                /// All that stands behind the header.
+                body: &$life [u8],
+            },
+        }
+
+        impl<$life> Request<$life> {
+            /// Which operation it is.
+            #[must_use]
+            pub const fn op(&self) -> OpCode {
+                match self {
+                    $( Self::$op { .. } => OpCode::$op, )*
+                    Self::Unknown { op, .. } => *op,
+                }
+            }
+
+            /// The path that it is about; of a multi that of the first operation.
+            #[must_use]
+            pub fn path(&self) -> Option<&$life str> {
+                match self {
+                    Self::Multi(multi) | Self::MultiRead(multi) => {
+                        multi.ops.first().map(MultiOp::path)
+                    }
+                    $( $( Self::$op(request) => Some(request.$path), )? )*
+                    _ => None,
+                }
+            }
+
+            /// The same request about `path`; unchanged where [`path`](Self::path) is not a field of its
+            /// record.
+            #[must_use]
+            pub fn with_path(mut self, path: &$life str) -> Self {
+                match &mut self {
+                    $( $( Self::$op(request) => request.$path = path, )? )*
+                    _ => {}
+                }
+                self
+            }
+
+            /// Appends its record to `out`.
+            pub fn encode_body(&self, out: &mut BytesMut) {
+                match self {
+                    $(
+                        Self::$op $( (operations!(@bind request $request)) )? => {
+                            $( <$request as Encode>::encode(request, out) )?
+                        }
+                    )*
+                    Self::Unknown { body, .. } => out.extend_from_slice(body),
+                }
+            }
+
+            /// Reads the record of a request for `op`, which is all that is left of the packet.
+            ///
+            /// # Errors
+            /// When it is no such record, or more than that.
+            pub fn decode(op: OpCode, input: &mut Reader<$life>) -> Result<Self, DecodeError> {
+                let request = match op {
+                    $(
+                        OpCode::$op => {
+                            Self::$op $( (<$request as Decode<$life>>::decode(input)?) )?
+                        }
+                    )*
+                    op => Self::Unknown { op, body: input.take(input.remaining())? },
+                };
+                input.finish()?;
+                Ok(request)
+            }
+        }
+
+        impl<$life> fmt::Debug for Request<$life> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(
+                        Self::$op $( (operations!(@bind request $request)) )? => {
+                            f.debug_tuple(stringify!($op))
+                                $( .field(request as &$request) )?
+                                .finish()
+                        }
+                    )*
+                    Self::Unknown { op, body } => f
+                        .debug_struct("Unknown")
+                        .field("op", op)
+                        .field("body", &Described(body))
+                        .finish(),
+                }
+            }
+        }
+
+        /// The body of a reply. Every variant is named as the [`OpCode`] that it answers.
+        ///
+        /// It shares the memory of the frame that it came in.
+        ///
+        /// ```
+        /// use bytes::Bytes;
+        /// use zk_proto::{ErrorCode, OpCode, Response, jute::Reader};
+        ///
+        /// let body = Bytes::from_static(b"\0\0\0\x07/config");
+        /// match Response::decode(OpCode::Sync, ErrorCode::Ok, &mut Reader::new(&body))? {
+        ///     Response::Sync(reply) => assert_eq!(reply.path, "/config"),
+        ///     other => panic!("not a reply to sync: {other:?}"),
+        /// }
+        /// # Ok::<(), zk_proto::DecodeError>(())
+        /// ```
+        #[derive(Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Response {
+            $( $(
+                #[doc = concat!("The reply to [`OpCode::", stringify!($op), "`].")]
+                $op($reply),
+            )? )*
+            /// No body: the operation has none, or it failed.
+            Empty,
+            /// The reply to an operation that this version does not know: all that stands behind the
+            /// header.
+            Unknown(Bytes),
+        }
+
+        impl Response {
+            /// Appends its record to `out`.
+            pub fn encode_body(&self, out: &mut BytesMut) {
+                match self {
+                    $( $( Self::$op(reply) => <$reply as Encode>::encode(reply, out), )? )*
+                    Self::Empty => {}
+                    Self::Unknown(body) => out.extend_from_slice(body),
+                }
+            }
+
+            /// Reads the record of the reply to `op`, which is all that is left of the packet. `err` is the
+            /// header's: an operation that failed has no such record, or [`Empty`](Self::Empty); those that
+            /// say more in one are multi and SASL.
+            ///
+            /// # Errors
+            /// When it is no such record, or more than that.
+            pub fn decode(
+                op: OpCode,
+                err: ErrorCode,
+                input: &mut Reader<'_>,
+            ) -> Result<Self, DecodeError> {
+                if !err.is_ok() && input.remaining() == 0 {
+                    return Ok(Self::Empty);
+                }
+                let response = match op {
+                    $( OpCode::$op => operations!(@reply $op input $($reply)?), )*
+                    _ => {
+                        let body = input.take(input.remaining())?;
+                        Self::Unknown(input.share(body))
+                    }
+                };
+                input.finish()?;
+                Ok(response)
+            }
+        }
+
+        impl fmt::Debug for Response {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $( $(
+                        Self::$op(reply) => {
+                            f.debug_tuple(stringify!($op)).field(reply as &$reply).finish()
+                        }
+                    )? )*
+                    Self::Empty => f.write_str("Empty"),
+                    Self::Unknown(body) => {
+                        f.debug_tuple("Unknown").field(&Described(body)).finish()
+                    }
+                }
+            }
+        }
+    };
+    (@bind $name:ident $request:ty) => { $name };
+    (@reply $op:ident $input:ident) => { Self::Empty };
+    (@reply $op:ident $input:ident $reply:ty) => {
+        Self::$op(<$reply as Decode<'_>>::decode($input)?)
+    };
+}
+
+impl Request<'_> {
+    /// Appends the packet, without its length, to `out`: a [`RequestHeader`] with `xid`, and the record.
+    pub fn encode(&self, xid: i32, out: &mut BytesMut) {
+        RequestHeader { xid, op: self.op() }.encode(out);
+        self.encode_body(out);
+    }
+}
+
+impl Response {
+    /// Appends the packet, without its length, to `out`: `header` and the record.
+    pub fn encode(&self, header: &ReplyHeader, out: &mut BytesMut) {
+        header.encode(out);
+        self.encode_body(out);
+    }
+}
+
+operations! { 'a:
+    Create(CreateRequest<'a>) at path -> CreateResponse;
+    Delete(DeleteRequest<'a>) at path;
+    Exists(ExistsRequest<'a>) at path -> Stat;
+    GetData(GetDataRequest<'a>) at path -> GetDataResponse;
+    SetData(SetDataRequest<'a>) at path -> Stat;
+    GetAcl(GetAclRequest<'a>) at path -> GetAclResponse;
+    SetAcl(SetAclRequest<'a>) at path -> Stat;
+    GetChildren(GetChildrenRequest<'a>) at path -> GetChildrenResponse;
+    Sync(SyncRequest<'a>) at path -> SyncResponse;
+    Ping;
+    GetChildren2(GetChildrenRequest<'a>) at path -> GetChildren2Response;
+    Check(CheckVersionRequest<'a>) at path;
+    Multi(MultiRequest<'a>) -> MultiResponse;
+    Create2(CreateRequest<'a>) at path -> Create2Response;
+    Reconfig(ReconfigRequest<'a>) -> GetDataResponse;
+    CheckWatches(CheckWatchesRequest<'a>) at path;
+    RemoveWatches(RemoveWatchesRequest<'a>) at path;
+    CreateContainer(CreateRequest<'a>) at path -> Create2Response;
+    CreateTtl(CreateTtlRequest<'a>) at path -> Create2Response;
+    MultiRead(MultiRequest<'a>) -> MultiResponse;
+    Auth(AuthPacket<'a>);
+    SetWatches(SetWatches<'a>);
+    Sasl(SaslRequest<'a>) -> SaslResponse;
+    GetEphemerals(GetEphemeralsRequest<'a>) at prefix_path -> GetEphemeralsResponse;
+    GetAllChildrenNumber(GetAllChildrenNumberRequest<'a>) at path -> GetAllChildrenNumberResponse;
+    SetWatches2(SetWatches2<'a>);
+    AddWatch(AddWatchRequest<'a>) at path -> ErrorResponse;
+    WhoAmI -> WhoAmIResponse;
+    CloseSession;
+}

@@ -1,0 +1,240 @@
+//! The paths in requests and replies: checked, and moved below a chroot and back.
+
+use bytes::BytesMut;
+
+use super::{Request, Response};
+use crate::{
+    Chroot, PathError, Ustring,
+    jute::Encode,
+    path,
+    records::{MultiHeader, MultiOp, MultiResult},
+};
+
+impl Request<'_> {
+    /// Checks its paths by ZooKeeper's rules: those of the nodes that it is about.
+    ///
+    /// # Errors
+    /// When one of them is invalid.
+    pub fn validate_paths(&self) -> Result<(), PathError> {
+        match self {
+            Self::Multi(multi) | Self::MultiRead(multi) => multi
+                .ops
+                .iter()
+                .try_for_each(|op| path::validate_for_create(op.path(), op.is_sequential())),
+            _ => self
+                .path()
+                .map_or(Ok(()), |path| path::validate_for_create(path, self.is_sequential())),
+        }
+    }
+
+    /// As [`encode_body`](Self::encode_body), with `chroot` before every path. The paths must be valid;
+    /// `scratch` is memory to make them in.
+    ///
+    /// The paths of setWatches and setWatches2 stay as they are.
+    pub fn encode_body_below(&self, chroot: &Chroot, scratch: &mut String, out: &mut BytesMut) {
+        match self {
+            Self::Multi(multi) | Self::MultiRead(multi) => {
+                for op in &multi.ops {
+                    join(chroot, op.path(), op.is_sequential(), scratch);
+                    op.clone().with_path(scratch).encode(out);
+                }
+                MultiHeader::END.encode(out);
+            }
+            _ => match self.path() {
+                Some(path) => {
+                    join(chroot, path, self.is_sequential(), scratch);
+                    self.clone().with_path(scratch).encode_body(out);
+                }
+                None => self.encode_body(out),
+            },
+        }
+    }
+
+    /// Whether the server appends a number to the path.
+    const fn is_sequential(&self) -> bool {
+        match self {
+            Self::Create(create) | Self::Create2(create) | Self::CreateContainer(create) => {
+                create.flags.is_sequential()
+            }
+            Self::CreateTtl(create) => create.flags.is_sequential(),
+            _ => false,
+        }
+    }
+}
+
+impl MultiOp<'_> {
+    /// Whether the server appends a number to the path.
+    const fn is_sequential(&self) -> bool {
+        match self {
+            Self::Create(create) | Self::Create2(create) | Self::CreateContainer(create) => {
+                create.flags.is_sequential()
+            }
+            Self::CreateTtl(create) => create.flags.is_sequential(),
+            _ => false,
+        }
+    }
+}
+
+/// Makes the server's path in `joined`, as [`Chroot::join`] and [`Chroot::join_sequential`] have it.
+fn join(chroot: &Chroot, path: &str, sequential: bool, joined: &mut String) {
+    joined.clear();
+    if !chroot.is_root() {
+        joined.push_str(chroot.as_str());
+    }
+    if chroot.is_root() || sequential || path != "/" {
+        joined.push_str(path);
+    }
+}
+
+impl Response {
+    /// Takes `chroot` from every path. Ephemeral nodes outside of it are left out; another path outside
+    /// of it, which no server sends, stays as it is.
+    #[must_use]
+    pub fn below(mut self, chroot: &Chroot) -> Self {
+        if chroot.is_root() {
+            return self;
+        }
+        match &mut self {
+            Self::Create(reply) => strip(chroot, &mut reply.path),
+            Self::Create2(reply) | Self::CreateContainer(reply) | Self::CreateTtl(reply) => {
+                strip(chroot, &mut reply.path);
+            }
+            Self::Sync(reply) => strip(chroot, &mut reply.path),
+            Self::GetEphemerals(reply) => {
+                let paths = std::mem::take(&mut reply.ephemerals).into_iter();
+                reply.ephemerals = paths.filter_map(|path| chroot.strip_ustring(path)).collect();
+            }
+            Self::Multi(reply) => {
+                for result in &mut reply.results {
+                    match result {
+                        MultiResult::Create(reply) => strip(chroot, &mut reply.path),
+                        MultiResult::Create2(reply) => strip(chroot, &mut reply.path),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
+fn strip(chroot: &Chroot, path: &mut Ustring) {
+    if let Some(stripped) = chroot.strip_ustring(path.clone()) {
+        *path = stripped;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CreateMode, records::*};
+
+    fn app() -> Chroot {
+        Chroot::new("/app").unwrap()
+    }
+
+    fn create(path: &str, flags: CreateMode) -> CreateRequest<'_> {
+        CreateRequest { path, data: None, acl: None, flags }
+    }
+
+    fn encoded(request: &Request<'_>) -> BytesMut {
+        let mut out = BytesMut::new();
+        request.encode_body(&mut out);
+        out
+    }
+
+    fn encoded_below(request: &Request<'_>) -> BytesMut {
+        let mut out = BytesMut::new();
+        request.encode_body_below(&app(), &mut String::from("left over"), &mut out);
+        out
+    }
+
+    #[test]
+    fn requests_go_below_the_chroot() {
+        let sequential = CreateMode::PersistentSequential;
+        let cases = [
+            (Request::Sync(SyncRequest { path: "/a" }), "/app/a"),
+            (Request::Sync(SyncRequest { path: "/" }), "/app"),
+            (Request::GetEphemerals(GetEphemeralsRequest { prefix_path: "/" }), "/app"),
+            (Request::Create(create("/a", CreateMode::Ephemeral)), "/app/a"),
+            (Request::Create2(create("/", sequential)), "/app/"),
+            (Request::CreateContainer(create("/c", CreateMode::Container)), "/app/c"),
+        ];
+        for (request, path) in cases {
+            assert_eq!(encoded_below(&request), encoded(&request.clone().with_path(path)));
+        }
+        let mut root = BytesMut::new();
+        let request = Request::Sync(SyncRequest { path: "/" });
+        request.encode_body_below(&Chroot::ROOT, &mut String::new(), &mut root);
+        assert_eq!(root, encoded(&request));
+    }
+
+    #[test]
+    fn every_path_of_a_multi_goes_below_the_chroot() {
+        let ops = |paths: [&'static str; 3]| {
+            Request::Multi(MultiRequest {
+                ops: vec![
+                    MultiOp::Check(CheckVersionRequest { path: paths[0], version: 1 }),
+                    MultiOp::Create(create(paths[1], CreateMode::EphemeralSequential)),
+                    MultiOp::Delete(DeleteRequest { path: paths[2], version: -1 }),
+                ],
+            })
+        };
+        let request = ops(["/", "/", "/c"]);
+        assert_eq!(encoded_below(&request), encoded(&ops(["/app", "/app/", "/app/c"])));
+    }
+
+    #[test]
+    fn paths_are_checked_as_what_they_are() {
+        let sequential = CreateMode::EphemeralSequential;
+        let multi = |path| {
+            let delete = DeleteRequest { path, version: -1 };
+            Request::Multi(MultiRequest { ops: vec![MultiOp::Delete(delete)] })
+        };
+        let cases = [
+            (Request::Create(create("/q/", sequential)), true),
+            (Request::Create(create("/q/", CreateMode::Ephemeral)), false),
+            (Request::Sync(SyncRequest { path: "" }), false),
+            (multi("/a"), true),
+            (multi("/a/"), false),
+            (Request::Ping, true),
+        ];
+        for (request, valid) in cases {
+            assert_eq!(request.validate_paths().is_ok(), valid, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn replies_come_from_below_the_chroot() {
+        let created = |path: &str| CreateResponse { path: path.into() };
+        let cases = [
+            (Response::Create(created("/app/a")), Response::Create(created("/a"))),
+            (Response::Create(created("/else")), Response::Create(created("/else"))),
+            (
+                Response::GetEphemerals(GetEphemeralsResponse {
+                    ephemerals: vec!["/app/a".into(), "/apple".into(), "/app".into()],
+                }),
+                Response::GetEphemerals(GetEphemeralsResponse {
+                    ephemerals: vec!["/a".into(), "/".into()],
+                }),
+            ),
+            (
+                Response::Multi(MultiResponse {
+                    results: vec![MultiResult::Create(created("/app/a")), MultiResult::Check],
+                }),
+                Response::Multi(MultiResponse {
+                    results: vec![MultiResult::Create(created("/a")), MultiResult::Check],
+                }),
+            ),
+            (
+                Response::GetChildren(GetChildrenResponse { children: vec!["app".into()] }),
+                Response::GetChildren(GetChildrenResponse { children: vec!["app".into()] }),
+            ),
+        ];
+        for (server, client) in cases {
+            assert_eq!(server.clone().below(&Chroot::ROOT), server);
+            assert_eq!(server.below(&app()), client);
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Several operations in one packet: a transaction ([`OpCode::Multi`]) or a bundle of reads
+//! ([`OpCode::MultiRead`]).
+//!
+//! On the wire they are a list without a count: each operation, or result, behind a [`MultiHeader`], and
+//! a last header that says it is the end. What holds here (`org.apache.zookeeper.MultiOperationRecord`,
+//! `MultiResponse`): headers are what ZooKeeper writes, to the bit, and anything else is refused; so what
+//! was read is written again as it was.
+
+use std::borrow::Borrow;
+
+use bytes::BytesMut;
+
+use super::{
+    CheckVersionRequest, Create2Response, CreateRequest, CreateResponse, CreateTtlRequest,
+    DeleteRequest, ErrorResponse, GetChildrenRequest, GetChildrenResponse, GetDataRequest,
+    GetDataResponse, SetDataRequest, Stat,
+};
+use crate::{
+    ErrorCode, OpCode,
+    jute::{Decode, DecodeError, Encode, Reader, record},
+};
+
+record! {
+    /// What stands before each part of a multi, and at its end
+    /// (`org.apache.zookeeper.proto.MultiHeader`).
+    #[derive(Copy)]
+    pub struct MultiHeader {
+        /// The operation; [`OpCode::Error`] for a result that is an error, and at the end.
+        pub op: OpCode,
+        /// Whether this is the end.
+        pub done: bool,
+        /// In a request, and at the end: -1. In a reply: the outcome.
+        pub err: i32,
+    }
+}
+
+impl MultiHeader {
+    /// The end of the list.
+    pub const END: Self = Self { op: OpCode::Error, done: true, err: -1 };
+
+    const fn request(op: OpCode) -> Self {
+        Self { op, done: false, err: -1 }
+    }
+
+    const fn result(op: OpCode, err: ErrorCode) -> Self {
+        Self { op, done: false, err: err.code() }
+    }
+
+    /// Reads the next header; `None` at the end.
+    fn next(input: &mut Reader<'_>) -> Result<Option<Self>, DecodeError> {
+        match Self::decode(input)? {
+            Self::END => Ok(None),
+            Self { done: true, .. } => Err(DecodeError::Multi("last header with content")),
+            header => Ok(Some(header)),
+        }
+    }
+}
+
+/// The operations that a multi may hold: the variant, named as the operation, and its record.
+macro_rules! multi_ops {
+    ($life:lifetime: $( $(#[$meta:meta])* $op:ident($request:ty), )*) => {
+        /// One operation of a multi (`org.apache.zookeeper.Op`).
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum MultiOp<$life> {
+            $( $(#[$meta])* $op($request), )*
+        }
+
+        impl<$life> MultiOp<$life> {
+            /// Which operation it is.
+            #[must_use]
+            pub const fn op(&self) -> OpCode {
+                match self {
+                    $( Self::$op(_) => OpCode::$op, )*
+                }
+            }
+
+            /// The node that it is about.
+            #[must_use]
+            pub const fn path(&self) -> &$life str {
+                match self {
+                    $( Self::$op(request) => request.path, )*
+                }
+            }
+
+            /// The same operation on the node at `path`.
+            #[must_use]
+            pub fn with_path(mut self, path: &$life str) -> Self {
+                match &mut self {
+                    $( Self::$op(request) => request.path = path, )*
+                }
+                self
+            }
+
+            fn encode_record(&self, out: &mut BytesMut) {
+                match self {
+                    $( Self::$op(request) => request.encode(out), )*
+                }
+            }
+
+            fn decode_record(op: OpCode, input: &mut Reader<$life>) -> Result<Self, DecodeError> {
+                match op {
+                    $( OpCode::$op => Decode::decode(input).map(Self::$op), )*
+                    op => Err(DecodeError::UnknownOperation(op.code())),
+                }
+            }
+        }
+    };
+}
+
+multi_ops! { 'a:
+    /// Makes a node; the result is its path.
+    Create(CreateRequest<'a>),
+    /// Makes a node; the result is its path and stat, from servers up to 3.9 its path alone.
+    Create2(CreateRequest<'a>),
+    /// Makes a container.
+    CreateContainer(CreateRequest<'a>),
+    /// Makes a node with a TTL.
+    CreateTtl(CreateTtlRequest<'a>),
+    /// Deletes a node.
+    Delete(DeleteRequest<'a>),
+    /// Sets a node's data.
+    SetData(SetDataRequest<'a>),
+    /// Checks a node's version.
+    Check(CheckVersionRequest<'a>),
+    /// In a multiRead: reads a node's data. It leaves no watch.
+    GetData(GetDataRequest<'a>),
+    /// In a multiRead: reads the names of a node's children. It leaves no watch.
+    GetChildren(GetChildrenRequest<'a>),
+}
+
+/// Its header and its record.
+impl Encode for MultiOp<'_> {
+    fn encode(&self, out: &mut BytesMut) {
+        MultiHeader::request(self.op()).encode(out);
+        self.encode_record(out);
+    }
+}
+
+/// Several operations (`org.apache.zookeeper.MultiOperationRecord`), for multi and multiRead.
+///
+/// A server takes writes and checks in a multi, and [`GetData`](MultiOp::GetData) and
+/// [`GetChildren`](MultiOp::GetChildren) in a multiRead.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MultiRequest<'a> {
+    /// The operations, in the order in which they are done.
+    pub ops: Vec<MultiOp<'a>>,
+}
+
+impl<'a> MultiRequest<'a> {
+    /// Writes a request of `ops` without having a list of them.
+    pub fn encode_ops<O>(ops: impl IntoIterator<Item = O>, out: &mut BytesMut)
+    where
+        O: Borrow<MultiOp<'a>>,
+    {
+        for op in ops {
+            op.borrow().encode(out);
+        }
+        MultiHeader::END.encode(out);
+    }
+}
+
+impl Encode for MultiRequest<'_> {
+    fn encode(&self, out: &mut BytesMut) {
+        Self::encode_ops(&self.ops, out);
+    }
+}
+
+impl<'a> Decode<'a> for MultiRequest<'a> {
+    const MIN_LEN: usize = MultiHeader::MIN_LEN;
+
+    fn decode(input: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let mut ops = Vec::new();
+        while let Some(header) = MultiHeader::next(input)? {
+            if header != MultiHeader::request(header.op) {
+                return Err(DecodeError::Multi("operation with an outcome"));
+            }
+            ops.push(MultiOp::decode_record(header.op, input)?);
+        }
+        Ok(Self { ops })
+    }
+}
+
+/// What became of one operation of a multi (`org.apache.zookeeper.OpResult`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MultiResult {
+    /// The node was made, by [`MultiOp::Create`]; servers up to 3.9 answer [`MultiOp::Create2`] so too.
+    Create(CreateResponse),
+    /// The node was made, by one of the other creates.
+    Create2(Create2Response),
+    /// The node was deleted.
+    Delete,
+    /// The data were set; the node's new stat.
+    SetData(Stat),
+    /// The version was as expected.
+    Check,
+    /// The node's data.
+    GetData(GetDataResponse),
+    /// The names of the node's children.
+    GetChildren(GetChildrenResponse),
+    /// It failed. In a transaction no operation was done then, and all have this: [`ErrorCode::Ok`] those
+    /// before the one that failed, its own code that one, [`ErrorCode::RuntimeInconsistency`] those
+    /// after it.
+    Error(ErrorCode),
+}
+
+impl MultiResult {
+    const fn header(&self) -> MultiHeader {
+        let op = match self {
+            Self::Create(_) => OpCode::Create,
+            Self::Create2(_) => OpCode::Create2,
+            Self::Delete => OpCode::Delete,
+            Self::SetData(_) => OpCode::SetData,
+            Self::Check => OpCode::Check,
+            Self::GetData(_) => OpCode::GetData,
+            Self::GetChildren(_) => OpCode::GetChildren,
+            Self::Error(err) => return MultiHeader::result(OpCode::Error, *err),
+        };
+        MultiHeader::result(op, ErrorCode::Ok)
+    }
+
+    fn decode_record(op: OpCode, input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match op {
+            OpCode::Create => Decode::decode(input).map(Self::Create),
+            OpCode::Create2 => Decode::decode(input).map(Self::Create2),
+            OpCode::Delete => Ok(Self::Delete),
+            OpCode::SetData => Decode::decode(input).map(Self::SetData),
+            OpCode::Check => Ok(Self::Check),
+            OpCode::GetData => Decode::decode(input).map(Self::GetData),
+            OpCode::GetChildren => Decode::decode(input).map(Self::GetChildren),
+            OpCode::Error => ErrorResponse::decode(input).map(|error| Self::Error(error.err)),
+            op => Err(DecodeError::UnknownOperation(op.code())),
+        }
+    }
+}
+
+/// Its header and its record.
+impl Encode for MultiResult {
+    fn encode(&self, out: &mut BytesMut) {
+        self.header().encode(out);
+        match self {
+            Self::Create(reply) => reply.encode(out),
+            Self::Create2(reply) => reply.encode(out),
+            Self::SetData(stat) => stat.encode(out),
+            Self::GetData(reply) => reply.encode(out),
+            Self::GetChildren(reply) => reply.encode(out),
+            Self::Error(err) => err.encode(out),
+            Self::Delete | Self::Check => {}
+        }
+    }
+}
+
+/// The reply to multi and multiRead (`org.apache.zookeeper.MultiResponse`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MultiResponse {
+    /// One for each operation, in their order.
+    pub results: Vec<MultiResult>,
+}
+
+impl MultiResponse {
+    /// Why the transaction failed: the index of the operation that did, and its error. `None` when all
+    /// was done.
+    #[must_use]
+    pub fn failure(&self) -> Option<(usize, ErrorCode)> {
+        let errors = || {
+            self.results.iter().enumerate().filter_map(|(index, result)| match result {
+                MultiResult::Error(err) => Some((index, *err)),
+                _ => None,
+            })
+        };
+        let cause = |(_, err): &(usize, ErrorCode)| {
+            !matches!(err, ErrorCode::Ok | ErrorCode::RuntimeInconsistency)
+        };
+        errors().find(cause).or_else(|| errors().find(|(_, err)| !err.is_ok()))
+    }
+}
+
+impl Encode for MultiResponse {
+    fn encode(&self, out: &mut BytesMut) {
+        for result in &self.results {
+            result.encode(out);
+        }
+        MultiHeader::END.encode(out);
+    }
+}
+
+impl<'a> Decode<'a> for MultiResponse {
+    const MIN_LEN: usize = MultiHeader::MIN_LEN;
+
+    fn decode(input: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let mut results = Vec::new();
+        while let Some(header) = MultiHeader::next(input)? {
+            let result = MultiResult::decode_record(header.op, input)?;
+            if header != result.header() {
+                return Err(DecodeError::Multi("outcome that is not the result's"));
+            }
+            results.push(result);
+        }
+        Ok(Self { results })
+    }
+}

@@ -1,0 +1,46 @@
+//! Pseudo-random numbers from the seed that the caller gave: shuffles and jitter, nothing secret.
+
+use std::time::Duration;
+
+use crate::time::part;
+
+/// SplitMix64 (Steele, Lea, Flood 2014): one add, three mixes, any seed will do.
+#[derive(Debug, Clone)]
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`, or 0 when that is 0.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        let bound = u64::try_from(bound).unwrap_or(u64::MAX);
+        let number = self.next().checked_rem(bound).unwrap_or(0);
+        usize::try_from(number).unwrap_or(0)
+    }
+
+    /// A duration in `[of / 2, of]`.
+    pub(crate) fn jitter(&mut self, of: Duration) -> Duration {
+        let half = part(of, 2);
+        let span = usize::try_from(half.as_micros()).unwrap_or(usize::MAX);
+        let more = self.below(span.saturating_add(1));
+        half.saturating_add(Duration::from_micros(u64::try_from(more).unwrap_or(u64::MAX)))
+    }
+
+    /// Puts `items` in random order (Fisher-Yates).
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = self.below(last.saturating_add(1));
+            items.swap(last, other);
+        }
+    }
+}

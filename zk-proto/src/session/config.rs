@@ -1,0 +1,110 @@
+//! What a session is made with.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{HostPort, frame::DEFAULT_MAX_BUFFER, jute::Secret};
+
+use super::route::Backoff;
+
+/// How a session is to behave. Start from [`Config::new`] and change what should differ.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The servers of the ensemble; at least one.
+    pub hosts: Vec<HostPort>,
+    /// Whether to try the hosts in random order. Default true.
+    pub randomize_hosts: bool,
+    /// The session timeout to ask for; the server grants what it sees fit. Default 10 s.
+    pub session_timeout: Duration,
+    /// Whether a server without a quorum will do, for reads. A server that takes writes is looked for
+    /// meanwhile. Default false.
+    pub read_only: bool,
+    /// Credentials, sent in this order first thing on every connection.
+    pub auth: Vec<Credential>,
+    /// A session of an earlier process to go on with.
+    pub resume: Option<SessionTicket>,
+    /// Whether a new session begins when one has expired. Default true.
+    pub renew_expired: bool,
+    /// The largest reply, in bytes. A longer one fails its request. Default 4 MiB.
+    pub max_reply: usize,
+    /// The largest request, in bytes: the servers' `jute.maxbuffer`. Default 1,048,575.
+    pub max_request: usize,
+    /// How many requests may wait for an answer. Default 1,000,000.
+    pub max_in_flight: usize,
+    /// How attempts to connect are spaced.
+    pub backoff: Backoff,
+    /// How long a close waits for the server's word. Default 2 s.
+    pub close_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults, for the servers `hosts`.
+    #[must_use]
+    pub const fn new(hosts: Vec<HostPort>) -> Self {
+        Self {
+            hosts,
+            randomize_hosts: true,
+            session_timeout: Duration::from_secs(10),
+            read_only: false,
+            auth: Vec::new(),
+            resume: None,
+            renew_expired: true,
+            max_reply: 4 << 20,
+            max_request: DEFAULT_MAX_BUFFER,
+            max_in_flight: 1_000_000,
+            backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) },
+            close_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What proves an identity to the server (`org.apache.zookeeper.proto.AuthPacket`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// The scheme, such as `digest`.
+    pub scheme: String,
+    /// The scheme's proof; for `digest` it is `user:password`.
+    pub auth: Secret<Bytes>,
+}
+
+impl Credential {
+    /// A credential of any scheme.
+    pub fn new(scheme: impl Into<String>, auth: impl Into<Bytes>) -> Self {
+        Self { scheme: scheme.into(), auth: Secret::new(auth.into()) }
+    }
+
+    /// A user and password for the `digest` scheme.
+    #[must_use]
+    pub fn digest(user: &str, password: &str) -> Self {
+        Self::new("digest", format!("{user}:{password}"))
+    }
+}
+
+/// What it takes to go on with a session: its id and password. Whoever has it owns the session.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionTicket {
+    /// The session.
+    pub id: SessionId,
+    /// Its password, 16 bytes.
+    pub password: Secret<Bytes>,
+    /// The newest transaction that the session has seen; the server must have it too.
+    pub last_zxid: i64,
+}
+
+impl fmt::Debug for SessionTicket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionTicket({})", self.id)
+    }
+}
+
+/// A session's number; a node is the session's own exactly when it is the node's `ephemeral_owner`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub i64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}

@@ -1,0 +1,118 @@
+//! How a request can fail, and what its caller may conclude.
+
+use std::{fmt, sync::Arc};
+
+use crate::{DecodeError, ErrorCode, HostPort, OpCode, path::PathError};
+
+/// Whether a request that failed has been carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It never left this process. Sending it again is safe.
+    NotSent,
+    /// The server answered that it did not do it.
+    Refused,
+    /// It was sent and no answer came: it was carried out once or not at all.
+    Unknown,
+    /// The server did it, but its answer was of no use.
+    Applied,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotSent => "surely not sent",
+            Self::Refused => "refused by the server",
+            Self::Unknown => "outcome unknown",
+            Self::Applied => "applied by the server",
+        })
+    }
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The server answered with an error.
+    #[error("{0}")]
+    Server(ErrorCode),
+    /// The connection was lost before the answer came. The text says how.
+    #[error("connection loss: {0}")]
+    ConnectionLoss(Arc<str>),
+    /// The session expired, with all its ephemeral nodes and watches.
+    #[error("session expired")]
+    SessionExpired,
+    /// The server refused the session's credentials; the session is of no more use.
+    #[error("authentication failed")]
+    AuthFailed,
+    /// The session is closed or was never started.
+    #[error("connection closed")]
+    Closed,
+    /// The request is larger than the server takes (`jute.maxbuffer`). It was not sent, as the server
+    /// would drop the connection.
+    #[error("request of {length} bytes is over the limit of {limit}")]
+    RequestTooLarge {
+        /// The packet's length in bytes.
+        length: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The reply is larger than this client takes. It was dropped; the session goes on.
+    #[error("reply of {length} bytes is over the limit of {limit}")]
+    ReplyTooLarge {
+        /// The packet's length in bytes.
+        length: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Too much waits to be sent already.
+    #[error("{limit} requests are waiting already")]
+    QueueFull {
+        /// The limit, in requests.
+        limit: usize,
+    },
+    /// The reply's body made no sense. The connection was dropped, and is being remade.
+    #[error("undecodable reply: {0}")]
+    Undecodable(DecodeError),
+    /// An operation that the session does by itself, and no caller.
+    #[error("operation is reserved to the session")]
+    Reserved,
+    /// The path breaks ZooKeeper's rules. Nothing was sent.
+    #[error("{0}")]
+    InvalidPath(PathError),
+}
+
+/// A request that failed: what happened, to which path, on which host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// Why.
+    pub reason: Reason,
+    /// Whether the server did it all the same.
+    pub outcome: Outcome,
+    /// The operation.
+    pub op: OpCode,
+    /// The path, as the caller gave it; `None` for operations without one.
+    pub path: Option<Box<str>>,
+    /// The server that it was sent to, or was to be.
+    pub host: Option<Arc<HostPort>>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.op)?;
+        if let Some(path) = &self.path {
+            write!(f, " {path}")?;
+        }
+        if let Some(host) = &self.host {
+            write!(f, " on {host}")?;
+        }
+        write!(f, ": {} ({})", self.reason, self.outcome)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.reason)
+    }
+}

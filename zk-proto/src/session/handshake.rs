@@ -1,0 +1,122 @@
+//! The handshake: who the session is, and what a connection begins with.
+//!
+//! The order on a new connection: ConnectRequest, credentials, watches, then requests.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    OpCode, Time,
+    jute::{Decode, Encode, Secret},
+    records::{ConnectRequest, ConnectResponse, ReplyHeader, RequestHeader, xid},
+};
+
+use super::Identity;
+use super::{Keepalive, Link, Output, Reason, Search, Session, State, Timeouts, Up, auth_packet};
+
+/// Watches are armed again in packets of at most this many bytes, as the Java client does.
+const MAX_REARM: usize = 128 << 10;
+
+impl Session {
+    pub(super) fn begin_handshake(&mut self, now: Time, deadline: Time) {
+        let identity = &self.identity;
+        let timeout = i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX);
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: identity.last_zxid,
+            timeout,
+            session_id: if identity.confirmed { identity.id } else { 0 },
+            password: Secret::new(Some(identity.password.expose())),
+            read_only: Some(self.config.read_only),
+        };
+        self.outgoing.prologue(|out| request.encode(out));
+        self.link = Link::Handshake { deadline, sent: now };
+    }
+
+    pub(super) fn handle_handshake(&mut self, now: Time, sent: Time, frame: &Bytes) {
+        let response = match ConnectResponse::decode_all(frame) {
+            Ok(response) => response,
+            Err(error) => {
+                // A read-only server that may not make sessions says so in a header of its own.
+                let refusal = ReplyHeader::decode_all(frame).map(|header| header.err.to_string());
+                let cause = refusal.unwrap_or_else(|_| error.to_string());
+                return self.drop_connection(now, format!("handshake: {cause}").into());
+            }
+        };
+        let Ok(timeout @ 1..) = u64::try_from(response.timeout) else {
+            return self.expired(now);
+        };
+        if response.session_id == 0 && response.read_only != Some(true) {
+            return self.drop_connection(now, "handshake: no session id".into());
+        }
+        let resumed = self.identity.confirmed;
+        if resumed && response.session_id != self.identity.id {
+            // Some servers answer a resumption with a session of another number instead of saying
+            // that the old one is gone.
+            self.lose_session(&Reason::SessionExpired);
+        }
+        let read_only = response.read_only == Some(true);
+        let timeouts = Timeouts::new(Duration::from_millis(timeout));
+        self.identity = Identity {
+            id: response.session_id,
+            password: Secret::new(response.password.expose().clone().unwrap_or_default()),
+            last_zxid: self.identity.last_zxid,
+            confirmed: !read_only || (resumed && response.session_id == self.identity.id),
+            timeouts,
+        };
+        self.route.confirmed();
+        self.set_state(if read_only { State::ConnectedReadOnly } else { State::Connected });
+        let rearming = self.send_prologue();
+        self.link = Link::Up(Box::new(Up {
+            alive: Keepalive::new(timeouts, sent, now),
+            search: read_only.then(|| Search::new(now)),
+            credentials_acked: 0,
+            rearming,
+            closing: None,
+        }));
+    }
+
+    /// Credentials and watches go before anything else. Returns the number of packets of watches.
+    fn send_prologue(&mut self) -> usize {
+        for registered in &self.credentials {
+            let packet = auth_packet(&registered.credential);
+            self.outgoing.prologue(|out| {
+                RequestHeader { xid: xid::AUTH, op: OpCode::Auth }.encode(out);
+                packet.encode(out);
+            });
+        }
+        let since = self.identity.last_zxid;
+        let batches = self.watches.rearm(since, MAX_REARM.min(self.config.max_request));
+        for batch in &batches {
+            let op = if batch.lasting { OpCode::SetWatches2 } else { OpCode::SetWatches };
+            self.outgoing.prologue(|out| {
+                RequestHeader { xid: xid::SET_WATCHES, op }.encode(out);
+                out.extend_from_slice(&batch.body);
+            });
+        }
+        for watch in self.watches.lasting() {
+            self.outputs.push_back(Output::Gap { id: watch.id, since });
+        }
+        batches.len()
+    }
+
+    /// The server says that the session is gone.
+    fn expired(&mut self, now: Time) {
+        let known = self.identity.confirmed;
+        self.outputs.push_back(Output::Disconnect);
+        if known && !self.config.renew_expired {
+            return self.end(Reason::SessionExpired);
+        }
+        self.outgoing.reset_prologue();
+        if known {
+            self.lose_session(&Reason::SessionExpired);
+            // The server is well: it gets the new session, at once.
+            let host = self.route.current().cloned();
+            self.route.confirmed();
+            self.route.prefer(host);
+        }
+        self.identity = Identity::unknown(self.config.session_timeout, self.identity.last_zxid);
+        self.connect_when_due(now);
+    }
+}

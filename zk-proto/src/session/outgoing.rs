@@ -1,0 +1,309 @@
+//! What waits to be sent and what waits for its answer.
+//!
+//! Requests are encoded once, when they are submitted, straight into the buffer that goes to the
+//! socket. What holds here:
+//! - replies come in the order of requests, so entries leave where the oldest is;
+//! - an entry whose bytes were never handed out was surely not sent;
+//! - xids grow over the life of the session and wrap from `i32::MAX` to 1.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+use crate::{Chroot, OpCode, Time, frame::write_frame, jute::Encode, records::RequestHeader};
+
+use super::{RequestId, watches::WatchKind};
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) xid: i32,
+    /// `None` for the session's own closeSession.
+    pub(super) id: Option<RequestId>,
+    pub(super) op: OpCode,
+    pub(super) arms: Option<Arms>,
+    /// No later than the moment at which it was sent.
+    pub(super) queued_at: Time,
+    pub(super) chroot: Chroot,
+    path_len: Option<usize>,
+}
+
+/// The watch that a successful reply leaves on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arms {
+    /// exists: a data watch if the node is there, an exist watch if not.
+    Exists,
+    /// Any other.
+    Kind(WatchKind),
+}
+
+/// A request on its way into the queue.
+pub(super) struct Submission<'s> {
+    pub(super) id: Option<RequestId>,
+    pub(super) op: OpCode,
+    pub(super) arms: Option<Arms>,
+    /// As the caller gave it, without the chroot.
+    pub(super) path: Option<&'s str>,
+    pub(super) chroot: &'s Chroot,
+}
+
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// What a new connection begins with: handshake, credentials, watches.
+    prologue: BytesMut,
+    /// Requests and pings, in order.
+    queue: BytesMut,
+    in_flight: VecDeque<InFlight>,
+    /// How many of the youngest entries have their bytes in `queue` still.
+    unsent: usize,
+    /// The paths of all entries, in their order: a path is needed only if the request fails or arms a
+    /// watch, so it gets no memory of its own.
+    paths: VecDeque<u8>,
+    last_xid: i32,
+}
+
+/// Buffers that grew beyond this are let go when they are empty.
+const KEEP_CAPACITY: usize = 1 << 20;
+
+impl Outgoing {
+    pub(super) fn new() -> Self {
+        Self {
+            prologue: BytesMut::new(),
+            queue: BytesMut::new(),
+            in_flight: VecDeque::new(),
+            unsent: 0,
+            paths: VecDeque::new(),
+            last_xid: 0,
+        }
+    }
+
+    /// Appends a packet of the prologue.
+    pub(super) fn prologue(&mut self, body: impl FnOnce(&mut BytesMut)) {
+        write_frame(&mut self.prologue, body);
+    }
+
+    /// Appends a packet that no entry waits for: a ping, credentials.
+    pub(super) fn special(&mut self, xid: i32, op: OpCode, body: impl FnOnce(&mut BytesMut)) {
+        write_frame(&mut self.queue, |out| {
+            RequestHeader { xid, op }.encode(out);
+            body(out);
+        });
+    }
+
+    /// Appends a request.
+    ///
+    /// # Errors
+    /// The packet's length, when that is over `limit`; nothing is left behind then.
+    pub(super) fn submit(
+        &mut self,
+        now: Time,
+        limit: usize,
+        submission: &Submission<'_>,
+        body: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), usize> {
+        let start = self.queue.len();
+        let xid = self.next_xid();
+        let op = submission.op;
+        write_frame(&mut self.queue, |out| {
+            RequestHeader { xid, op }.encode(out);
+            body(out);
+        });
+        let length =
+            self.queue.len().saturating_sub(start).saturating_sub(crate::frame::LENGTH_LEN);
+        if length > limit {
+            self.queue.truncate(start);
+            return Err(length);
+        }
+        self.last_xid = xid;
+        if let Some(path) = submission.path {
+            self.paths.extend(path.as_bytes());
+        }
+        self.in_flight.push_back(InFlight {
+            xid,
+            id: submission.id,
+            op,
+            arms: submission.arms,
+            queued_at: now,
+            chroot: submission.chroot.clone(),
+            path_len: submission.path.map(str::len),
+        });
+        self.unsent = self.unsent.saturating_add(1);
+        Ok(())
+    }
+
+    const fn next_xid(&self) -> i32 {
+        match self.last_xid.checked_add(1) {
+            Some(xid) => xid,
+            None => 1,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_last_xid(&mut self, xid: i32) {
+        self.last_xid = xid;
+    }
+
+    /// Moves what may go out now to the end of `out`: the prologue, and the rest if the session is up.
+    pub(super) fn transmit(&mut self, up: bool, out: &mut BytesMut) -> bool {
+        let had = !self.prologue.is_empty() || (up && !self.queue.is_empty());
+        drain(&mut self.prologue, out);
+        if up {
+            drain(&mut self.queue, out);
+            self.unsent = 0;
+        }
+        had
+    }
+
+    pub(super) fn has_output(&self, up: bool) -> bool {
+        !self.prologue.is_empty() || (up && !self.queue.is_empty())
+    }
+
+    /// Drops what belonged to a connection that did not come up.
+    pub(super) fn reset_prologue(&mut self) {
+        self.prologue.clear();
+    }
+
+    /// Drops all bytes; the entries are to be popped and failed.
+    pub(super) fn reset_buffers(&mut self) {
+        self.prologue.clear();
+        self.queue.clear();
+    }
+
+    /// The request will not arm its watch.
+    pub(super) fn disarm(&mut self, id: RequestId) {
+        let found = self.in_flight.binary_search_by(|entry| entry.id.cmp(&Some(id)));
+        if let Some(entry) = found.ok().and_then(|at| self.in_flight.get_mut(at)) {
+            entry.arms = None;
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// The oldest entry, if `xid` is its number.
+    pub(super) fn pop_matching(&mut self, xid: i32) -> Option<(InFlight, PathOf<'_>)> {
+        if self.in_flight.front()?.xid != xid || self.in_flight.len() <= self.unsent {
+            return None;
+        }
+        self.pop().map(|(entry, path, _)| (entry, path))
+    }
+
+    /// The oldest entry, its path, and whether its bytes were handed out.
+    pub(super) fn pop_failed(&mut self) -> Option<(InFlight, Option<Box<str>>, bool)> {
+        let (entry, path, sent) = self.pop()?;
+        Some((entry, path.take().map(String::into_boxed_str), sent))
+    }
+
+    fn pop(&mut self) -> Option<(InFlight, PathOf<'_>, bool)> {
+        let sent = self.in_flight.len() > self.unsent;
+        let entry = self.in_flight.pop_front()?;
+        if !sent {
+            self.unsent = self.unsent.saturating_sub(1);
+        }
+        let path = PathOf { paths: &mut self.paths, len: entry.path_len };
+        Some((entry, path, sent))
+    }
+}
+
+/// Empties `from` to the end of `to`, by a swap where that will do.
+fn drain(from: &mut BytesMut, to: &mut BytesMut) {
+    if from.is_empty() {
+        return;
+    }
+    if to.is_empty() && to.capacity() <= KEEP_CAPACITY {
+        std::mem::swap(from, to);
+    } else {
+        to.extend_from_slice(from);
+        from.clear();
+    }
+}
+
+/// The path of an entry that was popped: taken, or forgotten when this is dropped.
+pub(super) struct PathOf<'o> {
+    paths: &'o mut VecDeque<u8>,
+    len: Option<usize>,
+}
+
+impl PathOf<'_> {
+    /// The path; `None` for an operation without one.
+    pub(super) fn take(mut self) -> Option<String> {
+        let len = self.len.take()?;
+        let bytes: Vec<u8> = self.paths.drain(..len.min(self.paths.len())).collect();
+        String::from_utf8(bytes).ok()
+    }
+}
+
+impl Drop for PathOf<'_> {
+    fn drop(&mut self) {
+        if let Some(len) = self.len {
+            self.paths.drain(..len.min(self.paths.len()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn submit(out: &mut Outgoing, path: Option<&str>) -> Result<(), usize> {
+        let submission = Submission {
+            id: None,
+            op: OpCode::Delete,
+            arms: None,
+            path,
+            chroot: &Chroot::default(),
+        };
+        out.submit(Time::ZERO, 100, &submission, |out| {
+            out.extend_from_slice(path.unwrap_or_default().as_bytes());
+        })
+    }
+
+    #[test]
+    fn xids_wrap_to_one() {
+        let mut out = Outgoing::new();
+        out.set_last_xid(i32::MAX - 1);
+        for _ in 0..3 {
+            submit(&mut out, None).unwrap();
+        }
+        out.transmit(true, &mut BytesMut::new());
+        for xid in [i32::MAX, 1, 2] {
+            assert_eq!(out.pop_matching(xid).unwrap().0.xid, xid);
+        }
+    }
+
+    #[test]
+    fn entries_keep_their_paths_apart() {
+        let mut out = Outgoing::new();
+        for path in [Some("/a"), None, Some("/bb"), Some("/c")] {
+            submit(&mut out, path).unwrap();
+        }
+        assert_eq!(out.pop().unwrap().1.take().as_deref(), Some("/a"));
+        assert_eq!(out.pop().unwrap().1.take(), None);
+        drop(out.pop());
+        assert_eq!(out.pop().unwrap().1.take().as_deref(), Some("/c"));
+        assert!(out.paths.is_empty());
+    }
+
+    #[test]
+    fn what_was_handed_out_is_told_from_what_was_not() {
+        let mut out = Outgoing::new();
+        submit(&mut out, Some("/a")).unwrap();
+        let mut buffer = BytesMut::new();
+        assert!(!out.transmit(false, &mut buffer));
+        assert!(out.transmit(true, &mut buffer));
+        submit(&mut out, Some("/b")).unwrap();
+        assert!(out.pop().unwrap().2);
+        assert!(out.pop_matching(2).is_none(), "a reply to what was not sent");
+        assert!(!out.pop().unwrap().2);
+        assert!(out.pop().is_none());
+    }
+
+    #[test]
+    fn a_request_over_the_limit_leaves_nothing() {
+        let mut out = Outgoing::new();
+        let long = "/".repeat(200);
+        assert_eq!(submit(&mut out, Some(&long)), Err(208));
+        assert_eq!((out.len(), out.queue.len(), out.paths.len(), out.last_xid), (0, 0, 0, 0));
+    }
+}

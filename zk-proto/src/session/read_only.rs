@@ -1,0 +1,59 @@
+//! On a read-only server: the search for one that takes writes.
+//!
+//! The other hosts are asked in turn, one at a time, with a pause that doubles from 100 ms to 60 s
+//! (`org.apache.zookeeper.ClientCnxn.pingRwServer`).
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{HostPort, Time};
+
+use super::{Link, Output, Session};
+
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Search {
+    /// `None` while an answer is awaited.
+    next: Option<Time>,
+    pause: Duration,
+}
+
+impl Search {
+    pub(super) fn new(now: Time) -> Self {
+        Self { next: Some(now.after(MIN_PAUSE)), pause: MIN_PAUSE }
+    }
+
+    pub(super) const fn due(&self) -> Option<Time> {
+        self.next
+    }
+}
+
+impl Session {
+    pub(super) fn search_writable(&mut self, now: Time) {
+        let Link::Up(up) = &mut self.link else { return };
+        let Some(search) = &mut up.search else { return };
+        if search.next.is_none_or(|due| due > now) {
+            return;
+        }
+        search.next = None;
+        let deadline = now.after(self.identity.timeouts.connect(self.route.len()));
+        if let Some(host) = self.route.other() {
+            self.outputs.push_back(Output::Probe { host, deadline });
+        }
+    }
+
+    /// The answer to [`Output::Probe`]: whether `host` takes writes. False also when it could not be
+    /// asked. The session moves to a host that does.
+    pub fn handle_probed(&mut self, now: Time, host: &Arc<HostPort>, writable: bool) {
+        let Link::Up(up) = &mut self.link else { return };
+        let Some(search) = &mut up.search else { return };
+        if writable && up.closing.is_none() {
+            self.route.prefer(Some(host.clone()));
+            self.drop_connection(now, format!("moving to {host}, which takes writes").into());
+        } else {
+            search.pause = search.pause.saturating_mul(2).min(MAX_PAUSE);
+            search.next = Some(now.after(search.pause));
+        }
+    }
+}
