@@ -111,7 +111,7 @@ macro_rules! multi_ops {
 multi_ops! { 'a:
     /// Makes a node; the result is its path.
     Create(CreateRequest<'a>),
-    /// Makes a node; the result is its path and stat, from servers up to 3.9 its path alone.
+    /// Makes a node; the result is its path and stat, from servers up to 3.8 its path alone.
     Create2(CreateRequest<'a>),
     /// Makes a container.
     CreateContainer(CreateRequest<'a>),
@@ -185,7 +185,7 @@ impl<'a> Decode<'a> for MultiRequest<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MultiResult {
-    /// The node was made, by [`MultiOp::Create`]; servers up to 3.9 answer [`MultiOp::Create2`] so too.
+    /// The node was made, by [`MultiOp::Create`]; servers up to 3.8 answer [`MultiOp::Create2`] so too.
     Create(CreateResponse),
     /// The node was made, by one of the other creates.
     Create2(Create2Response),

@@ -8,7 +8,7 @@
 //! | [`handle_connected`](Session::handle_connected), [`handle_data`](Session::handle_data), [`handle_disconnected`](Session::handle_disconnected), [`handle_probed`](Session::handle_probed) | [`poll_transmit`](Session::poll_transmit): bytes for the socket |
 //! | [`handle_timeout`](Session::handle_timeout) | [`poll_timeout`](Session::poll_timeout): when that is due |
 //!
-//! The states that a user sees ([`State`]), on the left the connection's ([`Link`] in the source):
+//! The states that a user sees ([`State`]), on the left the connection's (`Link` in the source):
 //!
 //! ```text
 //!            start                connect, handshake              reply: session

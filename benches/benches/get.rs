@@ -1,0 +1,194 @@
+//! Reads one node of 100 bytes over one connection, beside the crate `zookeeper-client`.
+//!
+//! ```sh
+//! cargo bench -p zk-benches --bench get              # all of it
+//! cargo bench -p zk-benches --bench get -- --quick   # short rounds
+//! ZK_HOSTS=127.0.0.1:2181 cargo bench -p zk-benches --bench get
+//! ```
+//!
+//! The servers are a stub that answers at once, in a process of its own, so that the client is what is
+//! measured, and real ZooKeeper: one that this starts, or that of `ZK_HOSTS`. A load `2x64` is two tasks
+//! with 64 requests under way each. Rounds of the two clients take turns; every figure is the median of
+//! the rounds. Processor time and context switches are those of this process, that is of the client.
+//!
+//! Options: `--workers N` gives the runtime so many workers (default 2; 0 is a runtime of one thread),
+//! `--server stub` or `--server zookeeper` leaves the other out.
+//!
+//! To count instructions and system calls, run one client alone, before the stub, in one thread, for so
+//! many requests; `--load 1x64` is the default, `--client zookeeper-client` the other client. What a
+//! request costs is the difference of two runs by that of their requests:
+//!
+//! ```sh
+//! cargo bench -p zk-benches --bench get --no-run
+//! valgrind --tool=callgrind target/release/deps/get-* --profile 20000
+//! valgrind --tool=callgrind target/release/deps/get-* --profile 40000
+//! strace -f -c target/release/deps/get-* --profile 100000
+//! ```
+#![allow(clippy::print_stdout, reason = "tables are what this is for")]
+
+use std::{env, thread, time::Duration};
+
+use zk_benches::{Load, Ours, Peer, Server, Theirs, Until, Usage, block_on, serve_if_asked};
+
+const LOADS: [Load; 4] = [
+    Load { tasks: 1, window: 1 },
+    Load { tasks: 1, window: 64 },
+    Load { tasks: 1, window: 256 },
+    Load { tasks: 64, window: 1 },
+];
+
+struct Options {
+    rounds: usize,
+    round: Duration,
+    workers: usize,
+    server: Option<String>,
+    profile: Option<usize>,
+    load: Load,
+    client: String,
+}
+
+impl Options {
+    fn from_args() -> Self {
+        let mut options = Self {
+            rounds: 5,
+            round: Duration::from_millis(1500),
+            workers: 2,
+            server: None,
+            profile: None,
+            load: LOADS[1],
+            client: Ours::NAME.to_owned(),
+        };
+        let mut args = env::args().skip(1);
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
+            match &*arg {
+                "--bench" => {}
+                "--quick" => {
+                    options.rounds = 3;
+                    options.round = Duration::from_millis(300);
+                }
+                "--workers" => options.workers = number(&value()),
+                "--server" => options.server = Some(value()),
+                "--profile" => options.profile = Some(number(&value())),
+                "--load" => {
+                    let load = value();
+                    let (tasks, window) = load.split_once('x').expect("a load such as 1x64");
+                    options.load = Load { tasks: number(tasks), window: number(window) };
+                }
+                "--client" => options.client = value(),
+                other => panic!("unknown option {other}"),
+            }
+        }
+        options
+    }
+}
+
+fn number(text: &str) -> usize {
+    text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
+}
+
+fn main() {
+    serve_if_asked();
+    let options = Options::from_args();
+    if let Some(requests) = options.profile {
+        return profile(&options, requests);
+    }
+    println!("{}", env::args().collect::<Vec<_>>().join(" "));
+    println!(
+        "{} processors, {} workers, {} rounds of {:?} each\n",
+        thread::available_parallelism().map_or(0, usize::from),
+        options.workers,
+        options.rounds,
+        options.round,
+    );
+    println!(
+        "{:<10} {:<6} {:<17} {:>9} {:>9} {:>9} {:>10} {:>12}",
+        "server", "load", "client", "ops/s", "p50 us", "p99 us", "cpu us/op", "switches/op"
+    );
+    let wanted = |name: &str| options.server.as_deref().is_none_or(|only| only == name);
+    if wanted("stub") {
+        compare(&options, &Server::stub());
+    }
+    if wanted("zookeeper") {
+        compare(&options, &Server::zookeeper());
+    }
+}
+
+/// Runs one client alone.
+fn profile(options: &Options, requests: usize) {
+    let server = Server::stub();
+    let (hosts, load) = (server.hosts.clone(), options.load);
+    let theirs = options.client == Theirs::NAME;
+    block_on(0, async move {
+        if theirs {
+            load.put(&Theirs::connect(&hosts).await, Until::Sent(requests)).await;
+        } else {
+            load.put(&Ours::connect(&hosts).await, Until::Sent(requests)).await;
+        }
+    });
+}
+
+/// Puts both clients before `server`, under each load, in turns.
+fn compare(options: &Options, server: &Server) {
+    for load in LOADS {
+        let (hosts, rounds, round) = (server.hosts.clone(), options.rounds, options.round);
+        let (ours, theirs) = block_on(options.workers, async move {
+            let (ours, theirs) = (Ours::connect(&hosts).await, Theirs::connect(&hosts).await);
+            measure(&ours, load, round / 3).await;
+            measure(&theirs, load, round / 3).await;
+            let (mut of_ours, mut of_theirs) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                of_ours.push(measure(&ours, load, round).await);
+                of_theirs.push(measure(&theirs, load, round).await);
+            }
+            (Figures::median(&of_ours), Figures::median(&of_theirs))
+        });
+        for (client, figures) in [(Ours::NAME, &ours), (Theirs::NAME, &theirs)] {
+            println!("{:<10} {load:<6} {client:<17} {}", server.name, figures.row(0, 1));
+        }
+        println!("{:<10} {:<6} {:<17} {}\n", "", "", "ratio", ours.over(&theirs).row(2, 2));
+    }
+}
+
+/// What one round gave, or several.
+struct Figures([f64; 5]);
+
+async fn measure<P: Peer>(peer: &P, load: Load, round: Duration) -> Figures {
+    let before = Usage::now();
+    let start = std::time::Instant::now();
+    let mut latencies = load.put(peer, Until::Elapsed(round)).await;
+    let elapsed = start.elapsed();
+    let used = Usage::now().since(before);
+    latencies.sort_unstable();
+    let requests = latencies.len() as f64;
+    let percentile = |percent: usize| {
+        let at = latencies.len() * percent / 100;
+        f64::from(latencies[at.min(latencies.len() - 1)]) / 1e3
+    };
+    Figures([
+        requests / elapsed.as_secs_f64(),
+        percentile(50),
+        percentile(99),
+        used.cpu.as_secs_f64() * 1e6 / requests,
+        used.switches as f64 / requests,
+    ])
+}
+
+impl Figures {
+    fn median(rounds: &[Self]) -> Self {
+        Self(std::array::from_fn(|figure| {
+            let mut values: Vec<_> = rounds.iter().map(|round| round.0[figure]).collect();
+            values.sort_unstable_by(f64::total_cmp);
+            values[values.len() / 2]
+        }))
+    }
+
+    fn over(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|figure| self.0[figure] / other.0[figure]))
+    }
+
+    fn row(&self, whole: usize, part: usize) -> String {
+        let [ops, p50, p99, cpu, switches] = self.0;
+        format!("{ops:>9.whole$} {p50:>9.part$} {p99:>9.part$} {cpu:>10.2} {switches:>12.3}")
+    }
+}

@@ -1,2 +1,0 @@
-//! Benchmarks, each beside its peer (in the making).
-fn main() {}
