@@ -14,9 +14,7 @@ use zk_proto::{
     ErrorCode, OpCode, Response,
     frame::{DEFAULT_MAX_BUFFER, Frame, FrameReader, write_frame},
     jute::{Decode, Encode, Reader, Secret},
-    records::{
-        ConnectRequest, ConnectResponse, GetDataResponse, ReplyHeader, RequestHeader, Stat,
-    },
+    records::{ConnectRequest, ConnectResponse, GetDataResponse, ReplyHeader, RequestHeader, Stat},
 };
 
 use crate::DATA_LEN;

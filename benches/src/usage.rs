@@ -36,7 +36,8 @@ impl Usage {
 /// Of the threads that live; where there is no such file, none.
 fn switches() -> u64 {
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return 0 };
-    let texts = threads.flatten().flat_map(|thread| fs::read_to_string(thread.path().join("status")));
+    let texts =
+        threads.flatten().flat_map(|thread| fs::read_to_string(thread.path().join("status")));
     texts
         .map(|text| {
             let counts = text.lines().filter(|line| line.contains("_ctxt_switches:"));

@@ -9,7 +9,7 @@ use zk_proto::{
     session::{Backoff, Config, Credential, SessionTicket},
 };
 
-use crate::{AsyncResult, Client, Error, shared::Shared};
+use crate::{AsyncResult, Client, Error, Retry, shared::Shared};
 
 /// How a client is to behave. Everything has a default but the hosts; what is wrong is told by
 /// [`build`](Self::build) or [`connect`](Self::connect).
@@ -35,6 +35,7 @@ pub struct ClientBuilder {
     config: Config,
     connect_timeout: Duration,
     default_acl: Option<Arc<[Acl]>>,
+    command_retry: Retry,
 }
 
 impl ClientBuilder {
@@ -44,6 +45,7 @@ impl ClientBuilder {
             config: Config::new(Vec::new()),
             connect_timeout: Duration::from_secs(10),
             default_acl: None,
+            command_retry: Retry::default(),
         }
     }
 
@@ -93,6 +95,12 @@ impl ClientBuilder {
     /// stopped. Default 100 ms, doubling to 5 s or a third of the session timeout, with jitter.
     pub const fn connection_retry(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
+        self
+    }
+
+    /// The policy of [`Client::retry`]. Default: once again, after 100 ms.
+    pub fn command_retry(mut self, retry: Retry) -> Self {
+        self.command_retry = retry;
         self
     }
 
@@ -150,7 +158,7 @@ impl ClientBuilder {
         }
         config.hosts = hosts;
         let shared = Shared::new(handler, config, self.connect_timeout);
-        Ok(Client::new(shared, chroot, self.default_acl))
+        Ok(Client::new(shared, chroot, self.default_acl, self.command_retry))
     }
 
     /// Makes a client that runs on the default runtime. It does nothing until it is
@@ -205,6 +213,7 @@ impl fmt::Debug for ClientBuilder {
             .field("config", &self.config)
             .field("connect_timeout", &self.connect_timeout)
             .field("default_acl", &self.default_acl)
+            .field("command_retry", &self.command_retry)
             .finish()
     }
 }

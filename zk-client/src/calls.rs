@@ -27,7 +27,7 @@ const DELETE_ROUNDS: usize = 100;
 /// How many requests a call that takes many has under way at once.
 const WINDOW: usize = 256;
 
-impl Client {
+crate::blocking::faces! {
     /// Creates a node with `data` and returns its path, to which the server has appended a number if it
     /// is sequential.
     ///
@@ -69,54 +69,6 @@ impl Client {
         self.create_node(path.as_ref(), data.as_data(), &options.into(), true)
     }
 
-    fn create_node<T>(
-        &self,
-        path: &str,
-        data: Option<&[u8]>,
-        options: &CreateOptions,
-        with_stat: bool,
-    ) -> AsyncResult<T>
-    where
-        T: FromReply + Clone + Send + 'static,
-    {
-        let acl = match options.resolve_acl(self.default_acl()) {
-            Ok(acl) => acl,
-            Err(error) => return self.failed(error),
-        };
-        let create = |client: &Self, path: &str, data: Option<&[u8]>| {
-            options.request(path, data, &acl, with_stat, |request| client.call::<T>(request))
-        };
-        let first = match create(self, path, data) {
-            Ok(first) => first,
-            Err(error) => return self.failed(error),
-        };
-        if !options.makes_path() {
-            return first;
-        }
-        let (client, path) = (self.clone(), path.to_owned());
-        let data = data.map(Bytes::copy_from_slice);
-        let options = options.clone();
-        self.shared().work(async move {
-            match first.await {
-                Err(error) if is_no_node(&error) => {
-                    let acl = options.resolve_acl(client.default_acl())?;
-                    let above = path::parent(&path).unwrap_or("/");
-                    let parents = client.create_parents(&client.absolute(above), &acl);
-                    let again =
-                        options.request(&path, data.as_deref(), &acl, with_stat, |request| {
-                            client.call::<T>(request)
-                        })?;
-                    let made = parents.made().await;
-                    match again.await {
-                        Err(error) if is_no_node(&error) => Err(made.err().unwrap_or(error)),
-                        result => result,
-                    }
-                }
-                result => result,
-            }
-        })
-    }
-
     /// Creates the node, without data, and each missing parent, with the client's
     /// [`default_acl`](crate::ClientBuilder::default_acl). A node that is there already is left as it
     /// is. Through a chroot it creates the nodes of the chroot as well.
@@ -148,18 +100,6 @@ impl Client {
                 None => client.create_parents(&path, &acl).made().await,
             }
         })
-    }
-
-    /// Sends the creation of `absolute` and all above it, in one go.
-    fn create_parents(&self, absolute: &str, acl: &[Acl]) -> Creations {
-        let options = CreateOptions::from(CreateMode::Persistent);
-        let send = |path| {
-            options.request(path, Some(&[]), acl, false, |request| {
-                self.shared().call::<Ustring>(&Chroot::default(), request)
-            })
-        };
-        let node = (absolute != "/").then_some(absolute);
-        Creations(path::ancestors(absolute).chain(node).map(send).collect())
     }
 
     /// Looks whether a node is there.
@@ -320,6 +260,101 @@ impl Client {
         })
     }
 
+    /// A node's ACL and stat.
+    ///
+    /// # Errors
+    /// [`NoNode`](ErrorCode::NoNode), [`NoAuth`](ErrorCode::NoAuth).
+    pub fn get_acls(&self, path: impl AsRef<str>) -> AsyncResult<(Vec<Acl>, Stat)> {
+        self.call(&Request::GetAcl(GetAclRequest { path: path.as_ref() }))
+    }
+
+    /// Sets a node's ACL, if the ACL's version (`aversion`) is `version`, and returns the node's stat.
+    ///
+    /// # Errors
+    /// [`NoNode`](ErrorCode::NoNode), [`BadVersion`](ErrorCode::BadVersion),
+    /// [`InvalidAcl`](ErrorCode::InvalidAcl), [`NoAuth`](ErrorCode::NoAuth).
+    pub fn set_acls(
+        &self,
+        path: impl AsRef<str>,
+        acl: impl AsRef<[Acl]>,
+        version: impl Into<Option<i32>>,
+    ) -> AsyncResult<Stat> {
+        let version = version.into().unwrap_or(ANY_VERSION);
+        let (path, acl) = (path.as_ref(), Some(Cow::Borrowed(acl.as_ref())));
+        self.call(&Request::SetAcl(SetAclRequest { path, acl, version }))
+    }
+
+    /// Has the server catch up with the leader before it answers: a read after it sees at least what was
+    /// committed when this was called. Returns the path.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn sync(&self, path: impl AsRef<str>) -> AsyncResult<Ustring> {
+        self.call(&Request::Sync(SyncRequest { path: path.as_ref() }))
+    }
+}
+
+impl Client {
+    fn create_node<T>(
+        &self,
+        path: &str,
+        data: Option<&[u8]>,
+        options: &CreateOptions,
+        with_stat: bool,
+    ) -> AsyncResult<T>
+    where
+        T: FromReply + Clone + Send + 'static,
+    {
+        let acl = match options.resolve_acl(self.default_acl()) {
+            Ok(acl) => acl,
+            Err(error) => return self.failed(error),
+        };
+        let create = |client: &Self, path: &str, data: Option<&[u8]>| {
+            options.request(path, data, &acl, with_stat, |request| client.call::<T>(request))
+        };
+        let first = match create(self, path, data) {
+            Ok(first) => first,
+            Err(error) => return self.failed(error),
+        };
+        if !options.makes_path() {
+            return first;
+        }
+        let (client, path) = (self.clone(), path.to_owned());
+        let data = data.map(Bytes::copy_from_slice);
+        let options = options.clone();
+        self.shared().work(async move {
+            match first.await {
+                Err(error) if is_no_node(&error) => {
+                    let acl = options.resolve_acl(client.default_acl())?;
+                    let above = path::parent(&path).unwrap_or("/");
+                    let parents = client.create_parents(&client.absolute(above), &acl);
+                    let again =
+                        options.request(&path, data.as_deref(), &acl, with_stat, |request| {
+                            client.call::<T>(request)
+                        })?;
+                    let made = parents.made().await;
+                    match again.await {
+                        Err(error) if is_no_node(&error) => Err(made.err().unwrap_or(error)),
+                        result => result,
+                    }
+                }
+                result => result,
+            }
+        })
+    }
+
+    /// Sends the creation of `absolute` and all above it, in one go.
+    fn create_parents(&self, absolute: &str, acl: &[Acl]) -> Creations {
+        let options = CreateOptions::from(CreateMode::Persistent);
+        let send = |path| {
+            options.request(path, Some(&[]), acl, false, |request| {
+                self.shared().call::<Ustring>(&Chroot::default(), request)
+            })
+        };
+        let node = (absolute != "/").then_some(absolute);
+        Creations(path::ancestors(absolute).chain(node).map(send).collect())
+    }
+
     /// All nodes below `path`, whose children are `children`; parents before their children.
     async fn descendants(&self, path: &str, children: Vec<Ustring>) -> Result<Vec<String>, Error> {
         let mut found: Vec<_> = children.iter().map(|child| path::join(path, child)).collect();
@@ -360,39 +395,6 @@ impl Client {
             }
         }
         last
-    }
-
-    /// A node's ACL and stat.
-    ///
-    /// # Errors
-    /// [`NoNode`](ErrorCode::NoNode), [`NoAuth`](ErrorCode::NoAuth).
-    pub fn get_acls(&self, path: impl AsRef<str>) -> AsyncResult<(Vec<Acl>, Stat)> {
-        self.call(&Request::GetAcl(GetAclRequest { path: path.as_ref() }))
-    }
-
-    /// Sets a node's ACL, if the ACL's version (`aversion`) is `version`, and returns the node's stat.
-    ///
-    /// # Errors
-    /// [`NoNode`](ErrorCode::NoNode), [`BadVersion`](ErrorCode::BadVersion),
-    /// [`InvalidAcl`](ErrorCode::InvalidAcl), [`NoAuth`](ErrorCode::NoAuth).
-    pub fn set_acls(
-        &self,
-        path: impl AsRef<str>,
-        acl: impl AsRef<[Acl]>,
-        version: impl Into<Option<i32>>,
-    ) -> AsyncResult<Stat> {
-        let version = version.into().unwrap_or(ANY_VERSION);
-        let (path, acl) = (path.as_ref(), Some(Cow::Borrowed(acl.as_ref())));
-        self.call(&Request::SetAcl(SetAclRequest { path, acl, version }))
-    }
-
-    /// Has the server catch up with the leader before it answers: a read after it sees at least what was
-    /// committed when this was called. Returns the path.
-    ///
-    /// # Errors
-    /// Those of the connection.
-    pub fn sync(&self, path: impl AsRef<str>) -> AsyncResult<Ustring> {
-        self.call(&Request::Sync(SyncRequest { path: path.as_ref() }))
     }
 
     /// Begins a transaction: operations that are done all or not at all.

@@ -9,7 +9,8 @@ use zk_proto::{
 };
 
 use crate::{
-    AsyncResult, ClientBuilder, Error, ListenerId, States, listeners::Listeners, shared::Shared,
+    AsyncResult, ClientBuilder, Error, Event, ListenerId, Retry, States, listeners::Listeners,
+    shared::Shared,
 };
 
 /// A ZooKeeper client: kazoo's `KazooClient`.
@@ -37,6 +38,7 @@ pub struct Client {
     shared: Arc<Shared>,
     chroot: Chroot,
     default_acl: Option<Arc<[Acl]>>,
+    command_retry: Retry,
     /// Dropped with the last clone.
     _closer: Arc<Closer>,
 }
@@ -55,9 +57,10 @@ impl Client {
         shared: Arc<Shared>,
         chroot: Chroot,
         default_acl: Option<Arc<[Acl]>>,
+        command_retry: Retry,
     ) -> Self {
         let closer = Arc::new(Closer(shared.clone()));
-        Self { shared, chroot, default_acl, _closer: closer }
+        Self { shared, chroot, default_acl, command_retry, _closer: closer }
     }
 
     /// A builder with the defaults; it wants [hosts](ClientBuilder::hosts).
@@ -81,38 +84,6 @@ impl Client {
 
     pub(crate) const fn default_acl(&self) -> Option<&Arc<[Acl]>> {
         self.default_acl.as_ref()
-    }
-
-    // ---- life -------------------------------------------------------------------------------------
-
-    /// Starts to connect; the result is there when there is a session. Without effect on a client that
-    /// runs. A client that was stopped begins a new session.
-    ///
-    /// # Errors
-    /// [`Timeout`](crate::ErrorKind::Timeout) when there is no session within
-    /// [`connect_timeout`](ClientBuilder::connect_timeout), with what went wrong last: the client is
-    /// stopped then. [`AuthFailed`](crate::ErrorKind::AuthFailed) when the credentials are refused.
-    pub fn start(&self) -> AsyncResult<()> {
-        self.shared.start()
-    }
-
-    /// Closes the session: calls made before are done first, then the server is told, and ephemeral
-    /// nodes go at once. Without a connection the client stops right away, and the server is left to
-    /// find out by the session timeout. Without effect on a client that does not run.
-    ///
-    /// # Errors
-    /// When the runtime ended meanwhile.
-    pub fn stop(&self) -> AsyncResult<()> {
-        self.shared.stop()
-    }
-
-    /// Stops and starts: a new session.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub fn restart(&self) -> AsyncResult<()> {
-        drop(self.stop());
-        self.start()
     }
 
     // ---- state ------------------------------------------------------------------------------------
@@ -209,17 +180,54 @@ impl Client {
         &self.shared.listeners
     }
 
-    // ---- settings that change ---------------------------------------------------------------------
-
-    /// Adds a credential to the session, for now and for all later connections. Calls made after this
-    /// have it.
+    /// Calls `call` until it succeeds, or the client's policy
+    /// ([`command_retry`](ClientBuilder::command_retry)) gives up. See [`Retry`] for what is tried
+    /// again.
     ///
     /// # Errors
-    /// [`AuthFailed`](crate::ErrorKind::AuthFailed) when the server refuses it: the session is of no
-    /// more use then, and its state is [`Lost`](State::Lost).
-    pub fn add_auth(&self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> AsyncResult<()> {
-        self.shared.add_auth(Credential::new(scheme, auth))
+    /// The error of the last try.
+    pub fn retry<T, R>(&self, call: impl FnMut(&Self) -> R + Send + 'static) -> AsyncResult<T>
+    where
+        T: Clone + Send + 'static,
+        R: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        self.command_retry.call(self, call)
     }
+
+    /// The policy of [`retry`](Self::retry).
+    pub const fn command_retry(&self) -> &Retry {
+        &self.command_retry
+    }
+
+    // ---- work of one's own --------------------------------------------------------------------------
+
+    /// Runs `task` on the client's runtime, whichever that is, and returns a handle on its result.
+    /// It goes on when the handle is dropped.
+    pub fn spawn<T: Clone + Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> AsyncResult<T> {
+        self.shared.work(task)
+    }
+
+    /// As [`spawn`](Self::spawn); the task is given an event that is set when its handle is cancelled
+    /// or dropped, so that it can stop and undo what it did.
+    pub fn spawn_cancellable<T, R>(&self, task: impl FnOnce(Event) -> R) -> AsyncResult<T>
+    where
+        T: Clone + Send + 'static,
+        R: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let abandon = Event::new();
+        self.shared.work(task(abandon.clone())).abandoned_by(abandon)
+    }
+
+    /// Completes after `duration`, by the client's runtime. Await it in tasks of that runtime, such as
+    /// those of [`spawn`](Self::spawn).
+    pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.runtime_sleep(duration)
+    }
+
+    // ---- settings that change ---------------------------------------------------------------------
 
     /// Another list of hosts, as in [`ClientBuilder::hosts`] but without a chroot. The connection is
     /// left only if its host is no more in the list.
@@ -248,6 +256,48 @@ impl Client {
     pub fn with_chroot(&self, path: &str) -> Result<Self, Error> {
         let chroot = Chroot::new(&self.chroot.join(path))?;
         Ok(Self { chroot, ..self.clone() })
+    }
+}
+
+crate::blocking::faces! {
+    /// Starts to connect; the result is there when there is a session. Without effect on a client that
+    /// runs. A client that was stopped begins a new session.
+    ///
+    /// # Errors
+    /// [`Timeout`](crate::ErrorKind::Timeout) when there is no session within
+    /// [`connect_timeout`](ClientBuilder::connect_timeout), with what went wrong last: the client is
+    /// stopped then. [`AuthFailed`](crate::ErrorKind::AuthFailed) when the credentials are refused.
+    pub fn start(&self) -> AsyncResult<()> {
+        self.shared.start()
+    }
+
+    /// Closes the session: calls made before are done first, then the server is told, and ephemeral
+    /// nodes go at once. Without a connection the client stops right away, and the server is left to
+    /// find out by the session timeout. Without effect on a client that does not run.
+    ///
+    /// # Errors
+    /// When the runtime ended meanwhile.
+    pub fn stop(&self) -> AsyncResult<()> {
+        self.shared.stop()
+    }
+
+    /// Stops and starts: a new session.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn restart(&self) -> AsyncResult<()> {
+        drop(self.stop());
+        self.start()
+    }
+
+    /// Adds a credential to the session, for now and for all later connections. Calls made after this
+    /// have it.
+    ///
+    /// # Errors
+    /// [`AuthFailed`](crate::ErrorKind::AuthFailed) when the server refuses it: the session is of no
+    /// more use then, and its state is [`Lost`](State::Lost).
+    pub fn add_auth(&self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> AsyncResult<()> {
+        self.shared.add_auth(Credential::new(scheme, auth))
     }
 }
 

@@ -36,6 +36,10 @@ pub enum ErrorKind {
     InvalidInput,
     /// This operation of a transaction was undone, as another one failed.
     RolledBack,
+    /// A retry was told to stop.
+    Interrupted,
+    /// The caller gave up waiting.
+    Cancelled,
     /// The runtime is missing, or ended.
     Runtime,
 }
@@ -141,6 +145,14 @@ impl Error {
 
     pub(crate) fn runtime(message: impl Into<String>) -> Self {
         Self::local(ErrorKind::Runtime, message)
+    }
+
+    pub(crate) fn cancelled() -> Self {
+        Self::local(ErrorKind::Cancelled, "cancelled")
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Self::local(ErrorKind::Interrupted, "interrupted before the next try")
     }
 
     pub(crate) fn start_timeout(after: Duration, last: Option<&str>) -> Self {

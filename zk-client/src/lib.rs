@@ -1,5 +1,79 @@
-//! A ZooKeeper client for every runtime: what kazoo does, in Rust.
+//! A ZooKeeper client for every runtime: what [kazoo](https://kazoo.readthedocs.io) does, in Rust.
+//!
+//! ```no_run
+//! use zk_client::{Client, CreateMode, Error, OPEN_ACL_UNSAFE};
+//!
+//! # async fn example() -> Result<(), Error> {
+//! let zk = Client::builder()
+//!     .hosts("zk1:2181,zk2:2181,zk3:2181/app")
+//!     .default_acl(&OPEN_ACL_UNSAFE)
+//!     .connect()
+//!     .await?;
+//! zk.create("/greeting", b"hello", CreateMode::Persistent).await?;
+//! let (data, stat) = zk.get("/greeting").await?;
+//! println!("{data:?}, version {}", stat.version);
+//! zk.stop().await
+//! # }
+//! ```
+//!
+//! # Calls
+//!
+//! Every call of a [`Client`] sends its request at once, in the order of calls, and returns an
+//! [`AsyncResult`], kazoo's `IAsyncResult`: await it, wait for it in a thread, give it a callback, or drop
+//! it. Many calls may be under way; they share the connection and one lock, and nothing else.
+//!
+//! ```no_run
+//! # use zk_client::{Client, Error};
+//! # async fn example(zk: Client) -> Result<(), Error> {
+//! let reads: Vec<_> = (0..100).map(|i| zk.get(format!("/jobs/{i}"))).collect(); // all sent
+//! for read in reads {
+//!     println!("{:?}", read.await?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # States
+//!
+//! A session is [`State::Lost`], [`State::Suspended`], [`State::Connected`] or, with
+//! [`read_only`](ClientBuilder::read_only), [`State::ConnectedReadOnly`]. Hear of changes by
+//! [`Client::add_listener`] or the stream of [`Client::states`].
+//!
+//! | change | meaning |
+//! |---|---|
+//! | `Lost` → `Connected` | a new session |
+//! | `Connected` → `Suspended` | the connection is lost; whether the session lives on is not known |
+//! | `Suspended` → `Connected` | the same session goes on; ephemeral nodes and watches are still there |
+//! | `Suspended` → `Lost` | the session has expired, with its ephemeral nodes and watches; a new one begins |
+//! | `Connected` → `Lost` | the client was stopped, or its credentials were refused |
+//!
+//! # Errors
+//!
+//! An [`Error`] says which operation failed, on which path and host, and why; and its
+//! [`outcome`](Error::outcome) says whether the server did it all the same. What was under way when the
+//! connection was lost is [`Unknown`](Outcome::Unknown), what had not been sent is
+//! [`NotSent`](Outcome::NotSent). The client sends nothing twice by itself.
+//!
+//! # Watches
+//!
+//! The calls that end in `_and_watch` leave a one-shot [`Watch`] on the server. It survives reconnects:
+//! what happened meanwhile is told after the reconnect. It fires once, or ends with an error when the
+//! session does.
+//!
+//! # Runtimes
+//!
+//! A client runs on a [`Handler`]; a Cargo feature brings the one for your runtime.
+//!
+//! | feature | runtime | which one, unless [`ClientBuilder::build_on`] is told |
+//! |---|---|---|
+//! | `tokio` (default) | tokio, multi-thread or current-thread | the one that the caller runs in |
+//!
+//! Without features, bring a handler of your own. [`blocking::Client`] is the same client for threads: its
+//! calls wait for their results.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
+pub mod blocking;
 mod builder;
 mod calls;
 mod client;
@@ -7,9 +81,11 @@ mod create;
 mod data;
 mod driver;
 mod error;
+mod event;
 mod from_reply;
 mod listeners;
 mod result;
+mod retry;
 mod shared;
 mod transaction;
 mod watch;
@@ -20,8 +96,10 @@ pub use client::Client;
 pub use create::CreateOptions;
 pub use data::AsData;
 pub use error::{Error, ErrorKind};
+pub use event::Event;
 pub use listeners::{ListenerId, States};
 pub use result::{AsyncResult, Link};
+pub use retry::Retry;
 pub use transaction::{OperationResult, Transaction, TransactionResults};
 pub use watch::Watch;
 

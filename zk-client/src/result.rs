@@ -14,7 +14,7 @@ use std::{
 
 use zk_handler::Lane;
 
-use crate::Error;
+use crate::{Error, ErrorKind, Event};
 
 /// The result of a call that was sent already: kazoo's `IAsyncResult`.
 ///
@@ -39,6 +39,8 @@ use crate::Error;
 pub struct AsyncResult<T> {
     cell: Arc<Cell<T>>,
     lane: Option<Lane>,
+    /// Tells work that goes on in a task that nobody wants its result any more.
+    abandon: Option<Event>,
 }
 
 /// Names a callback, for [`AsyncResult::unlink`].
@@ -91,16 +93,17 @@ impl<T> Cell<T> {
 }
 
 impl<T: Send + 'static> Cell<T> {
-    /// Sets the result; the first one counts. Callbacks go to `lane`, wakers to `wakers`.
+    /// Sets the result; the first one counts. Callbacks go to `lane`, wakers to `wakers`. Returns whether
+    /// it was the first.
     pub(crate) fn complete(
         &self,
         value: Result<T, Error>,
         lane: Option<&Lane>,
         wakers: &mut Wakers,
-    ) {
+    ) -> bool {
         let mut state = self.lock();
         if state.complete {
-            return;
+            return false;
         }
         for Callback { call, clone, .. } in std::mem::take(&mut state.callbacks) {
             let value = clone(&value);
@@ -114,6 +117,7 @@ impl<T: Send + 'static> Cell<T> {
         if blocked {
             self.done.notify_all();
         }
+        true
     }
 
     /// Blocks the thread until the result is there, or `timeout` is over. Returns whether it is there.
@@ -244,14 +248,20 @@ impl Wakers {
 
 impl<T: Clone + Send + 'static> AsyncResult<T> {
     pub(crate) fn new(cell: Arc<Cell<T>>, lane: Lane) -> Self {
-        Self { cell, lane: Some(lane) }
+        Self { cell, lane: Some(lane), abandon: None }
     }
 
     /// A result that is there already.
     pub(crate) fn of(value: Result<T, Error>, lane: Option<Lane>) -> Self {
         let cell = Cell::new();
         cell.complete(value, None, &mut Wakers::default());
-        Self { cell, lane }
+        Self { cell, lane, abandon: None }
+    }
+
+    /// Has `abandon` set when this handle is cancelled or dropped before its result is there.
+    pub(crate) fn abandoned_by(mut self, abandon: Event) -> Self {
+        self.abandon = Some(abandon);
+        self
     }
 
     /// Whether the result is there, good or bad.
@@ -310,12 +320,43 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
         self.cell.link(self.lane.as_ref(), callback)
     }
 
+    /// Gives up waiting: the result is [`Cancelled`](crate::ErrorKind::Cancelled), unless it was there
+    /// already. Returns whether it was not.
+    ///
+    /// A request that was sent is done all the same; work that goes on, such as waiting for a lock, is
+    /// stopped and undone.
+    pub fn cancel(&self) -> bool {
+        let mut wakers = Wakers::default();
+        let cancelled =
+            self.cell.complete(Err(Error::cancelled()), self.lane.as_ref(), &mut wakers);
+        wakers.wake();
+        if let Some(abandon) = &self.abandon {
+            abandon.set();
+        }
+        cancelled
+    }
+
+    /// Whether it was [cancelled](Self::cancel).
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        let state = self.cell.lock();
+        matches!(&state.value, Some(Err(error)) if error.kind() == ErrorKind::Cancelled)
+    }
+
     /// Removes a callback that was not called yet; says whether it did.
     pub fn unlink(&self, link: Link) -> bool {
         let mut state = self.cell.lock();
         let before = state.callbacks.len();
         state.callbacks.retain(|callback| callback.link != link);
         state.callbacks.len() < before
+    }
+}
+
+impl<T> Drop for AsyncResult<T> {
+    fn drop(&mut self) {
+        if let Some(abandon) = self.abandon.take() {
+            abandon.set();
+        }
     }
 }
 

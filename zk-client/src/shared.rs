@@ -124,6 +124,7 @@ trait Runtime: Send + Sync {
     fn name(&self) -> &'static str;
     fn now(&self) -> Time;
     fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>);
+    fn sleep_until(&self, due: Time) -> Pin<Box<dyn Future<Output = ()> + Send>>;
     fn drive(&self, shared: Arc<Shared>);
 }
 
@@ -140,6 +141,10 @@ impl<H: Handler> Runtime for Erased<H> {
 
     fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
         self.0.spawn(task);
+    }
+
+    fn sleep_until(&self, due: Time) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.0.sleep_until(due.since_origin()))
     }
 
     fn drive(&self, shared: Arc<Shared>) {
@@ -361,6 +366,17 @@ impl Shared {
         self.runtime.spawn(Box::pin(task));
     }
 
+    pub(crate) fn sleep_until(&self, due: Time) -> impl Future<Output = ()> + Send {
+        self.runtime.sleep_until(due)
+    }
+
+    pub(crate) fn runtime_sleep(
+        &self,
+        duration: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        self.runtime.sleep_until(self.now().after(duration))
+    }
+
     /// Works out a result in a task.
     pub(crate) fn work<T: Clone + Send + 'static>(
         &self,
@@ -473,7 +489,9 @@ impl Shared {
                 Effect::Complete(target, result) => {
                     target.complete(result, &self.completions, wakers);
                 }
-                Effect::Event(cell, event) => cell.complete(event, Some(&self.events), wakers),
+                Effect::Event(cell, event) => {
+                    cell.complete(event, Some(&self.events), wakers);
+                }
                 Effect::State(state) => self.listeners.tell(state, &self.completions, wakers),
                 Effect::Keep(promise, result) => promise.keep(result),
             }

@@ -1,6 +1,6 @@
 //! [`Transaction`]: several operations, all or none.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 use bytes::Bytes;
 use zk_proto::{
@@ -34,11 +34,13 @@ use crate::{AsData, AsyncResult, Client, CreateOptions, Error};
 /// # }
 /// ```
 #[must_use = "a transaction does nothing before it is committed"]
-pub struct Transaction {
+pub struct Transaction<C = Client> {
     client: Client,
     operations: Vec<Operation>,
     /// What is wrong with the operations so far; told by `commit`.
     error: Option<Error>,
+    /// Whose transaction it is, which decides how `commit` gives its result.
+    face: PhantomData<C>,
 }
 
 enum Operation {
@@ -62,9 +64,9 @@ pub enum OperationResult {
     Deleted,
 }
 
-impl Transaction {
+impl<C> Transaction<C> {
     pub(crate) const fn new(client: Client) -> Self {
-        Self { client, operations: Vec::new(), error: None }
+        Self { client, operations: Vec::new(), error: None, face: PhantomData }
     }
 
     /// The node must have `version`.
@@ -122,12 +124,7 @@ impl Transaction {
         self.error.get_or_insert(error);
     }
 
-    /// Sends the operations. The result is there for a transaction that the server refused as well: see
-    /// [`TransactionResults::committed`].
-    ///
-    /// # Errors
-    /// When the server did not answer, or an operation cannot be: then nothing was sent.
-    pub fn commit(self) -> AsyncResult<TransactionResults> {
+    pub(crate) fn send(self) -> AsyncResult<TransactionResults> {
         if let Some(error) = self.error {
             return self.client.failed(error);
         }
@@ -148,6 +145,17 @@ impl Transaction {
             }
             _ => Err(Error::invalid("the transaction's reply has another number of results")),
         })
+    }
+}
+
+impl Transaction {
+    /// Sends the operations. The result is there for a transaction that the server refused as well: see
+    /// [`TransactionResults::committed`].
+    ///
+    /// # Errors
+    /// When the server did not answer, or an operation cannot be: then nothing was sent.
+    pub fn commit(self) -> AsyncResult<TransactionResults> {
+        self.send()
     }
 }
 
@@ -230,7 +238,7 @@ impl IntoIterator for TransactionResults {
     }
 }
 
-impl fmt::Debug for Transaction {
+impl<C> fmt::Debug for Transaction<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Transaction({} operations)", self.operations.len())
     }

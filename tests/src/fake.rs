@@ -1,0 +1,179 @@
+//! A server that says what a test tells it to: for what no real one would say.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How long the client may be silent before its connection is closed.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+/// No frame of a test is longer.
+const MAX_FRAME: usize = 0x20_0000;
+const PING: i32 = -2;
+
+/// A server on 127.0.0.1 whose every connection is served by a function of the
+/// test, each on a thread of its own.
+pub struct Fake {
+    address: SocketAddr,
+    closed: Arc<AtomicBool>,
+    /// `None` in `drop` only.
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Fake {
+    /// Starts a server. `serve` is called with the number of the connection, from
+    /// 0, and the connection; when it returns, the connection is closed.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot listen.
+    #[must_use]
+    pub fn new(
+        serve: impl Fn(usize, &mut Conversation) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let closed = Arc::new(AtomicBool::new(false));
+        let (serve, ended) = (Arc::new(serve), closed.clone());
+        let acceptor = thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                if ended.load(Ordering::Acquire) {
+                    return;
+                }
+                let Ok(stream) = stream else { continue };
+                let serve = serve.clone();
+                thread::spawn(move || {
+                    if let Ok(mut conversation) = Conversation::new(stream) {
+                        // The client may leave at any time.
+                        let _ = serve(number, &mut conversation);
+                    }
+                });
+            }
+        });
+        Self { address, closed, acceptor: Some(acceptor) }
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Release);
+        // The acceptor looks for `closed` when it has accepted something.
+        let woken = TcpStream::connect(self.address);
+        let ended = self.acceptor.take().map(JoinHandle::join);
+        drop((woken, ended));
+    }
+}
+
+impl fmt::Debug for Fake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fake({})", self.address)
+    }
+}
+
+/// One connection to a [`Fake`].
+#[derive(Debug)]
+pub struct Conversation {
+    stream: TcpStream,
+}
+
+/// What a client has asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The number that the reply bears.
+    pub xid: i32,
+    /// What it asks for.
+    pub opcode: i32,
+    /// The record after the header.
+    pub body: Vec<u8>,
+}
+
+impl Conversation {
+    fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SILENCE_LIMIT))?;
+        Ok(Self { stream })
+    }
+
+    /// Takes the client's handshake and grants the session `id`, with the timeout
+    /// that was asked for. Returns the session that the client asked for, 0 for a
+    /// new one.
+    pub fn handshake(&mut self, id: i64) -> io::Result<i64> {
+        let request = self.receive()?;
+        let field = |at: usize, length: usize| {
+            request.get(at..at + length).ok_or(io::ErrorKind::UnexpectedEof)
+        };
+        let timeout = field(12, 4)?;
+        let asked = i64::from_be_bytes(field(16, 8)?.try_into().expect("8 bytes"));
+        let mut response = 0_i32.to_be_bytes().to_vec();
+        response.extend(timeout);
+        response.extend(id.to_be_bytes());
+        response.extend(16_i32.to_be_bytes());
+        response.extend([7; 16]);
+        response.push(0); // not read-only
+        self.send(&response)?;
+        Ok(asked)
+    }
+
+    /// The client's next request; pings are answered and passed over.
+    pub fn request(&mut self) -> io::Result<Request> {
+        loop {
+            let frame = self.receive()?;
+            let (header, body) = frame.split_first_chunk::<8>().ok_or(io::ErrorKind::Other)?;
+            let xid = i32::from_be_bytes(header[..4].try_into().expect("4 bytes"));
+            let opcode = i32::from_be_bytes(header[4..].try_into().expect("4 bytes"));
+            if xid != PING {
+                return Ok(Request { xid, opcode, body: body.to_vec() });
+            }
+            self.reply(PING, 0, &[])?;
+        }
+    }
+
+    /// Sends a reply with this number, error code and record.
+    pub fn reply(&mut self, xid: i32, error: i32, body: &[u8]) -> io::Result<()> {
+        let mut frame = xid.to_be_bytes().to_vec();
+        frame.extend(1_i64.to_be_bytes()); // zxid
+        frame.extend(error.to_be_bytes());
+        frame.extend(body);
+        self.send(&frame)
+    }
+
+    /// Sends a frame, whatever is in it.
+    pub fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        let length = i32::try_from(frame.len()).expect("a short frame");
+        self.send_bytes(&length.to_be_bytes())?;
+        self.send_bytes(frame)
+    }
+
+    /// Sends bytes, be they a frame or not.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Waits for the client to leave.
+    pub fn drain(&mut self) -> io::Result<()> {
+        loop {
+            self.receive()?;
+        }
+    }
+
+    fn receive(&mut self) -> io::Result<Vec<u8>> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > MAX_FRAME {
+            return Err(io::Error::other(format!("a frame of {length} bytes")));
+        }
+        let mut frame = vec![0; length];
+        self.stream.read_exact(&mut frame)?;
+        Ok(frame)
+    }
+}

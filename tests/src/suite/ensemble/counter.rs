@@ -1,0 +1,243 @@
+//! A counter that is written without pause, and the books to check it by.
+//!
+//! Each write is a transaction: it sets the counter from one number to the next, by version, and leaves
+//! a node in the log that names the attempt. So the log says which attempts were applied, and in which
+//! order, whatever their callers were told.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use zk_client::{
+    AsyncResult, Client, CreateMode, Error, ErrorCode, ErrorKind, Outcome, TransactionResults,
+};
+use zk_handler::Handler;
+
+use super::stage::{Slot, Stage, is_loss};
+
+const COUNTER: &str = "/counter";
+const LOG: &str = "/log";
+
+/// How many writes are under way at most.
+const WINDOW: usize = 200;
+
+/// What the caller of a write was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Acknowledged,
+    /// Surely not done.
+    NotDone,
+    /// Done once or not at all.
+    Unknown,
+}
+
+/// One write.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    /// What the counter was to become.
+    number: i32,
+    fate: Fate,
+}
+
+#[derive(Default)]
+struct Progress {
+    stop: AtomicBool,
+    acknowledged: AtomicUsize,
+}
+
+/// A writer, and a reader that sees to it that the counter never goes back.
+pub(super) struct Counting {
+    progress: Arc<Progress>,
+    written: Slot<Vec<Attempt>>,
+    read: Slot<usize>,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(super) struct Tally {
+    pub(super) acknowledged: usize,
+    /// Writes whose outcome was unknown, and how many of these were done.
+    pub(super) unknown: usize,
+    pub(super) unknown_done: usize,
+    pub(super) not_done: usize,
+    pub(super) reads: usize,
+}
+
+impl Counting {
+    /// Writes every `interval` with `zk`, and reads with `reader`.
+    pub(super) async fn start<H: Handler>(
+        stage: &Stage<H>,
+        zk: &Client,
+        reader: &Client,
+        interval: Duration,
+    ) -> Self {
+        for path in [COUNTER, LOG] {
+            zk.create(path, b"0", CreateMode::Persistent).await.expect("the node is new");
+        }
+        let progress = Arc::<Progress>::default();
+        let written =
+            stage.spawn(write(stage.handler.clone(), zk.clone(), progress.clone(), interval));
+        let read = stage.spawn(read(stage.handler.clone(), reader.clone(), progress.clone(), interval));
+        Self { progress, written, read }
+    }
+
+    /// How many writes were acknowledged so far.
+    pub(super) fn acknowledged(&self) -> usize {
+        self.progress.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more writes are acknowledged.
+    pub(super) async fn advance<H: Handler>(&self, stage: &Stage<H>, by: usize) {
+        let goal = self.acknowledged() + by;
+        while self.acknowledged() < goal {
+            stage.pass(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends the writing, and checks the books.
+    pub(super) async fn finish<H: Handler>(self, stage: &Stage<H>, zk: &Client) -> Tally {
+        self.progress.stop.store(true, Ordering::Relaxed);
+        let attempts = stage.within("the writer to end", self.written).await;
+        let reads = stage.within("the reader to end", self.read).await;
+        stage.within("the books to be checked", check(zk, &attempts, reads)).await
+    }
+}
+
+async fn write<H: Handler>(
+    handler: H,
+    zk: Client,
+    progress: Arc<Progress>,
+    interval: Duration,
+) -> Vec<Attempt> {
+    let mut attempts = Vec::new();
+    let mut due = handler.now();
+    let stop = || progress.stop.load(Ordering::Relaxed);
+    while !stop() {
+        // Writes follow each other until one fails; then what is under way is awaited.
+        let mut number = settled(&zk).await;
+        let mut under_way = VecDeque::new();
+        let mut failed = false;
+        loop {
+            if !failed && !stop() && under_way.len() < WINDOW {
+                number += 1;
+                under_way.push_back((number, write_one(&zk, number, attempts.len() + under_way.len())));
+            }
+            due = (due + interval).max(handler.now());
+            if !failed && !stop() {
+                handler.sleep_until(due).await;
+            }
+            while under_way.front().is_some_and(|(_, result)| failed || stop() || result.ready()) {
+                let Some((number, result)) = under_way.pop_front() else { break };
+                let fate = fate(result.await, failed);
+                if fate == Fate::Acknowledged {
+                    progress.acknowledged.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    failed = true;
+                }
+                attempts.push(Attempt { number, fate });
+            }
+            if (failed || stop()) && under_way.is_empty() {
+                break;
+            }
+        }
+    }
+    attempts
+}
+
+fn write_one(zk: &Client, number: i32, attempt: usize) -> AsyncResult<TransactionResults> {
+    zk.transaction()
+        .set(COUNTER, number.to_string(), number - 1)
+        .create(format!("{LOG}/{number}"), attempt.to_string(), CreateMode::Persistent)
+        .commit()
+}
+
+/// What to make of a result. Once a write has `failed`, those that were to follow it fail as well.
+fn fate(result: Result<TransactionResults, Error>, failed: bool) -> Fate {
+    let error = match result.and_then(TransactionResults::committed) {
+        Ok(_) => return Fate::Acknowledged,
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::ConnectionLoss if error.outcome() == Outcome::NotSent => Fate::NotDone,
+        ErrorKind::ConnectionLoss if error.outcome() == Outcome::Unknown => Fate::Unknown,
+        ErrorKind::Server(ErrorCode::BadVersion) if failed => Fate::NotDone,
+        _ => panic!("a write failed with {error:?} (others before it: {failed})"),
+    }
+}
+
+/// The counter, once every write before this is done or will never be: the leader takes no more of what
+/// the session sent through its former server, and `sync` waits for what it took before.
+async fn settled(zk: &Client) -> i32 {
+    let settle = async || {
+        zk.sync(COUNTER).await?;
+        zk.get(COUNTER).await
+    };
+    loop {
+        match settle().await {
+            Ok((data, stat)) => {
+                assert_eq!(data, stat.version.to_string(), "one number for each version");
+                return stat.version;
+            }
+            Err(error) => assert!(is_loss(&error), "{error}"),
+        }
+    }
+}
+
+async fn read<H: Handler>(
+    handler: H,
+    zk: Client,
+    progress: Arc<Progress>,
+    interval: Duration,
+) -> usize {
+    let mut last = 0;
+    let mut reads = 0;
+    while !progress.stop.load(Ordering::Relaxed) {
+        match zk.get(COUNTER).await {
+            Ok((_, stat)) => {
+                assert!(stat.version >= last, "{} is read after {last}", stat.version);
+                last = stat.version;
+                reads += 1;
+            }
+            Err(error) => assert!(is_loss(&error), "{error}"),
+        }
+        handler.sleep_until(handler.now() + interval).await;
+    }
+    reads
+}
+
+/// Holds what was applied against what was told.
+async fn check(zk: &Client, attempts: &[Attempt], reads: usize) -> Tally {
+    let last = settled(zk).await;
+    let names = zk.get_children(LOG).await.expect("the log is there");
+    assert_eq!(names.len(), usize::try_from(last).expect("it counts up"), "one node a number");
+    let log: Vec<_> = (1..=last).map(|number| (number, zk.get(format!("{LOG}/{number}")))).collect();
+    let mut applied = HashMap::new();
+    for (number, entry) in log {
+        let (data, _) = entry.await.unwrap_or_else(|error| panic!("number {number}: {error}"));
+        let attempt: usize = str::from_utf8(&data).expect("text").parse().expect("a number");
+        assert_eq!(applied.insert(attempt, number), None, "attempt {attempt} was applied twice");
+    }
+    let count = |fate| attempts.iter().filter(|attempt| attempt.fate == fate).count();
+    let mut unknown_done = 0;
+    for (index, attempt) in attempts.iter().enumerate() {
+        let number = applied.remove(&index);
+        match attempt.fate {
+            Fate::Acknowledged => assert_eq!(number, Some(attempt.number), "lost: {attempt:?}"),
+            Fate::NotDone => assert_eq!(number, None, "done all the same: {attempt:?}"),
+            Fate::Unknown => unknown_done += usize::from(number == Some(attempt.number)),
+        }
+    }
+    assert!(applied.is_empty(), "nobody's: {applied:?}");
+    Tally {
+        acknowledged: count(Fate::Acknowledged),
+        unknown: count(Fate::Unknown),
+        unknown_done,
+        not_done: count(Fate::NotDone),
+        reads,
+    }
+}

@@ -1,0 +1,326 @@
+//! Where an ensemble test takes place: the servers, proxies in front of them, and the ways to wait.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{Arc, Condvar, Mutex},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use zk_client::{Client, ClientBuilder, ErrorKind, OPEN_ACL_UNSAFE, State, States};
+use zk_handler::Handler;
+
+use crate::{Direction, Ensemble, Options, Proxy, lock};
+
+/// How long anything may take that is not measured.
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
+
+/// How much later than promised something may happen on a busy machine.
+pub(super) const SLACK: Duration = Duration::from_millis(1500);
+
+/// How many ensembles run at once in one process.
+const ENSEMBLES: usize = 2;
+
+static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// The right to run an ensemble.
+struct Permit;
+
+impl Permit {
+    fn wait() -> Self {
+        let mut running = lock(&RUNNING.0);
+        while *running >= ENSEMBLES {
+            running = RUNNING.1.wait(running).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        *running += 1;
+        Self
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        *lock(&RUNNING.0) -= 1;
+        RUNNING.1.notify_one();
+    }
+}
+
+/// An ensemble, with a proxy in front of each server. Whatever blocks is done off the tasks.
+pub(super) struct Stage<H> {
+    pub(super) handler: H,
+    ensemble: Arc<Ensemble>,
+    proxies: Vec<Proxy>,
+    _permit: Permit,
+}
+
+impl<H: Handler> Stage<H> {
+    pub(super) async fn new(handler: H) -> Self {
+        Self::with(handler, Options::default()).await
+    }
+
+    /// Three servers.
+    pub(super) async fn with(handler: H, options: Options) -> Self {
+        let started = off(&handler, move || {
+            let permit = Permit::wait();
+            let ensemble = options.start(3);
+            let proxies = ensemble.nodes().iter().map(|node| Proxy::new(node.address())).collect();
+            (permit, ensemble, proxies)
+        });
+        let (permit, ensemble, proxies) = started.await;
+        Self { handler, ensemble: Arc::new(ensemble), proxies, _permit: permit }
+    }
+
+    pub(super) fn ensemble(&self) -> &Ensemble {
+        &self.ensemble
+    }
+
+    pub(super) fn proxies(&self) -> &[Proxy] {
+        &self.proxies
+    }
+
+    /// Does something that may block to the ensemble.
+    pub(super) async fn act<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Ensemble) -> T + Send + 'static,
+    ) -> T {
+        let ensemble = self.ensemble.clone();
+        off(&self.handler, move || act(&ensemble)).await
+    }
+
+    pub(super) async fn leader(&self) -> usize {
+        self.act(Ensemble::leader).await
+    }
+
+    /// The index of a server that follows.
+    pub(super) async fn follower(&self) -> usize {
+        (self.leader().await + 1) % self.proxies.len()
+    }
+
+    /// The connect string of all servers, `first` first.
+    pub(super) fn hosts(&self, first: usize) -> String {
+        in_turn(first, self.ensemble.nodes().iter().map(|node| node.address().to_string()))
+    }
+
+    /// The connect string of the proxies in front of all servers, `first` first.
+    pub(super) fn proxied(&self, first: usize) -> String {
+        in_turn(first, self.proxies.iter().map(|proxy| proxy.address().to_string()))
+    }
+
+    /// The connect string of one server.
+    pub(super) fn host(&self, index: usize) -> String {
+        self.ensemble.node(index).address().to_string()
+    }
+
+    /// The server that `zk` is on, be it through a proxy.
+    pub(super) fn index_of(&self, zk: &Client) -> usize {
+        let host = zk.host().expect("the client has tried a host");
+        let nodes = self.ensemble.nodes().iter().map(crate::Node::address);
+        let proxies = self.proxies.iter().map(Proxy::address);
+        nodes
+            .zip(proxies)
+            .position(|(node, proxy)| [node.to_string(), proxy.to_string()].contains(&host))
+            .expect("the host is one of the servers")
+    }
+
+    /// A client, on the first of `hosts`.
+    pub(super) async fn connect(&self, hosts: String, session_timeout: Duration) -> Client {
+        self.start(client(hosts, session_timeout)).await
+    }
+
+    pub(super) async fn start(&self, builder: ClientBuilder) -> Client {
+        self.within("a client to connect", builder.connect_on(self.handler.clone()))
+            .await
+            .expect("the client connects")
+    }
+
+    /// The changes of `zk`'s state from now on.
+    pub(super) fn changes<'s>(&'s self, zk: &Client) -> Changes<'s, H> {
+        Changes { stage: self, states: zk.states() }
+    }
+
+    /// What comes of `future`, which has [`LIMIT`] to end.
+    pub(super) async fn within<F: Future>(&self, what: &str, future: F) -> F::Output {
+        within(&self.handler, LIMIT, what, future).await
+    }
+
+    /// Lets `time` pass.
+    pub(super) async fn pass(&self, time: Duration) {
+        self.handler.sleep_until(self.handler.now() + time).await;
+    }
+
+    /// Runs `task`; its result is there when it has ended.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> Slot<T> {
+        let (slot, filler) = slot();
+        self.handler.spawn(async move { filler.fill(task.await) });
+        slot
+    }
+
+    /// Resets or refuses what is new at every proxy.
+    pub(super) fn refuse(&self, refuse: bool) {
+        self.proxies.iter().for_each(|proxy| proxy.refuse(refuse));
+    }
+
+    /// Lets nothing pass through any proxy.
+    pub(super) fn hold(&self) {
+        for proxy in &self.proxies {
+            proxy.hold(Direction::ToServer);
+            proxy.hold(Direction::ToClient);
+        }
+    }
+
+    /// Lets everything pass again.
+    pub(super) fn release(&self) {
+        self.proxies.iter().for_each(Proxy::release);
+    }
+
+    /// How many connections were ever made to the proxies.
+    pub(super) fn accepted(&self) -> usize {
+        self.proxies.iter().map(Proxy::accepted).sum()
+    }
+}
+
+fn in_turn(first: usize, hosts: impl Iterator<Item = String>) -> String {
+    let mut hosts: Vec<_> = hosts.collect();
+    hosts.rotate_left(first);
+    hosts.join(",")
+}
+
+/// A client that tries `hosts` in their order.
+pub(super) fn client(hosts: String, session_timeout: Duration) -> ClientBuilder {
+    Client::builder()
+        .hosts(hosts)
+        .randomize_hosts(false)
+        .session_timeout(session_timeout)
+        .connect_timeout(LIMIT)
+        .default_acl(&OPEN_ACL_UNSAFE)
+}
+
+/// Whether a call failed as its connection was lost.
+pub(super) fn is_loss(error: &zk_client::Error) -> bool {
+    error.kind() == ErrorKind::ConnectionLoss
+}
+
+/// The changes of a client's state.
+pub(super) struct Changes<'s, H> {
+    stage: &'s Stage<H>,
+    states: States,
+}
+
+impl<H: Handler> Changes<'_, H> {
+    pub(super) async fn next(&mut self, what: &str) -> State {
+        let changed = self.stage.within(what, self.states.changed()).await;
+        changed.expect("the stream of states does not end")
+    }
+
+    /// These are the next changes.
+    pub(super) async fn expect(&mut self, states: &[State]) {
+        for (at, state) in states.iter().enumerate() {
+            let what = format!("change {at} of {states:?}");
+            assert_eq!(self.next(&what).await, *state, "{what}");
+        }
+    }
+
+    /// The changes up to `last`.
+    pub(super) async fn until(&mut self, last: State) -> Vec<State> {
+        let mut seen = Vec::new();
+        while seen.last() != Some(&last) {
+            let state = self.next(&format!("{last} after {seen:?}")).await;
+            seen.push(state);
+        }
+        seen
+    }
+
+    /// All that has come so far and was not looked at.
+    pub(super) fn rest(&mut self) -> Vec<State> {
+        std::iter::from_fn(|| self.states.try_next()).collect()
+    }
+}
+
+/// What comes of `future`.
+///
+/// # Panics
+/// If that takes longer than `limit`.
+pub(super) async fn within<H: Handler, F: Future>(
+    handler: &H,
+    limit: Duration,
+    what: &str,
+    future: F,
+) -> F::Output {
+    let mut future = pin!(future);
+    let mut sleep = pin!(handler.sleep_until(handler.now() + limit));
+    poll_fn(|context| {
+        if let Poll::Ready(output) = future.as_mut().poll(context) {
+            return Poll::Ready(output);
+        }
+        assert!(
+            sleep.as_mut().poll(context).is_pending(),
+            "timed out after {limit:?} waiting for {what}"
+        );
+        Poll::Pending
+    })
+    .await
+}
+
+/// Runs `job`, which may block, off the tasks.
+async fn off<H: Handler, T: Send + 'static>(
+    handler: &H,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (slot, filler) = slot();
+    handler.dispatch(move || filler.fill(job()));
+    slot.await
+}
+
+/// A value that is made elsewhere. Panics when its maker did.
+pub(super) struct Slot<T>(Arc<Mutex<Content<T>>>);
+
+struct Content<T> {
+    value: Option<T>,
+    abandoned: bool,
+    waker: Option<Waker>,
+}
+
+struct Filler<T>(Arc<Mutex<Content<T>>>);
+
+fn slot<T>() -> (Slot<T>, Filler<T>) {
+    let content = Content { value: None, abandoned: false, waker: None };
+    let content = Arc::new(Mutex::new(content));
+    (Slot(content.clone()), Filler(content))
+}
+
+impl<T> Filler<T> {
+    fn fill(self, value: T) {
+        lock(&self.0).value = Some(value);
+    }
+}
+
+impl<T> Drop for Filler<T> {
+    fn drop(&mut self) {
+        let mut content = lock(&self.0);
+        content.abandoned = content.value.is_none();
+        let waker = content.waker.take();
+        drop(content);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Future for Slot<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let mut content = lock(&self.0);
+        if let Some(value) = content.value.take() {
+            return Poll::Ready(value);
+        }
+        let abandoned = content.abandoned;
+        content.waker = Some(context.waker().clone());
+        drop(content);
+        assert!(!abandoned, "a part of the test has panicked; see above");
+        Poll::Pending
+    }
+}

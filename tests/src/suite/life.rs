@@ -1,0 +1,359 @@
+//! Start, stop, restart, drop: in every order, and with nothing left behind.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
+
+use zk_client::{ClientState, CreateMode, ErrorKind, Handler, Outcome, State};
+
+use super::{
+    counted::Counted,
+    site::{LIMIT, Site, blocking, proxy},
+};
+use crate::{Direction, shared};
+
+/// Nobody ever listens there.
+const NOBODY: &str = "127.0.0.1:1";
+
+/// Accepts connections, as its backlog does, and says nothing.
+fn blackhole() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    (listener, address)
+}
+
+/// Whether the server still has sessions whose id is `id`.
+fn has_session(id: i64) -> bool {
+    shared().node(0).four_letter("dump").contains(&format!("{id:#x}"))
+}
+
+pub async fn start_against_nothing_fails_in_time_and_can_be_tried_again<H: Handler>(handler: H) {
+    let counted = Counted::new(handler);
+    let site = Site::new(counted.clone());
+    let proxy = proxy();
+    proxy.refuse(true);
+    let timeout = Duration::from_millis(500);
+    let zk = site.build(site.builder_at(proxy.address()).connect_timeout(timeout));
+
+    let begun = Instant::now();
+    let error = site.err("a start against nothing", zk.start()).await;
+    assert!(begun.elapsed() >= timeout, "{:?}", begun.elapsed());
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains("500ms"), "{error}");
+    assert!(error.to_string().contains(&proxy.address().to_string()), "{error}");
+    assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::Closed));
+    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+    let attempts = proxy.accepted();
+    site.moment().await;
+    assert_eq!(proxy.accepted(), attempts, "it goes on trying");
+
+    proxy.refuse(false);
+    site.ok("to start again", zk.start()).await;
+    site.ok("to read", zk.exists("/")).await;
+    site.ok("to stop", zk.stop()).await;
+    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+}
+
+pub async fn a_failed_start_names_host_and_cause<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (_listener, silent) = blackhole();
+    let timeout = Duration::from_millis(400);
+    let cases = [
+        (NOBODY.to_owned(), vec![NOBODY, "refused"]),
+        ("no-such-host.invalid:2181".to_owned(), vec!["no-such-host.invalid:2181"]),
+        (silent.to_string(), vec![]),
+    ];
+    for (host, words) in cases {
+        let begun = Instant::now();
+        let builder = site.builder_at(&host).connect_timeout(timeout);
+        let error =
+            site.err("a start against nothing", builder.connect_on(site.handler.clone())).await;
+        assert!(begun.elapsed() < LIMIT / 2, "{host}: {:?}", begun.elapsed());
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{host}: {error}");
+        let text = error.to_string();
+        for word in words.into_iter().chain([host.as_str(), "400ms"]) {
+            assert!(text.contains(word), "no {word} in: {text}");
+        }
+    }
+}
+
+pub async fn two_starts_make_one_session<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let proxy = proxy();
+    let zk = site.build(site.builder_at(proxy.address()));
+    let (first, second) = (zk.start(), zk.start());
+    site.ok("the first start", first).await;
+    site.ok("the second start", second).await;
+    let session = zk.session_id();
+    site.ok("a third start", zk.start()).await;
+    assert_eq!(zk.session_id(), session);
+    assert_eq!(proxy.accepted(), 1);
+}
+
+pub async fn two_stops_are_as_good_as_one<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.build(site.builder());
+    site.ok("to stop what was not started", zk.stop()).await;
+    site.ok("to start", zk.start()).await;
+    let (first, second) = (zk.stop(), zk.stop());
+    site.ok("the first stop", first).await;
+    site.ok("the second stop", second).await;
+    site.ok("a third stop", zk.stop()).await;
+    assert_eq!(zk.state(), State::Lost);
+}
+
+pub async fn stop_while_connecting_returns_at_once<H: Handler>(handler: H) {
+    let counted = Counted::new(handler);
+    let site = Site::new(counted.clone());
+    let (_listener, silent) = blackhole();
+    let zk = site.build(site.builder_at(silent));
+    let start = zk.start();
+    site.when("a connection", || counted.live().1 == 1).await;
+    let begun = Instant::now();
+    site.ok("to stop", zk.stop()).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let error = site.err("the start", start).await;
+    assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
+    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+}
+
+pub async fn start_after_stop_is_a_new_session<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let first = zk.session_id();
+    site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
+    site.ok("to stop", zk.stop()).await;
+    assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::Closed));
+
+    let error = site.err("a call on a stopped client", zk.exists("/mine")).await;
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::ConnectionClosed, Outcome::NotSent));
+
+    site.ok("to start", zk.start()).await;
+    assert_ne!(zk.session_id(), first);
+    assert_eq!(site.ok("exists", zk.exists("/mine")).await, None);
+}
+
+pub async fn restart_is_a_new_session<H: Handler>(handler: H) {
+    let counted = Counted::new(handler);
+    let site = Site::new(counted.clone());
+    let zk = site.client().await;
+    let first = zk.session_id().expect("it is connected").0;
+    let mut states = zk.states();
+    site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
+    site.ok("to restart", zk.restart()).await;
+    site.expect(&mut states, &[State::Lost, State::Connected]).await;
+    assert_ne!(zk.session_id().expect("it is connected").0, first);
+    assert_eq!(site.ok("exists", zk.exists("/mine")).await, None);
+    assert!(!has_session(first));
+    assert_eq!(states.try_next(), None);
+    site.when("one driver", || counted.live() == (1, 1)).await;
+}
+
+pub async fn restart_starts_a_client_that_was_stopped<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.build(site.builder());
+    site.ok("to restart", zk.restart()).await;
+    site.ok("to read", zk.exists("/")).await;
+}
+
+pub async fn a_stop_after_a_restart_has_the_last_word<H: Handler>(handler: H) {
+    let counted = Counted::new(handler);
+    let site = Site::new(counted.clone());
+    let zk = site.client().await;
+    let (restart, stop) = (zk.restart(), zk.stop());
+    site.ok("to stop", stop).await;
+    let error = site.err("the restart", restart).await;
+    assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
+    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+    site.moment().await;
+    assert_eq!((zk.state(), counted.live()), (State::Lost, (0, 0)));
+}
+
+pub async fn a_client_that_is_dropped_in_a_restart_leaves_nothing<H: Handler>(handler: H) {
+    let counted = Counted::new(handler);
+    let site = Site::new(counted.clone());
+    let zk = site.client().await;
+    drop(zk.restart());
+    drop(zk);
+    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+    site.moment().await;
+    assert_eq!(counted.live(), (0, 0));
+}
+
+pub async fn starts_and_stops_in_a_row_do_not_hang<H: Handler>(handler: H) {
+    let counted = Counted::new(handler);
+    let site = Site::new(counted.clone());
+    let proxy = proxy();
+    let zk = site.build(site.builder_at(proxy.address()));
+    for _ in 0..20 {
+        drop(zk.start());
+        drop(zk.stop());
+        drop(zk.restart());
+    }
+    site.ok("the last start", zk.start()).await;
+    site.ok("to read", zk.exists("/")).await;
+    site.when("one driver", || counted.live() == (1, 1)).await;
+    site.ok("to stop", zk.stop()).await;
+    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+    site.when("the connections to end", || proxy.connections() == 0).await;
+}
+
+pub async fn calls_before_the_start_fail_as_closed<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.build(site.builder());
+    assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::Closed));
+    assert_eq!((zk.connected(), zk.session_id(), zk.client_id()), (false, None, None));
+    let error = site.err("a call before the start", zk.get("/")).await;
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::ConnectionClosed, Outcome::NotSent));
+}
+
+pub async fn calls_between_stop_and_its_end_fail_as_closed<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    proxy.hold(Direction::ToClient);
+    let stop = zk.stop();
+    let error = site.err("a call after the stop", zk.get("/")).await;
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::ConnectionClosed, Outcome::NotSent));
+    proxy.release();
+    site.ok("to stop", stop).await;
+}
+
+pub async fn the_drop_of_the_last_client_closes_the_session<H: Handler>(handler: H) {
+    let counted = Counted::new(handler.clone());
+    let site = Site::new(handler);
+    let witness = site.client().await;
+    let zk = site.ok("to connect", site.builder().connect_on(counted.clone())).await;
+    let clone = zk.clone();
+    let deeper = zk.with_chroot("/deeper").expect("a good path");
+    site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
+    let (_, watch) = site.ok("to watch", witness.exists_and_watch("/mine")).await;
+
+    drop((zk, clone));
+    site.ok("the session to live on", deeper.exists("/")).await;
+    assert!(!watch.ready());
+    let begun = Instant::now();
+    drop(deeper);
+    site.ok("the ephemeral to go", watch).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "it went by expiry");
+    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+}
+
+pub async fn the_drop_of_a_client_lets_work_under_way_finish<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let witness = site.client().await;
+    let zk = site.client().await;
+    let handles: Vec<_> = (0..100)
+        .map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Persistent))
+        .collect();
+    drop(zk);
+    for handle in handles {
+        site.ok("a call of a dropped client", handle).await;
+    }
+    assert_eq!(site.ok("children", witness.get_children("/")).await.len(), 100);
+}
+
+pub async fn stop_completes_the_work_in_flight_first<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let handles: Vec<_> = (0..500)
+        .map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Persistent))
+        .collect();
+    let stop = zk.stop();
+    site.ok("to stop", stop).await;
+    for handle in handles {
+        assert!(handle.ready(), "the stop overtook it");
+        site.ok("a call before the stop", handle).await;
+    }
+}
+
+pub async fn stop_without_a_connection_returns_at_once<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    site.cut_off(&zk, &proxy).await;
+    let queued = zk.create("/never", b"", CreateMode::Persistent);
+    let begun = Instant::now();
+    site.ok("to stop", zk.stop()).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let error = site.err("a call that was queued", queued).await;
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::ConnectionClosed, Outcome::NotSent));
+    assert_eq!(zk.state(), State::Lost);
+}
+
+pub async fn stop_does_not_wait_for_ever_for_a_silent_server<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let proxy = proxy();
+    let patience = Duration::from_millis(300);
+    let zk = site.connect(site.builder_at(proxy.address()).close_timeout(patience)).await;
+    proxy.hold(Direction::ToClient);
+    let lost = zk.set("/", b"", None);
+    let begun = Instant::now();
+    site.ok("to stop", zk.stop()).await;
+    let took = begun.elapsed();
+    assert!(took >= patience && took < Duration::from_secs(5), "{took:?}");
+    let error = site.err("a call without an answer", lost).await;
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+}
+
+pub async fn a_session_can_be_resumed_in_another_client<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, first) = site.proxied().await;
+    site.ok("an ephemeral", first.create("/mine", b"", CreateMode::Ephemeral)).await;
+    let ticket = first.client_id().expect("it has a session");
+    site.cut_off(&first, &proxy).await;
+    site.ok("to stop the first", first.stop()).await;
+
+    let second = site.connect(site.builder().client_id(ticket.clone())).await;
+    assert_eq!(second.session_id(), Some(ticket.id));
+    let stat = site.ok("exists", second.exists("/mine")).await.expect("it lives on");
+    assert_eq!(stat.ephemeral_owner, ticket.id.0);
+
+    // A session is resumed once: what comes after it is a new one.
+    site.ok("to restart", second.restart()).await;
+    assert_ne!(second.session_id(), Some(ticket.id));
+    assert_eq!(site.ok("exists", second.exists("/mine")).await, None);
+}
+
+pub async fn a_session_that_cannot_be_resumed_is_replaced<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let first = site.client().await;
+    let expired = first.client_id().expect("it has a session");
+    site.ok("to stop", first.stop()).await;
+    let second = site.client().await;
+    let mut wrong = second.client_id().expect("it has a session");
+    wrong.password = expired.password.clone();
+
+    for ticket in [expired, wrong] {
+        let zk = site.build(site.builder().client_id(ticket.clone()));
+        let mut states = zk.states();
+        site.ok("to start", zk.start()).await;
+        assert!(zk.session_id().is_some_and(|id| id != ticket.id));
+        assert_eq!((states.try_next(), states.try_next()), (Some(State::Connected), None));
+        site.ok("to read", zk.exists("/")).await;
+    }
+}
+
+pub async fn a_plain_thread_may_block_on_everything<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let builder = site.builder();
+    let handler = site.handler.clone();
+    blocking(move || {
+        let zk = builder.connect_on(handler).get().expect("it connects");
+        let mut states = zk.states();
+        let path = zk.create("/node", b"one", CreateMode::Persistent).get().expect("created");
+        assert_eq!(path, "/node");
+        let (_, stat, watch) = zk.get_and_watch("/node").get().expect("read");
+        let set = zk.set("/node", b"two", stat.version);
+        assert!(set.wait(LIMIT));
+        assert!(watch.wait(LIMIT));
+        assert_eq!(watch.get().expect("fired").path, "/node");
+        let pending = zk.exists("/node");
+        assert!(pending.wait(None));
+        assert!(zk.transaction().delete("/node", None).commit().get().is_ok());
+        zk.ensure_path("/a/b/c").get().expect("made");
+        zk.delete_recursive("/a").get().expect("deleted");
+        zk.stop().get().expect("stopped");
+        assert_eq!(states.next(), State::Lost);
+    })
+    .await;
+}

@@ -1,0 +1,341 @@
+//! [`Site`], where a test does its work, and how it waits.
+
+use std::{
+    fmt::{Debug, Display},
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    task::{Poll, Waker},
+    thread,
+    time::Duration,
+};
+
+use zk_client::{Client, ClientBuilder, Error, Handler, OPEN_ACL_UNSAFE, State, States};
+
+use crate::{Proxy, lock, raw, shared};
+
+/// How long anything may take that a test waits for.
+pub(crate) const LIMIT: Duration = Duration::from_secs(25);
+/// How long a whole test may take.
+const TEST_LIMIT: Duration = Duration::from_secs(90);
+/// How often a condition is looked at that nobody announces.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// Runs `test`, and gives it up if it hangs, be it in a blocking call.
+///
+/// # Panics
+///
+/// If `test` does, or if it takes too long.
+pub fn guard(test: impl FnOnce() + Send + 'static) {
+    let (done, ended) = mpsc::channel();
+    let runner = thread::spawn(move || {
+        shared();
+        test();
+        let _ = done.send(());
+    });
+    match ended.recv_timeout(TEST_LIMIT) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("the test hangs"),
+        _ => {
+            if let Err(panic) = runner.join() {
+                resume_unwind(panic);
+            }
+        }
+    }
+}
+
+/// Runs `test` as a task of `handler`, as it is meant to be.
+///
+/// # Panics
+///
+/// If `test` does.
+pub async fn task<H: Handler, F>(handler: H, test: impl FnOnce(H) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let test = test(handler.clone());
+    let (answer, end) = oneshot();
+    handler.spawn(async move {
+        let mut test = pin!(test);
+        let ended = poll_fn(|context| {
+            match catch_unwind(AssertUnwindSafe(|| test.as_mut().poll(context))) {
+                Ok(poll) => poll.map(Ok),
+                Err(panic) => Poll::Ready(Err(panic)),
+            }
+        });
+        answer.give(ended.await);
+    });
+    if let Err(panic) = end.await {
+        resume_unwind(panic);
+    }
+}
+
+/// What comes of `task`, which runs by itself from now on.
+pub(crate) fn spawned<H: Handler, T: Send + 'static>(
+    handler: &H,
+    task: impl Future<Output = T> + Send + 'static,
+) -> impl Future<Output = T> {
+    let (answer, end) = oneshot();
+    handler.spawn(async move { answer.give(task.await) });
+    end
+}
+
+/// Runs `work`, which may block, on a thread of its own.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (answer, end) = oneshot();
+    thread::spawn(move || answer.give(catch_unwind(AssertUnwindSafe(work))));
+    match end.await {
+        Ok(value) => value,
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+struct Answer<T>(Arc<Mutex<Slot<T>>>);
+
+enum Slot<T> {
+    Empty(Option<Waker>),
+    Full(Option<T>),
+}
+
+impl<T> Answer<T> {
+    fn give(self, value: T) {
+        if let Slot::Empty(Some(waker)) =
+            std::mem::replace(&mut *lock(&self.0), Slot::Full(Some(value)))
+        {
+            waker.wake();
+        }
+    }
+}
+
+fn oneshot<T>() -> (Answer<T>, impl Future<Output = T>) {
+    let slot = Arc::new(Mutex::new(Slot::Empty(None)));
+    let answer = Answer(slot.clone());
+    let end = poll_fn(move |context| match &mut *lock(&slot) {
+        Slot::Empty(waker) => {
+            *waker = Some(context.waker().clone());
+            Poll::Pending
+        }
+        Slot::Full(value) => Poll::Ready(value.take().expect("polled once it is there")),
+    });
+    (answer, end)
+}
+
+/// What comes of `future`, or `None` if it takes longer than `limit`.
+pub(crate) async fn race<H: Handler, F: Future>(
+    handler: &H,
+    limit: Duration,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut sleep = pin!(handler.sleep_until(handler.now() + limit));
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
+    })
+    .await
+}
+
+/// A test's own part of the shared server: a root that no other test uses.
+pub(crate) struct Site<H> {
+    pub(crate) handler: H,
+    root: String,
+}
+
+impl<H: Handler> Site<H> {
+    pub(crate) fn new(handler: H) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+        let root = format!("/site-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        make_node(&root);
+        Self { handler, root }
+    }
+
+    /// The root of this site, as the server knows it.
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// A client of the shared server, not started.
+    pub(crate) fn builder(&self) -> ClientBuilder {
+        self.builder_at(shared().hosts())
+    }
+
+    /// A client of the servers at `hosts`, not started.
+    pub(crate) fn builder_at(&self, hosts: impl Display) -> ClientBuilder {
+        Client::builder().hosts(format!("{hosts}{}", self.root)).default_acl(OPEN_ACL_UNSAFE)
+    }
+
+    /// A client of the shared server.
+    pub(crate) async fn client(&self) -> Client {
+        self.connect(self.builder()).await
+    }
+
+    /// A client, connected.
+    pub(crate) async fn connect(&self, builder: ClientBuilder) -> Client {
+        self.ok("to connect", builder.connect_on(self.handler.clone())).await
+    }
+
+    /// A client, not started.
+    pub(crate) fn build(&self, builder: ClientBuilder) -> Client {
+        builder.build_on(self.handler.clone()).expect("the options are good")
+    }
+
+    /// A proxy in front of the shared server, and a client through it.
+    pub(crate) async fn proxied(&self) -> (Proxy, Client) {
+        let proxy = proxy();
+        let zk = self.connect(self.builder_at(proxy.address())).await;
+        (proxy, zk)
+    }
+
+    /// What comes of `future`, in time.
+    #[track_caller]
+    pub(crate) fn within<F: Future>(
+        &self,
+        what: &str,
+        future: F,
+    ) -> impl Future<Output = F::Output> {
+        let caller = std::panic::Location::caller();
+        async move {
+            match race(&self.handler, LIMIT, future).await {
+                Some(value) => value,
+                None => panic!("{caller}: timed out after {LIMIT:?} waiting for {what}"),
+            }
+        }
+    }
+
+    /// The value that comes of `future`, in time.
+    #[track_caller]
+    pub(crate) fn ok<T>(
+        &self,
+        what: &str,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> impl Future<Output = T> {
+        let caller = std::panic::Location::caller();
+        let future = self.within(what, future);
+        async move {
+            match future.await {
+                Ok(value) => value,
+                Err(error) => panic!("{caller}: {what}: {error:?}"),
+            }
+        }
+    }
+
+    /// The error that comes of `future`, in time.
+    #[track_caller]
+    pub(crate) fn err<T: Debug>(
+        &self,
+        what: &str,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> impl Future<Output = Error> {
+        let caller = std::panic::Location::caller();
+        let future = self.within(what, future);
+        async move {
+            match future.await {
+                Ok(value) => panic!("{caller}: {what} should have failed, but gave {value:?}"),
+                Err(error) => error,
+            }
+        }
+    }
+
+    /// Asks `probe` again and again until it answers.
+    #[track_caller]
+    pub(crate) fn until<T>(
+        &self,
+        what: &str,
+        mut probe: impl FnMut() -> Option<T>,
+    ) -> impl Future<Output = T> {
+        self.within(what, async move {
+            loop {
+                if let Some(answer) = probe() {
+                    return answer;
+                }
+                self.handler.sleep_until(self.handler.now() + INTERVAL).await;
+            }
+        })
+    }
+
+    /// Waits until `condition` holds.
+    #[track_caller]
+    pub(crate) fn when(
+        &self,
+        what: &str,
+        mut condition: impl FnMut() -> bool,
+    ) -> impl Future<Output = ()> {
+        self.until(what, move || condition().then_some(()))
+    }
+
+    /// Waits long enough to tell that something does not happen. Never to have something happen.
+    pub(crate) async fn moment(&self) {
+        self.handler.sleep_until(self.handler.now() + Duration::from_millis(150)).await;
+    }
+
+    /// The next states are these.
+    #[track_caller]
+    pub(crate) fn expect(
+        &self,
+        states: &mut States,
+        expected: &[State],
+    ) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            for (at, expected) in expected.iter().enumerate() {
+                match race(&self.handler, LIMIT, states.changed()).await {
+                    Some(state) if state == Some(*expected) => {}
+                    other => panic!("{caller}: state {at} is {other:?}, not {expected}"),
+                }
+            }
+        }
+    }
+
+    /// Ends the session of `zk` behind its back.
+    pub(crate) async fn expire(&self, zk: &Client) {
+        let ticket = zk.client_id().expect("it has a session");
+        blocking(move || shared().expire_session(ticket.id.0, ticket.password.expose())).await;
+    }
+
+    /// Cuts `zk` off by its `proxy`, until the proxy accepts connections again.
+    pub(crate) async fn cut_off(&self, zk: &Client, proxy: &Proxy) {
+        proxy.refuse(true);
+        proxy.cut_rst();
+        self.when("the client to notice", || zk.state() == State::Suspended).await;
+    }
+
+    /// Whether any session watches `path`, as the server knows it.
+    pub(crate) fn is_watched(&self, path: &str) -> bool {
+        let path = format!("{}{path}", self.root);
+        shared().node(0).four_letter("wchp").lines().any(|line| line == path)
+    }
+}
+
+/// A proxy in front of the shared server.
+pub(crate) fn proxy() -> Proxy {
+    Proxy::new(shared().node(0).address())
+}
+
+/// Creates a node without the library that is under test.
+fn make_node(path: &str) {
+    const CREATE: i32 = 1;
+
+    let string = |text: &str| {
+        let length = i32::try_from(text.len()).expect("a short string");
+        [&length.to_be_bytes(), text.as_bytes()].concat()
+    };
+    let body = [
+        string(path),
+        (-1_i32).to_be_bytes().to_vec(), // no data
+        1_i32.to_be_bytes().to_vec(),    // one ACL
+        31_i32.to_be_bytes().to_vec(),   // all permissions
+        string("world"),
+        string("anyone"),
+        0_i32.to_be_bytes().to_vec(), // persistent
+    ];
+    let server = shared().node(0).address();
+    let mut session = raw::Session::open(server, LIMIT).expect("the server serves");
+    let reply = session.request(CREATE, &body.concat()).expect("the server answers");
+    assert_eq!(reply.error, 0, "cannot create {path}");
+    session.close().expect("the server answers");
+}

@@ -1,0 +1,281 @@
+//! What listeners and streams hear of the session, and when.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use zk_client::{
+    Client, ClientState, CreateMode, ErrorKind, EventType, Handler, Outcome, State,
+};
+
+use super::site::{LIMIT, Site, blocking};
+use crate::{Direction, lock};
+
+/// The states that a listener has heard of.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<State>>>);
+
+impl Heard {
+    fn by(zk: &Client) -> Self {
+        let heard = Self::default();
+        let list = heard.clone();
+        zk.add_listener(move |state| lock(&list.0).push(state));
+        heard
+    }
+
+    fn all(&self) -> Vec<State> {
+        lock(&self.0).clone()
+    }
+}
+
+pub async fn a_drop_and_a_reconnect_are_heard_once_each<H: Handler>(handler: H) {
+    use State::{Connected, Lost, Suspended};
+
+    let site = Site::new(handler);
+    let proxy = super::site::proxy();
+    let zk = site.build(site.builder_at(proxy.address()));
+    let (mut states, heard) = (zk.states(), Heard::by(&zk));
+    site.ok("to start", zk.start()).await;
+    assert_eq!(zk.client_state(), ClientState::Connected);
+    let session = zk.session_id();
+
+    proxy.cut_rst();
+    site.expect(&mut states, &[Connected, Suspended, Connected]).await;
+    proxy.cut_fin();
+    site.expect(&mut states, &[Suspended, Connected]).await;
+    site.ok("to read", zk.exists("/")).await;
+    assert_eq!(zk.session_id(), session);
+    site.ok("to stop", zk.stop()).await;
+    site.expect(&mut states, &[Lost]).await;
+    assert_eq!(states.try_next(), None);
+
+    let all = [Connected, Suspended, Connected, Suspended, Connected, Lost];
+    site.when("the listener", || heard.all().len() >= all.len()).await;
+    assert_eq!(heard.all(), all);
+}
+
+pub async fn many_failed_attempts_are_one_suspension<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let mut states = zk.states();
+    site.cut_off(&zk, &proxy).await;
+    assert_eq!((zk.connected(), zk.client_state()), (false, ClientState::Connecting));
+    assert_eq!(zk.held_for(), Duration::ZERO);
+    let attempts = proxy.accepted();
+    site.when("three attempts", || proxy.accepted() >= attempts + 3).await;
+    proxy.refuse(false);
+    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    assert_eq!(states.try_next(), None);
+    assert!(zk.connected() && zk.held_for() > Duration::ZERO);
+}
+
+pub async fn an_expiry_is_lost_and_then_connected<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let (mut states, heard) = (zk.states(), Heard::by(&zk));
+    let old = zk.session_id();
+    site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
+    site.cut_off(&zk, &proxy).await;
+    site.expire(&zk).await;
+    proxy.refuse(false);
+    let all = [State::Suspended, State::Lost, State::Connected];
+    site.expect(&mut states, &all).await;
+    assert_ne!(zk.session_id(), old);
+    assert_eq!(site.ok("exists", zk.exists("/mine")).await, None);
+    assert_eq!(states.try_next(), None);
+    site.when("the listener", || heard.all().len() >= all.len()).await;
+    assert_eq!(heard.all(), all);
+}
+
+pub async fn calls_that_wait_for_a_session_that_expires_fail_as_expired<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let mut states = zk.states();
+    site.cut_off(&zk, &proxy).await;
+    site.expire(&zk).await;
+    let queued: Vec<_> = (0..10)
+        .map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Ephemeral))
+        .collect();
+    proxy.refuse(false);
+    for call in queued {
+        let error = site.err("a call of an expired session", call).await;
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::SessionExpired, Outcome::NotSent));
+        assert!(error.is_retryable());
+    }
+    site.expect(&mut states, &[State::Suspended, State::Lost, State::Connected]).await;
+    assert!(site.ok("children", zk.get_children("/")).await.is_empty());
+}
+
+pub async fn refused_credentials_at_the_start_are_an_error_and_lost<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.build(site.builder().auth("digest", "a:b").auth("nonsense", "who"));
+    let heard = Heard::by(&zk);
+    let mut states = zk.states();
+    for _ in 0..2 {
+        let error = site.err("a start with wrong credentials", zk.start()).await;
+        assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
+        assert!(error.to_string().contains("authentication failed"), "{error}");
+        assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::AuthFailed));
+        site.expect(&mut states, &[State::Connected, State::Lost]).await;
+    }
+    assert_eq!(states.try_next(), None);
+    site.when("the listener", || heard.all().len() >= 4).await;
+    let error = site.err("a call without a session", zk.exists("/")).await;
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::AuthFailed, Outcome::NotSent));
+}
+
+pub async fn refused_credentials_later_are_an_error_and_lost<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let mut states = zk.states();
+    let watch = site.ok("to watch", zk.exists_and_watch("/node")).await.1;
+    let error = site.err("wrong credentials", zk.add_auth("nonsense", "who")).await;
+    assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
+    site.expect(&mut states, &[State::Lost]).await;
+    assert_eq!(zk.client_state(), ClientState::AuthFailed);
+    let error = site.err("the watch", watch).await;
+    assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
+    site.when("the connection to end", || proxy.connections() == 0).await;
+    let accepted = proxy.accepted();
+    site.moment().await;
+    assert_eq!(proxy.accepted(), accepted, "it tries the same credentials again");
+    site.ok("to stop", zk.stop()).await;
+    assert_eq!(states.try_next(), None);
+}
+
+pub async fn a_listener_can_be_removed_and_can_remove_itself<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let removed = Heard::default();
+    let id = {
+        let list = removed.clone();
+        zk.add_listener(move |state| lock(&list.0).push(state))
+    };
+    assert!(zk.remove_listener(id));
+    assert!(!zk.remove_listener(id));
+    let once = Heard::default();
+    let id = {
+        let list = once.clone();
+        zk.add_listener_while(move |state| {
+            lock(&list.0).push(state);
+            false
+        })
+    };
+    let last = Heard::by(&zk);
+    proxy.cut_rst();
+    site.when("the last listener", || last.all().len() == 2).await;
+    assert_eq!(removed.all(), []);
+    assert_eq!(once.all(), [State::Suspended]);
+    assert!(!zk.remove_listener(id));
+}
+
+pub async fn a_listener_that_panics_stops_nobody<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let calls = Heard::default();
+    let list = calls.clone();
+    zk.add_listener(move |state| {
+        lock(&list.0).push(state);
+        panic!("a listener of a test panics, as it should");
+    });
+    let next = Heard::by(&zk);
+    proxy.cut_rst();
+    let all = [State::Suspended, State::Connected];
+    site.when("the next listener", || next.all().len() == 2).await;
+    assert_eq!((calls.all(), next.all()), (all.to_vec(), all.to_vec()));
+    site.ok("to read", zk.exists("/")).await;
+}
+
+pub async fn a_listener_may_call_and_block<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let done = Heard::default();
+    let (list, client) = (done.clone(), zk.clone());
+    let id = zk.add_listener(move |state| {
+        if state == State::Connected {
+            client.create("/heard", b"", CreateMode::Persistent).get().expect("it is connected");
+            lock(&list.0).push(state);
+        }
+    });
+    proxy.cut_rst();
+    site.when("the listener's call", || done.all() == [State::Connected]).await;
+    assert!(site.ok("exists", zk.exists("/heard")).await.is_some());
+    assert!(zk.remove_listener(id));
+}
+
+pub async fn a_state_is_told_before_a_result_of_that_state<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let mut states = zk.states();
+    for _ in 0..5 {
+        site.cut_off(&zk, &proxy).await;
+        let queued = zk.exists("/");
+        proxy.refuse(false);
+        site.ok("a queued call", queued).await;
+        assert_eq!(states.try_next(), Some(State::Suspended));
+        assert_eq!(states.try_next(), Some(State::Connected));
+    }
+    // And a loss before the failures that it brings.
+    proxy.hold(Direction::ToServer);
+    let lost = zk.exists("/");
+    proxy.cut_rst();
+    proxy.release();
+    site.err("a call whose connection is cut", lost).await;
+    assert_eq!(states.try_next(), Some(State::Suspended));
+}
+
+pub async fn a_thread_can_follow_the_states<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let mut states = zk.states();
+    let follower = blocking(move || [states.next(), states.next(), states.next()]);
+    let cutter = async {
+        let mut states = zk.states();
+        proxy.cut_rst();
+        site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+        site.ok("to stop", zk.stop()).await;
+        site.within("the follower", follower).await
+    };
+    assert_eq!(cutter.await, [State::Suspended, State::Connected, State::Lost]);
+}
+
+pub async fn a_silent_server_is_left_in_time<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let proxy = super::site::proxy();
+    let timeout = Duration::from_millis(1500);
+    let zk = site.connect(site.builder_at(proxy.address()).session_timeout(timeout)).await;
+    assert_eq!(zk.session_timeout(), timeout);
+    let mut states = zk.states();
+    let (_, watch) = site.ok("to watch", zk.exists_and_watch("/node")).await;
+    let begun = std::time::Instant::now();
+    proxy.hold(Direction::ToClient);
+    let lost = zk.get("/");
+    site.expect(&mut states, &[State::Suspended]).await;
+    assert!(begun.elapsed() >= timeout / 2, "{:?}", begun.elapsed());
+    let error = site.err("a call without an answer", lost).await;
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::ConnectionLoss, Outcome::Unknown));
+    assert!(error.to_string().contains("nothing received for"), "{error}");
+    proxy.release();
+    // Whether it was the same session is up to the load of this machine.
+    site.when("to be connected again", || zk.connected()).await;
+    drop(watch);
+    assert!(begun.elapsed() < LIMIT);
+}
+
+pub async fn a_session_outlives_many_connections<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let mut states = zk.states();
+    let session = zk.session_id();
+    site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
+    let (_, watch) = site.ok("to watch", zk.exists_and_watch("/mine")).await;
+    for _ in 0..20 {
+        proxy.cut_rst();
+        site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    }
+    assert_eq!(zk.session_id(), session);
+    site.ok("to delete", zk.delete("/mine", None)).await;
+    assert_eq!(site.ok("the watch", watch).await.kind, EventType::NodeDeleted);
+    assert_eq!(states.try_next(), None);
+}

@@ -1,0 +1,81 @@
+//! [`Event`], something that happens once and that many may wait for.
+
+use std::{
+    fmt,
+    future::{Future, IntoFuture, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::result::{Cell, Wakers};
+
+/// Something that happens once, and that any number of tasks and threads may wait for: kazoo's
+/// `event_object`. Clones are the same event.
+///
+/// ```
+/// use zk_client::Event;
+///
+/// let event = Event::new();
+/// let waiter = event.clone();
+/// let thread = std::thread::spawn(move || waiter.wait(None));
+/// event.set();
+/// assert!(thread.join().unwrap() && event.is_set());
+/// ```
+#[derive(Clone)]
+pub struct Event {
+    cell: Arc<Cell<()>>,
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Event {
+    /// An event that has not happened.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { cell: Cell::new() }
+    }
+
+    /// Now it has. Again is as good as once.
+    pub fn set(&self) {
+        let mut wakers = Wakers::default();
+        self.cell.complete(Ok(()), None, &mut wakers);
+        wakers.wake();
+    }
+
+    /// Whether it has happened.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.cell.is_complete()
+    }
+
+    /// Blocks the thread until it happens, or `timeout` is over (`None`: for ever). Returns whether it
+    /// has happened.
+    pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
+        self.cell.wait(timeout.into())
+    }
+
+    /// Completes when it happens.
+    pub fn happened(&self) -> impl Future<Output = ()> + Send + '_ {
+        poll_fn(|context| self.cell.poll_clone(context).map(drop))
+    }
+}
+
+impl IntoFuture for Event {
+    type Output = ();
+    type IntoFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.happened().await })
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_set() { "Event(set)" } else { "Event(unset)" })
+    }
+}

@@ -1,0 +1,280 @@
+//! [`Retry`]: what to try again, how often, and after which pause.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use zk_proto::{OpCode, Time, session::Outcome};
+
+use crate::{AsyncResult, Client, Error, ErrorKind, blocking};
+
+/// A retry policy: kazoo's `KazooRetry`, with its names and defaults.
+///
+/// What failed for want of a connection is tried again: if it was surely not sent, always; if its outcome
+/// is unknown, only where doing it twice is harmless, which is so for reads, unless
+/// [`unknown`](Self::unknown) says otherwise. Errors that the server gave are not tried again.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use zk_client::{Client, Error, Retry};
+/// # async fn example(zk: Client) -> Result<(), Error> {
+/// // With the client's own policy (`ClientBuilder::command_retry`):
+/// let (data, stat) = zk.retry(|zk| zk.get("/app")).await?;
+/// // With another one, over several calls:
+/// let retry = Retry::default().max_tries(10).deadline(Duration::from_secs(60));
+/// let total = retry
+///     .call(&zk, |zk| {
+///         let zk = zk.clone();
+///         async move {
+///             let mut total = 0;
+///             for child in zk.get_children("/app").await? {
+///                 total += zk.get(format!("/app/{child}")).await?.0.len();
+///             }
+///             Ok(total)
+///         }
+///     })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "a policy does nothing by itself: see `Retry::call`"]
+pub struct Retry {
+    max_tries: Option<u32>,
+    delay: Duration,
+    backoff: f64,
+    max_jitter: f64,
+    max_delay: Duration,
+    ignore_expire: bool,
+    deadline: Option<Duration>,
+    unknown: bool,
+    interrupt: Option<Interrupt>,
+}
+
+type Interrupt = Arc<dyn Fn() -> bool + Send + Sync>;
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            max_tries: Some(1),
+            delay: Duration::from_millis(100),
+            backoff: 2.0,
+            max_jitter: 0.4,
+            max_delay: Duration::from_secs(60),
+            ignore_expire: true,
+            deadline: None,
+            unknown: false,
+            interrupt: None,
+        }
+    }
+}
+
+impl Retry {
+    /// How often to try again after the first time; `None` for ever. Default 1.
+    pub fn max_tries(mut self, tries: impl Into<Option<u32>>) -> Self {
+        self.max_tries = tries.into();
+        self
+    }
+
+    /// The first pause, before jitter. Default 100 ms.
+    pub const fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// By how much each pause is longer than the one before. Default 2; less than 1 counts as 1.
+    pub const fn backoff(mut self, factor: f64) -> Self {
+        self.backoff = factor.max(1.0);
+        self
+    }
+
+    /// By which part a pause may be longer or shorter, 0 to 1. Default 0.4.
+    pub const fn max_jitter(mut self, part: f64) -> Self {
+        self.max_jitter = part.clamp(0.0, 1.0);
+        self
+    }
+
+    /// The longest pause, before jitter. Default 60 s.
+    pub const fn max_delay(mut self, delay: Duration) -> Self {
+        self.max_delay = delay;
+        self
+    }
+
+    /// Whether to try again in a new session when the session has expired. Default true.
+    pub const fn ignore_expire(mut self, ignore: bool) -> Self {
+        self.ignore_expire = ignore;
+        self
+    }
+
+    /// When to give up, counted from the first try: no pause is begun that would end later. Default
+    /// never.
+    pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
+        self.deadline = deadline.into();
+        self
+    }
+
+    /// Whether to try again as well what may have been done already, whatever it is: doing it twice is
+    /// harmless. Default false; reads are always tried again.
+    pub const fn unknown(mut self, unknown: bool) -> Self {
+        self.unknown = unknown;
+        self
+    }
+
+    /// Gives up when `interrupt` returns true; it is asked before each try after the first, and every
+    /// 100 ms during a pause.
+    pub fn interrupt(mut self, interrupt: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.interrupt = Some(Arc::new(interrupt));
+        self
+    }
+
+    /// Calls `call` until it succeeds, or this policy gives up.
+    ///
+    /// # Errors
+    /// The error of the last try; [`Interrupted`](ErrorKind::Interrupted) when
+    /// [`interrupt`](Self::interrupt) said so.
+    pub fn call<T, R>(
+        &self,
+        client: &Client,
+        mut call: impl FnMut(&Client) -> R + Send + 'static,
+    ) -> AsyncResult<T>
+    where
+        T: Clone + Send + 'static,
+        R: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let mut tries = Tries::new(self.clone(), client.shared().now());
+        let first = call(client);
+        let caller = client.clone();
+        client.shared().work(async move {
+            let mut result = first.await;
+            loop {
+                let error = match result {
+                    Ok(value) => return Ok(value),
+                    Err(error) => error,
+                };
+                let shared = caller.shared();
+                let until = tries.next(error, shared.now(), fastrand::f64())?;
+                while let Some(pause) = tries.pause(until, shared.now())? {
+                    shared.sleep_until(pause).await;
+                }
+                result = call(&caller).await;
+            }
+        })
+    }
+
+    /// Calls `call` until it succeeds, or this policy gives up, and waits for it in this thread.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_blocking<T>(
+        &self,
+        client: &blocking::Client,
+        mut call: impl FnMut(&blocking::Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let shared = client.as_async().shared();
+        let mut tries = Tries::new(self.clone(), shared.now());
+        loop {
+            let error = match call(client) {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let until = tries.next(error, shared.now(), fastrand::f64())?;
+            while let Some(pause) = tries.pause(until, shared.now())? {
+                std::thread::sleep(pause.since(shared.now()));
+            }
+        }
+    }
+
+    /// Whether an error is one to try again.
+    fn covers(&self, error: &Error) -> bool {
+        let lost = match error.kind() {
+            ErrorKind::ConnectionLoss | ErrorKind::QueueFull => true,
+            ErrorKind::SessionExpired => self.ignore_expire,
+            _ => false,
+        };
+        lost && match error.outcome() {
+            Outcome::NotSent => true,
+            Outcome::Unknown => self.unknown || error.operation().is_some_and(is_read),
+            _ => false,
+        }
+    }
+}
+
+/// Whether an operation changes nothing, so that it can be done again.
+const fn is_read(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::Exists
+            | OpCode::GetData
+            | OpCode::GetChildren
+            | OpCode::GetChildren2
+            | OpCode::GetAcl
+            | OpCode::Sync
+            | OpCode::MultiRead
+            | OpCode::GetEphemerals
+            | OpCode::GetAllChildrenNumber
+            | OpCode::WhoAmI
+            | OpCode::CheckWatches
+    )
+}
+
+/// How long to sleep at once while somebody may interrupt.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The tries of one call: the policy as a state machine, for both faces.
+struct Tries {
+    policy: Retry,
+    failed: u32,
+    delay: Duration,
+    give_up_at: Option<Time>,
+}
+
+impl Tries {
+    fn new(policy: Retry, now: Time) -> Self {
+        let delay = policy.delay;
+        let give_up_at = policy.deadline.map(|deadline| now.after(deadline));
+        Self { policy, failed: 0, delay, give_up_at }
+    }
+
+    /// When to try again after `error`; `random` is in 0..1.
+    fn next(&mut self, error: Error, now: Time, random: f64) -> Result<Time, Error> {
+        self.failed = self.failed.saturating_add(1);
+        let exhausted = self.policy.max_tries.is_some_and(|tries| self.failed > tries);
+        if exhausted || !self.policy.covers(&error) {
+            return Err(error);
+        }
+        let jitter = self.policy.max_jitter.mul_add(2.0 * random - 1.0, 1.0);
+        let until = now.after(self.delay.min(self.policy.max_delay).mul_f64(jitter));
+        if self.give_up_at.is_some_and(|deadline| until >= deadline) {
+            return Err(error);
+        }
+        let longer = self.delay.as_secs_f64() * self.policy.backoff;
+        self.delay = Duration::try_from_secs_f64(longer)
+            .unwrap_or(self.policy.max_delay)
+            .min(self.policy.max_delay);
+        Ok(until)
+    }
+
+    /// Until when to sleep next on the way to `until`; `None` when that is reached.
+    fn pause(&self, until: Time, now: Time) -> Result<Option<Time>, Error> {
+        let Some(interrupt) = &self.policy.interrupt else {
+            return Ok((now < until).then_some(until));
+        };
+        if interrupt() {
+            return Err(Error::interrupted());
+        }
+        Ok((now < until).then(|| until.min(now.after(INTERRUPT_INTERVAL))))
+    }
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry")
+            .field("max_tries", &self.max_tries)
+            .field("delay", &self.delay)
+            .field("backoff", &self.backoff)
+            .field("max_jitter", &self.max_jitter)
+            .field("max_delay", &self.max_delay)
+            .field("ignore_expire", &self.ignore_expire)
+            .field("deadline", &self.deadline)
+            .field("unknown", &self.unknown)
+            .finish_non_exhaustive()
+    }
+}
