@@ -5,8 +5,10 @@
 //!   pause and start again; [`Options`] changes how they are set up.
 //! - [`Proxy`] stands in front of one server and cuts, holds, delays or filters
 //!   what passes.
+//! - [`Fake`] is a server that says what no real one would.
 //! - [`raw::Session`] speaks the few bytes of the protocol that the harness
 //!   needs itself, independently of the library under test.
+//! - [`suite`] has the tests that run on every runtime.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -29,15 +31,18 @@
 //! files go away when the [`Ensemble`] is dropped, and also when the process of
 //! the test ends in any other way, be it by `SIGKILL`.
 
+mod fake;
 mod process;
 mod proxy;
 pub mod raw;
 mod server;
+pub mod suite;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use fake::{Conversation, Fake, Request};
 pub use proxy::{Direction, Proxy, Verdict};
 pub use server::{Ensemble, Mode, Node, Options, shared};
 

@@ -161,29 +161,63 @@ impl ClientBuilder {
         Ok(Client::new(shared, chroot, self.default_acl, self.command_retry))
     }
 
-    /// Makes a client that runs on the default runtime. It does nothing until it is
-    /// [started](Client::start).
+    /// Makes a client that runs on the default runtime (see the [crate's page](crate#runtimes)). It does
+    /// nothing until it is [started](Client::start).
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when an option cannot be;
-    /// [`Runtime`](crate::ErrorKind::Runtime) outside of a tokio runtime.
-    #[cfg(feature = "tokio")]
+    /// [`Runtime`](crate::ErrorKind::Runtime) outside of a tokio runtime when that is the only one.
+    #[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
     pub fn build(self) -> Result<Client, Error> {
-        let handler = zk_handler_tokio::TokioHandler::current().map_err(|error| {
-            Error::runtime(format!(
-                "{error} Make the client inside a runtime, or give ClientBuilder::build_on one."
-            ))
-        })?;
-        self.build_on(handler)
+        #[cfg(feature = "tokio")]
+        if let Ok(handler) = zk_handler_tokio::TokioHandler::current() {
+            return self.build_on(handler);
+        }
+        self.build_outside()
+    }
+
+    #[cfg(feature = "smol")]
+    fn build_outside(self) -> Result<Client, Error> {
+        self.build_on(zk_handler_smol::SmolHandler)
+    }
+
+    #[cfg(all(feature = "async-std", not(feature = "smol")))]
+    fn build_outside(self) -> Result<Client, Error> {
+        self.build_on(zk_handler_async_std::AsyncStdHandler)
+    }
+
+    #[cfg(all(feature = "thread", not(any(feature = "smol", feature = "async-std"))))]
+    fn build_outside(self) -> Result<Client, Error> {
+        self.build_on(zk_handler_thread::ThreadHandler::new())
+    }
+
+    #[cfg(all(
+        feature = "tokio",
+        not(any(feature = "smol", feature = "async-std", feature = "thread"))
+    ))]
+    fn build_outside(self) -> Result<Client, Error> {
+        Err(Error::runtime(
+            "there is no tokio runtime here: make the client inside of one, or give \
+             ClientBuilder::build_on one",
+        ))
     }
 
     /// Makes a client on the default runtime and starts it; the result is there when it has a session.
     ///
     /// # Errors
     /// As [`build`](Self::build) and [`Client::start`].
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
     pub fn connect(self) -> AsyncResult<Client> {
         Self::connected(self.build())
+    }
+
+    /// Makes a client on an I/O thread of its own, starts it, and waits until it has a session.
+    ///
+    /// # Errors
+    /// As [`build_on`](Self::build_on) and [`Client::start`].
+    #[cfg(feature = "thread")]
+    pub fn connect_blocking(self) -> Result<crate::blocking::Client, Error> {
+        self.connect_on(zk_handler_thread::ThreadHandler::new()).get().map(Into::into)
     }
 
     /// Makes a client on `handler` and starts it; the result is there when it has a session.

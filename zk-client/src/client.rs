@@ -73,7 +73,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`ClientBuilder::connect`].
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
     pub fn connect(hosts: impl Into<String>) -> AsyncResult<Self> {
         Self::builder().hosts(hosts).connect()
     }

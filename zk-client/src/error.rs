@@ -147,6 +147,10 @@ impl Error {
         Self::local(ErrorKind::Runtime, message)
     }
 
+    pub(crate) fn timeout(what: &str, after: Duration) -> Self {
+        Self::local(ErrorKind::Timeout, format!("{what} was not to be had within {after:?}"))
+    }
+
     pub(crate) fn cancelled() -> Self {
         Self::local(ErrorKind::Cancelled, "cancelled")
     }

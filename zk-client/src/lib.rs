@@ -67,8 +67,12 @@
 //! | feature | runtime | which one, unless [`ClientBuilder::build_on`] is told |
 //! |---|---|---|
 //! | `tokio` (default) | tokio, multi-thread or current-thread | the one that the caller runs in |
+//! | `smol` | smol | the global one |
+//! | `async-std` | async-std, which is deprecated in favour of smol | the global one |
+//! | `thread` | none: plain threads | an I/O thread for each client |
 //!
-//! Without features, bring a handler of your own. [`blocking::Client`] is the same client for threads: its
+//! With several features, a caller inside of a tokio runtime gets that, and others the first of the rest, in
+//! this order. Without features, bring a handler of your own. [`blocking::Client`] is the same client for threads: its
 //! calls wait for their results.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -84,6 +88,7 @@ mod error;
 mod event;
 mod from_reply;
 mod listeners;
+pub mod recipes;
 mod result;
 mod retry;
 mod shared;
@@ -104,6 +109,12 @@ pub use transaction::{OperationResult, Transaction, TransactionResults};
 pub use watch::Watch;
 
 pub use zk_handler::Handler;
+#[cfg(feature = "async-std")]
+pub use zk_handler_async_std::AsyncStdHandler;
+#[cfg(feature = "smol")]
+pub use zk_handler_smol::SmolHandler;
+#[cfg(feature = "thread")]
+pub use zk_handler_thread::ThreadHandler;
 #[cfg(feature = "tokio")]
 pub use zk_handler_tokio::TokioHandler;
 pub use zk_proto::{

@@ -8,6 +8,8 @@
 //!   answers) and its body is dropped as it comes in;
 //! - any split of the same bytes gives the same frames.
 
+use std::fmt;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Bytes of a frame's length prefix.
@@ -35,8 +37,8 @@ pub enum FrameError {
     BadLength(i32),
 }
 
-/// One frame, without its length prefix.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One frame, without its length prefix. `Debug` shows no content: it may be a password or a node's data.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Frame {
     /// A frame within the limit.
     Whole(Bytes),
@@ -49,7 +51,16 @@ pub enum Frame {
     },
 }
 
-/// Cuts a stream of bytes into frames.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(frame) => write!(f, "Whole({} bytes)", frame.len()),
+            Self::Oversize { length, .. } => write!(f, "Oversize({length} bytes)"),
+        }
+    }
+}
+
+/// Cuts a stream of bytes into frames. `Debug` shows none of them.
 ///
 /// ```
 /// use zk_proto::frame::{Frame, FrameReader};
@@ -60,7 +71,6 @@ pub enum Frame {
 /// reader.extend(b"i");
 /// assert_eq!(reader.next_frame(), Ok(Some(Frame::Whole("hi".into()))));
 /// ```
-#[derive(Debug)]
 pub struct FrameReader {
     /// All of it is initialised; the first `filled` bytes were received, the rest is spare.
     buffer: BytesMut,
@@ -163,6 +173,16 @@ impl FrameReader {
     fn split(&mut self, len: usize) -> Bytes {
         self.filled = self.filled.saturating_sub(len);
         self.buffer.split_to(len).freeze()
+    }
+}
+
+impl fmt::Debug for FrameReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameReader")
+            .field("filled", &self.filled)
+            .field("drain", &self.drain)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
     }
 }
 

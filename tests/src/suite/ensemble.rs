@@ -146,9 +146,9 @@ pub async fn watches_survive<H: Handler>(handler: H) {
         stage.refuse(true);
         stage.act(move |ensemble| ensemble.node(victim).kill()).await;
         changes.expect(&[Suspended]).await;
+        settle(&stage, &other).await;
         for armed in &while_away {
-            let change = stage.within("a change", change(&other, armed)).await;
-            change.expect("the other client can write");
+            armed.change(&other).await.expect("the other client can write");
         }
         stage.refuse(false);
         let seen = changes.until(Connected).await;
@@ -188,15 +188,11 @@ pub async fn watches_survive<H: Handler>(handler: H) {
     }
 }
 
-/// Makes a watch fire, by a client that may lose its own connection meanwhile. It is done once at most,
-/// so a second try tells by its error that the first one did.
-async fn change(zk: &Client, armed: &Armed) -> Result<(), zk_client::Error> {
-    loop {
-        match armed.change(zk).await {
-            Err(error) if is_loss(&error) && error.outcome() == Outcome::NotSent => {}
-            Err(error) if is_loss(&error) => panic!("cannot tell whether {armed:?} changed: {error}"),
-            result => return result,
-        }
+/// Waits until the servers that are left serve, and `zk` has noticed.
+async fn settle<H: Handler>(stage: &Stage<H>, zk: &Client) {
+    stage.act(crate::Ensemble::wait_serving).await;
+    while let Err(error) = stage.within("a server", zk.sync("/")).await {
+        assert!(is_loss(&error), "{error}");
     }
 }
 
@@ -248,11 +244,10 @@ pub async fn a_stalled_server_is_left<H: Handler>(handler: H) {
         let lost = set.await.expect_err("the server stalls");
         assert!(is_loss(&lost) && lost.outcome() == Outcome::Unknown, "{lost}");
         let seen = changes.until(Connected).await;
-        figure("stalled server (leader, left after, connected after)", (
-            leader,
-            left,
-            paused.elapsed(),
-        ));
+        figure(
+            "stalled server (leader, left after, connected after)",
+            (leader, left, paused.elapsed()),
+        );
         assert!(left < TIMEOUT * 2 / 3 + SLACK, "left after {left:?}");
         assert!(leader || seen == [Connected], "{seen:?}");
         assert!(!seen.contains(&Lost), "{seen:?}");

@@ -243,9 +243,8 @@ pub async fn the_drop_of_a_client_lets_work_under_way_finish<H: Handler>(handler
     let site = Site::new(handler);
     let witness = site.client().await;
     let zk = site.client().await;
-    let handles: Vec<_> = (0..100)
-        .map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Persistent))
-        .collect();
+    let handles: Vec<_> =
+        (0..100).map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Persistent)).collect();
     drop(zk);
     for handle in handles {
         site.ok("a call of a dropped client", handle).await;
@@ -256,9 +255,8 @@ pub async fn the_drop_of_a_client_lets_work_under_way_finish<H: Handler>(handler
 pub async fn stop_completes_the_work_in_flight_first<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let zk = site.client().await;
-    let handles: Vec<_> = (0..500)
-        .map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Persistent))
-        .collect();
+    let handles: Vec<_> =
+        (0..500).map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Persistent)).collect();
     let stop = zk.stop();
     site.ok("to stop", stop).await;
     for handle in handles {

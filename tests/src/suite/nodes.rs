@@ -250,8 +250,7 @@ pub async fn reads_with_and_without_stat_and_watch_agree<H: Handler>(handler: H)
     let mut plain = site.ok("children", zk.get_children("/node")).await;
     let (mut with_stat, same) = site.ok("children", zk.get_children_with_stat("/node")).await;
     assert_eq!(same, stat);
-    let (mut watched, same, _watch) =
-        site.ok("children", zk.get_children_and_watch("/node")).await;
+    let (mut watched, same, _watch) = site.ok("children", zk.get_children_and_watch("/node")).await;
     assert_eq!(same, stat);
     for names in [&mut plain, &mut with_stat, &mut watched] {
         names.sort();
@@ -366,7 +365,7 @@ pub async fn errors_say_what_failed_where_and_why<H: Handler>(handler: H) {
     let host = proxy.address().to_string();
     let error = site.err("get", zk.get("/missing")).await;
     let text = error.to_string();
-    for word in ["getData", "/missing", &host, "no node"] {
+    for word in ["getData", "/missing", &host, "node does not exist"] {
         assert!(text.contains(word), "no {word} in: {text}");
     }
     assert_eq!(error.host().map(ToString::to_string), Some(host.clone()));

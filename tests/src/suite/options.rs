@@ -15,7 +15,7 @@ const MAX_BUFFER: usize = 0xf_ffff;
 
 pub async fn hosts_may_have_a_chroot<H: Handler>(handler: H) {
     let site = Site::new(handler);
-    let builder = Client::builder().default_acl(OPEN_ACL_UNSAFE);
+    let builder = Client::builder().default_acl(&OPEN_ACL_UNSAFE);
     let whole = site.connect(builder.clone().hosts(shared().hosts())).await;
     assert!(whole.chroot().is_root());
     let hosts = format!("127.0.0.1:1,{}{}/below", shared().hosts(), site.root());
@@ -148,7 +148,7 @@ pub async fn no_acl_is_an_error_that_says_what_to_do<H: Handler>(handler: H) {
     site.ok("a node with an ACL of its own", zk.create(&path, b"", options)).await;
     assert_eq!(site.ok("its ACL", zk.get_acls(&path)).await.0, read_only);
     let path = format!("{}/given/deep", site.root());
-    site.ok("a path", zk.ensure_path_with(&path, OPEN_ACL_UNSAFE)).await;
+    site.ok("a path", zk.ensure_path_with(&path, &OPEN_ACL_UNSAFE)).await;
 }
 
 pub async fn the_default_acl_is_that_of_new_nodes<H: Handler>(handler: H) {

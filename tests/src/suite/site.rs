@@ -34,7 +34,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 pub fn guard(test: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();
     let runner = thread::spawn(move || {
-        shared();
+        let _server = shared();
         test();
         let _ = done.send(());
     });
@@ -58,30 +58,31 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let test = test(handler.clone());
+    spawn(&handler, test).await;
+}
+
+/// Runs `task` from now on. What is returned is its result, or its panic.
+pub(crate) fn spawn<H: Handler, T: Send + 'static>(
+    handler: &H,
+    task: impl Future<Output = T> + Send + 'static,
+) -> impl Future<Output = T> + Send + 'static {
     let (answer, end) = oneshot();
     handler.spawn(async move {
-        let mut test = pin!(test);
+        let mut task = pin!(task);
         let ended = poll_fn(|context| {
-            match catch_unwind(AssertUnwindSafe(|| test.as_mut().poll(context))) {
+            match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
                 Ok(poll) => poll.map(Ok),
                 Err(panic) => Poll::Ready(Err(panic)),
             }
         });
         answer.give(ended.await);
     });
-    if let Err(panic) = end.await {
-        resume_unwind(panic);
+    async {
+        match end.await {
+            Ok(value) => value,
+            Err(panic) => resume_unwind(panic),
+        }
     }
-}
-
-/// What comes of `task`, which runs by itself from now on.
-pub(crate) fn spawned<H: Handler, T: Send + 'static>(
-    handler: &H,
-    task: impl Future<Output = T> + Send + 'static,
-) -> impl Future<Output = T> {
-    let (answer, end) = oneshot();
-    handler.spawn(async move { answer.give(task.await) });
-    end
 }
 
 /// Runs `work`, which may block, on a thread of its own.
@@ -111,7 +112,7 @@ impl<T> Answer<T> {
     }
 }
 
-fn oneshot<T>() -> (Answer<T>, impl Future<Output = T>) {
+fn oneshot<T: Send>() -> (Answer<T>, impl Future<Output = T> + Send) {
     let slot = Arc::new(Mutex::new(Slot::Empty(None)));
     let answer = Answer(slot.clone());
     let end = poll_fn(move |context| match &mut *lock(&slot) {
@@ -166,7 +167,7 @@ impl<H: Handler> Site<H> {
 
     /// A client of the servers at `hosts`, not started.
     pub(crate) fn builder_at(&self, hosts: impl Display) -> ClientBuilder {
-        Client::builder().hosts(format!("{hosts}{}", self.root)).default_acl(OPEN_ACL_UNSAFE)
+        Client::builder().hosts(format!("{hosts}{}", self.root)).default_acl(&OPEN_ACL_UNSAFE)
     }
 
     /// A client of the shared server.

@@ -5,9 +5,7 @@ use std::{
     time::Duration,
 };
 
-use zk_client::{
-    Client, ClientState, CreateMode, ErrorKind, EventType, Handler, Outcome, State,
-};
+use zk_client::{Client, ClientState, CreateMode, ErrorKind, EventType, Handler, Outcome, State};
 
 use super::site::{LIMIT, Site, blocking};
 use crate::{Direction, lock};
@@ -94,9 +92,8 @@ pub async fn calls_that_wait_for_a_session_that_expires_fail_as_expired<H: Handl
     let mut states = zk.states();
     site.cut_off(&zk, &proxy).await;
     site.expire(&zk).await;
-    let queued: Vec<_> = (0..10)
-        .map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Ephemeral))
-        .collect();
+    let queued: Vec<_> =
+        (0..10).map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Ephemeral)).collect();
     proxy.refuse(false);
     for call in queued {
         let error = site.err("a call of an expired session", call).await;

@@ -54,6 +54,10 @@ impl Session {
         if resumed && response.session_id != self.identity.id {
             // Some servers answer a resumption with a session of another number instead of saying
             // that the old one is gone.
+            if !self.config.renew_expired {
+                self.disconnect();
+                return self.end(Reason::SessionExpired);
+            }
             self.lose_session(&Reason::SessionExpired);
         }
         let read_only = response.read_only == Some(true);
@@ -65,12 +69,12 @@ impl Session {
             confirmed: !read_only || (resumed && response.session_id == self.identity.id),
             timeouts,
         };
-        self.route.confirmed();
         self.set_state(if read_only { State::ConnectedReadOnly } else { State::Connected });
         let rearming = self.send_prologue();
         self.link = Link::Up(Box::new(Up {
             alive: Keepalive::new(timeouts, sent, now),
             search: read_only.then(|| Search::new(now)),
+            credentials_sent: 0,
             credentials_acked: 0,
             rearming,
             closing: None,
@@ -104,7 +108,7 @@ impl Session {
     /// The server says that the session is gone.
     fn expired(&mut self, now: Time) {
         let known = self.identity.confirmed;
-        self.outputs.push_back(Output::Disconnect);
+        self.disconnect();
         if known && !self.config.renew_expired {
             return self.end(Reason::SessionExpired);
         }
@@ -113,7 +117,6 @@ impl Session {
             self.lose_session(&Reason::SessionExpired);
             // The server is well: it gets the new session, at once.
             let host = self.route.current().cloned();
-            self.route.confirmed();
             self.route.prefer(host);
         }
         self.identity = Identity::unknown(self.config.session_timeout, self.identity.last_zxid);

@@ -55,7 +55,10 @@ pub(super) struct Keepalive {
     last_received: Time,
     last_sent: Time,
     last_acked_send: Time,
+    /// When those that are not answered were made.
     pings: VecDeque<Time>,
+    /// How many of them, the youngest, are not handed out yet.
+    pings_unsent: usize,
 }
 
 impl Keepalive {
@@ -67,6 +70,7 @@ impl Keepalive {
             last_sent: now,
             last_acked_send: sent,
             pings: VecDeque::new(),
+            pings_unsent: 0,
         }
     }
 
@@ -74,21 +78,27 @@ impl Keepalive {
         self.last_received = now;
     }
 
+    /// All that was queued is handed out.
     pub(super) const fn sent(&mut self, now: Time) {
         self.last_sent = now;
+        self.pings_unsent = 0;
     }
 
     pub(super) fn acked(&mut self, sent: Time) {
         self.last_acked_send = self.last_acked_send.max(sent);
     }
 
-    pub(super) fn ping_sent(&mut self, now: Time) {
+    pub(super) fn ping_queued(&mut self, now: Time) {
         self.pings.push_back(now);
-        self.sent(now);
+        self.pings_unsent = self.pings_unsent.saturating_add(1);
+        self.last_sent = now;
     }
 
     /// Takes in the reply to a ping; false when none was sent.
     pub(super) fn pong(&mut self) -> bool {
+        if self.pings.len() <= self.pings_unsent {
+            return false;
+        }
         let Some(sent) = self.pings.pop_front() else { return false };
         self.acked(sent);
         true
@@ -136,7 +146,9 @@ mod tests {
     fn a_session_is_held_by_what_was_acknowledged_not_by_what_was_sent_or_received() {
         let mut alive = Keepalive::new(Timeouts::new(T), at(0), at(1));
         assert_eq!(alive.held_until(), at(9));
-        alive.ping_sent(at(4));
+        alive.ping_queued(at(4));
+        assert!(!alive.pong(), "a reply to what was not sent");
+        alive.sent(at(4));
         alive.received(at(5));
         assert_eq!(alive.held_until(), at(9));
         assert!(alive.pong());

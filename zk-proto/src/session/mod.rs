@@ -26,7 +26,9 @@
 //! ```
 //!
 //! What holds here:
-//! - a request ends exactly once, in the order of requests; nothing is ever sent twice;
+//! - a request ends exactly once, in the order of requests (credentials, which servers answer out of
+//!   turn, in an order of their own); nothing is ever sent twice, but for credentials and watches, which
+//!   each connection needs anew;
 //! - a watch's event comes out before any reply that the server sent after it;
 //! - a state change comes out before whatever it ends, and before any result of the new state;
 //! - the same inputs give the same outputs.
@@ -56,7 +58,7 @@ use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    Chroot, EventType, HostPort, OpCode, Request, Response, Time, Ustring,
+    AddWatchMode, Chroot, EventType, HostPort, OpCode, Request, Response, Time, Ustring,
     frame::{Frame, FrameReader},
     jute::{Encode, Secret},
     records::{AuthPacket, xid},
@@ -69,7 +71,7 @@ pub use route::Backoff;
 pub use watches::WatchKind;
 
 use keepalive::{Keepalive, Timeouts};
-use outgoing::{Arms, Outgoing, Submission};
+use outgoing::{Outgoing, Submission, WatchChange};
 use read_only::Search;
 use route::Route;
 use watches::WatchTable;
@@ -163,7 +165,7 @@ pub enum Output {
         /// When [`Session::handle_timeout`] will give it up.
         deadline: Time,
     },
-    /// Drop the connection, or the attempt at one.
+    /// Drop the connection, or the attempt at one. Nothing that was heard of it is taken in any more.
     Disconnect,
     /// Ask this host on a connection of its own, with the four-letter word `isro`, whether it takes
     /// writes, then call [`Session::handle_probed`].
@@ -222,12 +224,21 @@ struct Up {
     alive: Keepalive,
     /// On a read-only server: the search for a better one.
     search: Option<Search>,
-    /// How many of the credentials the server has acknowledged on this connection.
+    /// How many of the credentials were handed out on this connection.
+    credentials_sent: usize,
+    /// How many of them the server has acknowledged.
     credentials_acked: usize,
     /// How many packets of watches are not acknowledged yet.
     rearming: usize,
     /// closeSession is sent; when to stop waiting for its reply.
     closing: Option<Time>,
+}
+
+impl Up {
+    /// Whether the server has taken all that a connection begins with.
+    const fn is_settled(&self, credentials: usize) -> bool {
+        self.rearming == 0 && self.credentials_acked >= credentials
+    }
 }
 
 /// Who the session is to the servers.
@@ -260,6 +271,8 @@ impl Identity {
 struct Registered {
     credential: Credential,
     waiter: Option<RequestId>,
+    /// Whether it was ever handed out.
+    sent: bool,
 }
 
 /// A client's session. See the [module](self) for the contract.
@@ -276,6 +289,9 @@ pub struct Session {
     credentials: Vec<Registered>,
     last_id: u64,
     outputs: VecDeque<Output>,
+    /// How many times [`Output::Disconnect`] is among them: what is heard of a connection until then is
+    /// about the one that the session has left.
+    leaving: usize,
     /// The absolute path of the request at hand, to spare an allocation per request.
     scratch: String,
     /// How the last connection, or the last attempt at one, ended.
@@ -300,7 +316,7 @@ impl Session {
             .auth
             .iter()
             .cloned()
-            .map(|credential| Registered { credential, waiter: None })
+            .map(|credential| Registered { credential, waiter: None, sent: false })
             .collect();
         Self {
             config,
@@ -314,6 +330,7 @@ impl Session {
             credentials,
             last_id: 0,
             outputs: VecDeque::new(),
+            leaving: 0,
             scratch: String::new(),
             last_cause: None,
         }
@@ -358,7 +375,7 @@ impl Session {
         let submission = Submission {
             id: Some(id),
             op: request.op(),
-            arms: arms(request),
+            change: watch_change(request),
             path: request.path(),
             chroot,
         };
@@ -389,10 +406,9 @@ impl Session {
     /// [`Output::Completed`]; a refusal ends the session.
     ///
     /// # Errors
-    /// When the session has ended.
+    /// When the session has ended, or is being closed.
     pub fn add_auth(&mut self, credential: Credential) -> Result<RequestId, Box<Failure>> {
-        if let Link::Ended(reason) = &self.link {
-            let reason = reason.clone();
+        if let Some(reason) = self.over() {
             return Err(self.failure(reason, Outcome::NotSent, OpCode::Auth, None));
         }
         let id = RequestId(self.last_id.saturating_add(1));
@@ -401,11 +417,12 @@ impl Session {
             let body = |out: &mut BytesMut| auth_packet(&credential).encode(out);
             self.outgoing.special(xid::AUTH, OpCode::Auth, body);
         }
-        self.credentials.push(Registered { credential, waiter: Some(id) });
+        self.credentials.push(Registered { credential, waiter: Some(id), sent: false });
         Ok(id)
     }
 
-    /// Forgets a watch, armed or about to be: no output will bear its number any more.
+    /// Forgets a watch, armed or about to be: nothing more will be heard of it. The request that arms it
+    /// goes on.
     pub fn unwatch(&mut self, id: RequestId) {
         if !self.watches.disarm(id) {
             self.outgoing.disarm(id);
@@ -422,7 +439,7 @@ impl Session {
                 let submission = Submission {
                     id: None,
                     op: OpCode::CloseSession,
-                    arms: None,
+                    change: None,
                     path: None,
                     chroot: &Chroot::default(),
                 };
@@ -432,18 +449,27 @@ impl Session {
             Link::Up(_) | Link::Ended(_) => {}
             Link::Idle | Link::Waiting { .. } => self.end(Reason::Closed),
             Link::Connecting { .. } | Link::Handshake { .. } => {
-                self.outputs.push_back(Output::Disconnect);
+                self.disconnect();
                 self.end(Reason::Closed);
             }
         }
     }
 
-    /// Another list of hosts. The connection is left only if its host is not in it.
+    /// Another list of hosts. The connection is left only if its host is not in it. An empty list
+    /// changes nothing: there would be nowhere to go.
     pub fn set_hosts(&mut self, now: Time, hosts: Vec<HostPort>) {
+        if hosts.is_empty() {
+            return;
+        }
         self.config.hosts = hosts;
         let keep =
             self.route.replace(&self.config.hosts, self.config.randomize_hosts, &mut self.rng);
-        if !keep && !matches!(self.link, Link::Idle | Link::Waiting { .. } | Link::Ended(_)) {
+        let connected = match &self.link {
+            Link::Idle | Link::Waiting { .. } | Link::Ended(_) => false,
+            Link::Connecting { .. } | Link::Handshake { .. } => true,
+            Link::Up(up) => up.closing.is_none(),
+        };
+        if connected && !keep {
             self.drop_connection(now, "its host left the list".into());
         }
     }
@@ -452,8 +478,11 @@ impl Session {
 
     /// The connection that [`Output::Connect`] asked for is open.
     pub fn handle_connected(&mut self, now: Time) {
-        if let Link::Connecting { deadline } = self.link {
-            self.begin_handshake(now, deadline);
+        match self.link {
+            Link::Connecting { deadline } if self.leaving == 0 => {
+                self.begin_handshake(now, deadline);
+            }
+            _ => {}
         }
     }
 
@@ -462,7 +491,7 @@ impl Session {
         if let Link::Up(up) = &mut self.link {
             up.alive.received(now);
         }
-        while matches!(self.link, Link::Handshake { .. } | Link::Up(_)) {
+        while matches!(self.link, Link::Handshake { .. } | Link::Up(_)) && self.leaving == 0 {
             match input.next_frame() {
                 Ok(Some(Frame::Whole(frame))) => match self.link {
                     Link::Handshake { sent, .. } => self.handle_handshake(now, sent, &frame),
@@ -479,7 +508,9 @@ impl Session {
 
     /// The connection, or the attempt at one, is gone. `cause` says how, for errors and logs.
     pub fn handle_disconnected(&mut self, now: Time, cause: &str) {
-        if matches!(self.link, Link::Connecting { .. } | Link::Handshake { .. } | Link::Up(_)) {
+        let connected =
+            matches!(self.link, Link::Connecting { .. } | Link::Handshake { .. } | Link::Up(_));
+        if connected && self.leaving == 0 {
             self.lose_connection(now, cause.into());
         }
     }
@@ -513,6 +544,10 @@ impl Session {
                 let sent = self.outgoing.transmit(true, out);
                 if sent {
                     up.alive.sent(now);
+                    for registered in self.credentials.iter_mut().skip(up.credentials_sent) {
+                        registered.sent = true;
+                    }
+                    up.credentials_sent = self.credentials.len();
                 }
                 sent
             }
@@ -543,7 +578,11 @@ impl Session {
 
     /// What to do or to tell next; poll until `None` after every input.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if matches!(output, Some(Output::Disconnect)) {
+            self.leaving = self.leaving.saturating_sub(1);
+        }
+        output
     }
 
     // ---- what there is to know --------------------------------------------------------------------
@@ -570,10 +609,11 @@ impl Session {
         }
     }
 
-    /// What it takes to go on with this session elsewhere; `None` before a server has given one.
+    /// What it takes to go on with this session elsewhere; `None` before a server with a quorum has given
+    /// one.
     #[must_use]
     pub fn ticket(&self) -> Option<SessionTicket> {
-        let id = self.session_id()?;
+        let id = self.session_id().filter(|_| self.identity.confirmed)?;
         Some(SessionTicket {
             id,
             password: self.identity.password.clone(),
@@ -603,12 +643,12 @@ impl Session {
     }
 
     /// Until when the servers surely keep the session: judged from when the last packet was sent that
-    /// they have acknowledged. `None` without a connection: then it was so until the time that was last
-    /// told, and a holder of a lock must not rely on more.
+    /// they have acknowledged. `None` without a connection to a server that has a quorum: then it was so
+    /// until the time that was last told, and a holder of a lock must not rely on more.
     #[must_use]
     pub fn held_until(&self) -> Option<Time> {
         match &self.link {
-            Link::Up(up) if self.identity.confirmed => Some(up.alive.held_until()),
+            Link::Up(up) if up.search.is_none() => Some(up.alive.held_until()),
             _ => None,
         }
     }
@@ -654,13 +694,20 @@ impl Session {
 
     // ---- the inner works --------------------------------------------------------------------------
 
-    fn admit(&self, request: &Request<'_>) -> Result<(), Reason> {
-        if let Link::Ended(reason) = &self.link {
-            return Err(reason.clone());
+    /// Why nothing more is taken from a user.
+    fn over(&self) -> Option<Reason> {
+        match &self.link {
+            Link::Ended(reason) => Some(reason.clone()),
+            Link::Up(up) if up.closing.is_some() => Some(Reason::Closed),
+            _ => None,
         }
-        if matches!(&self.link, Link::Idle)
-            || matches!(&self.link, Link::Up(up) if up.closing.is_some())
-        {
+    }
+
+    fn admit(&self, request: &Request<'_>) -> Result<(), Reason> {
+        if let Some(reason) = self.over() {
+            return Err(reason);
+        }
+        if matches!(self.link, Link::Idle) {
             return Err(Reason::Closed);
         }
         if self.outgoing.len() >= self.config.max_in_flight {
@@ -727,9 +774,14 @@ impl Session {
         }
     }
 
+    fn disconnect(&mut self) {
+        self.leaving = self.leaving.saturating_add(1);
+        self.outputs.push_back(Output::Disconnect);
+    }
+
     /// Leaves the connection on this side's account.
     fn drop_connection(&mut self, now: Time, cause: Arc<str>) {
-        self.outputs.push_back(Output::Disconnect);
+        self.disconnect();
         self.lose_connection(now, cause);
     }
 
@@ -758,12 +810,21 @@ impl Session {
     fn fail_in_flight(&mut self, reason: &Reason) {
         self.outgoing.reset_buffers();
         while let Some((entry, path, sent)) = self.outgoing.pop_failed() {
-            let outcome = if sent { Outcome::Unknown } else { Outcome::NotSent };
-            if let Some(id) = entry.id {
-                let failure = self.failure(reason.clone(), outcome, entry.op, path);
-                self.outputs.push_back(Output::Completed { id, result: Err(failure) });
-            }
+            self.fail(entry.id, entry.op, path, reason.clone(), unanswered(sent));
         }
+    }
+
+    fn fail(
+        &mut self,
+        id: Option<RequestId>,
+        op: OpCode,
+        path: Option<String>,
+        reason: Reason,
+        outcome: Outcome,
+    ) {
+        let Some(id) = id else { return };
+        let failure = self.failure(reason, outcome, op, path.map(String::into_boxed_str));
+        self.outputs.push_back(Output::Completed { id, result: Err(failure) });
     }
 
     /// The session is gone: its requests and watches go with it.
@@ -778,11 +839,13 @@ impl Session {
     /// The session is gone and no other follows.
     fn end(&mut self, reason: Reason) {
         self.lose_session(&reason);
-        let waiters: Vec<_> =
-            self.credentials.iter_mut().filter_map(|registered| registered.waiter.take()).collect();
-        for id in waiters {
-            let failure = self.failure(reason.clone(), Outcome::Unknown, OpCode::Auth, None);
-            self.outputs.push_back(Output::Completed { id, result: Err(failure) });
+        let waiters: Vec<_> = self
+            .credentials
+            .iter_mut()
+            .filter_map(|registered| Some((registered.waiter.take()?, registered.sent)))
+            .collect();
+        for (id, sent) in waiters {
+            self.fail(Some(id), OpCode::Auth, None, reason.clone(), unanswered(sent));
         }
         self.link = Link::Ended(reason);
     }
@@ -802,7 +865,7 @@ impl Session {
     fn keep_alive(&mut self, now: Time) {
         let Link::Up(up) = &mut self.link else { return };
         if up.alive.ping_due() <= now {
-            up.alive.ping_sent(now);
+            up.alive.ping_queued(now);
             self.outgoing.special(xid::PING, OpCode::Ping, |_| {});
         }
         self.search_writable(now);
@@ -817,17 +880,24 @@ fn auth_packet(credential: &Credential) -> AuthPacket<'_> {
     }
 }
 
-/// The watch that a request asks for.
-fn arms(request: &Request<'_>) -> Option<Arms> {
-    match request {
-        Request::Exists(exists) if exists.watch => Some(Arms::Exists),
-        Request::GetData(get) if get.watch => Some(Arms::Kind(WatchKind::Data)),
-        Request::GetChildren(get) if get.watch => Some(Arms::Kind(WatchKind::Child)),
-        Request::GetChildren2(get) if get.watch => Some(Arms::Kind(WatchKind::Child)),
-        Request::AddWatch(add) => Some(Arms::Kind(match add.mode {
-            crate::AddWatchMode::PersistentRecursive => WatchKind::PersistentRecursive,
+/// Whether a request without an answer was carried out.
+const fn unanswered(sent: bool) -> Outcome {
+    if sent { Outcome::Unknown } else { Outcome::NotSent }
+}
+
+/// What a request, if it succeeds, means for the watches of its path.
+fn watch_change(request: &Request<'_>) -> Option<WatchChange> {
+    Some(match request {
+        Request::Exists(exists) if exists.watch => WatchChange::ArmedByExists,
+        Request::GetData(get) if get.watch => WatchChange::Armed(WatchKind::Data),
+        Request::GetChildren(get) | Request::GetChildren2(get) if get.watch => {
+            WatchChange::Armed(WatchKind::Child)
+        }
+        Request::AddWatch(add) => WatchChange::Armed(match add.mode {
+            AddWatchMode::PersistentRecursive => WatchKind::PersistentRecursive,
             _ => WatchKind::Persistent,
-        })),
-        _ => None,
-    }
+        }),
+        Request::RemoveWatches(remove) => WatchChange::Removed(remove.watcher_type),
+        _ => return None,
+    })
 }

@@ -6,11 +6,13 @@
 //! - an entry whose bytes were never handed out was surely not sent;
 //! - xids grow over the life of the session and wrap from `i32::MAX` to 1.
 
-use std::collections::VecDeque;
+use std::{cmp::Ordering, collections::VecDeque, fmt};
 
 use bytes::BytesMut;
 
-use crate::{Chroot, OpCode, Time, frame::write_frame, jute::Encode, records::RequestHeader};
+use crate::{
+    Chroot, OpCode, Time, WatcherType, frame::write_frame, jute::Encode, records::RequestHeader,
+};
 
 use super::{RequestId, watches::WatchKind};
 
@@ -21,33 +23,34 @@ pub(super) struct InFlight {
     /// `None` for the session's own closeSession.
     pub(super) id: Option<RequestId>,
     pub(super) op: OpCode,
-    pub(super) arms: Option<Arms>,
+    pub(super) change: Option<WatchChange>,
     /// No later than the moment at which it was sent.
     pub(super) queued_at: Time,
     pub(super) chroot: Chroot,
     path_len: Option<usize>,
 }
 
-/// The watch that a successful reply leaves on the server.
+/// What a successful reply means for the watches of its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arms {
-    /// exists: a data watch if the node is there, an exist watch if not.
-    Exists,
-    /// Any other.
-    Kind(WatchKind),
+pub(super) enum WatchChange {
+    /// exists left one: a data watch if the node is there, an exist watch if not.
+    ArmedByExists,
+    /// Any other request that left one.
+    Armed(WatchKind),
+    /// removeWatches took all of these away.
+    Removed(WatcherType),
 }
 
 /// A request on its way into the queue.
 pub(super) struct Submission<'s> {
     pub(super) id: Option<RequestId>,
     pub(super) op: OpCode,
-    pub(super) arms: Option<Arms>,
+    pub(super) change: Option<WatchChange>,
     /// As the caller gave it, without the chroot.
     pub(super) path: Option<&'s str>,
     pub(super) chroot: &'s Chroot,
 }
 
-#[derive(Debug)]
 pub(super) struct Outgoing {
     /// What a new connection begins with: handshake, credentials, watches.
     prologue: BytesMut,
@@ -60,9 +63,24 @@ pub(super) struct Outgoing {
     /// watch, so it gets no memory of its own.
     paths: VecDeque<u8>,
     last_xid: i32,
+    /// The capacity of the buffer that was handed out last, by a swap.
+    handed_out: usize,
 }
 
-/// Buffers that grew beyond this are let go when they are empty.
+/// What waits to be sent may be a password or a node's data.
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("prologue", &self.prologue.len())
+            .field("queue", &self.queue.len())
+            .field("in_flight", &self.in_flight)
+            .field("unsent", &self.unsent)
+            .field("last_xid", &self.last_xid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Buffers that grew beyond this are let go once they were written.
 const KEEP_CAPACITY: usize = 1 << 20;
 
 impl Outgoing {
@@ -74,6 +92,7 @@ impl Outgoing {
             unsent: 0,
             paths: VecDeque::new(),
             last_xid: 0,
+            handed_out: 0,
         }
     }
 
@@ -122,7 +141,7 @@ impl Outgoing {
             xid,
             id: submission.id,
             op,
-            arms: submission.arms,
+            change: submission.change,
             queued_at: now,
             chroot: submission.chroot.clone(),
             path_len: submission.path.map(str::len),
@@ -145,17 +164,42 @@ impl Outgoing {
 
     /// Moves what may go out now to the end of `out`: the prologue, and the rest if the session is up.
     pub(super) fn transmit(&mut self, up: bool, out: &mut BytesMut) -> bool {
-        let had = !self.prologue.is_empty() || (up && !self.queue.is_empty());
-        drain(&mut self.prologue, out);
+        let had = self.has_output(up);
+        if !self.prologue.is_empty() {
+            out.extend_from_slice(&self.prologue);
+            self.prologue = BytesMut::new();
+        }
         if up {
-            drain(&mut self.queue, out);
+            self.drain_queue(out);
             self.unsent = 0;
         }
         had
     }
 
+    /// Empties the queue to the end of `out`, by a swap where that will do.
+    fn drain_queue(&mut self, out: &mut BytesMut) {
+        if self.queue.is_empty() {
+            return;
+        }
+        if out.is_empty() {
+            if self.handed_out > KEEP_CAPACITY {
+                *out = BytesMut::new();
+            }
+            std::mem::swap(&mut self.queue, out);
+            self.handed_out = out.capacity();
+        } else {
+            out.extend_from_slice(&self.queue);
+        }
+        self.queue.clear();
+    }
+
     pub(super) fn has_output(&self, up: bool) -> bool {
         !self.prologue.is_empty() || (up && !self.queue.is_empty())
+    }
+
+    /// Whether the prologue has not been handed out yet.
+    pub(super) fn has_prologue(&self) -> bool {
+        !self.prologue.is_empty()
     }
 
     /// Drops what belonged to a connection that did not come up.
@@ -171,9 +215,12 @@ impl Outgoing {
 
     /// The request will not arm its watch.
     pub(super) fn disarm(&mut self, id: RequestId) {
-        let found = self.in_flight.binary_search_by(|entry| entry.id.cmp(&Some(id)));
+        // The one entry without a number, closeSession, is the last.
+        let found = self
+            .in_flight
+            .binary_search_by(|entry| entry.id.map_or(Ordering::Greater, |other| other.cmp(&id)));
         if let Some(entry) = found.ok().and_then(|at| self.in_flight.get_mut(at)) {
-            entry.arms = None;
+            entry.change = None;
         }
     }
 
@@ -190,9 +237,9 @@ impl Outgoing {
     }
 
     /// The oldest entry, its path, and whether its bytes were handed out.
-    pub(super) fn pop_failed(&mut self) -> Option<(InFlight, Option<Box<str>>, bool)> {
+    pub(super) fn pop_failed(&mut self) -> Option<(InFlight, Option<String>, bool)> {
         let (entry, path, sent) = self.pop()?;
-        Some((entry, path.take().map(String::into_boxed_str), sent))
+        Some((entry, path.take(), sent))
     }
 
     fn pop(&mut self) -> Option<(InFlight, PathOf<'_>, bool)> {
@@ -203,19 +250,6 @@ impl Outgoing {
         }
         let path = PathOf { paths: &mut self.paths, len: entry.path_len };
         Some((entry, path, sent))
-    }
-}
-
-/// Empties `from` to the end of `to`, by a swap where that will do.
-fn drain(from: &mut BytesMut, to: &mut BytesMut) {
-    if from.is_empty() {
-        return;
-    }
-    if to.is_empty() && to.capacity() <= KEEP_CAPACITY {
-        std::mem::swap(from, to);
-    } else {
-        to.extend_from_slice(from);
-        from.clear();
     }
 }
 
@@ -250,7 +284,7 @@ mod tests {
         let submission = Submission {
             id: None,
             op: OpCode::Delete,
-            arms: None,
+            change: None,
             path,
             chroot: &Chroot::default(),
         };

@@ -17,11 +17,18 @@ pub(super) struct Search {
     /// `None` while an answer is awaited.
     next: Option<Time>,
     pause: Duration,
+    /// The host that was asked last.
+    asked: Option<Arc<HostPort>>,
 }
 
 impl Search {
     pub(super) fn new(now: Time) -> Self {
-        Self { next: Some(now.after(MIN_PAUSE)), pause: MIN_PAUSE }
+        Self { next: Some(now.after(MIN_PAUSE)), pause: MIN_PAUSE, asked: None }
+    }
+
+    fn pause(&mut self, now: Time) {
+        self.pause = self.pause.saturating_mul(2).min(MAX_PAUSE);
+        self.next = Some(now.after(self.pause));
     }
 
     pub(super) const fn due(&self) -> Option<Time> {
@@ -36,10 +43,14 @@ impl Session {
         if search.next.is_none_or(|due| due > now) {
             return;
         }
-        search.next = None;
-        let deadline = now.after(self.identity.timeouts.connect(self.route.len()));
-        if let Some(host) = self.route.other() {
-            self.outputs.push_back(Output::Probe { host, deadline });
+        search.asked = self.route.other(search.asked.as_ref());
+        match search.asked.clone() {
+            Some(host) => {
+                search.next = None;
+                let deadline = now.after(self.identity.timeouts.connect(self.route.len()));
+                self.outputs.push_back(Output::Probe { host, deadline });
+            }
+            None => search.pause(now),
         }
     }
 
@@ -48,12 +59,11 @@ impl Session {
     pub fn handle_probed(&mut self, now: Time, host: &Arc<HostPort>, writable: bool) {
         let Link::Up(up) = &mut self.link else { return };
         let Some(search) = &mut up.search else { return };
-        if writable && up.closing.is_none() {
+        if writable && up.closing.is_none() && self.route.lists(host) {
             self.route.prefer(Some(host.clone()));
             self.drop_connection(now, format!("moving to {host}, which takes writes").into());
         } else {
-            search.pause = search.pause.saturating_mul(2).min(MAX_PAUSE);
-            search.next = Some(now.after(search.pause));
+            search.pause(now);
         }
     }
 }

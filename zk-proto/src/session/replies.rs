@@ -5,14 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    DecodeError, ErrorCode, OpCode, Response, Time,
+    DecodeError, ErrorCode, EventType, OpCode, Response, Time, Ustring, WatcherType,
     jute::{Decode, Reader},
     records::{ReplyHeader, WatcherEvent, xid},
 };
 
 use super::{
-    Arms, Failure, Link, Outcome, Output, Reason, Reply, Session, WatchKind, WatchedEvent,
-    outgoing::InFlight, watches::Watch,
+    Link, Outcome, Output, Reason, Reply, Session, WatchKind, WatchedEvent,
+    outgoing::{InFlight, WatchChange},
+    watches::Watch,
 };
 
 impl Session {
@@ -27,8 +28,15 @@ impl Session {
                 _ => self.handle_reply(header, &mut input),
             }
         });
-        if let Err(broken) = handled {
-            self.drop_connection(now, broken.0);
+        match handled {
+            Ok(()) => {
+                if let Link::Up(up) = &self.link
+                    && up.is_settled(self.credentials.len())
+                {
+                    self.route.confirmed();
+                }
+            }
+            Err(broken) => self.drop_connection(now, broken.0),
         }
     }
 
@@ -45,20 +53,24 @@ impl Session {
         };
         let path = path.take();
         self.acknowledge(header, &entry);
-        let outcome = if header.err == ErrorCode::Ok { Outcome::Applied } else { Outcome::Refused };
-        self.complete_failed(&entry, path, Reason::ReplyTooLarge { length, limit }, outcome);
+        let reason = Reason::ReplyTooLarge { length, limit };
+        self.fail(entry.id, entry.op, path, reason, outcome(header.err));
     }
 
     fn handle_event(&mut self, header: ReplyHeader, input: &mut Reader<'_>) -> Handled {
         let event = WatcherEvent::decode(input)?;
         input.finish()?;
         let zxid = (header.zxid > 0).then_some(header.zxid);
-        for Watch { id, chroot } in self.watches.fire(event.kind, &event.path) {
-            let Some(path) = chroot.strip_ustring(event.path.clone()) else { continue };
-            let event = WatchedEvent { kind: event.kind, path, zxid };
+        self.fire(event.kind, &event.path, zxid);
+        Ok(())
+    }
+
+    fn fire(&mut self, kind: EventType, path: &Ustring, zxid: Option<i64>) {
+        for Watch { id, chroot } in self.watches.fire(kind, path) {
+            let Some(path) = chroot.strip_ustring(path.clone()) else { continue };
+            let event = WatchedEvent { kind, path, zxid };
             self.outputs.push_back(Output::Fired { id, event });
         }
-        Ok(())
     }
 
     fn handle_pong(&mut self) -> Handled {
@@ -67,16 +79,19 @@ impl Session {
     }
 
     fn handle_auth(&mut self, header: ReplyHeader) -> Handled {
-        if header.err != ErrorCode::Ok {
-            self.outputs.push_back(Output::Disconnect);
-            self.end(Reason::AuthFailed);
-            return Ok(());
-        }
         let Link::Up(up) = &mut self.link else { return Ok(()) };
+        if up.credentials_acked >= up.credentials_sent {
+            return Err(Broken("reply to no auth packet".into()));
+        }
         let registered = self.credentials.get_mut(up.credentials_acked);
-        let registered = registered.ok_or_else(|| Broken("reply to no auth packet".into()))?;
+        let waiter = registered.and_then(|registered| registered.waiter.take());
         up.credentials_acked = up.credentials_acked.saturating_add(1);
-        if let Some(id) = registered.waiter.take() {
+        if !header.err.is_ok() {
+            self.disconnect();
+            self.lose_session(&Reason::AuthFailed);
+            self.fail(waiter, OpCode::Auth, None, Reason::AuthFailed, Outcome::Refused);
+            self.end(Reason::AuthFailed);
+        } else if let Some(id) = waiter {
             let reply = Reply { zxid: header.zxid, response: Response::Empty };
             self.outputs.push_back(Output::Completed { id, result: Ok(reply) });
         }
@@ -85,8 +100,8 @@ impl Session {
 
     fn handle_rearmed(&mut self, header: ReplyHeader) -> Handled {
         let Link::Up(up) = &mut self.link else { return Ok(()) };
-        up.rearming =
-            up.rearming.checked_sub(1).ok_or_else(|| Broken("reply to no setWatches".into()))?;
+        let due = if self.outgoing.has_prologue() { 0 } else { up.rearming };
+        up.rearming = due.checked_sub(1).ok_or_else(|| Broken("reply to no setWatches".into()))?;
         match header.err {
             ErrorCode::Ok => Ok(()),
             error => Err(Broken(format!("watches could not be armed again: {error}").into())),
@@ -97,35 +112,41 @@ impl Session {
         let Some((entry, path)) = self.outgoing.pop_matching(header.xid) else {
             return Err(Broken(format!("reply with xid {} out of turn", header.xid).into()));
         };
+        let response = Response::decode(entry.op, header.err, input);
+        let err = match &response {
+            // addWatch tells its outcome in the body, too.
+            Ok(Response::AddWatch(reply)) if header.err.is_ok() => reply.err,
+            _ => header.err,
+        };
         // The path is needed only by watches and failures.
-        let path = if entry.arms.is_some() || header.err != ErrorCode::Ok {
+        let path = if entry.change.is_some() || !err.is_ok() || response.is_err() {
             path.take()
         } else {
             drop(path);
             None
         };
-        self.acknowledge(header, &entry);
-        if entry.op == OpCode::CloseSession {
-            self.outputs.push_back(Output::Disconnect);
-            self.end(Reason::Closed);
-            return Ok(());
-        }
-        let response = match Response::decode(entry.op, header.err, input) {
+        let response = match response {
             Ok(response) => response,
             Err(error) => {
-                let outcome = Outcome::Applied;
-                self.complete_failed(&entry, path, Reason::Undecodable(error), outcome);
+                let reason = Reason::Undecodable(error);
+                self.fail(entry.id, entry.op, path, reason, outcome(err));
                 return Err(error.into());
             }
         };
-        self.arm(&entry, header.err, path.as_deref());
-        if header.err == ErrorCode::Ok || matches!(response, Response::Multi(_)) {
+        self.acknowledge(header, &entry);
+        if entry.op == OpCode::CloseSession {
+            self.disconnect();
+            self.end(Reason::Closed);
+            return Ok(());
+        }
+        self.change_watches(&entry, err, path.as_deref());
+        if err.is_ok() || matches!(response, Response::Multi(_)) {
             let reply = Reply { zxid: header.zxid, response: response.below(&entry.chroot) };
             if let Some(id) = entry.id {
                 self.outputs.push_back(Output::Completed { id, result: Ok(reply) });
             }
         } else {
-            self.complete_failed(&entry, path, Reason::Server(header.err), Outcome::Refused);
+            self.fail(entry.id, entry.op, path, Reason::Server(err), Outcome::Refused);
         }
         Ok(())
     }
@@ -138,29 +159,40 @@ impl Session {
         }
     }
 
-    fn arm(&mut self, entry: &InFlight, err: ErrorCode, path: Option<&str>) {
-        let (Some(id), Some(arms), Some(path)) = (entry.id, entry.arms, path) else { return };
-        let kind = match (arms, err) {
-            (Arms::Exists, ErrorCode::Ok) => WatchKind::Data,
-            (Arms::Exists, ErrorCode::NoNode) => WatchKind::Exist,
-            (Arms::Kind(kind), ErrorCode::Ok) => kind,
+    fn change_watches(&mut self, entry: &InFlight, err: ErrorCode, path: Option<&str>) {
+        let (Some(id), Some(change), Some(path)) = (entry.id, entry.change, path) else { return };
+        let path = entry.chroot.join(path).into_owned();
+        let kind = match (change, err) {
+            (WatchChange::ArmedByExists, ErrorCode::Ok) => WatchKind::Data,
+            (WatchChange::ArmedByExists, ErrorCode::NoNode) => WatchKind::Exist,
+            (WatchChange::Armed(kind), ErrorCode::Ok) => kind,
+            (WatchChange::Removed(kind), ErrorCode::Ok) => {
+                let path = path.into();
+                for event in removed_by(kind) {
+                    self.fire(*event, &path, None);
+                }
+                return;
+            }
             _ => return,
         };
-        let path = entry.chroot.join(path).into_owned();
         self.watches.arm(kind, path, Watch { id, chroot: entry.chroot.clone() });
     }
+}
 
-    fn complete_failed(
-        &mut self,
-        entry: &InFlight,
-        path: Option<String>,
-        reason: Reason,
-        outcome: Outcome,
-    ) {
-        let Some(id) = entry.id else { return };
-        let failure: Box<Failure> =
-            self.failure(reason, outcome, entry.op, path.map(String::into_boxed_str));
-        self.outputs.push_back(Output::Completed { id, result: Err(failure) });
+/// Whether a request was carried out, by the code of its reply.
+const fn outcome(err: ErrorCode) -> Outcome {
+    if err.is_ok() { Outcome::Applied } else { Outcome::Refused }
+}
+
+/// The events that tell of watches removed by request: servers leave it to the client to make them.
+const fn removed_by(kind: WatcherType) -> &'static [EventType] {
+    use EventType::{ChildWatchRemoved, DataWatchRemoved, PersistentWatchRemoved};
+    match kind {
+        WatcherType::Children => &[ChildWatchRemoved],
+        WatcherType::Data => &[DataWatchRemoved],
+        WatcherType::Any => &[DataWatchRemoved, ChildWatchRemoved, PersistentWatchRemoved],
+        WatcherType::Persistent | WatcherType::PersistentRecursive => &[PersistentWatchRemoved],
+        WatcherType::Unknown(_) => &[],
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Hosts are shuffled once and then tried in turn. After a loss every *other* host is tried at once;
 //! from then on attempts are spaced by a delay that doubles up to a bound, with jitter, and only a
-//! confirmed session (not a mere TCP accept) makes it short again.
+//! confirmed session makes it short again. It is confirmed by an answer on an established connection: a
+//! server that accepts, even one that grants a session and then drops it, is no reason to come back at
+//! once for ever.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,8 +37,8 @@ impl Backoff {
 
 #[derive(Debug)]
 pub(super) struct Route {
+    /// Each once, in the order of their turns.
     hosts: Vec<Arc<HostPort>>,
-    next: usize,
     /// Attempts since a session was last confirmed.
     attempts: u32,
     /// How many of them are made at once: all hosts at first, the others after a loss.
@@ -48,16 +50,24 @@ pub(super) struct Route {
 
 impl Route {
     pub(super) fn new(hosts: &[HostPort], shuffle: bool, backoff: Backoff, rng: &mut Rng) -> Self {
-        let mut hosts: Vec<_> = hosts.iter().cloned().map(Arc::new).collect();
-        if shuffle {
-            rng.shuffle(&mut hosts);
-        }
-        let at_once = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
-        Self { hosts, next: 0, attempts: 0, at_once, current: None, preferred: None, backoff }
+        let mut route = Self {
+            hosts: Vec::new(),
+            attempts: 0,
+            at_once: 0,
+            current: None,
+            preferred: None,
+            backoff,
+        };
+        route.replace(hosts, shuffle, rng);
+        route
     }
 
     pub(super) fn len(&self) -> usize {
         self.hosts.len()
+    }
+
+    pub(super) fn lists(&self, host: &HostPort) -> bool {
+        self.hosts.iter().any(|listed| **listed == *host)
     }
 
     /// The host of the present or the last attempt.
@@ -68,6 +78,7 @@ impl Route {
     /// How long to wait before the next attempt.
     pub(super) fn delay(&self, session_timeout: Duration, rng: &mut Rng) -> Duration {
         match self.attempts.checked_sub(self.at_once) {
+            _ if self.preferred.is_some() => Duration::ZERO,
             None => Duration::ZERO,
             Some(retry) => self.backoff.delay(retry, session_timeout, rng),
         }
@@ -76,43 +87,59 @@ impl Route {
     /// The host of the next attempt; `None` when there are no hosts.
     pub(super) fn advance(&mut self) -> Option<Arc<HostPort>> {
         self.attempts = self.attempts.saturating_add(1);
-        self.current = self.preferred.take().or_else(|| self.other()).or_else(|| self.turn());
+        self.current = self.preferred.take().or_else(|| self.after(self.current.as_ref()));
         self.current.clone()
     }
 
-    fn turn(&mut self) -> Option<Arc<HostPort>> {
-        let host = self.hosts.get(self.next)?.clone();
-        self.next = self.next.saturating_add(1);
-        if self.next >= self.hosts.len() {
-            self.next = 0;
-        }
-        Some(host)
+    /// Whose turn it is after `host`: the first one's after the last, or after one that is not listed.
+    fn after(&self, host: Option<&Arc<HostPort>>) -> Option<Arc<HostPort>> {
+        let at = self.hosts.iter().position(|listed| Some(listed) == host);
+        let next = at.map_or(0, |at| at.saturating_add(1));
+        self.hosts.get(next).or_else(|| self.hosts.first()).cloned()
     }
 
-    /// The next host in turn that is not the present one; `None` when there is no other.
-    pub(super) fn other(&mut self) -> Option<Arc<HostPort>> {
-        (0..self.hosts.len())
-            .find_map(|_| self.turn().filter(|host| Some(host) != self.current.as_ref()))
+    /// Whose turn it is after `last`, or at first after the present host, which is left out; `None` when
+    /// there is no other.
+    pub(super) fn other(&self, last: Option<&Arc<HostPort>>) -> Option<Arc<HostPort>> {
+        let current = self.current.as_ref();
+        let is_other = |host: &Arc<HostPort>| Some(host) != current;
+        self.after(last.or(current))
+            .filter(is_other)
+            .or_else(|| self.after(current).filter(is_other))
     }
 
-    /// A session is confirmed on the current host.
+    /// A session is confirmed on the present host.
     pub(super) fn confirmed(&mut self) {
         self.attempts = 0;
-        self.at_once = u32::try_from(self.hosts.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        self.at_once = self.others();
+    }
+
+    /// How many hosts there are besides the present one.
+    fn others(&self) -> u32 {
+        let others = self.hosts.iter().filter(|host| Some(*host) != self.current.as_ref());
+        u32::try_from(others.count()).unwrap_or(u32::MAX)
     }
 
     /// The next attempt goes to `host`, at once.
     pub(super) fn prefer(&mut self, host: Option<Arc<HostPort>>) {
-        self.at_once = self.at_once.max(1);
         self.preferred = host;
     }
 
-    /// Another list of hosts; the present connection stays if its host is still listed.
+    /// Another list of hosts; the present connection stays if its host is still listed. Attempts stay
+    /// spaced as they were.
     pub(super) fn replace(&mut self, hosts: &[HostPort], shuffle: bool, rng: &mut Rng) -> bool {
-        let mut fresh = Self::new(hosts, shuffle, self.backoff, rng);
-        fresh.current = self.current.take();
-        *self = fresh;
-        self.current.as_ref().is_none_or(|current| self.hosts.contains(current))
+        self.hosts.clear();
+        for host in hosts {
+            if !self.lists(host) {
+                self.hosts.push(Arc::new(host.clone()));
+            }
+        }
+        if shuffle {
+            rng.shuffle(&mut self.hosts);
+        }
+        self.preferred = None;
+        self.at_once = self.others();
+        self.current.as_ref().is_none_or(|current| self.lists(current))
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::Future,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -18,7 +20,7 @@ use zk_client::{
 };
 use zk_handler::Handler;
 
-use super::stage::{Slot, Stage, is_loss};
+use super::stage::{Stage, is_loss};
 
 const COUNTER: &str = "/counter";
 const LOG: &str = "/log";
@@ -53,12 +55,13 @@ struct Progress {
 /// A writer, and a reader that sees to it that the counter never goes back.
 pub(super) struct Counting {
     progress: Arc<Progress>,
-    written: Slot<Vec<Attempt>>,
-    read: Slot<usize>,
+    written: Pin<Box<dyn Future<Output = Vec<Attempt>> + Send>>,
+    read: Pin<Box<dyn Future<Output = usize> + Send>>,
 }
 
-/// How it went.
+/// How it went, to be printed.
 #[derive(Debug)]
+#[expect(dead_code, reason = "printed")]
 pub(super) struct Tally {
     pub(super) acknowledged: usize,
     /// Writes whose outcome was unknown, and how many of these were done.
@@ -80,9 +83,11 @@ impl Counting {
             zk.create(path, b"0", CreateMode::Persistent).await.expect("the node is new");
         }
         let progress = Arc::<Progress>::default();
-        let written =
-            stage.spawn(write(stage.handler.clone(), zk.clone(), progress.clone(), interval));
-        let read = stage.spawn(read(stage.handler.clone(), reader.clone(), progress.clone(), interval));
+        let handler = || stage.handler.clone();
+        let writing = write(handler(), zk.clone(), progress.clone(), interval);
+        let reading = read(handler(), reader.clone(), progress.clone(), interval);
+        let written = Box::pin(stage.spawn(writing));
+        let read = Box::pin(stage.spawn(reading));
         Self { progress, written, read }
     }
 
@@ -125,7 +130,8 @@ async fn write<H: Handler>(
         loop {
             if !failed && !stop() && under_way.len() < WINDOW {
                 number += 1;
-                under_way.push_back((number, write_one(&zk, number, attempts.len() + under_way.len())));
+                under_way
+                    .push_back((number, write_one(&zk, number, attempts.len() + under_way.len())));
             }
             due = (due + interval).max(handler.now());
             if !failed && !stop() {
@@ -215,7 +221,8 @@ async fn check(zk: &Client, attempts: &[Attempt], reads: usize) -> Tally {
     let last = settled(zk).await;
     let names = zk.get_children(LOG).await.expect("the log is there");
     assert_eq!(names.len(), usize::try_from(last).expect("it counts up"), "one node a number");
-    let log: Vec<_> = (1..=last).map(|number| (number, zk.get(format!("{LOG}/{number}")))).collect();
+    let log: Vec<_> =
+        (1..=last).map(|number| (number, zk.get(format!("{LOG}/{number}")))).collect();
     let mut applied = HashMap::new();
     for (number, entry) in log {
         let (data, _) = entry.await.unwrap_or_else(|error| panic!("number {number}: {error}"));

@@ -1,17 +1,18 @@
 //! Where an ensemble test takes place: the servers, proxies in front of them, and the ways to wait.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    sync::{Arc, Condvar, Mutex},
-    task::{Context, Poll, Waker},
+    future::Future,
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
 use zk_client::{Client, ClientBuilder, ErrorKind, OPEN_ACL_UNSAFE, State, States};
 use zk_handler::Handler;
 
-use crate::{Direction, Ensemble, Options, Proxy, lock};
+use crate::{
+    Direction, Ensemble, Options, Proxy, lock,
+    suite::site::{blocking, race, spawn},
+};
 
 /// How long anything may take that is not measured.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
@@ -31,7 +32,7 @@ impl Permit {
     fn wait() -> Self {
         let mut running = lock(&RUNNING.0);
         while *running >= ENSEMBLES {
-            running = RUNNING.1.wait(running).unwrap_or_else(std::sync::PoisonError::into_inner);
+            running = RUNNING.1.wait(running).unwrap_or_else(PoisonError::into_inner);
         }
         *running += 1;
         Self
@@ -60,7 +61,7 @@ impl<H: Handler> Stage<H> {
 
     /// Three servers.
     pub(super) async fn with(handler: H, options: Options) -> Self {
-        let started = off(&handler, move || {
+        let started = blocking(move || {
             let permit = Permit::wait();
             let ensemble = options.start(3);
             let proxies = ensemble.nodes().iter().map(|node| Proxy::new(node.address())).collect();
@@ -68,10 +69,6 @@ impl<H: Handler> Stage<H> {
         });
         let (permit, ensemble, proxies) = started.await;
         Self { handler, ensemble: Arc::new(ensemble), proxies, _permit: permit }
-    }
-
-    pub(super) fn ensemble(&self) -> &Ensemble {
-        &self.ensemble
     }
 
     pub(super) fn proxies(&self) -> &[Proxy] {
@@ -84,7 +81,7 @@ impl<H: Handler> Stage<H> {
         act: impl FnOnce(&Ensemble) -> T + Send + 'static,
     ) -> T {
         let ensemble = self.ensemble.clone();
-        off(&self.handler, move || act(&ensemble)).await
+        blocking(move || act(&ensemble)).await
     }
 
     pub(super) async fn leader(&self) -> usize {
@@ -148,14 +145,12 @@ impl<H: Handler> Stage<H> {
         self.handler.sleep_until(self.handler.now() + time).await;
     }
 
-    /// Runs `task`; its result is there when it has ended.
+    /// Runs `task` from now on; what is returned is its result.
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
-    ) -> Slot<T> {
-        let (slot, filler) = slot();
-        self.handler.spawn(async move { filler.fill(task.await) });
-        slot
+    ) -> impl Future<Output = T> + Send + 'static {
+        spawn(&self.handler, task)
     }
 
     /// Resets or refuses what is new at every proxy.
@@ -249,78 +244,8 @@ pub(super) async fn within<H: Handler, F: Future>(
     what: &str,
     future: F,
 ) -> F::Output {
-    let mut future = pin!(future);
-    let mut sleep = pin!(handler.sleep_until(handler.now() + limit));
-    poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(output);
-        }
-        assert!(
-            sleep.as_mut().poll(context).is_pending(),
-            "timed out after {limit:?} waiting for {what}"
-        );
-        Poll::Pending
-    })
-    .await
-}
-
-/// Runs `job`, which may block, off the tasks.
-async fn off<H: Handler, T: Send + 'static>(
-    handler: &H,
-    job: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    let (slot, filler) = slot();
-    handler.dispatch(move || filler.fill(job()));
-    slot.await
-}
-
-/// A value that is made elsewhere. Panics when its maker did.
-pub(super) struct Slot<T>(Arc<Mutex<Content<T>>>);
-
-struct Content<T> {
-    value: Option<T>,
-    abandoned: bool,
-    waker: Option<Waker>,
-}
-
-struct Filler<T>(Arc<Mutex<Content<T>>>);
-
-fn slot<T>() -> (Slot<T>, Filler<T>) {
-    let content = Content { value: None, abandoned: false, waker: None };
-    let content = Arc::new(Mutex::new(content));
-    (Slot(content.clone()), Filler(content))
-}
-
-impl<T> Filler<T> {
-    fn fill(self, value: T) {
-        lock(&self.0).value = Some(value);
-    }
-}
-
-impl<T> Drop for Filler<T> {
-    fn drop(&mut self) {
-        let mut content = lock(&self.0);
-        content.abandoned = content.value.is_none();
-        let waker = content.waker.take();
-        drop(content);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-impl<T> Future for Slot<T> {
-    type Output = T;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let mut content = lock(&self.0);
-        if let Some(value) = content.value.take() {
-            return Poll::Ready(value);
-        }
-        let abandoned = content.abandoned;
-        content.waker = Some(context.waker().clone());
-        drop(content);
-        assert!(!abandoned, "a part of the test has panicked; see above");
-        Poll::Pending
+    match race(handler, limit, future).await {
+        Some(output) => output,
+        None => panic!("timed out after {limit:?} waiting for {what}"),
     }
 }

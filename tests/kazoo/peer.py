@@ -1,0 +1,166 @@
+"""A kazoo client at the command of a test: one command a line, one answer a line.
+
+Words are separated by blanks. Text and bytes are "x" and their hex digits, None is "-", a stat its
+eleven numbers joined by commas, an access list its entries as PERMS:SCHEME:ID joined by commas. An
+answer is "ok" and the results, or "error" and the name of the exception. Ends at the end of its input.
+
+    peer.py HOSTS
+"""
+
+import queue
+import sys
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException
+from kazoo.security import ACL, Id, Permissions, make_digest_acl
+
+
+def to_bytes(word):
+    return None if word == "-" else bytes.fromhex(word[1:])
+
+
+def to_text(word):
+    return None if word == "-" else to_bytes(word).decode("utf-8")
+
+
+def to_acl(word):
+    acls = []
+    for entry in word.split(","):
+        perms, scheme, id = entry.split(":")
+        acls.append(ACL(int(perms), Id(to_text(scheme), to_text(id))))
+    return acls
+
+
+def from_value(value):
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        value = value.encode("utf-8")
+    return "x" + value.hex()
+
+
+def from_stat(stat):
+    return ",".join(str(number) for number in stat)
+
+
+def from_acl(acl):
+    return ",".join(f"{a.perms}:{from_value(a.id.scheme)}:{from_value(a.id.id)}" for a in acl)
+
+
+def node_kind(letters):
+    return {"ephemeral": "e" in letters, "sequence": "s" in letters}
+
+
+class Peer:
+    def __init__(self, hosts):
+        self.zk = KazooClient(hosts=hosts, timeout=20)
+        self.events = queue.Queue()
+        self.zk.start(timeout=20)
+
+    def session(self):
+        return [str(self.zk.client_id[0])]
+
+    def create(self, path, value, acl, kind):
+        path, stat = self.zk.create(
+            to_text(path), to_bytes(value), acl=to_acl(acl), include_data=True, **node_kind(kind)
+        )
+        return [from_value(path), from_stat(stat)]
+
+    def create_without_stat(self, path, value, acl, kind):
+        path = self.zk.create(to_text(path), to_bytes(value), acl=to_acl(acl), **node_kind(kind))
+        return [from_value(path)]
+
+    def get(self, path):
+        value, stat = self.zk.get(to_text(path))
+        return [from_value(value), from_stat(stat)]
+
+    def exists(self, path):
+        stat = self.zk.exists(to_text(path))
+        return ["-" if stat is None else from_stat(stat)]
+
+    def children(self, path):
+        children, stat = self.zk.get_children(to_text(path), include_data=True)
+        return [from_stat(stat)] + [from_value(child) for child in sorted(children)]
+
+    def set(self, path, value, version):
+        return [from_stat(self.zk.set(to_text(path), to_bytes(value), int(version)))]
+
+    def delete(self, path, version):
+        self.zk.delete(to_text(path), int(version))
+        return []
+
+    def sync(self, path):
+        return [from_value(self.zk.sync(to_text(path)))]
+
+    def acls(self, path):
+        acl, stat = self.zk.get_acls(to_text(path))
+        return [from_acl(acl), from_stat(stat)]
+
+    def set_acls(self, path, acl, version):
+        return [from_stat(self.zk.set_acls(to_text(path), to_acl(acl), int(version)))]
+
+    def digest(self, user, password, perms):
+        perms = int(perms)
+        names = ("read", "write", "create", "delete", "admin")
+        given = {name: bool(perms & getattr(Permissions, name.upper())) for name in names}
+        return [from_acl([make_digest_acl(to_text(user), to_text(password), **given)])]
+
+    def add_auth(self, scheme, credential):
+        self.zk.add_auth(to_text(scheme), to_text(credential))
+        return []
+
+    def transaction(self, *words):
+        """Operations are separated by "+"."""
+        transaction = self.zk.transaction()
+        for operation in " ".join(words).split(" + "):
+            name, path, *rest = operation.split(" ")
+            path = to_text(path)
+            if name == "create":
+                value, acl, kind = rest
+                transaction.create(path, to_bytes(value), to_acl(acl), **node_kind(kind))
+            elif name == "set":
+                transaction.set_data(path, to_bytes(rest[0]), int(rest[1]))
+            elif name == "delete":
+                transaction.delete(path, int(rest[0]))
+            elif name == "check":
+                transaction.check(path, int(rest[0]))
+            else:
+                raise ValueError(name)
+        return [self.result(result) for result in transaction.commit()]
+
+    @staticmethod
+    def result(result):
+        if isinstance(result, Exception):
+            return type(result).__name__
+        if result is True:
+            return "done"
+        return from_value(result) if isinstance(result, str) else from_stat(result)
+
+    def watch(self, path):
+        """Watches a node's data, or for the node."""
+        return ["-" if self.zk.exists(to_text(path), watch=self.events.put) is None else "there"]
+
+    def watch_children(self, path):
+        self.zk.get_children(to_text(path), watch=self.events.put)
+        return []
+
+    def event(self):
+        event = self.events.get(timeout=20)
+        return [event.type, from_value(event.path)]
+
+
+def main():
+    peer = Peer(sys.argv[1])
+    print("ok", flush=True)
+    for line in sys.stdin:
+        name, *words = line.split()
+        try:
+            answer = ["ok"] + getattr(peer, name)(*words)
+        except (KazooException, queue.Empty) as error:
+            answer = ["error", type(error).__name__]
+        print(*answer, flush=True)
+    peer.zk.stop()
+
+
+if __name__ == "__main__":
+    main()

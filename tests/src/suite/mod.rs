@@ -1,0 +1,247 @@
+//! Tests of the client that run on every runtime.
+//!
+//! A test is an `async fn` over a [`Handler`](zk_client::Handler) that uses nothing of a runtime but
+//! that; it runs as a task of its handler. [`suite!`](crate::suite) has the list of them all, and makes
+//! a `#[test]` of each for one runtime. A new test is a function in the file of its theme and a line in
+//! that list; a new runtime is a file like `tests/tests/tokio.rs`.
+//!
+//! All tests share a server, and have a [`Site`](site::Site) of their own on it; but for those that want
+//! ensembles, which have a list of their own, as have those that want Python: `suite!(run, ensemble)`,
+//! `suite!(run, kazoo)`.
+#![expect(missing_docs, reason = "a test's name says what it shows")]
+
+mod counted;
+mod site;
+
+pub mod access;
+pub mod ensemble;
+pub mod faults;
+pub mod kazoo;
+pub mod life;
+pub mod nodes;
+pub mod options;
+pub mod results;
+pub mod secrets;
+pub mod states;
+pub mod transactions;
+pub mod watches;
+
+pub use site::{guard, task};
+
+/// Makes a `#[test]` of each test of the suite, in a module for each theme. `run` is a function that
+/// runs one: it gets the test, which wants a handler and returns a future, and runs that to its end
+/// with [`suite::task`](crate::suite::task), under [`suite::guard`](crate::suite::guard).
+#[macro_export]
+macro_rules! suite {
+    ($run:path) => {
+        $crate::suite! { $run =>
+            life {
+                start_against_nothing_fails_in_time_and_can_be_tried_again,
+                a_failed_start_names_host_and_cause,
+                two_starts_make_one_session,
+                two_stops_are_as_good_as_one,
+                stop_while_connecting_returns_at_once,
+                start_after_stop_is_a_new_session,
+                restart_is_a_new_session,
+                restart_starts_a_client_that_was_stopped,
+                a_stop_after_a_restart_has_the_last_word,
+                a_client_that_is_dropped_in_a_restart_leaves_nothing,
+                starts_and_stops_in_a_row_do_not_hang,
+                calls_before_the_start_fail_as_closed,
+                calls_between_stop_and_its_end_fail_as_closed,
+                the_drop_of_the_last_client_closes_the_session,
+                the_drop_of_a_client_lets_work_under_way_finish,
+                stop_completes_the_work_in_flight_first,
+                stop_without_a_connection_returns_at_once,
+                stop_does_not_wait_for_ever_for_a_silent_server,
+                a_session_can_be_resumed_in_another_client,
+                a_session_that_cannot_be_resumed_is_replaced,
+                a_plain_thread_may_block_on_everything,
+            }
+            states {
+                a_drop_and_a_reconnect_are_heard_once_each,
+                many_failed_attempts_are_one_suspension,
+                an_expiry_is_lost_and_then_connected,
+                calls_that_wait_for_a_session_that_expires_fail_as_expired,
+                refused_credentials_at_the_start_are_an_error_and_lost,
+                refused_credentials_later_are_an_error_and_lost,
+                a_listener_can_be_removed_and_can_remove_itself,
+                a_listener_that_panics_stops_nobody,
+                a_listener_may_call_and_block,
+                a_state_is_told_before_a_result_of_that_state,
+                a_thread_can_follow_the_states,
+                a_silent_server_is_left_in_time,
+                a_session_outlives_many_connections,
+            }
+            options {
+                hosts_may_have_a_chroot,
+                options_that_cannot_be_are_told_at_once,
+                the_session_timeout_is_the_servers_to_grant,
+                a_client_that_takes_read_only_servers_writes_to_others,
+                all_credentials_are_sent,
+                hosts_are_tried_in_turn_or_in_random_order,
+                attempts_are_spaced_as_asked,
+                no_acl_is_an_error_that_says_what_to_do,
+                the_default_acl_is_that_of_new_nodes,
+                a_reply_over_the_limit_fails_only_its_call,
+                a_request_over_the_limit_is_not_sent,
+                calls_beyond_the_queue_are_refused,
+                the_hosts_can_change,
+            }
+            nodes {
+                every_kind_of_node_can_be_created,
+                a_time_to_live_that_cannot_be_is_not_sent,
+                null_data_are_not_empty_data,
+                paths_may_be_in_any_script,
+                paths_that_break_the_rules_are_not_sent,
+                create_refuses_what_the_server_refuses,
+                makepath_makes_the_parents_with_the_same_acl,
+                makepath_works_for_many_at_once,
+                sequence_through_a_chroot,
+                clients_with_a_chroot_share_the_session,
+                reads_with_and_without_stat_and_watch_agree,
+                set_and_delete_check_versions,
+                ensure_path_takes_what_is_there,
+                recursive_delete_takes_all_below,
+                recursive_delete_outlasts_one_who_creates,
+                sync_returns_its_path,
+                errors_say_what_failed_where_and_why,
+            }
+            access {
+                acls_are_read_and_written_by_version,
+                an_acl_that_means_nothing_is_refused,
+                digest_auth_keeps_others_out,
+                credentials_go_first_on_every_connection,
+                credentials_stay_for_the_next_session,
+            }
+            transactions {
+                results_come_in_the_order_of_operations,
+                an_empty_one_commits,
+                a_failure_in_the_middle_undoes_all,
+                paths_are_those_below_the_chroot,
+                what_cannot_be_is_told_before_anything_is_sent,
+                watches_hear_of_each_operation,
+            }
+            watches {
+                each_kind_hears_of_its_events,
+                a_failed_read_leaves_no_watch,
+                a_watch_is_called_once,
+                all_watches_on_a_path_are_called_in_order,
+                the_paths_of_events_are_below_the_chroot,
+                an_event_is_there_before_a_reply_that_shows_it,
+                a_watch_that_is_dropped_is_forgotten,
+                events_for_nobody_do_no_harm,
+                a_change_while_away_fires_once,
+                many_watches_live_over_a_reconnect,
+                a_watch_ends_with_its_session,
+                a_watch_outlives_its_client_only_to_say_so,
+                a_panicking_callback_stops_no_other,
+                a_blocked_result_callback_holds_up_no_watch,
+                a_watch_can_be_waited_for_in_many_ways,
+            }
+            results {
+                a_result_tells_how_it_stands,
+                a_wait_ends_with_its_timeout_and_the_call_goes_on,
+                callbacks_come_whether_the_result_is_there_or_not,
+                a_dropped_result_is_still_done_and_told,
+                results_of_calls_that_cannot_be_are_results_too,
+                any_thread_can_poll_a_result,
+                a_thousand_calls_complete_in_their_order,
+                calls_of_many_tasks_all_complete,
+                a_blocked_callback_keeps_the_session_and_the_order,
+                a_panicking_callback_stops_nothing,
+                a_callback_may_call_and_wait,
+            }
+            faults {
+                a_reply_that_is_lost_leaves_the_outcome_unknown,
+                a_request_that_is_lost_leaves_the_outcome_unknown,
+                nothing_is_ever_done_twice,
+                calls_made_while_suspended_are_sent_in_order_after_it,
+                a_reply_with_the_wrong_xid_remakes_the_connection,
+                a_connection_cut_inside_a_frame_is_remade,
+                a_handshake_cut_anywhere_is_tried_again,
+                a_body_that_cannot_be_decoded_remakes_the_connection,
+                bytes_that_are_no_packets_remake_the_connection,
+                what_a_client_does_not_know_does_no_harm,
+                a_session_that_comes_back_as_another_is_expired,
+                bytes_may_come_one_by_one,
+                a_slow_line_is_no_hindrance,
+                dead_and_silent_hosts_are_passed_over,
+            }
+            secrets {
+                no_secret_shows_in_logs_or_values,
+            }
+        }
+    };
+    ($run:path, ensemble) => {
+        $crate::suite! { $run =>
+            ensemble {
+                fail_over,
+                watches_survive,
+                a_stalled_server_is_left,
+                expiry,
+                silence,
+                two_clients_on_one_session,
+                read_only,
+                no_quorum,
+                no_servers,
+                rolling_restart,
+                leaders_die,
+                cuts_and_watches,
+                many_watches,
+            }
+        }
+    };
+    ($run:path, kazoo) => {
+        $crate::suite! { $run =>
+            kazoo {
+                data_and_stats,
+                access_lists,
+                digests,
+                transactions,
+                sequential_ephemerals,
+                chroots,
+                watches,
+            }
+        }
+    };
+    ($run:path => $($theme:ident { $($test:ident,)+ })+) => {
+        $(
+            mod $theme {
+                $(
+                    #[test]
+                    fn $test() {
+                        $run($crate::suite::$theme::$test);
+                    }
+                )+
+            }
+        )+
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_test_is_on_the_list() {
+        let list = include_str!("mod.rs");
+        let themes = [
+            include_str!("life.rs"),
+            include_str!("states.rs"),
+            include_str!("options.rs"),
+            include_str!("nodes.rs"),
+            include_str!("access.rs"),
+            include_str!("transactions.rs"),
+            include_str!("watches.rs"),
+            include_str!("results.rs"),
+            include_str!("faults.rs"),
+            include_str!("secrets.rs"),
+            include_str!("ensemble.rs"),
+            include_str!("kazoo.rs"),
+        ];
+        for line in themes.iter().flat_map(|theme| theme.lines()) {
+            let Some(test) = line.strip_prefix("pub async fn ") else { continue };
+            let Some((name, _)) = test.split_once('<') else { continue };
+            assert!(list.contains(&format!(" {name},\n")), "{name} is not on the list");
+        }
+    }
+}

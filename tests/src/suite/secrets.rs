@@ -1,0 +1,231 @@
+//! Passwords, data and session passwords show nowhere.
+
+use std::{
+    fmt::{self, Debug, Write as _},
+    sync::{Mutex, Once},
+};
+
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+use zk_client::{
+    Acl, CREATOR_ALL_ACL, CreateMode, CreateOptions, Handler, OperationResult, Perms, State,
+};
+
+use super::site::Site;
+use crate::lock;
+
+/// All that was logged since the test began.
+static LOG: Mutex<String> = Mutex::new(String::new());
+
+/// Writes down every event and every span, of all threads of the process.
+struct Recorder;
+
+impl Subscriber for Recorder {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        attributes.record(&mut Line(&mut lock(&LOG)));
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
+        values.record(&mut Line(&mut lock(&LOG)));
+    }
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        // Formatted before it is locked: a value may log as well.
+        let mut text = format!("\n{} {}", event.metadata().level(), event.metadata().target());
+        event.record(&mut Line(&mut text));
+        lock(&LOG).push_str(&text);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+struct Line<'a>(&'a mut String);
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _ = write!(self.0, " {field}={value:?}");
+    }
+}
+
+/// Something that must not show, in all forms in which it could.
+struct Canary {
+    name: &'static str,
+    forms: Vec<String>,
+}
+
+impl Canary {
+    fn new(name: &'static str, bytes: &[u8]) -> Self {
+        let joined = |separator, form: &dyn Fn(&u8) -> String| {
+            bytes.iter().map(form).collect::<Vec<_>>().join(separator)
+        };
+        let forms = vec![
+            String::from_utf8_lossy(bytes).into_owned(),
+            bytes.escape_ascii().to_string(),
+            joined("", &|byte| format!("{byte:02x}")),
+            joined("", &|byte| format!("{byte:02X}")),
+            joined(", ", &|byte| byte.to_string()),
+            joined(",", &|byte| byte.to_string()),
+            joined(", ", &|byte| format!("{byte:#04x}")),
+            joined(", ", &|byte| format!("{byte:#x}")),
+            joined(",\n    ", &|byte| byte.to_string()),
+        ];
+        Self { name, forms }
+    }
+
+    #[track_caller]
+    fn assert_absent(&self, place: &str, text: &str) {
+        for form in &self.forms {
+            if let Some(at) = text.find(form.as_str()) {
+                let line = text[..at].rfind('\n').map_or(0, |start| start + 1);
+                panic!("{place} shows the {}: {}", self.name, &text[line..at + form.len()]);
+            }
+        }
+    }
+}
+
+fn shown(value: &dyn Debug) -> String {
+    format!("{value:?}\n{value:#?}")
+}
+
+fn displayed(value: &(impl fmt::Display + Debug)) -> String {
+    format!("{value}\n{}", shown(value))
+}
+
+pub async fn no_secret_shows_in_logs_or_values<H: Handler>(handler: H) {
+    const PASSWORD: &str = "canary-password-1f6a";
+    const LATER: &str = "canary-later-77ce";
+    const DATA: &str = "canary-data-b01d";
+
+    static RECORD: Once = Once::new();
+    RECORD.call_once(|| {
+        tracing::subscriber::set_global_default(Recorder).expect("nobody else records");
+    });
+
+    let site = Site::new(handler);
+    let proxy = super::site::proxy();
+    let builder = site
+        .builder_at(proxy.address())
+        .auth("digest", format!("ann:{PASSWORD}"))
+        .default_acl([Acl::new(Perms::ALL, "digest", format!("ann:{PASSWORD}"))])
+        .max_request(10_000)
+        .max_reply(10_000);
+    let mut texts = vec![("the builder", shown(&builder))];
+    let zk = site.connect(builder.clone()).await;
+    let ticket = zk.client_id().expect("it is connected");
+    let password = ticket.password.expose().clone();
+
+    // What succeeds.
+    let pending = zk.get("/");
+    texts.push(("a pending result", shown(&pending)));
+    let options = CreateOptions::persistent().acl(&CREATOR_ALL_ACL);
+    let closed = CreateOptions::persistent().acl([Acl::new(
+        Perms::ALL,
+        "digest",
+        format!("ann:{PASSWORD}"),
+    )]);
+    texts.push(("options", shown(&closed)));
+    let created = zk.create("/node", DATA, &options);
+    site.when("the node", || created.ready()).await;
+    texts.push(("a result", shown(&created)));
+    let read = zk.get_and_watch("/node");
+    site.when("the data", || read.ready()).await;
+    texts.push(("a result with data", shown(&read)));
+    let (data, stat, watch) = site.ok("the data", read).await;
+    assert_eq!(data, DATA);
+    texts.push(("a stat", shown(&stat)));
+    texts.push(("a watch", shown(&watch)));
+    let auth = zk.add_auth("digest", format!("bob:{LATER}"));
+    texts.push(("a result of add_auth", shown(&auth)));
+    site.ok("add_auth", auth).await;
+    let transaction = zk
+        .transaction()
+        .create("/other", DATA, options)
+        .set("/node", DATA, None)
+        .create("/third", DATA, CreateOptions::persistent().acl(&CREATOR_ALL_ACL));
+    texts.push(("a transaction", shown(&transaction)));
+    let results = site.ok("commit", transaction.commit()).await;
+    texts.push(("results", shown(&results)));
+    let results: Vec<OperationResult> = results.committed().expect("it is committed");
+    texts.push(("operations' results", shown(&results)));
+    let event = site.ok("the watch", watch.clone()).await;
+    texts.push(("an event", shown(&event)));
+    let (acls, _) = site.ok("get_acls", zk.get_acls("/node")).await;
+    texts.push(("an ACL", shown(&acls)));
+
+    // What fails.
+    let errors = [
+        site.err("create", zk.create("/node", DATA, CreateOptions::persistent())).await,
+        site.err("create", zk.create("/missing/node", DATA, closed)).await,
+        site.err("set", zk.set("/node", DATA, 77)).await,
+        site.err("set", zk.set("/node", DATA.repeat(1_000), None)).await,
+        site.err("set", zk.set("/missing", DATA, None)).await,
+        site.err("set_acls", zk.set_acls("/node", &CREATOR_ALL_ACL, 77)).await,
+        zk.set_hosts("ann:secret@host").expect_err("no list of hosts"),
+        site.ok("commit", zk.transaction().set("/node", DATA, 77).set("/", DATA, None).commit())
+            .await
+            .committed()
+            .expect_err("a bad version"),
+    ];
+    for error in &errors {
+        texts.push(("an error", displayed(error)));
+    }
+
+    // What is lost, and comes again.
+    let mut states = zk.states();
+    proxy.hold(crate::Direction::ToClient);
+    let lost = zk.set("/node", DATA, None);
+    site.cut_off(&zk, &proxy).await;
+    proxy.release();
+    texts.push(("the states", shown(&states)));
+    let queued = zk.set("/node", DATA, None);
+    texts.push(("a queued result", shown(&queued)));
+    texts.push(("a client that is suspended", shown(&zk)));
+    texts.push(("an error", displayed(&site.err("a lost call", lost).await)));
+    proxy.refuse(false);
+    site.ok("a queued call", queued).await;
+    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    texts.push(("a client", shown(&zk)));
+    texts.push(("a ticket", shown(&ticket)));
+    let id = zk.session_id().expect("it is connected");
+    texts.push(("a session's id", displayed(&id)));
+    texts.push(("a chroot", shown(zk.chroot())));
+    let resumed = site.build(builder.client_id(ticket.clone()));
+    texts.push(("a client that is to resume", shown(&resumed)));
+    let builder = site.builder().client_id(ticket).auth("digest", format!("ann:{PASSWORD}"));
+    texts.push(("a builder with a session", shown(&builder)));
+
+    // What is refused for good.
+    let error = site.err("nonsense", zk.add_auth("nonsense", format!("cid:{LATER}"))).await;
+    texts.push(("an error", displayed(&error)));
+    let error = site.err("a call", zk.set("/node", DATA, None)).await;
+    texts.push(("an error", displayed(&error)));
+    let _ = zk.create("/", DATA, CreateMode::Persistent).rawlink(|_| {});
+
+    let log = lock(&LOG).clone();
+    assert!(log.contains("connecting") && log.contains("SUSPENDED"), "nothing is recorded");
+    texts.push(("the log", log));
+    let canaries = [
+        Canary::new("password", PASSWORD.as_bytes()),
+        Canary::new("password that was added", LATER.as_bytes()),
+        Canary::new("data", DATA.as_bytes()),
+        Canary::new("session's password", &password),
+        Canary::new("session's password, in part", &password[..6]),
+    ];
+    for (place, text) in &texts {
+        for canary in &canaries {
+            canary.assert_absent(place, text);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Transactions: all or nothing, told operation by operation.
+
+use std::time::Duration;
+
+use zk_client::{
+    CreateMode, CreateOptions, ErrorCode, ErrorKind, Handler, OperationResult, Outcome,
+    TransactionResults,
+};
+
+use super::site::Site;
+
+/// What the operations failed with.
+fn kinds(results: &TransactionResults) -> Vec<ErrorKind> {
+    results.iter().map(|result| result.as_ref().expect_err("all of them fail").kind()).collect()
+}
+
+pub async fn results_come_in_the_order_of_operations<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    site.ok("a node", zk.create("/old", b"", CreateMode::Persistent)).await;
+    let results = zk
+        .transaction()
+        .check("/old", 0)
+        .create("/a", b"data", CreateMode::Persistent)
+        .create("/a/seq-", b"", CreateMode::EphemeralSequential)
+        .create("/c", (), CreateOptions::container())
+        .create("/t", b"", CreateOptions::ttl(Duration::from_secs(60)))
+        .set("/a", b"more data", 0)
+        .delete("/old", None)
+        .commit();
+    let results = site.ok("commit", results).await;
+    assert_eq!(results.len(), 7);
+    let results = results.committed().expect("it is committed");
+    let OperationResult::Set(stat) = &results[5] else { panic!("{results:?}") };
+    assert_eq!((stat.version, stat.data_length), (1, 9));
+    let expected = [
+        OperationResult::Checked,
+        OperationResult::Created("/a".into()),
+        OperationResult::Created("/a/seq-0000000000".into()),
+        OperationResult::Created("/c".into()),
+        OperationResult::Created("/t".into()),
+        OperationResult::Set(*stat),
+        OperationResult::Deleted,
+    ];
+    assert_eq!(results, expected);
+    let mut children = site.ok("children", zk.get_children("/")).await;
+    children.sort();
+    assert_eq!(children, ["a", "c", "t"]);
+    let zxids = ["/a", "/c", "/t"].map(|path| zk.exists(path));
+    for zxid in zxids {
+        let stat_of = site.ok("exists", zxid).await.expect("it is there");
+        assert_eq!(stat_of.czxid, stat.mzxid, "one transaction is one zxid");
+    }
+}
+
+pub async fn an_empty_one_commits<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let results = site.ok("commit", zk.transaction().commit()).await;
+    assert_eq!(results.len(), 0);
+    assert_eq!(results.committed().expect("it is committed"), []);
+}
+
+pub async fn a_failure_in_the_middle_undoes_all<H: Handler>(handler: H) {
+    use ErrorCode::{BadVersion, NoNode, NodeExists, NotEmpty, RuntimeInconsistency};
+    use ErrorKind::{RolledBack, Server};
+
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    site.ok("a tree", zk.ensure_path("/tree/leaf")).await;
+    let after = Server(RuntimeInconsistency);
+    let begin = || zk.transaction().create("/new", b"", CreateMode::Persistent);
+    let cases = [
+        (begin().check("/tree", 7).delete("/tree/leaf", None), BadVersion),
+        (begin().set("/missing", b"", None).delete("/tree/leaf", None), NoNode),
+        (begin().delete("/tree", None).delete("/tree/leaf", None), NotEmpty),
+        (
+            begin().create("/tree", b"", CreateMode::Persistent).delete("/tree/leaf", None),
+            NodeExists,
+        ),
+    ];
+    for (transaction, code) in cases {
+        let results = site.ok("commit", transaction.commit()).await;
+        assert_eq!(kinds(&results), [RolledBack, Server(code), after]);
+        let culprit = results.get(1).and_then(|result| result.as_ref().err()).cloned();
+        let culprit = culprit.expect("it failed");
+        assert_eq!((culprit.code(), culprit.outcome()), (Some(code), Outcome::Refused));
+        assert!(culprit.to_string().contains(culprit.path().expect("it has one")), "{culprit}");
+        let error = results.committed().expect_err("it is not committed");
+        assert_eq!(error.to_string(), culprit.to_string());
+    }
+    let results = site.ok("commit", begin().delete("/missing", None).commit()).await;
+    assert_eq!(kinds(&results), [RolledBack, Server(NoNode)]);
+    let first = zk.transaction().check("/missing", 0).delete("/tree/leaf", None).commit();
+    assert_eq!(kinds(&site.ok("commit", first).await), [Server(NoNode), after]);
+    assert_eq!(site.ok("exists", zk.exists("/new")).await, None);
+    assert!(site.ok("exists", zk.exists("/tree/leaf")).await.is_some());
+}
+
+pub async fn paths_are_those_below_the_chroot<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    site.ok("a node", zk.create("/app", b"", CreateMode::Persistent)).await;
+    let app = zk.with_chroot("/app").expect("a good path");
+    let results = app
+        .transaction()
+        .check("/", 0)
+        .create("/a", b"", CreateMode::Persistent)
+        .create("/a/s", b"", CreateMode::PersistentSequential)
+        .commit();
+    let results = site.ok("commit", results).await.committed().expect("it is committed");
+    assert_eq!(results[1], OperationResult::Created("/a".into()));
+    assert_eq!(results[2], OperationResult::Created("/a/s0000000000".into()));
+    assert!(site.ok("exists", zk.exists("/app/a/s0000000000")).await.is_some());
+    let results = site.ok("commit", app.transaction().delete("/missing", None).commit()).await;
+    let error = results.committed().expect_err("it is not committed");
+    assert_eq!((error.path(), error.code()), (Some("/missing"), Some(ErrorCode::NoNode)));
+}
+
+pub async fn what_cannot_be_is_told_before_anything_is_sent<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let makepath = CreateOptions::persistent().makepath();
+    let begin = || zk.transaction().create("/first", b"", CreateMode::Persistent);
+    let cases = [
+        begin().create("/a/b", b"", makepath).commit(),
+        begin().create("/t", b"", CreateMode::PersistentWithTtl).commit(),
+        begin().delete("no/slash", None).commit(),
+        begin().check("/a/../b", 0).commit(),
+    ];
+    for commit in cases {
+        let error = site.err("commit", commit).await;
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::InvalidInput, Outcome::NotSent));
+    }
+    drop(begin());
+    assert!(site.ok("children", zk.get_children("/")).await.is_empty());
+}
+
+pub async fn watches_hear_of_each_operation<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (zk, other) = (site.client().await, site.client().await);
+    site.ok("a node", zk.create("/old", b"", CreateMode::Persistent)).await;
+    let (_, created) = site.ok("a watch", zk.exists_and_watch("/new")).await;
+    let (_, _, deleted) = site.ok("a watch", zk.get_and_watch("/old")).await;
+    let (_, _, children) = site.ok("a watch", zk.get_children_and_watch("/")).await;
+    let commit = other
+        .transaction()
+        .create("/new", b"", CreateMode::Persistent)
+        .delete("/old", None)
+        .commit();
+    site.ok("commit", commit).await.committed().expect("it is committed");
+    assert_eq!(site.ok("the creation", created).await.path, "/new");
+    assert_eq!(site.ok("the deletion", deleted).await.path, "/old");
+    assert_eq!(site.ok("the children", children).await.path, "/");
+}

@@ -1,0 +1,54 @@
+//! Runs the `zk` ZooKeeper client on async-std.
+//!
+//! **async-std is no longer maintained; its authors recommend smol.** This crate is for programs that
+//! have yet to move: it is held to the same checks as its siblings. New ones are better off with
+//! `zk-handler-smol`.
+//!
+//! Tasks run on async-std's global executor, which need not be started and works from inside and outside
+//! of `async_std::task::block_on` alike.
+
+use std::{future::Future, io, net::SocketAddr, time::Duration};
+
+use async_std::{
+    net::{TcpStream, ToSocketAddrs},
+    task,
+};
+use zk_handler::Handler;
+
+/// async-std's global executor.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AsyncStdHandler;
+
+impl Handler for AsyncStdHandler {
+    type Stream = TcpStream;
+
+    fn name(&self) -> &'static str {
+        "async-std"
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let addresses: Vec<_> = (host, port).to_socket_addrs().await?.collect();
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "host has no address"));
+        }
+        Ok(addresses)
+    }
+
+    fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
+        task::sleep(deadline.saturating_sub(self.now()))
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        task::spawn(task);
+    }
+
+    fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
+        task::spawn_blocking(job);
+    }
+}

@@ -1,0 +1,54 @@
+//! Runs the `zk` ZooKeeper client on smol.
+//!
+//! Tasks run on smol's global executor, which is one thread unless the environment variable
+//! `SMOL_THREADS` says otherwise; it need not be started and works from inside and outside of
+//! `smol::block_on` alike.
+
+use std::{future::Future, io, net::SocketAddr, time::Duration};
+
+use smol::{
+    Timer,
+    net::{TcpStream, resolve},
+};
+use zk_handler::Handler;
+
+/// smol's global executor.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SmolHandler;
+
+impl Handler for SmolHandler {
+    type Stream = TcpStream;
+
+    fn name(&self) -> &'static str {
+        "smol"
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let addresses = resolve((host, port)).await?;
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "host has no address"));
+        }
+        Ok(addresses)
+    }
+
+    fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let timer = Timer::after(deadline.saturating_sub(self.now()));
+        async {
+            timer.await;
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        smol::spawn(task).detach();
+    }
+
+    fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
+        smol::unblock(job).detach();
+    }
+}

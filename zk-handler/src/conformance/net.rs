@@ -1,0 +1,470 @@
+//! Connections and names.
+
+use std::{
+    collections::BTreeSet,
+    future::poll_fn,
+    io::{ErrorKind, Read, Write},
+    net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
+    pin::Pin,
+    sync::{Mutex, PoisonError, mpsc::channel},
+    task::Poll,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::util::{
+    Gate, Numbers, Pattern, accept, connect, echo, echo_back, expect, listen, once, pair, read,
+    read_exact, read_to_end, run, spawn, write_all,
+};
+use crate::{AsyncRead, AsyncWrite, Handler};
+
+/// Bytes go both ways.
+pub fn connect_carries_bytes_both_ways<H: Handler>(handler: H) {
+    let (mut stream, mut peer) = pair(&handler);
+    let answer = spawn(&handler, async move {
+        write_all(&mut stream, b"question").await?;
+        read_to_end(&mut stream).await
+    });
+    let mut question = [0; 8];
+    peer.read_exact(&mut question).expect("the question");
+    assert_eq!(&question, b"question");
+    peer.write_all(b"answer").expect("the answer");
+    drop(peer);
+    assert_eq!(expect(&answer, "an answer").expect("an answer"), b"answer");
+}
+
+/// A second small write does not wait for the first one's acknowledgement, which takes 40 ms where Nagle's
+/// algorithm meets delayed acknowledgements.
+pub fn connect_sets_nodelay<H: Handler>(handler: H) {
+    const ROUNDS: usize = 60;
+    let (mut stream, mut peer) = pair(&handler);
+    let took = spawn(&handler, async move {
+        let mut took = Vec::new();
+        for _ in 0..ROUNDS {
+            let begun = Instant::now();
+            write_all(&mut stream, b"a").await?;
+            write_all(&mut stream, b"b").await?;
+            read_exact(&mut stream, &mut [0]).await?;
+            took.push(begun.elapsed());
+        }
+        std::io::Result::Ok(took)
+    });
+    for _ in 0..ROUNDS {
+        peer.read_exact(&mut [0; 2]).expect("two bytes");
+        peer.write_all(b"c").expect("to write");
+    }
+    let took = expect(&took, "the rounds").expect("the rounds");
+    let slow = took.iter().filter(|took| **took > Duration::from_millis(25)).count();
+    assert!(slow <= ROUNDS / 2, "{slow} of {ROUNDS} rounds were slow: is TCP_NODELAY set?");
+}
+
+/// IPv6 works where the machine has it.
+pub fn connect_reaches_ipv6<H: Handler>(handler: H) {
+    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else { return };
+    let address = listener.local_addr().expect("an address");
+    let stream = run(&handler, "connect", connect(handler.clone(), address)).expect("connect");
+    let peer = accept(&listener);
+    drop(stream);
+    assert_eq!(echo_back(peer).expect("the end"), 0);
+}
+
+/// Nobody listens: the error says so.
+pub fn connect_is_refused<H: Handler>(handler: H) {
+    // The near end of a connection has a port that nobody listens on, and that nobody else is given.
+    let (_listener, address) = listen();
+    let taken = TcpStream::connect(address).expect("a connection");
+    let nobody = taken.local_addr().expect("its address");
+    let refused = run(&handler, "connect", connect(handler.clone(), nobody));
+    assert_eq!(refused.err().map(|error| error.kind()), Some(ErrorKind::ConnectionRefused));
+}
+
+/// Dropping an attempt gives it up: no connection is left behind.
+pub fn connect_may_be_dropped<H: Handler>(handler: H) {
+    for _ in 0..50 {
+        let (listener, address) = listen();
+        let inside = handler.clone();
+        run(&handler, "an attempt", async move { drop(once(inside.connect(address)).await) });
+        // The attempt may have come so far that there is a connection to take, or not. If there is,
+        // nobody is at its other end; if not, this one's successor comes first.
+        let end = TcpStream::connect(address).expect("a connection").local_addr().expect("an address");
+        loop {
+            let (mut peer, from) = listener.accept().expect("a connection");
+            if from == end {
+                break;
+            }
+            peer.set_read_timeout(Some(super::util::PATIENCE)).expect("a time-out");
+            // The end of the stream, or a reset.
+            assert_eq!(peer.read(&mut [0]).unwrap_or(0), 0);
+        }
+    }
+}
+
+/// A thousand connections at once, each in use; fewer if the process may not have so many files open. Each
+/// takes two, for both its ends.
+pub fn connect_a_thousand_times<H: Handler>(handler: H) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = 1000.min(files_to_spare() / 2);
+    if count < 1000 {
+        #[expect(clippy::print_stdout, reason = "seen when a test fails or asked for")]
+        {
+            println!("{count} connections instead of 1000: the limit on open files is low");
+        }
+    }
+    let (listener, address) = listen();
+    let (accepted, peers) = channel();
+    thread::spawn(move || {
+        let peers: Vec<_> = (0..count).map(|_| accept(&listener)).collect();
+        let _ = accepted.send(peers);
+    });
+    let all_connected = Gate::default();
+    let (connected, connections) = channel();
+    let (answered, answers) = channel();
+    for number in 0..count as u64 {
+        let (connected, answered) = (connected.clone(), answered.clone());
+        let (all_connected, inside) = (all_connected.clone(), handler.clone());
+        handler.spawn(async move {
+            let stream = inside.connect(address).await;
+            let _ = connected.send(stream.as_ref().map(|_| ()).map_err(ToString::to_string));
+            let Ok(mut stream) = stream else { return };
+            all_connected.passed().await;
+            let exchange = async {
+                let mut answer = [0; 8];
+                write_all(&mut stream, &number.to_be_bytes()).await?;
+                read_exact(&mut stream, &mut answer).await?;
+                std::io::Result::Ok(u64::from_be_bytes(answer) == number + 1)
+            };
+            let _ = answered.send(exchange.await.map_err(|error| error.to_string()));
+        });
+    }
+    for number in 0..count {
+        let connected = expect(&connections, &format!("connection {number} of {count}"));
+        connected.unwrap_or_else(|error| panic!("connection {number} of {count}: {error}"));
+    }
+    let mut peers = expect(&peers, "all connections");
+    all_connected.open();
+    for peer in &mut peers {
+        let mut number = [0; 8];
+        peer.read_exact(&mut number).expect("a number");
+        peer.write_all(&(u64::from_be_bytes(number) + 1).to_be_bytes()).expect("to write");
+    }
+    for number in 0..count {
+        assert_eq!(expect(&answers, &format!("answer {number} of {count}")), Ok(true));
+    }
+}
+
+/// How many more files this process may open, but for some that others may need meanwhile.
+fn files_to_spare() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let limit = limits.lines().find(|line| line.starts_with("Max open files"));
+    let soft = limit.and_then(|line| line.split_whitespace().nth(3));
+    let soft = match soft {
+        Some("unlimited") => usize::MAX,
+        soft => soft.and_then(|number| number.parse().ok()).unwrap_or(256),
+    };
+    let open = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count);
+    soft.saturating_sub(open + 128)
+}
+
+/// A read that fills its buffer to the last byte is followed by others that come later.
+pub fn stream_fills_buffers_exactly<H: Handler>(handler: H) {
+    let (mut stream, peer) = pair(&handler);
+    let echoing = thread::spawn(move || echo_back(peer));
+    let exchange = run(&handler, "all rounds", async move {
+        let pattern = Pattern::new();
+        let mut numbers = Numbers(3);
+        let mut buffer = vec![0; 3000];
+        for round in 0..1000 {
+            let size = 1 + numbers.below(3000);
+            write_all(&mut stream, pattern.at(round..round + size)).await?;
+            read_exact(&mut stream, &mut buffer[..size]).await?;
+            assert!(&buffer[..size] == pattern.at(round..round + size), "other bytes than sent");
+        }
+        std::io::Result::Ok(())
+    });
+    exchange.expect("all rounds");
+    echoing.join().expect("the peer").expect("the peer");
+}
+
+/// The last bytes and the end that comes right behind them are both seen, however they meet the reader.
+pub fn stream_ends_with_its_last_bytes<H: Handler>(handler: H) {
+    const ROUNDS: usize = 200;
+    let (listener, address) = listen();
+    let sending = thread::spawn(move || {
+        for round in 0..ROUNDS {
+            let mut peer = accept(&listener);
+            peer.write_all(&[7; 100]).expect("to write");
+            if round % 2 == 0 {
+                thread::yield_now();
+            }
+        }
+    });
+    let inside = handler.clone();
+    let ends = run(&handler, "all ends", async move {
+        for round in 0..ROUNDS {
+            let mut stream = inside.connect(address).await?;
+            if round % 3 == 0 {
+                super::util::yield_now().await;
+            }
+            assert_eq!(read_to_end(&mut stream).await?, [7; 100]);
+        }
+        std::io::Result::Ok(())
+    });
+    ends.expect("all ends");
+    sending.join().expect("the peer");
+}
+
+/// When the peer has said its last, one may go on writing.
+pub fn stream_survives_half_close_by_the_peer<H: Handler>(handler: H) {
+    let (mut stream, mut peer) = pair(&handler);
+    peer.write_all(b"last").expect("to write");
+    peer.shutdown(Shutdown::Write).expect("to shut down");
+    let (ended, end) = channel();
+    let writing = spawn(&handler, async move {
+        let said = read_to_end(&mut stream).await?;
+        // And the end stays the end.
+        assert_eq!(read(&mut stream, &mut [0]).await?, 0);
+        let _ = ended.send(said);
+        for _ in 0..100 {
+            write_all(&mut stream, b"still here").await?;
+        }
+        std::io::Result::Ok(())
+    });
+    assert_eq!(expect(&end, "the end"), b"last");
+    let mut heard = Vec::new();
+    peer.read_to_end(&mut heard).expect("what follows");
+    assert_eq!(heard.len(), 1000);
+    expect(&writing, "to write").expect("to write");
+}
+
+/// Closing tells the peer that no more will come; what the peer still sends arrives.
+pub fn stream_can_be_half_closed<H: Handler>(handler: H) {
+    let (mut stream, mut peer) = pair(&handler);
+    let answer = spawn(&handler, async move {
+        write_all(&mut stream, b"last").await?;
+        poll_fn(|context| Pin::new(&mut stream).poll_close(context)).await?;
+        read_to_end(&mut stream).await
+    });
+    let mut heard = Vec::new();
+    peer.read_to_end(&mut heard).expect("the end");
+    assert_eq!(heard, b"last");
+    peer.write_all(b"answer").expect("to write");
+    drop(peer);
+    assert_eq!(expect(&answer, "an answer").expect("an answer"), b"answer");
+}
+
+/// A connection that is reset ends, with an error or without, for readers and for writers.
+pub fn stream_reset_by_the_peer_does_not_hang<H: Handler>(handler: H) {
+    let (mut stream, peer) = pair(&handler);
+    let (waiting, waits) = channel();
+    let ended = spawn(&handler, async move {
+        write_all(&mut stream, b"never read").await.expect("to write");
+        let mut waiting = Some(waiting);
+        let read = poll_fn(|context| {
+            let poll = Pin::new(&mut stream).poll_read(context, &mut [0]);
+            waiting.take();
+            poll
+        })
+        .await;
+        for _ in 0..10_000 {
+            if let Err(error) = write_all(&mut stream, &[0; 1000]).await {
+                return (read.unwrap_or(0), Some(error.kind()));
+            }
+        }
+        (read.unwrap_or(0), None)
+    });
+    assert!(waits.recv_timeout(super::util::PATIENCE).is_err());
+    assert_eq!(peer.peek(&mut [0]).expect("something to read"), 1);
+    // With something unread, that is a reset.
+    drop(peer);
+    let (read, error) = expect(&ended, "the reader and the writer to be told");
+    assert_eq!(read, 0);
+    assert!(error.is_some(), "one can write for ever into a connection that was reset");
+}
+
+/// Who writes more than the peer reads has to wait; when the peer goes on, so does the writer, and nothing
+/// is lost.
+pub fn stream_waits_for_a_slow_reader<H: Handler>(handler: H) {
+    const LIMIT: usize = 1 << 28;
+    const MORE: usize = 1 << 21;
+    let (mut stream, mut peer) = pair(&handler);
+    let (blocked, blocks) = channel();
+    let written = spawn(&handler, async move {
+        let pattern = Pattern::new();
+        let (mut written, mut goal) = (0, LIMIT);
+        while written < goal {
+            let bytes = pattern.at(written..written + (goal - written).min(Pattern::LONGEST));
+            written += poll_fn(|context| {
+                let poll = Pin::new(&mut stream).poll_write(context, bytes);
+                if poll.is_pending() && goal == LIMIT {
+                    goal = written + MORE;
+                    let _ = blocked.send(());
+                }
+                poll
+            })
+            .await?;
+        }
+        std::io::Result::Ok(written)
+    });
+    expect(&blocks, "the writer to be held back");
+    let pattern = Pattern::new();
+    let mut buffer = vec![0; Pattern::LONGEST];
+    let mut received = 0;
+    loop {
+        let count = peer.read(&mut buffer).expect("to read");
+        if count == 0 {
+            break;
+        }
+        assert!(&buffer[..count] == pattern.at(received..received + count), "other bytes than sent");
+        received += count;
+    }
+    let written = expect(&written, "the writer").expect("to write");
+    assert!(written < LIMIT, "the writer was never held back");
+    assert_eq!(received, written);
+}
+
+/// Megabytes in both directions at once, by one task, in pieces of all sizes.
+pub fn stream_carries_megabytes_both_ways<H: Handler>(handler: H) {
+    const TOTAL: usize = 4 << 20;
+    let (mut stream, peer) = pair(&handler);
+    let mut writer = peer.try_clone().expect("a clone");
+    let writing = thread::spawn(move || {
+        let (pattern, mut numbers, mut written) = (Pattern::new(), Numbers(5), 0);
+        while written < TOTAL {
+            let size = (1 + numbers.below(Pattern::LONGEST)).min(TOTAL - written);
+            writer.write_all(pattern.at(written..written + size)).expect("to write");
+            written += size;
+        }
+    });
+    let mut reader = peer;
+    let reading = thread::spawn(move || {
+        let (pattern, mut numbers, mut received) = (Pattern::new(), Numbers(6), 0);
+        let mut buffer = vec![0; Pattern::LONGEST];
+        while received < TOTAL {
+            let size = 1 + numbers.below(Pattern::LONGEST);
+            let count = reader.read(&mut buffer[..size]).expect("to read");
+            assert!(count > 0, "the end after {received} bytes");
+            assert!(&buffer[..count] == pattern.at(received..received + count), "other bytes");
+            received += count;
+        }
+    });
+    let exchange = run(&handler, "megabytes", async move {
+        let (pattern, mut numbers) = (Pattern::new(), Numbers(8));
+        let (mut written, mut received) = (0, 0);
+        let mut buffer = vec![0; Pattern::LONGEST];
+        poll_fn(|context| {
+            loop {
+                let mut stream = Pin::new(&mut stream);
+                let mut pending = true;
+                if written < TOTAL {
+                    let size = (1 + numbers.below(Pattern::LONGEST)).min(TOTAL - written);
+                    let bytes = pattern.at(written..written + size);
+                    if let Poll::Ready(count) = stream.as_mut().poll_write(context, bytes)? {
+                        written += count;
+                        pending = false;
+                    }
+                }
+                if received < TOTAL {
+                    let size = 1 + numbers.below(Pattern::LONGEST);
+                    let poll = stream.as_mut().poll_read(context, &mut buffer[..size])?;
+                    if let Poll::Ready(count) = poll {
+                        assert!(count > 0, "the end after {received} bytes");
+                        let expected = pattern.at(received..received + count);
+                        assert!(&buffer[..count] == expected, "other bytes than sent");
+                        received += count;
+                        pending = false;
+                    }
+                }
+                if (written, received) == (TOTAL, TOTAL) {
+                    return Poll::Ready(std::io::Result::Ok(()));
+                }
+                if pending {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    });
+    exchange.expect("megabytes");
+    writing.join().expect("the peer's writer");
+    reading.join().expect("the peer's reader");
+}
+
+/// Dropping a stream closes the connection, also while a read waits.
+pub fn stream_closes_when_dropped<H: Handler>(handler: H) {
+    let (stream, peer) = pair(&handler);
+    drop(stream);
+    assert_eq!(echo_back(peer).expect("the end"), 0);
+    let (mut stream, peer) = pair(&handler);
+    run(&handler, "a read", async move {
+        assert!(once(read(&mut stream, &mut [0])).await.is_none(), "nothing was sent");
+    });
+    assert_eq!(echo_back(peer).expect("the end"), 0);
+}
+
+/// A stream may be waited on by one task and then by another: the last one is woken.
+pub fn stream_moves_between_tasks<H: Handler>(handler: H) {
+    let (stream, peer) = pair(&handler);
+    let echoing = thread::spawn(move || echo_back(peer));
+    let mut stream = run(&handler, "the first task", async move {
+        let mut stream = stream;
+        assert!(once(read(&mut stream, &mut [0])).await.is_none(), "nothing was sent");
+        stream
+    });
+    for _ in 0..10 {
+        stream = run(&handler, "the next task", async move {
+            echo(&mut stream, 10).await.expect("an echo");
+            assert!(once(read(&mut stream, &mut [0])).await.is_none(), "nothing was sent");
+            stream
+        });
+    }
+    drop(stream);
+    echoing.join().expect("the peer").expect("the peer");
+}
+
+fn resolve<H: Handler>(handler: &H, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    let (inside, host) = (handler.clone(), host.to_owned());
+    run(handler, "to resolve", async move { inside.resolve(&host, port).await })
+}
+
+/// Addresses need no resolution.
+pub fn resolve_takes_literal_addresses<H: Handler>(handler: H) {
+    for address in ["127.0.0.1", "::1", "192.0.2.7", "2001:db8::7"] {
+        let expected = SocketAddr::new(address.parse().expect("an address"), 2181);
+        assert_eq!(resolve(&handler, address, 2181).expect(address), [expected]);
+    }
+}
+
+/// A name has all the addresses that the system knows of.
+pub fn resolve_agrees_with_the_system<H: Handler>(handler: H) {
+    let system = ("localhost", 2181).to_socket_addrs().expect("localhost");
+    let found = resolve(&handler, "localhost", 2181).expect("localhost");
+    assert!(!found.is_empty(), "no address");
+    assert!(found.iter().all(|address| address.port() == 2181 && address.ip().is_loopback()));
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), system.collect());
+}
+
+/// There is no such host, nor can there be: no part of a name has more than 63 letters.
+pub fn resolve_fails_for_an_unknown_host<H: Handler>(handler: H) {
+    let name = format!("{}.invalid", "x".repeat(64));
+    let found = resolve(&handler, &name, 2181);
+    assert!(found.is_err(), "{found:?}");
+}
+
+/// Many names at once, all but one of which are given up.
+pub fn resolve_may_be_dropped<H: Handler>(handler: H) {
+    let inside = handler.clone();
+    let found = run(&handler, "to resolve", async move {
+        for _ in 0..50 {
+            drop(once(inside.resolve("localhost", 1)).await);
+        }
+        inside.resolve("localhost", 2181).await
+    });
+    assert!(!found.expect("localhost").is_empty());
+}
+
+/// A writer, a reader and nothing else: the traits are those of `futures-io`.
+#[expect(dead_code, reason = "it is enough that it compiles")]
+fn stream_is_a_stream<H: Handler>(stream: H::Stream) -> impl AsyncRead + AsyncWrite + Unpin + Send {
+    stream
+}
