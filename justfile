@@ -5,13 +5,13 @@ set positional-arguments
 _default:
     @just --list --unsorted
 
-# A first program against a running ZooKeeper
-quickstart *args:
-    cargo run -p zk-client --example quickstart -- "$@"
+# A first program, on the ZooKeeper at $ZK_HOSTS or on one of its own
+quickstart:
+    sh zk-client/examples/quickstart.sh
 
 # All tests; those of the whole system start real ZooKeeper servers by themselves
 test *args:
-    ZK_TEST_PYTHON="$(tests/kazoo/setup.sh)" cargo test --workspace "$@"
+    sh tests/run.sh "$@"
 
 # The tests that need neither Java nor Python
 test-unit *args:
@@ -39,7 +39,7 @@ bench *args:
 
 # Record the golden vectors of the wire format again; look at the difference before committing it
 golden:
-    ZK_GOLDEN=record cargo test -p zk-tests --test golden
+    zk-proto/tests/golden/record/record.sh
 
 # Every check of continuous integration
 ci:

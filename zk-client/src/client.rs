@@ -86,6 +86,21 @@ impl Client {
         self.default_acl.as_ref()
     }
 
+    // ---- life without waiting ---------------------------------------------------------------------
+
+    /// Starts to connect, and returns an event that happens when there is a session: kazoo's
+    /// `start_async`. It does not happen when [`start`](Self::start) fails.
+    pub fn start_async(&self) -> Event {
+        let (started, event) = (self.start(), Event::new());
+        let happened = event.clone();
+        self.shared.spawn(async move {
+            if started.await.is_ok() {
+                happened.set();
+            }
+        });
+        event
+    }
+
     // ---- state ------------------------------------------------------------------------------------
 
     /// How the session stands.

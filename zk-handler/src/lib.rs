@@ -12,8 +12,13 @@
 //!   and stop what they do when they are dropped;
 //! - [`dispatch`](Handler::dispatch)ed jobs are the user's callbacks: they may block for as long as they
 //!   like without holding up any task. Their order is not the handler's concern: [`Lane`] sees to it.
+//!
+//! All of this, and more, is checked by the module `conformance`, behind a feature of that name, which any
+//! handler can run with one line.
 
 mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod lane;
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};

@@ -58,11 +58,11 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let test = test(handler.clone());
-    spawn(&handler, test).await;
+    spawned(&handler, test).await;
 }
 
-/// Runs `task` from now on. What is returned is its result, or its panic.
-pub(crate) fn spawn<H: Handler, T: Send + 'static>(
+/// What comes of `task`, which runs by itself from now on; its panic, if it panics.
+pub(crate) fn spawned<H: Handler, T: Send + 'static>(
     handler: &H,
     task: impl Future<Output = T> + Send + 'static,
 ) -> impl Future<Output = T> + Send + 'static {

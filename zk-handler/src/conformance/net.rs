@@ -86,7 +86,8 @@ pub fn connect_may_be_dropped<H: Handler>(handler: H) {
         run(&handler, "an attempt", async move { drop(once(inside.connect(address)).await) });
         // The attempt may have come so far that there is a connection to take, or not. If there is,
         // nobody is at its other end; if not, this one's successor comes first.
-        let end = TcpStream::connect(address).expect("a connection").local_addr().expect("an address");
+        let end =
+            TcpStream::connect(address).expect("a connection").local_addr().expect("an address");
         loop {
             let (mut peer, from) = listener.accept().expect("a connection");
             if from == end {
@@ -256,7 +257,7 @@ pub fn stream_can_be_half_closed<H: Handler>(handler: H) {
 /// A connection that is reset ends, with an error or without, for readers and for writers.
 pub fn stream_reset_by_the_peer_does_not_hang<H: Handler>(handler: H) {
     let (mut stream, peer) = pair(&handler);
-    let (waiting, waits) = channel();
+    let (waiting, waits) = channel::<()>();
     let ended = spawn(&handler, async move {
         write_all(&mut stream, b"never read").await.expect("to write");
         let mut waiting = Some(waiting);
@@ -315,7 +316,10 @@ pub fn stream_waits_for_a_slow_reader<H: Handler>(handler: H) {
         if count == 0 {
             break;
         }
-        assert!(&buffer[..count] == pattern.at(received..received + count), "other bytes than sent");
+        assert!(
+            &buffer[..count] == pattern.at(received..received + count),
+            "other bytes than sent"
+        );
         received += count;
     }
     let written = expect(&written, "the writer").expect("to write");

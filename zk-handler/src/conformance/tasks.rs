@@ -102,11 +102,12 @@ pub fn task_spawned_from_tasks<H: Handler>(handler: H) {
 
 /// A task runs to its end when nobody is left who has the handler.
 pub fn task_runs_without_its_handler<H: Handler>(handler: H) {
-    let (stream, peer) = pair(&handler);
-    let timer = handler.sleep_until_from_within();
+    let (mut stream, peer) = pair(&handler);
+    let inside = handler.clone();
     let done = spawn(&handler, async move {
-        let mut stream = stream;
-        timer().await;
+        let sleep = inside.sleep_until(inside.now() + 20 * MILLISECOND);
+        drop(inside);
+        sleep.await;
         echo(&mut stream, 3).await.map(|_| ())
     });
     drop(handler);
@@ -114,7 +115,198 @@ pub fn task_runs_without_its_handler<H: Handler>(handler: H) {
     expect(&done, "the task").expect("the task");
 }
 
-/// A way to sleep without the handler.
-trait SleepWithin: Handler {
-    fn sleep_until_from_within(&self) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static;
+/// What a task owns is dropped when it ends, also while others still have its waker.
+pub fn task_is_dropped_when_it_ends<H: Handler>(handler: H) {
+    struct Owned(std::sync::mpsc::Sender<()>);
+    impl Drop for Owned {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+    let (drops, dropped) = channel();
+    let owned = Owned(drops);
+    let waker = run(&handler, "the task", async move {
+        let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+        drop(owned);
+        waker
+    });
+    expect(&dropped, "what the task dropped itself");
+    let (drops, dropped) = channel();
+    let (owned, second) = (Owned(drops), channel());
+    handler.spawn(async move {
+        let _owned = owned;
+        let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+        let _ = second.0.send(waker);
+    });
+    let second = expect(&second.1, "the task's waker");
+    expect(&dropped, "what the task owned");
+    assert!(dropped.recv().is_err(), "dropped twice");
+    // To wake who has ended does nothing.
+    waker.wake();
+    second.wake_by_ref();
+    run(&handler, "another task", yield_now());
+}
+
+/// A panic ends the task that it happens in, and no other.
+pub fn task_that_panics_harms_no_other<H: Handler>(handler: H) {
+    let gate = Gate::default();
+    let waiting = {
+        let gate = gate.clone();
+        spawn(&handler, async move { gate.passed().await })
+    };
+    for _ in 0..4 {
+        let ended = spawn(&handler, async { panic!("a task panics, as it is meant to") });
+        assert!(ended.recv_timeout(super::util::PATIENCE).is_err());
+    }
+    gate.open();
+    expect(&waiting, "the task that was waiting meanwhile");
+    let inside = handler.clone();
+    run(&handler, "a task that comes after", async move { sleep(&inside, MILLISECOND).await });
+}
+
+/// A thread wakes a task, which answers, many times over.
+pub fn task_woken_from_a_thread<H: Handler>(handler: H) {
+    const ROUNDS: usize = 2000;
+    #[derive(Default)]
+    struct Ball {
+        number: usize,
+        waker: Option<Waker>,
+    }
+    let ball = Arc::new(Mutex::new(Ball::default()));
+    let (back, returns) = channel();
+    handler.spawn({
+        let ball = ball.clone();
+        async move {
+            for round in 1..=ROUNDS {
+                poll_fn(|context| {
+                    let mut ball = ball.lock().unwrap();
+                    if ball.number == round {
+                        return Poll::Ready(());
+                    }
+                    ball.waker = Some(context.waker().clone());
+                    Poll::Pending
+                })
+                .await;
+                let _ = back.send(round);
+            }
+        }
+    });
+    for round in 1..=ROUNDS {
+        let waker = {
+            let mut ball = ball.lock().unwrap();
+            ball.number = round;
+            ball.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        assert_eq!(expect(&returns, "the ball"), round);
+    }
+}
+
+/// A task that is woken while it runs, by itself or from elsewhere, runs again.
+pub fn task_woken_while_it_runs<H: Handler>(handler: H) {
+    run(&handler, "by itself", async {
+        for _ in 0..10_000 {
+            yield_now().await;
+        }
+    });
+    run(&handler, "from elsewhere", async {
+        for _ in 0..100 {
+            let mut polls = 0;
+            poll_fn(|context| {
+                polls += 1;
+                if polls == 2 {
+                    return Poll::Ready(());
+                }
+                let waker = context.waker().clone();
+                thread::spawn(move || waker.wake()).join().expect("to wake");
+                Poll::Pending
+            })
+            .await;
+        }
+    });
+}
+
+/// Many threads wake one task as fast as they can: it sees the last of it.
+pub fn task_woken_by_many_at_once<H: Handler>(handler: H) {
+    const THREADS: usize = 8;
+    const WAKES: usize = 2000;
+    let woken = Arc::new((AtomicUsize::new(0), Mutex::new(Waker::noop().clone())));
+    let task = spawn(&handler, {
+        let woken = woken.clone();
+        poll_fn(move |context| {
+            woken.1.lock().unwrap().clone_from(context.waker());
+            if woken.0.load(Ordering::SeqCst) == THREADS * WAKES {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+    });
+    let threads: Vec<_> = (0..THREADS)
+        .map(|_| {
+            let woken = woken.clone();
+            thread::spawn(move || {
+                for _ in 0..WAKES {
+                    woken.0.fetch_add(1, Ordering::SeqCst);
+                    let waker = woken.1.lock().unwrap().clone();
+                    waker.wake();
+                }
+            })
+        })
+        .collect();
+    expect(&task, "the task to see all of it");
+    for thread in threads {
+        thread.join().expect("to wake");
+    }
+}
+
+/// Ten thousand tasks wait for the same thing, and all get it.
+pub fn tasks_by_the_thousand<H: Handler>(handler: H) {
+    const COUNT: usize = 10_000;
+    let gate = Gate::default();
+    let (ran, runs) = channel();
+    for _ in 0..COUNT {
+        let (gate, ran) = (gate.clone(), ran.clone());
+        handler.spawn(async move {
+            gate.passed().await;
+            let _ = ran.send(());
+        });
+    }
+    gate.open();
+    for number in 0..COUNT {
+        expect(&runs, &format!("task {number} of {COUNT}"));
+    }
+}
+
+/// Tasks that are always ready to go on hold up neither timers nor connections nor new tasks.
+pub fn tasks_that_yield_starve_nobody<H: Handler>(handler: H) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let yielding: Vec<_> = (0..4)
+        .map(|_| {
+            let stop = stop.clone();
+            spawn(&handler, async move {
+                while !stop.load(Ordering::Relaxed) {
+                    yield_now().await;
+                }
+            })
+        })
+        .collect();
+    let (mut stream, peer) = pair(&handler);
+    let echoing = thread::spawn(move || echo_back(peer));
+    let inside = handler.clone();
+    run(&handler, "timers and connections", async move {
+        for _ in 0..5 {
+            sleep(&inside, 5 * MILLISECOND).await;
+            echo(&mut stream, 10).await.expect("an echo");
+        }
+    });
+    for _ in 0..10 {
+        run(&handler, "a new task", yield_now());
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in yielding {
+        expect(&task, "a task that yields");
+    }
+    echoing.join().expect("the peer").expect("the peer");
 }

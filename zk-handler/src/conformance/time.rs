@@ -114,7 +114,8 @@ pub fn timer_in_the_past_goes_off_at_once<H: Handler>(handler: H) {
     let inside = handler.clone();
     run(&handler, "the past", async move {
         let now = inside.now();
-        for deadline in [Duration::ZERO, now.saturating_sub(YEAR), now.saturating_sub(MILLISECOND), now]
+        for deadline in
+            [Duration::ZERO, now.saturating_sub(YEAR), now.saturating_sub(MILLISECOND), now]
         {
             inside.sleep_until(deadline).await;
         }
@@ -124,8 +125,13 @@ pub fn timer_in_the_past_goes_off_at_once<H: Handler>(handler: H) {
 /// Deadlines beyond all measure are waited for, and given up, like others.
 pub fn timer_in_the_far_future_does_no_harm<H: Handler>(handler: H) {
     let now = handler.now();
-    let far =
-        [Duration::MAX, Duration::from_secs(u64::MAX), now + 30 * YEAR, now + 1000 * YEAR, now + YEAR];
+    let far = [
+        Duration::MAX,
+        Duration::from_secs(u64::MAX),
+        now + 30 * YEAR,
+        now + 1000 * YEAR,
+        now + YEAR,
+    ];
     let (polled, polls) = channel();
     let gate = Gate::default();
     for deadline in far {

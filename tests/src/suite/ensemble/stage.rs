@@ -11,7 +11,7 @@ use zk_handler::Handler;
 
 use crate::{
     Direction, Ensemble, Options, Proxy, lock,
-    suite::site::{blocking, race, spawn},
+    suite::site::{blocking, race, spawned},
 };
 
 /// How long anything may take that is not measured.
@@ -150,7 +150,7 @@ impl<H: Handler> Stage<H> {
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> impl Future<Output = T> + Send + 'static {
-        spawn(&self.handler, task)
+        spawned(&self.handler, task)
     }
 
     /// Resets or refuses what is new at every proxy.

@@ -1,0 +1,247 @@
+//! Jobs, and lanes of them.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc::channel,
+    },
+    thread,
+    time::Duration,
+};
+
+use super::util::{Gate, echo, echo_back, expect, pair, run, sleep, yield_now};
+use crate::{Handler, Lane};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// A job that blocks holds up no task, no timer and no connection.
+pub fn job_runs_off_the_tasks<H: Handler>(handler: H) {
+    let gate = Gate::default();
+    let (event, events) = channel();
+    for _ in 0..4 {
+        let (gate, event) = (gate.clone(), event.clone());
+        handler.dispatch(move || {
+            let _ = event.send("runs");
+            gate.pass();
+            let _ = event.send("ended");
+        });
+    }
+    for _ in 0..4 {
+        assert_eq!(expect(&events, "a job"), "runs");
+    }
+    let (mut stream, peer) = pair(&handler);
+    let echoing = thread::spawn(move || echo_back(peer));
+    let inside = handler.clone();
+    run(&handler, "tasks beside a job that blocks", async move {
+        sleep(&inside, 10 * MILLISECOND).await;
+        echo(&mut stream, 50).await.expect("an echo");
+    });
+    assert!(events.try_recv().is_err(), "a job did not block");
+    gate.open();
+    for _ in 0..4 {
+        assert_eq!(expect(&events, "a job"), "ended");
+    }
+    echoing.join().expect("the peer").expect("the peer");
+}
+
+/// A job may spawn tasks and dispatch jobs; so may a task.
+pub fn job_may_spawn_and_dispatch<H: Handler>(handler: H) {
+    let (done, outcome) = channel();
+    let inside = handler.clone();
+    handler.dispatch(move || {
+        inside.clone().spawn(async move {
+            yield_now().await;
+            let last = inside.clone();
+            inside.dispatch(move || {
+                last.spawn(async move {
+                    let _ = done.send(());
+                });
+            });
+        });
+    });
+    expect(&outcome, "the last task");
+}
+
+/// A panic ends the job that it happens in, and no other.
+pub fn job_that_panics_harms_no_other<H: Handler>(handler: H) {
+    for _ in 0..4 {
+        let (unused, ended) = channel::<()>();
+        handler.dispatch(move || {
+            let _unused = unused;
+            panic!("a job panics, as it is meant to");
+        });
+        assert!(ended.recv_timeout(super::util::PATIENCE).is_err());
+    }
+    let (done, outcome) = channel();
+    handler.dispatch(move || {
+        let _ = done.send(());
+    });
+    expect(&outcome, "a job that comes after");
+}
+
+/// Many jobs block at once: each has its thread.
+pub fn jobs_may_all_block_at_once<H: Handler>(handler: H) {
+    const COUNT: usize = 32;
+    let gate = Gate::default();
+    let (started, starts) = channel();
+    for _ in 0..COUNT {
+        let (gate, started) = (gate.clone(), started.clone());
+        handler.dispatch(move || {
+            let _ = started.send(());
+            gate.pass();
+        });
+    }
+    for number in 0..COUNT {
+        expect(&starts, &format!("job {number} of {COUNT}, all of which block"));
+    }
+    gate.open();
+}
+
+/// Jobs run one at a time, in the order in which each of several producers has put them in.
+pub fn lane_keeps_the_order<H: Handler>(handler: H) {
+    const COUNT: usize = 2500;
+    let lane = Lane::new("order", handler.clone());
+    let busy = Arc::new(AtomicBool::new(false));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let job = {
+        let (lane, seen) = (lane.clone(), seen.clone());
+        move |producer: usize, number: usize| {
+            let (busy, seen) = (busy.clone(), seen.clone());
+            lane.run(move || {
+                assert!(!busy.swap(true, Ordering::SeqCst), "two jobs at once");
+                seen.lock().unwrap().push((producer, number));
+                busy.store(false, Ordering::SeqCst);
+            });
+        }
+    };
+    let (done, ends) = channel();
+    for producer in 0..4 {
+        let (job, done) = (job.clone(), done.clone());
+        if producer % 2 == 0 {
+            thread::spawn(move || {
+                (0..COUNT).for_each(|number| job(producer, number));
+                let _ = done.send(());
+            });
+        } else {
+            handler.spawn(async move {
+                for number in 0..COUNT {
+                    job(producer, number);
+                    if number % 10 == 0 {
+                        yield_now().await;
+                    }
+                }
+                let _ = done.send(());
+            });
+        }
+    }
+    for _ in 0..4 {
+        expect(&ends, "a producer");
+    }
+    let (done, last) = channel();
+    lane.run(move || {
+        let _ = done.send(());
+    });
+    expect(&last, "the last job");
+    let seen = seen.lock().unwrap();
+    for producer in 0..4 {
+        let numbers = seen.iter().filter(|seen| seen.0 == producer).map(|seen| seen.1);
+        assert!(numbers.eq(0..COUNT), "the jobs of producer {producer} are not in order");
+    }
+}
+
+/// A job that panics does not stop the lane.
+pub fn lane_survives_panics<H: Handler>(handler: H) {
+    let lane = Lane::new("panics", handler);
+    let (done, outcome) = channel();
+    for number in 0..10 {
+        let done = done.clone();
+        lane.run(move || {
+            assert!(number % 2 == 0, "a callback panics, as it is meant to");
+            let _ = done.send(number);
+        });
+    }
+    for number in [0, 2, 4, 6, 8] {
+        assert_eq!(expect(&outcome, "the next job"), number);
+    }
+}
+
+/// A job that blocks holds up its own lane alone.
+pub fn lane_is_independent_of_others<H: Handler>(handler: H) {
+    let lanes = [Lane::new("first", handler.clone()), Lane::new("second", handler)];
+    for (blocked, free) in [(0, 1), (1, 0)] {
+        let gate = Gate::default();
+        let (event, events) = channel();
+        lanes[blocked].run({
+            let (gate, event) = (gate.clone(), event.clone());
+            move || {
+                let _ = event.send("blocked");
+                gate.pass();
+            }
+        });
+        assert_eq!(expect(&events, "the job that blocks"), "blocked");
+        lanes[blocked].run({
+            let event = event.clone();
+            move || drop(event.send("behind it"))
+        });
+        for _ in 0..100 {
+            let event = event.clone();
+            lanes[free].run(move || drop(event.send("free")));
+        }
+        for _ in 0..100 {
+            assert_eq!(expect(&events, "the other lane"), "free");
+        }
+        gate.open();
+        assert_eq!(expect(&events, "the job behind"), "behind it");
+    }
+}
+
+/// Jobs may put others in their own lane, and in another; those come last.
+pub fn lane_takes_jobs_from_its_jobs<H: Handler>(handler: H) {
+    let lanes = [Lane::new("first", handler.clone()), Lane::new("second", handler)];
+    let (done, outcome) = channel();
+    let gate = Gate::default();
+    lanes[0].run({
+        let (lanes, gate, done) = (lanes.clone(), gate.clone(), done.clone());
+        move || {
+            gate.pass();
+            let again = done.clone();
+            lanes[0].clone().run(move || {
+                let _ = again.send(2);
+                let back = lanes[0].clone();
+                lanes[1].run(move || back.run(move || drop(again.send(3))));
+            });
+            let _ = done.send(0);
+        }
+    });
+    lanes[0].run(move || drop(done.send(1)));
+    gate.open();
+    for number in 0..4 {
+        assert_eq!(expect(&outcome, "the next job"), number);
+    }
+}
+
+/// What a lane was given it runs, also when nobody is left who has it.
+pub fn lane_may_be_dropped<H: Handler>(handler: H) {
+    let lane = Lane::new("dropped", handler);
+    let (done, outcome) = channel();
+    let gate = Gate::default();
+    lane.run({
+        let gate = gate.clone();
+        move || gate.pass()
+    });
+    for number in 0..100 {
+        let done = done.clone();
+        // The last clone goes with the last job.
+        let itself = lane.clone();
+        lane.run(move || {
+            drop(itself);
+            let _ = done.send(number);
+        });
+    }
+    drop(lane);
+    gate.open();
+    for number in 0..100 {
+        assert_eq!(expect(&outcome, "the next job"), number);
+    }
+}
