@@ -48,7 +48,7 @@ struct Closer(Arc<Shared>);
 
 impl Drop for Closer {
     fn drop(&mut self) {
-        self.0.with_session(|core, now| core.session.close(now));
+        self.0.close(None);
     }
 }
 
@@ -269,7 +269,8 @@ impl Client {
     /// # Errors
     /// When `path` is none.
     pub fn with_chroot(&self, path: &str) -> Result<Self, Error> {
-        let chroot = Chroot::new(&self.chroot.join(path))?;
+        let below = Chroot::new(path)?;
+        let chroot = Chroot::new(&self.chroot.join(below.as_str()))?;
         Ok(Self { chroot, ..self.clone() })
     }
 }

@@ -139,6 +139,11 @@ impl<H: Handler> Driver<H> {
         let mut guard = self.shared.lock();
         let core = &mut *guard;
         let mut busy = true;
+        // Callers may have had the session leave a connection: what has come of that is no news.
+        core.drain(&mut self.effects, &mut self.actions);
+        if self.actions.iter().any(Action::leaves_connection) {
+            self.news = News::None;
+        }
         match std::mem::replace(&mut self.news, News::None) {
             News::None => busy = false,
             News::Connected => core.session.handle_connected(now),
@@ -237,6 +242,7 @@ impl<H: Handler> Future for Driver<H> {
                 this.shared.carry_out(&mut this.effects, &mut this.wakers);
                 this.act();
                 if this.done {
+                    this.shared.start_again();
                     return Poll::Ready(());
                 }
             } else if !this.poll_timer(context) {
@@ -266,6 +272,7 @@ impl<H: Handler> Drop for Driver<H> {
         core.session.handle_disconnected(now, "the runtime ended");
         core.drain(&mut self.effects, &mut self.actions);
         core.finish(&mut self.effects);
+        core.abandon(&mut self.effects);
         drop(guard);
         self.shared.carry_out(&mut self.effects, &mut self.wakers);
     }

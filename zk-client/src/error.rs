@@ -159,8 +159,7 @@ impl Error {
         Self::local(ErrorKind::Interrupted, "interrupted before the next try")
     }
 
-    pub(crate) fn start_timeout(after: Duration, last: Option<&str>) -> Self {
-        let last = last.unwrap_or("no attempt ended");
+    pub(crate) fn start_timeout(after: Duration, last: &str) -> Self {
         Self::local(
             ErrorKind::Timeout,
             format!("no session within {after:?}; the last attempt: {last}"),

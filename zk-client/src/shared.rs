@@ -45,7 +45,12 @@ pub(crate) struct Core {
     pub(crate) driver: DriverState,
     starting: Vec<Promise<()>>,
     pub(crate) start_deadline: Option<Time>,
+    /// The last of the credentials that the session was started with, until the server has taken it: the
+    /// start is not done before.
+    start_auth: Option<RequestId>,
     stopping: Vec<Promise<()>>,
+    /// Those who want the client started again once it has stopped; a later stop takes that back.
+    restarting: Vec<Promise<()>>,
 }
 
 /// Whether the driver needs to be woken.
@@ -168,7 +173,9 @@ impl Shared {
                 driver: DriverState::Absent,
                 starting: Vec::new(),
                 start_deadline: None,
+                start_auth: None,
                 stopping: Vec::new(),
+                restarting: Vec::new(),
             }),
             completions: Lane::new("completions", handler.clone()),
             events: Lane::new("watches", handler.clone()),
@@ -305,61 +312,73 @@ impl Shared {
         });
     }
 
-    /// Forgets a watch that nobody waits for.
-    pub(crate) fn unwatch(&self, id: RequestId) {
+    /// Forgets a watch that nobody waits for. Its number may be that of another one by now, in a later
+    /// session.
+    pub(crate) fn unwatch(&self, id: RequestId, cell: &Arc<Cell<WatchedEvent>>) {
         let mut core = self.lock();
-        core.session.unwatch(id);
-        core.watches.remove(&id);
+        if core.watches.get(&id).is_some_and(|watched| Arc::ptr_eq(watched, cell)) {
+            core.session.unwatch(id);
+            core.watches.remove(&id);
+        }
     }
 
     pub(crate) fn start(self: &Arc<Self>) -> AsyncResult<()> {
-        let now = self.now();
         let mut core = self.lock();
-        if core.session.state().is_connected() && core.stopping.is_empty() {
+        if !core.stopping.is_empty() {
+            let (promise, result) = Promise::new(self.completions.clone());
+            core.restarting.push(promise);
+            return result;
+        }
+        if core.session.state().is_connected() && core.starting.is_empty() {
             return AsyncResult::of(Ok(()), Some(self.completions.clone()));
         }
         let (promise, result) = Promise::new(self.completions.clone());
-        if !core.stopping.is_empty() {
-            let again = self.clone();
-            let (stopped, waiting) = Promise::new(self.completions.clone());
-            core.stopping.push(stopped);
-            drop(core);
-            self.spawn(async move {
-                let started = match waiting.await {
-                    Ok(()) => again.start().await,
-                    Err(error) => Err(error),
-                };
-                promise.keep(started);
-            });
-            return result;
-        }
         core.starting.push(promise);
+        self.drive(core);
+        result
+    }
+
+    /// Sees to it that there is a driver, for those who have started the client.
+    fn drive(self: &Arc<Self>, mut core: MutexGuard<'_, Core>) {
         if matches!(core.driver, DriverState::Absent) {
-            core.session = Session::new(core.config.clone(), fastrand::u64(..));
-            core.session.start(now);
-            core.pending = Pending::default();
-            core.start_deadline = Some(now.after(self.connect_timeout));
-            core.driver = DriverState::Awake;
+            core.begin(self.now(), self.connect_timeout);
             drop(core);
             self.runtime.drive(self.clone());
         }
-        result
+    }
+
+    /// Starts the client again if somebody wanted it while it stopped.
+    pub(crate) fn start_again(self: &Arc<Self>) {
+        let mut core = self.lock();
+        let restarting = std::mem::take(&mut core.restarting);
+        if !restarting.is_empty() {
+            core.starting.extend(restarting);
+            self.drive(core);
+        }
     }
 
     pub(crate) fn stop(&self) -> AsyncResult<()> {
         let (promise, result) = Promise::new(self.completions.clone());
-        let idle = self.with_session(|core, now| {
-            if matches!(core.driver, DriverState::Absent) {
-                return Some(promise);
-            }
-            core.stopping.push(promise);
-            core.session.close(now);
-            None
-        });
-        if let Some(promise) = idle {
+        if let Some(promise) = self.close(Some(promise)) {
             promise.keep(Ok(()));
         }
         result
+    }
+
+    /// Closes the session, and has `stopped` kept once that is done; returns it if there is none.
+    /// Whoever wants the client started again is refused.
+    pub(crate) fn close(&self, mut stopped: Option<Promise<()>>) -> Option<Promise<()>> {
+        let restarting = self.with_session(|core, now| {
+            if !matches!(core.driver, DriverState::Absent) {
+                core.stopping.extend(stopped.take());
+                core.session.close(now);
+            }
+            std::mem::take(&mut core.restarting)
+        });
+        for promise in restarting {
+            promise.keep(Err(Error::of_session(Reason::Closed)));
+        }
+        stopped
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -417,7 +436,30 @@ pub(crate) enum Action {
     Probe(Arc<HostPort>, Time),
 }
 
+impl Action {
+    /// Whether it ends the present connection, or the attempt at one.
+    pub(crate) const fn leaves_connection(&self) -> bool {
+        matches!(self, Self::Connect(..) | Self::Disconnect)
+    }
+}
+
 impl Core {
+    /// Begins a session, for a driver to drive.
+    fn begin(&mut self, now: Time, connect_timeout: Duration) {
+        let mut config = self.config.clone();
+        let credentials = std::mem::take(&mut config.auth);
+        self.session = Session::new(config, fastrand::u64(..));
+        self.start_auth = None;
+        for credential in credentials {
+            // Refused by a session that has ended, and by no other.
+            self.start_auth = self.session.add_auth(credential).ok();
+        }
+        self.session.start(now);
+        self.pending = Pending::default();
+        self.start_deadline = Some(now.after(connect_timeout));
+        self.driver = DriverState::Awake;
+    }
+
     /// Takes in all that the session has to say.
     pub(crate) fn drain(&mut self, effects: &mut Vec<Effect>, actions: &mut Vec<Action>) {
         while let Some(output) = self.session.poll_output() {
@@ -426,6 +468,10 @@ impl Core {
                 Output::Disconnect => actions.push(Action::Disconnect),
                 Output::Probe { host, deadline } => actions.push(Action::Probe(host, deadline)),
                 Output::Completed { id, result } => {
+                    if self.start_auth == Some(id) && result.is_ok() {
+                        self.start_auth = None;
+                        self.started(&Ok(()), effects);
+                    }
                     if let Some(target) = self.pending.take(id) {
                         effects.push(Effect::Complete(target, result));
                     }
@@ -442,7 +488,7 @@ impl Core {
                 }
                 Output::State(state) => {
                     effects.push(Effect::State(state));
-                    if state.is_connected() {
+                    if state.is_connected() && self.start_auth.is_none() {
                         self.started(&Ok(()), effects);
                     }
                 }
@@ -461,7 +507,13 @@ impl Core {
     /// Gives up a start that takes too long.
     pub(crate) fn check_start(&mut self, now: Time, timeout: Duration, effects: &mut Vec<Effect>) {
         if self.start_deadline.is_some_and(|deadline| deadline <= now) {
-            let error = Error::start_timeout(timeout, self.session.last_cause());
+            let error = match (self.session.last_cause(), self.session.host()) {
+                (Some(cause), _) => Error::start_timeout(timeout, cause),
+                (None, Some(host)) => {
+                    Error::start_timeout(timeout, &format!("{host} has not answered"))
+                }
+                (None, None) => Error::start_timeout(timeout, "no host was tried"),
+            };
             self.session.close(now);
             self.started(&Err(error), effects);
         }
@@ -474,6 +526,13 @@ impl Core {
         self.driver = DriverState::Absent;
         let stopping = self.stopping.drain(..);
         effects.extend(stopping.map(|promise| Effect::Keep(promise, Ok(()))));
+    }
+
+    /// The runtime has ended: nobody will start the client again.
+    pub(crate) fn abandon(&mut self, effects: &mut Vec<Effect>) {
+        let error = Error::runtime("the runtime ended");
+        let restarting = self.restarting.drain(..);
+        effects.extend(restarting.map(|promise| Effect::Keep(promise, Err(error.clone()))));
     }
 }
 

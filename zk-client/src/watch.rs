@@ -102,7 +102,7 @@ impl Future for Watch {
 impl Drop for Armed {
     fn drop(&mut self) {
         if !self.cell.is_complete() {
-            self.shared.unwatch(self.id);
+            self.shared.unwatch(self.id, &self.cell);
         }
     }
 }

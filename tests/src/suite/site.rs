@@ -62,10 +62,15 @@ where
 }
 
 /// What comes of `task`, which runs by itself from now on; its panic, if it panics.
-pub(crate) fn spawned<H: Handler, T: Send + 'static>(
+pub(crate) fn spawned<H, T, F>(
     handler: &H,
-    task: impl Future<Output = T> + Send + 'static,
-) -> impl Future<Output = T> + Send + 'static {
+    task: F,
+) -> impl Future<Output = T> + Send + use<H, T, F>
+where
+    H: Handler,
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
     let (answer, end) = oneshot();
     handler.spawn(async move {
         let mut task = pin!(task);

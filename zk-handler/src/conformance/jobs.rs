@@ -182,11 +182,15 @@ pub fn lane_is_independent_of_others<H: Handler>(handler: H) {
         assert_eq!(expect(&events, "the job that blocks"), "blocked");
         lanes[blocked].run({
             let event = event.clone();
-            move || drop(event.send("behind it"))
+            move || {
+                let _ = event.send("behind it");
+            }
         });
         for _ in 0..100 {
             let event = event.clone();
-            lanes[free].run(move || drop(event.send("free")));
+            lanes[free].run(move || {
+                let _ = event.send("free");
+            });
         }
         for _ in 0..100 {
             assert_eq!(expect(&events, "the other lane"), "free");
@@ -209,12 +213,18 @@ pub fn lane_takes_jobs_from_its_jobs<H: Handler>(handler: H) {
             lanes[0].clone().run(move || {
                 let _ = again.send(2);
                 let back = lanes[0].clone();
-                lanes[1].run(move || back.run(move || drop(again.send(3))));
+                lanes[1].run(move || {
+                    back.run(move || {
+                        let _ = again.send(3);
+                    })
+                });
             });
             let _ = done.send(0);
         }
     });
-    lanes[0].run(move || drop(done.send(1)));
+    lanes[0].run(move || {
+        let _ = done.send(1);
+    });
     gate.open();
     for number in 0..4 {
         assert_eq!(expect(&outcome, "the next job"), number);

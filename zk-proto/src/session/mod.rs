@@ -51,6 +51,8 @@ mod outgoing;
 mod read_only;
 mod replies;
 mod route;
+#[cfg(test)]
+mod tests;
 mod watches;
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};

@@ -162,6 +162,11 @@ impl Outgoing {
         self.last_xid = xid;
     }
 
+    #[cfg(test)]
+    pub(super) fn front(&self) -> Option<(i32, OpCode)> {
+        self.in_flight.front().map(|entry| (entry.xid, entry.op))
+    }
+
     /// Moves what may go out now to the end of `out`: the prologue, and the rest if the session is up.
     pub(super) fn transmit(&mut self, up: bool, out: &mut BytesMut) -> bool {
         let had = self.has_output(up);

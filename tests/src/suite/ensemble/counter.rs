@@ -86,21 +86,24 @@ impl Counting {
         let handler = || stage.handler.clone();
         let writing = write(handler(), zk.clone(), progress.clone(), interval);
         let reading = read(handler(), reader.clone(), progress.clone(), interval);
-        let written = Box::pin(stage.spawn(writing));
-        let read = Box::pin(stage.spawn(reading));
+        let written = stage.spawn(writing);
+        let read = stage.spawn(reading);
         Self { progress, written, read }
     }
 
-    /// How many writes were acknowledged so far.
-    pub(super) fn acknowledged(&self) -> usize {
-        self.progress.acknowledged.load(Ordering::Relaxed)
-    }
-
     /// Waits until so many more writes are acknowledged.
-    pub(super) async fn advance<H: Handler>(&self, stage: &Stage<H>, by: usize) {
-        let goal = self.acknowledged() + by;
-        while self.acknowledged() < goal {
-            stage.pass(Duration::from_millis(10)).await;
+    pub(super) fn advance<'s, H: Handler>(
+        &self,
+        stage: &'s Stage<H>,
+        by: usize,
+    ) -> impl Future<Output = ()> + use<'s, H> {
+        let progress = self.progress.clone();
+        let acknowledged = move || progress.acknowledged.load(Ordering::Relaxed);
+        let goal = acknowledged() + by;
+        async move {
+            while acknowledged() < goal {
+                stage.pass(Duration::from_millis(10)).await;
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    pin::Pin,
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
@@ -149,8 +150,8 @@ impl<H: Handler> Stage<H> {
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
-    ) -> impl Future<Output = T> + Send + 'static {
-        spawned(&self.handler, task)
+    ) -> Pin<Box<dyn Future<Output = T> + Send>> {
+        Box::pin(spawned(&self.handler, task))
     }
 
     /// Resets or refuses what is new at every proxy.

@@ -1,0 +1,654 @@
+//! What this client writes is what kazoo reads, and the other way round.
+//!
+//! `tests/kazoo/peer.py` is a kazoo client that does as it is told. It runs on the interpreter that
+//! `ZK_TEST_PYTHON` names, or else on the one that `tests/kazoo/setup.sh` finds or makes.
+
+use std::{
+    collections::VecDeque,
+    env,
+    fmt::{self, Write as _},
+    io::{BufRead, BufReader, Write as _},
+    path::Path,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        Arc, Mutex, OnceLock,
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use zk_client::{
+    Acl, CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, Error, EventType, Handler,
+    OPEN_ACL_UNSAFE, OperationResult, Perms, READ_ACL_UNSAFE, Stat, Transaction, Ustring,
+};
+
+use crate::{
+    lock, shared,
+    suite::site::{Site, blocking},
+};
+
+/// How long kazoo may take to answer.
+const LIMIT: Duration = Duration::from_secs(60);
+
+// The peer
+
+/// Where the interpreter is, with kazoo.
+fn python() -> &'static str {
+    static PYTHON: OnceLock<String> = OnceLock::new();
+    PYTHON.get_or_init(|| match env::var("ZK_TEST_PYTHON") {
+        Ok(python) => python,
+        Err(_) => set_up(),
+    })
+}
+
+fn directory() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/kazoo"))
+}
+
+fn set_up() -> String {
+    let script = directory().join("setup.sh");
+    let output = Command::new(&script).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
+    let [said, python] = [&output.stderr, &output.stdout].map(|out| String::from_utf8_lossy(out));
+    let python = python.trim();
+    assert!(
+        output.status.success() && Path::new(python).exists(),
+        "there is no Python with kazoo; try: apt-get update && apt-get install -y python3-venv\n\
+         (PyPI is needed the first time; or set ZK_TEST_PYTHON.) {} said:\n{said}{python}",
+        script.display()
+    );
+    python.to_owned()
+}
+
+/// A kazoo client in a process of its own, which ends with this value or with the test.
+#[derive(Clone)]
+struct Kazoo(Arc<Mutex<Peer>>);
+
+struct Peer {
+    process: Child,
+    /// `None` in `drop` only: the peer ends with its input.
+    commands: Option<ChildStdin>,
+    answers: Receiver<String>,
+}
+
+impl Kazoo {
+    /// Connected to `hosts`.
+    async fn connect(hosts: String) -> Self {
+        blocking(move || {
+            let mut process = Command::new(python())
+                .arg(directory().join("peer.py"))
+                .arg(hosts)
+                .env("PYTHONDONTWRITEBYTECODE", "1")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap_or_else(|error| panic!("cannot run {}: {error}", python()));
+            let commands = process.stdin.take();
+            let lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+            let (answer, answers) = channel();
+            thread::spawn(move || {
+                for line in lines.map_while(Result::ok) {
+                    if answer.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+            let mut peer = Peer { process, commands, answers };
+            let ready = peer.answer("connect").unwrap_or_else(|error| panic!("kazoo: {error}"));
+            assert!(ready.0.is_empty());
+            Self(Arc::new(Mutex::new(peer)))
+        })
+        .await
+    }
+
+    /// The answer to `command`; the name of kazoo's exception if it is one.
+    async fn ask(&self, command: Words) -> Result<Answer, String> {
+        let peer = self.0.clone();
+        blocking(move || lock(&peer).ask(&command.0)).await
+    }
+
+    /// The answer to `command`, which succeeds.
+    async fn call(&self, command: Words) -> Answer {
+        let told = command.clone();
+        let answer = self.ask(command).await;
+        answer.unwrap_or_else(|error| panic!("kazoo: {told:?}: {error}"))
+    }
+
+    async fn session(&self) -> i64 {
+        self.call(words("session")).await.number()
+    }
+
+    async fn get(&self, path: &str) -> (Option<Vec<u8>>, Stat) {
+        let mut answer = self.call(words("get").text(path)).await;
+        (answer.data(), answer.stat())
+    }
+
+    async fn sync(&self) {
+        self.call(words("sync").text("/")).await;
+    }
+}
+
+impl Peer {
+    fn ask(&mut self, command: &str) -> Result<Answer, String> {
+        let commands = self.commands.as_mut().expect("the peer lives");
+        writeln!(commands, "{command}").expect("the peer listens");
+        self.answer(command)
+    }
+
+    fn answer(&mut self, command: &str) -> Result<Answer, String> {
+        let line = self.answers.recv_timeout(LIMIT);
+        let line = line.unwrap_or_else(|error| panic!("no answer to {command:?}: {error}"));
+        let mut words: VecDeque<_> = line.split(' ').map(str::to_owned).collect();
+        match words.pop_front().as_deref() {
+            Some("ok") => Ok(Answer(words)),
+            _ => Err(words.into_iter().collect()),
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.commands = None;
+        // It closes its session; but it is not waited for if the test fails.
+        if thread::panicking() {
+            let _ = self.process.kill();
+        }
+        let _ = self.process.wait();
+    }
+}
+
+/// A command to the peer: a line of words.
+#[derive(Clone, Debug)]
+struct Words(String);
+
+fn words(name: &str) -> Words {
+    Words(name.to_owned())
+}
+
+impl Words {
+    fn word(mut self, word: impl fmt::Display) -> Self {
+        write!(self.0, " {word}").expect("a string takes all");
+        self
+    }
+
+    fn text(self, text: &str) -> Self {
+        self.word(hex(text.as_bytes()))
+    }
+
+    fn data(self, data: Option<&[u8]>) -> Self {
+        match data {
+            Some(data) => self.word(hex(data)),
+            None => self.word('-'),
+        }
+    }
+
+    fn acl(self, acl: &[Acl]) -> Self {
+        let entries: Vec<_> = acl.iter().map(acl_entry).collect();
+        self.word(entries.join(","))
+    }
+}
+
+fn acl_entry(acl: &Acl) -> String {
+    let [scheme, id] = [&acl.id.scheme, &acl.id.id].map(|text| hex(text.as_bytes()));
+    format!("{}:{scheme}:{id}", acl.perms.bits())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut word = "x".to_owned();
+    for byte in bytes {
+        write!(word, "{byte:02x}").expect("a string takes all");
+    }
+    word
+}
+
+fn unhex(word: &str) -> Option<Vec<u8>> {
+    let digits = word.strip_prefix('x')?.as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    digits.chunks(2).map(byte).collect()
+}
+
+fn text_of(word: &str) -> String {
+    let bytes = unhex(word).unwrap_or_else(|| panic!("{word:?} is no text"));
+    String::from_utf8(bytes).expect("kazoo's text is UTF-8")
+}
+
+/// The results of a command, taken one by one.
+#[derive(Debug)]
+struct Answer(VecDeque<String>);
+
+impl Answer {
+    fn word(&mut self) -> String {
+        self.0.pop_front().expect("there are more results")
+    }
+
+    fn text(&mut self) -> String {
+        text_of(&self.word())
+    }
+
+    fn data(&mut self) -> Option<Vec<u8>> {
+        unhex(&self.word())
+    }
+
+    fn number(&mut self) -> i64 {
+        self.word().parse().expect("a number")
+    }
+
+    fn stat(&mut self) -> Stat {
+        stat_of(&self.word())
+    }
+
+    fn acl(&mut self) -> Vec<Acl> {
+        let entry = |entry: &str| {
+            let mut parts = entry.split(':');
+            let mut part = || parts.next().expect("three parts");
+            let perms = Perms::from_bits(part().parse().expect("a number"));
+            Acl::new(perms, text_of(part()).as_str(), text_of(part()).as_str())
+        };
+        self.word().split(',').map(entry).collect()
+    }
+}
+
+fn stat_of(word: &str) -> Stat {
+    let numbers: Vec<i64> =
+        word.split(',').map(|number| number.parse().expect("a number")).collect();
+    let [
+        czxid,
+        mzxid,
+        ctime,
+        mtime,
+        version,
+        cversion,
+        aversion,
+        ephemeral_owner,
+        data_length,
+        num_children,
+        pzxid,
+    ] = numbers[..]
+    else {
+        panic!("{word} is no stat")
+    };
+    let int = |number: i64| i32::try_from(number).expect("32 bits");
+    Stat {
+        czxid,
+        mzxid,
+        ctime,
+        mtime,
+        version: int(version),
+        cversion: int(cversion),
+        aversion: int(aversion),
+        ephemeral_owner,
+        data_length: int(data_length),
+        num_children: int(num_children),
+        pzxid,
+    }
+}
+
+/// A site, with both clients on it.
+async fn meet<H: Handler>(handler: H) -> (Site<H>, Client, Kazoo) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let kazoo = Kazoo::connect(format!("{}{}", shared().hosts(), site.root())).await;
+    (site, zk, kazoo)
+}
+
+// The tests
+
+/// Paths and data that differ in all that can differ.
+fn nodes() -> [(&'static str, Option<&'static [u8]>); 6] {
+    [
+        ("/plain", Some(b"text")),
+        ("/zażółć-gęślą-数据-данные", Some("Grüße, 世界 🌍".as_bytes())),
+        ("/empty", Some(b"")),
+        ("/null", None),
+        ("/bytes", Some(&[0, 255, 1, 254, b'\r', b'\n', 0])),
+        ("/a name with blanks", Some(&[b'x'; 100_000])),
+    ]
+}
+
+pub async fn data_and_stats<H: Handler>(handler: H) {
+    let (site, zk, kazoo) = meet(handler).await;
+    for (path, data) in nodes() {
+        let ours = format!("{path}-ours");
+        let create = zk.create_with_stat(&ours, data.map(<[u8]>::to_vec), CreateMode::Persistent);
+        let (created, stat) = site.ok("create", create).await;
+        assert_eq!(created, ours.as_str());
+        agree(&site, &zk, &kazoo, &ours, data, stat).await;
+
+        let theirs = format!("{path}-theirs");
+        let create = words("create").text(&theirs).data(data).acl(&OPEN_ACL_UNSAFE).word('p');
+        let mut answer = kazoo.call(create).await;
+        assert_eq!(answer.text(), theirs);
+        agree(&site, &zk, &kazoo, &theirs, data, answer.stat()).await;
+
+        // Each changes the other's node, by version, and makes children there.
+        let set = words("set").text(&ours).data(Some(b"theirs")).word(0);
+        let stat = kazoo.call(set).await.stat();
+        assert_eq!((stat.version, stat.data_length), (1, 6));
+        agree(&site, &zk, &kazoo, &ours, Some(b"theirs"), stat).await;
+        let stat = site.ok("set", zk.set(&theirs, data.map(<[u8]>::to_vec), 0)).await;
+        agree(&site, &zk, &kazoo, &theirs, data, stat).await;
+        for name in ["b", "ä", "a"] {
+            let child = format!("{ours}/{name}");
+            site.ok("create", zk.create(&child, (), CreateMode::Persistent)).await;
+        }
+        let mut answer = kazoo.call(words("children").text(&ours)).await;
+        let stat = answer.stat();
+        assert_eq!([(); 3].map(|()| answer.text()), ["a", "b", "ä"]);
+        let (mut names, same) = site.ok("children", zk.get_children_with_stat(&ours)).await;
+        names.sort();
+        assert_eq!((names, same), (["a", "b", "ä"].map(Ustring::from).to_vec(), stat));
+        assert_eq!((stat.num_children, stat.cversion), (3, 3));
+
+        let refused = kazoo.ask(words("set").text(&ours).data(Some(b"")).word(7)).await;
+        assert_eq!(refused.expect_err("it has another version"), "BadVersionError");
+        kazoo.call(words("delete").text(&theirs).word(1)).await;
+        assert_eq!(site.ok("exists", zk.exists(&theirs)).await, None);
+        site.ok("delete", zk.delete_recursive(&ours)).await;
+        assert_eq!(kazoo.call(words("exists").text(&ours)).await.word(), "-");
+    }
+}
+
+/// Both read the same at `path`.
+async fn agree<H: Handler>(
+    site: &Site<H>,
+    zk: &Client,
+    kazoo: &Kazoo,
+    path: &str,
+    data: Option<&[u8]>,
+    stat: Stat,
+) {
+    let (ours, our_stat) = site.ok("get", zk.get_nullable(path)).await;
+    let (theirs, their_stat) = kazoo.get(path).await;
+    assert_eq!(ours.as_deref(), data, "{path} as read here");
+    assert_eq!(theirs.as_deref(), data, "{path} as read by kazoo");
+    assert_eq!([our_stat, their_stat], [stat; 2], "{path}");
+    assert_eq!(site.ok("exists", zk.exists(path)).await, Some(stat), "{path}");
+    assert_eq!(kazoo.call(words("exists").text(path)).await.stat(), stat, "{path}");
+}
+
+pub async fn access_lists<H: Handler>(handler: H) {
+    let (site, zk, kazoo) = meet(handler).await;
+    let lists: [&[Acl]; 4] = [
+        &OPEN_ACL_UNSAFE,
+        &READ_ACL_UNSAFE,
+        &[Acl::new(Perms::ALL, "ip", "127.0.0.1"), Acl::new(Perms::READ, "ip", "10.0.0.0/8")],
+        &[
+            Acl::new(Perms::ALL, "world", "anyone"),
+            Acl::new(Perms::WRITE | Perms::DELETE, "digest", "żółw:c29tZSBzZWNyZXQ="),
+            Acl::new(Perms::CREATE, "digest", "other:b3RoZXI="),
+        ],
+    ];
+    for (index, list) in lists.into_iter().enumerate() {
+        let ours = format!("/ours-{index}");
+        let options = CreateOptions::persistent().acl(list);
+        site.ok("create", zk.create(&ours, b"", options)).await;
+        let theirs = format!("/theirs-{index}");
+        kazoo.call(words("create").text(&theirs).data(Some(b"")).acl(list).word('p')).await;
+        for path in [&ours, &theirs] {
+            let (acl, stat) = site.ok("acls", zk.get_acls(path)).await;
+            let mut answer = kazoo.call(words("acls").text(path)).await;
+            assert_eq!(acl, list, "{path}");
+            assert_eq!((answer.acl(), answer.stat()), (acl, stat), "{path}");
+        }
+    }
+    for (version, list) in (0..).zip(lists) {
+        let stat = site.ok("set_acls", zk.set_acls("/theirs-0", list, version)).await;
+        assert_eq!(stat.aversion, version + 1);
+        let set = words("set_acls").text("/ours-0").acl(list).word(version);
+        let same = kazoo.call(set).await.stat();
+        assert_eq!(same.aversion, version + 1);
+        let mut answer = kazoo.call(words("acls").text("/theirs-0")).await;
+        assert_eq!((answer.acl(), answer.stat()), (list.to_vec(), stat));
+        assert_eq!(site.ok("acls", zk.get_acls("/ours-0")).await, (list.to_vec(), same));
+        if list == READ_ACL_UNSAFE {
+            let refused = site.err("set_acls", zk.set_acls("/ours-0", list, None)).await;
+            assert_eq!(refused.code(), Some(zk_client::ErrorCode::NoAuth));
+            let refused = kazoo.ask(words("set_acls").text("/ours-0").acl(list).word(-1)).await;
+            assert_eq!(refused.expect_err("nobody may"), "NoAuthError");
+            break;
+        }
+    }
+}
+
+/// A digest is what kazoo makes of it, and opens the same doors to both.
+pub async fn digests<H: Handler>(handler: H) {
+    let (site, zk, kazoo) = meet(handler).await;
+    let (user, password) = ("anna", "geheim: ganz");
+    let digest =
+        words("digest").text(user).text(password).word((Perms::READ | Perms::ADMIN).bits());
+    let acl = kazoo.call(digest).await.acl();
+    assert_eq!(acl[0].perms, Perms::READ | Perms::ADMIN);
+    let options = CreateOptions::persistent().acl(&acl);
+    site.ok("create", zk.create("/ours", b"secret", options)).await;
+    let create = words("create").text("/theirs").data(Some(b"secret")).acl(&acl).word('p');
+    kazoo.call(create).await;
+
+    for path in ["/ours", "/theirs"] {
+        let refused = site.err("get", zk.get(path)).await;
+        assert_eq!(refused.code(), Some(zk_client::ErrorCode::NoAuth));
+        let refused = kazoo.ask(words("get").text(path)).await;
+        assert_eq!(refused.expect_err("nobody knows the password"), "NoAuthError");
+    }
+    site.ok("auth", zk.add_auth("digest", format!("{user}:{password}"))).await;
+    let credential = format!("{user}:{password}");
+    kazoo.call(words("add_auth").text("digest").text(&credential)).await;
+    for path in ["/ours", "/theirs"] {
+        let (data, stat) = site.ok("get", zk.get(path)).await;
+        assert_eq!(kazoo.get(path).await, (Some(data.to_vec()), stat));
+        let mut answer = kazoo.call(words("acls").text(path)).await;
+        assert_eq!(site.ok("acls", zk.get_acls(path)).await, (answer.acl(), answer.stat()));
+        let refused = site.err("set", zk.set(path, b"", None)).await;
+        assert_eq!(refused.code(), Some(zk_client::ErrorCode::NoAuth));
+    }
+
+    // The server makes the same digest of the session's own identity.
+    let options = CreateOptions::persistent().acl(&CREATOR_ALL_ACL);
+    site.ok("create", zk.create("/own", b"", options)).await;
+    let all = words("digest").text(user).text(password).word(Perms::ALL.bits());
+    let expected = kazoo.call(all).await.acl();
+    assert_eq!(site.ok("acls", zk.get_acls("/own")).await.0, expected);
+    assert_eq!(kazoo.call(words("acls").text("/own")).await.acl(), expected);
+    kazoo.call(words("set").text("/own").data(Some(b"theirs")).word(0)).await;
+}
+
+pub async fn transactions<H: Handler>(handler: H) {
+    let (site, zk, kazoo) = meet(handler).await;
+    // The same operations by both, each on nodes of its own.
+    let ours = |top: &str, version| {
+        zk.transaction()
+            .check(top, 0)
+            .create(format!("{top}/ä"), b"", CreateMode::Persistent)
+            .set(format!("{top}/ä"), "ö", 0)
+            .create(format!("{top}/item-"), b"1", CreateMode::EphemeralSequential)
+            .set(top, b"done", version)
+            .create(format!("{top}/gone"), b"", CreateMode::Persistent)
+            .delete(format!("{top}/gone"), 0)
+    };
+    let theirs = |top: &str, version: i32| {
+        let open = |words: Words, path: String, data: &[u8], kind| {
+            words.word("create").text(&path).data(Some(data)).acl(&OPEN_ACL_UNSAFE).word(kind)
+        };
+        let start = words("transaction").word("check").text(top).word(0).word('+');
+        let words = open(start, format!("{top}/ä"), b"", "p").word('+');
+        let words = words.word("set").text(&format!("{top}/ä")).data(Some("ö".as_bytes()));
+        let words = open(words.word(0).word('+'), format!("{top}/item-"), b"1", "es").word('+');
+        let words = words.word("set").text(top).data(Some(b"done")).word(version).word('+');
+        let words = open(words, format!("{top}/gone"), b"", "p").word('+');
+        words.word("delete").text(&format!("{top}/gone")).word(0)
+    };
+    for top in ["/ours", "/theirs"] {
+        site.ok("create", zk.create(top, b"", CreateMode::Persistent)).await;
+    }
+
+    let failed = commit(&site, ours("/ours", 7)).await;
+    let refused = kazoo.call(theirs("/theirs", 7)).await;
+    assert_eq!(failed, Vec::from(refused.0));
+    assert_eq!(
+        failed,
+        [["RolledBackError"; 4].as_slice(), &["BadVersionError"], &["RuntimeInconsistency"; 2],]
+            .concat()
+    );
+    for top in ["/ours", "/theirs"] {
+        assert_eq!(kazoo.get(top).await.1.version, 0);
+        assert_eq!(site.ok("children", zk.get_children(top)).await, [] as [Ustring; 0]);
+    }
+
+    let done = commit(&site, ours("/ours", 0)).await;
+    let mut answer = kazoo.call(theirs("/theirs", 0)).await;
+    assert_eq!(answer.word(), done[0]);
+    assert_eq!((text_of(&done[1]).as_str(), answer.text().as_str()), ("/ours/ä", "/theirs/ä"));
+    for (owner, path, stat) in [
+        (zk.session_id().expect("it has a session").0, "/ours", &done),
+        (kazoo.session().await, "/theirs", &Vec::from(answer.0)),
+    ] {
+        let stat = &stat[stat.len() - 5..];
+        let child = format!("{path}/ä");
+        let (data, read) = site.ok("get", zk.get(&child)).await;
+        assert_eq!(kazoo.get(&child).await, (Some(data.to_vec()), read));
+        assert_eq!((stat_of(&stat[0]), data.as_ref()), (read, "ö".as_bytes()));
+        let item = text_of(&stat[1]);
+        assert_eq!(item, format!("{path}/item-0000000001"), "the second child");
+        assert_eq!(kazoo.get(&item).await.1.ephemeral_owner, owner);
+        assert_eq!(stat_of(&stat[2]).version, 1);
+        assert_eq!(stat[3..], [hex(format!("{path}/gone").as_bytes()), "done".into()]);
+        let (data, _) = kazoo.get(path).await;
+        assert_eq!(data.as_deref(), Some(&b"done"[..]));
+    }
+}
+
+/// The results of a transaction, as the peer writes them.
+async fn commit<H: Handler>(site: &Site<H>, transaction: Transaction) -> Vec<String> {
+    let results = site.ok("commit", transaction.commit()).await;
+    results.into_iter().map(|result| result.map_or_else(|e| name_of(&e), |r| word_of(&r))).collect()
+}
+
+fn name_of(error: &Error) -> String {
+    use zk_client::{ErrorCode, ErrorKind};
+
+    match error.kind() {
+        ErrorKind::RolledBack => "RolledBackError".into(),
+        ErrorKind::Server(ErrorCode::RuntimeInconsistency) => "RuntimeInconsistency".into(),
+        ErrorKind::Server(code) => format!("{code:?}Error"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn word_of(result: &OperationResult) -> String {
+    match result {
+        OperationResult::Created(path) => hex(path.as_bytes()),
+        OperationResult::Set(stat) => [
+            stat.czxid,
+            stat.mzxid,
+            stat.ctime,
+            stat.mtime,
+            stat.version.into(),
+            stat.cversion.into(),
+            stat.aversion.into(),
+            stat.ephemeral_owner,
+            stat.data_length.into(),
+            stat.num_children.into(),
+            stat.pzxid,
+        ]
+        .map(|number| number.to_string())
+        .join(","),
+        _ => "done".into(),
+    }
+}
+
+pub async fn sequential_ephemerals<H: Handler>(handler: H) {
+    let (site, zk, kazoo) = meet(handler).await;
+    site.ok("create", zk.create("/queue", b"", CreateMode::Persistent)).await;
+    let ours = zk.session_id().expect("it has a session").0;
+    let theirs = kazoo.session().await;
+    assert_ne!(ours, theirs);
+    let prefix = "/queue/Gerät-";
+    for turn in 0..3 {
+        let options = CreateOptions::ephemeral().sequence();
+        let (path, stat) = site.ok("create", zk.create_with_stat(prefix, b"1", options)).await;
+        assert_eq!(path, format!("{prefix}{:010}", 2 * turn).as_str());
+        assert_eq!(stat.ephemeral_owner, ours);
+        assert_eq!(kazoo.get(&path).await, (Some(b"1".to_vec()), stat));
+
+        let create = words(if turn == 0 { "create" } else { "create_without_stat" });
+        let create = create.text(prefix).data(Some(b"2")).acl(&OPEN_ACL_UNSAFE).word("es");
+        let path = kazoo.call(create).await.text();
+        assert_eq!(path, format!("{prefix}{:010}", 2 * turn + 1));
+        let (data, stat) = site.ok("get", zk.get(&path)).await;
+        assert_eq!((data.as_ref(), stat.ephemeral_owner), (&b"2"[..], theirs));
+        agree(&site, &zk, &kazoo, &path, Some(b"2"), stat).await;
+    }
+    // Each one's go with its session.
+    drop(kazoo);
+    site.until("kazoo's nodes to go", || {
+        let left = zk.get_children("/queue").get().expect("a server serves");
+        (left.len() == 3).then_some(())
+    })
+    .await;
+}
+
+pub async fn chroots<H: Handler>(handler: H) {
+    let (site, zk, kazoo) = meet(handler).await;
+    let deep = zk.with_chroot("/głęboko/w dole").expect("a path");
+    site.ok("ensure_path", deep.ensure_path("/")).await;
+    let root = format!("{}{}/głęboko/w dole", shared().hosts(), site.root());
+    let below = Kazoo::connect(root).await;
+
+    site.ok("create", deep.create("/ours", b"1", CreateMode::Persistent)).await;
+    let create = words("create").text("/theirs").data(Some(b"2")).acl(&OPEN_ACL_UNSAFE).word('p');
+    assert_eq!(below.call(create).await.text(), "/theirs");
+    for (name, data) in [("/ours", b"1"), ("/theirs", b"2")] {
+        let (_, stat) = site.ok("get", deep.get(name)).await;
+        agree(&site, &deep, &below, name, Some(data), stat).await;
+        agree(&site, &zk, &kazoo, &format!("/głęboko/w dole{name}"), Some(data), stat).await;
+    }
+    let mut answer = below.call(words("children").text("/")).await;
+    assert_eq!(answer.stat(), site.ok("exists", deep.exists("/")).await.expect("it is there"));
+    assert_eq!([(); 2].map(|()| answer.text()), ["ours", "theirs"]);
+
+    let create = words("transaction").word("create").text("/a-").data(Some(b""));
+    let path = below.call(create.acl(&OPEN_ACL_UNSAFE).word('s')).await.text();
+    assert_eq!(path, "/a-0000000002");
+    let transaction = deep.transaction().create("/b-", b"", CreateMode::PersistentSequential);
+    assert_eq!(commit(&site, transaction).await, [hex(b"/b-0000000003")]);
+}
+
+/// Each sees what the other does, by watches.
+pub async fn watches<H: Handler>(handler: H) {
+    let (site, zk, kazoo) = meet(handler).await;
+    let (name, data) = ("/gewächs", "grün".as_bytes());
+    kazoo.call(words("watch").text(name)).await;
+    let (_, created) = site.ok("exists", zk.exists_and_watch(name)).await;
+    site.ok("create", zk.create(name, b"", CreateMode::Persistent)).await;
+    expect_event(&kazoo, "CREATED", name).await;
+    let event = site.ok("the watch", created).await;
+    assert_eq!((event.kind, event.path.as_str()), (EventType::NodeCreated, name));
+
+    kazoo.call(words("watch").text(name)).await;
+    let (_, _, changed) = site.ok("get", zk.get_and_watch(name)).await;
+    kazoo.call(words("set").text(name).data(Some(data)).word(-1)).await;
+    let event = site.ok("the watch", changed).await;
+    assert_eq!((event.kind, event.path.as_str()), (EventType::NodeDataChanged, name));
+    expect_event(&kazoo, "CHANGED", name).await;
+
+    kazoo.call(words("watch_children").text(name)).await;
+    let (_, _, children) = site.ok("children", zk.get_children_and_watch(name)).await;
+    let child = format!("{name}/ast");
+    site.ok("create", zk.create(&child, b"", CreateMode::Ephemeral)).await;
+    expect_event(&kazoo, "CHILD", name).await;
+    let event = site.ok("the watch", children).await;
+    assert_eq!((event.kind, event.path.as_str()), (EventType::NodeChildrenChanged, name));
+
+    let (_, _, gone) = site.ok("get", zk.get_and_watch(&child)).await;
+    kazoo.call(words("watch").text(&child)).await;
+    site.ok("stop", zk.stop()).await;
+    expect_event(&kazoo, "DELETED", &child).await;
+    let end = site.err("the watch", gone).await;
+    assert_eq!(end.kind(), zk_client::ErrorKind::ConnectionClosed);
+    kazoo.sync().await;
+}
+
+async fn expect_event(kazoo: &Kazoo, kind: &str, path: &str) {
+    let mut event = kazoo.call(words("event")).await;
+    assert_eq!((event.word().as_str(), event.text().as_str()), (kind, path));
+}

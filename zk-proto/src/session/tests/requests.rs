@@ -1,0 +1,317 @@
+//! Requests and their ends.
+
+use super::*;
+use crate::CreateMode;
+
+#[test]
+fn replies_end_requests_in_their_order() {
+    let mut world = World::up(1);
+    for path in ["/a", "/b", "/c"] {
+        world.delete(path);
+    }
+    assert_eq!(world.session.in_flight(), 3);
+    assert_eq!(world.read(), ["1 delete /a", "2 delete /b", "3 delete /c"]);
+    world.ok(1);
+    world.refuse(2, ErrorCode::NoNode);
+    world.ok(3);
+    assert_eq!(world.events(), ["#1 ok", "#2 NoNode Refused", "#3 ok"]);
+    assert_eq!(world.session.in_flight(), 0);
+    let failure = &world.failures[&2];
+    assert_eq!(
+        failure.to_string(),
+        "delete /b on h1:1: node does not exist (refused by the server)"
+    );
+    assert_eq!(world.replies[&3].zxid, 3);
+}
+
+#[test]
+fn a_loss_tells_what_was_sent_from_what_was_not_and_nothing_is_sent_twice() {
+    let mut world = World::up(1);
+    world.delete("/a");
+    world.delete("/b");
+    world.read();
+    world.delete("/c");
+    world.ok(1);
+    world.events();
+    world.cut();
+    assert_eq!(
+        world.events(),
+        ["SUSPENDED", "#2 ConnectionLoss Unknown", "#3 ConnectionLoss NotSent"]
+    );
+    let failure = &world.failures[&3];
+    assert_eq!(failure.to_string(), "delete /c on h1:1: connection loss: cut (surely not sent)");
+    world.tick(100);
+    world.connect();
+    assert_eq!(world.read(), [""; 0]);
+}
+
+#[test]
+fn requests_of_a_suspended_session_are_sent_in_order_after_it() {
+    let mut world = World::up(2);
+    world.cut();
+    world.delete("/a");
+    world.accept();
+    world.delete("/b");
+    world.read();
+    world.delete("/c");
+    world.cut();
+    world.tick(100);
+    world.delete("/d");
+    world.connect();
+    world.delete("/e");
+    assert_eq!(
+        world.read(),
+        ["1 delete /a", "2 delete /b", "3 delete /c", "4 delete /d", "5 delete /e"]
+    );
+    for xid in 1..=5 {
+        world.ok(xid);
+    }
+    assert_eq!(world.replies.len(), 5);
+}
+
+#[test]
+fn requests_are_taken_in_every_state_with_a_future() {
+    let mut world = World::new(config(1));
+    assert_eq!(world.refusal(&delete("/idle")), "Closed");
+    world.start();
+    world.delete("/connecting");
+    world.accept();
+    world.delete("/handshake");
+    world.cut();
+    world.delete("/waiting");
+    world.tick(100);
+    world.connect();
+    world.delete("/up");
+    assert_eq!(world.read().len(), 4);
+    world.close();
+    assert_eq!(world.refusal(&delete("/closing")), "Closed");
+    world.cut();
+    assert_eq!(world.refusal(&delete("/closed")), "Closed");
+    assert_eq!(world.failures.len(), 4);
+}
+
+#[test]
+fn a_refused_request_takes_no_number_and_sends_nothing() {
+    let mut world = World::up(1);
+    let check = Request::Check(CheckVersionRequest { path: "/a", version: 1 });
+    for request in [Request::Ping, Request::CloseSession, check] {
+        assert_eq!(world.refusal(&request), "Reserved");
+    }
+    let sasl = Request::Unknown { op: OpCode::Sasl, body: b"" };
+    assert_eq!(world.refusal(&sasl), "Reserved");
+    assert_eq!(world.refusal(&delete("a")), "InvalidPath");
+    assert_eq!(world.refusal(&delete("/a/")), "InvalidPath");
+    assert!(!world.session.wants_transmit());
+    assert_eq!(world.delete("/a"), 1);
+    assert_eq!(world.read(), ["1 delete /a"]);
+}
+
+#[test]
+fn a_request_may_be_as_long_as_the_servers_limit_and_no_longer() {
+    let mut world = World::up(1);
+    let fixed = 8 + 4 + 2 + 4 + 4;
+    let longest = vec![b'x'; 0xf_ffff - fixed];
+    let longer = vec![b'x'; 0xf_ffff - fixed + 1];
+    assert_eq!(world.refusal(&set_data("/a", &longer)), "RequestTooLarge");
+    assert_eq!((world.session.in_flight(), world.session.wants_transmit()), (0, false));
+    assert_eq!(world.call(&set_data("/a", &longest)), 1);
+    assert_eq!(world.refusal(&set_data("/b", &longer)), "RequestTooLarge");
+    assert_eq!(world.call(&delete("/c")), 2);
+    assert_eq!(world.read(), ["1 setData /a", "2 delete /c"]);
+    let failure = world.try_call(&set_data("/a", &longer)).unwrap_err();
+    let reason = Reason::RequestTooLarge { length: 0x10_0000, limit: 0xf_ffff };
+    assert_eq!(failure.reason, reason);
+    world.reply(1, &Response::SetData(stat()));
+    world.ok(2);
+    assert_eq!(world.events(), ["#1 ok", "#2 ok"]);
+}
+
+#[test]
+fn so_many_requests_may_wait_and_no_more() {
+    let mut config = config(1);
+    config.max_in_flight = 2;
+    let mut world = World::up_with(config);
+    world.delete("/a");
+    world.delete("/b");
+    assert_eq!(world.refusal(&delete("/c")), "QueueFull");
+    world.read();
+    assert_eq!(world.refusal(&delete("/c")), "QueueFull");
+    world.ok(1);
+    world.delete("/c");
+    world.cut();
+    world.delete("/d");
+    world.delete("/e");
+    assert_eq!(world.refusal(&delete("/f")), "QueueFull");
+    assert_eq!(world.session.in_flight(), 2);
+}
+
+#[test]
+fn a_reply_over_the_limit_fails_its_request_and_no_other() {
+    let mut config = config(1);
+    config.max_reply = 1_000;
+    let mut world = World::up_with(config);
+    for path in ["/a", "/b", "/c"] {
+        world.call(&get(path, true));
+    }
+    world.read();
+    let long: &[u8] = &[7; 2_000];
+    world.reply(1, &data(long));
+    world.refuse(2, ErrorCode::NoNode);
+    world.reply(3, &data(b"x"));
+    assert_eq!(world.events(), ["#1 ReplyTooLarge Applied", "#2 NoNode Refused", "#3 ok"]);
+    assert_eq!(world.failures[&1].path.as_deref(), Some("/a"));
+    // It left a watch on the server, which nobody knows of here.
+    assert_eq!((world.session.armed(), world.session.last_zxid()), (1, 3));
+    world.fire(EventType::NodeDeleted, "/a");
+    assert_eq!(world.events(), [""; 0]);
+    world.delete("/d");
+    assert_eq!(world.read(), ["4 delete /d"]);
+}
+
+#[test]
+fn the_reply_tells_its_kind_and_shares_the_bytes_that_came_in() {
+    let mut world = World::up(1);
+    world.call(&get("/a", false));
+    world.read();
+    world.reply(1, &data(b"hello"));
+    assert_eq!(world.replies[&1].response, data(b"hello"));
+}
+
+#[test]
+fn xids_wrap_to_one() {
+    let mut world = World::up(1);
+    world.session.outgoing.set_last_xid(i32::MAX - 2);
+    for path in ["/a", "/b", "/c", "/d"] {
+        world.delete(path);
+    }
+    assert_eq!(
+        world.read(),
+        ["2147483646 delete /a", "2147483647 delete /b", "1 delete /c", "2 delete /d"]
+    );
+    for xid in [i32::MAX - 1, i32::MAX, 1, 2] {
+        world.ok(xid);
+    }
+    assert_eq!(world.events(), ["#1 ok", "#2 ok", "#3 ok", "#4 ok"]);
+}
+
+#[test]
+fn the_last_zxid_grows_by_replies_alone() {
+    let mut config = config(1);
+    config.auth = vec![Credential::digest("ann", "1")];
+    config.max_reply = 1_000;
+    let mut world = World::up_with(config);
+    let header = |xid, zxid, err| ReplyHeader { xid, zxid, err };
+    world.special(xid::AUTH, ErrorCode::Ok);
+    world.tick(T / 3);
+    world.call(&get("/a", true));
+    world.delete("/b");
+    world.delete("/c");
+    world.call(&get("/d", false));
+    world.read();
+    world.pong();
+    assert_eq!(world.session.last_zxid(), 0);
+    world.send(&packet(header(1, 50, ErrorCode::Ok), |out| data(b"").encode_body(out)));
+    assert_eq!(world.session.last_zxid(), 50);
+    world.send(&packet(header(2, 40, ErrorCode::Ok), |_| {}));
+    assert_eq!(world.session.last_zxid(), 50);
+    let changed = WatcherEvent {
+        kind: EventType::NodeDataChanged,
+        state: KeeperState::SyncConnected,
+        path: "/a".into(),
+    };
+    let notification = header(xid::NOTIFICATION, 90, ErrorCode::Ok);
+    world.send(&packet(notification, |out| changed.encode(out)));
+    assert_eq!(world.session.last_zxid(), 50);
+    world.send(&packet(header(3, 60, ErrorCode::NoNode), |_| {}));
+    assert_eq!(world.session.last_zxid(), 60);
+    world.send(&packet(header(4, 70, ErrorCode::Ok), |out| out.extend_from_slice(&[0; 2_000])));
+    assert_eq!(world.session.last_zxid(), 70);
+    world.cut();
+    world.tick(100);
+    world.accept();
+    assert_eq!(world.read(), ["connect 0x1234 at 70"]);
+}
+
+#[test]
+fn paths_are_below_the_chroot_both_ways() {
+    let mut world = World::up(1);
+    let created = |path: &str| CreateResponse { path: path.into() };
+    world.call_below("/app", &create("/a", b"", CreateMode::Persistent));
+    world.call_below("/app", &create("/", b"", CreateMode::PersistentSequential));
+    let ops = vec![
+        MultiOp::Delete(DeleteRequest { path: "/x", version: -1 }),
+        MultiOp::Check(CheckVersionRequest { path: "/", version: 1 }),
+    ];
+    world.call_below("/app", &Request::Multi(MultiRequest { ops }));
+    world.call_below("/app", &Request::GetEphemerals(GetEphemeralsRequest { prefix_path: "/" }));
+    world.call_below("/app", &delete("/gone"));
+    assert_eq!(
+        world.read(),
+        [
+            "1 create /app/a",
+            "2 create /app/",
+            "3 multi /app/x",
+            "4 getEphemerals /app",
+            "5 delete /app/gone"
+        ]
+    );
+    world.reply(1, &Response::Create(created("/app/a")));
+    world.reply(2, &Response::Create(created("/app/0000000007")));
+    let results = vec![MultiResult::Delete, MultiResult::Create(created("/app/y"))];
+    world.reply(3, &Response::Multi(MultiResponse { results }));
+    let ephemerals = vec!["/app/e".into(), "/apple".into()];
+    world.reply(4, &Response::GetEphemerals(GetEphemeralsResponse { ephemerals }));
+    world.refuse(5, ErrorCode::NoNode);
+    let results = vec![MultiResult::Delete, MultiResult::Create(created("/y"))];
+    let stripped = [
+        Response::Create(created("/a")),
+        Response::Create(created("/0000000007")),
+        Response::Multi(MultiResponse { results }),
+        Response::GetEphemerals(GetEphemeralsResponse { ephemerals: vec!["/e".into()] }),
+    ];
+    for (id, response) in (1..).zip(stripped) {
+        assert_eq!(world.replies[&id].response, response);
+    }
+    assert_eq!(world.failures[&5].path.as_deref(), Some("/gone"));
+}
+
+#[test]
+fn a_failed_multi_is_a_reply_with_results() {
+    let mut world = World::up(1);
+    let ops = vec![MultiOp::Delete(DeleteRequest { path: "/x", version: -1 })];
+    world.call(&Request::Multi(MultiRequest { ops: ops.clone() }));
+    world.call(&Request::Multi(MultiRequest { ops }));
+    world.read();
+    let results = vec![MultiResult::Error(ErrorCode::NoNode)];
+    let response = Response::Multi(MultiResponse { results });
+    world.reply(1, &response);
+    world.refuse(2, ErrorCode::SessionMoved);
+    assert_eq!(world.events(), ["#1 ok", "#2 SessionMoved Refused"]);
+    assert_eq!(world.replies[&1].response, response);
+}
+
+#[test]
+fn a_buffer_that_grew_is_let_go_once_it_was_written() {
+    let mut world = World::up(1);
+    world.cut();
+    let big = vec![0; 100_000];
+    for _ in 0..100 {
+        world.call(&set_data("/a", &big));
+    }
+    world.tick(100);
+    world.connect();
+    // As the driver does: one buffer, swapped back and forth.
+    let mut writing = BytesMut::new();
+    world.session.poll_transmit(world.now, &mut writing);
+    assert!(writing.len() > 10_000_000);
+    writing.clear();
+    for _ in 0..2 {
+        world.delete("/b");
+        world.session.poll_transmit(world.now, &mut writing);
+        writing.clear();
+    }
+    assert!(writing.capacity() < 1 << 20, "{}", writing.capacity());
+    world.delete("/b");
+    world.session.poll_transmit(world.now, &mut writing);
+    assert!(writing.capacity() < 1 << 20, "{}", writing.capacity());
+}

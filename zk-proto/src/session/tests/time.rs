@@ -1,0 +1,198 @@
+//! Timers. All of them follow from the timeout that the server granted.
+
+use super::*;
+
+fn held(world: &World) -> Option<u64> {
+    world.session.held_until().map(|until| until.since_origin().as_millis() as u64)
+}
+
+#[test]
+fn a_ping_is_due_after_a_third_of_the_timeout_without_a_word() {
+    let mut world = World::up(1);
+    world.tick(T / 3 - 1);
+    world.wake();
+    assert_eq!(world.read(), [""; 0]);
+    world.tick(1);
+    assert_eq!(world.read(), ["ping"]);
+    world.pong();
+    world.tick(2_000);
+    world.delete("/a");
+    assert_eq!(world.read(), ["1 delete /a"]);
+    world.ok(1);
+    world.tick(T / 3 - 1);
+    assert_eq!(world.read(), [""; 0]);
+    world.tick(1);
+    assert_eq!(world.read(), ["ping"]);
+}
+
+#[test]
+fn pings_are_ten_seconds_apart_at_most() {
+    let mut world = World::new(config(1));
+    world.start();
+    world.greet(welcome(ID, 90_000, Some(false)));
+    for _ in 0..5 {
+        world.tick(9_999);
+        assert_eq!(world.read(), [""; 0]);
+        world.tick(1);
+        assert_eq!(world.read(), ["ping"]);
+        world.pong();
+    }
+}
+
+#[test]
+fn a_healthy_idle_session_lives_on() {
+    let mut world = World::up(1);
+    world.idle(100 * T);
+    assert_eq!(world.events(), [""; 0]);
+}
+
+#[test]
+fn a_connection_is_dead_after_two_thirds_of_the_timeout_without_an_answer() {
+    let mut world = World::up(2);
+    world.tick(T * 2 / 3 - 1);
+    world.delete("/a");
+    world.read();
+    assert_eq!(world.events(), [""; 0]);
+    world.tick(1);
+    assert_eq!(
+        world.events(),
+        ["disconnect", "SUSPENDED", "#1 ConnectionLoss Unknown", "connect h2"]
+    );
+    assert_eq!(world.session.last_cause(), Some("h1:1: nothing received for 8.0s"));
+}
+
+#[test]
+fn a_host_has_its_share_of_the_timeout_to_answer() {
+    // First of the timeout that is asked for, then of the one that was granted.
+    let mut world = World::new(config(2));
+    world.start();
+    world.tick(4_999);
+    assert_eq!(world.events(), ["connect h1"]);
+    world.tick(1);
+    assert_eq!(world.events(), ["disconnect", "connect h2"]);
+    world.tick(3_000);
+    world.connect();
+    world.idle(T);
+    world.cut();
+    assert_eq!(world.events(), ["CONNECTED", "SUSPENDED", "connect h1"]);
+    world.tick(4_000);
+    world.accept();
+    world.read();
+    world.tick(1_999);
+    assert_eq!(world.events(), [""; 0]);
+    world.tick(1);
+    assert_eq!(world.events()[0], "disconnect");
+    assert_eq!(world.session.last_cause(), Some("h1:1: no answer to the handshake"));
+}
+
+#[test]
+fn an_answer_that_is_slow_to_come_in_is_no_silence() {
+    let mut world = World::up(1);
+    world.call(&get("/a", false));
+    world.read();
+    let header = ReplyHeader { xid: 1, zxid: 1, err: ErrorCode::Ok };
+    let long: &[u8] = &[7; 1 << 20];
+    let reply = packet(header, |out| data(long).encode_body(out));
+    for piece in reply.chunks(1 << 14) {
+        world.tick(1_000);
+        world.send(piece);
+    }
+    assert_eq!(world.events(), ["#1 ok"]);
+    // But it does not hold the session: nothing was acknowledged since it was asked for.
+    assert_eq!(held(&world), Some(T * 3 / 4));
+    assert!(world.read().len() > 10);
+    world.pong();
+    assert_eq!(held(&world), Some(4_000 + T * 3 / 4));
+}
+
+#[test]
+fn a_session_is_held_from_when_the_last_packet_was_sent_that_was_acknowledged() {
+    let mut world = World::new(config(1));
+    assert_eq!(held(&world), None);
+    world.start();
+    world.accept();
+    world.read();
+    world.tick(1_000);
+    world.send(&welcome(ID, T as i32, Some(false)));
+    assert_eq!(held(&world), Some(9_000));
+    world.tick(500);
+    world.delete("/a");
+    world.tick(500);
+    world.read();
+    world.tick(1_000);
+    world.fire(EventType::NodeDeleted, "/a");
+    assert_eq!(held(&world), Some(9_000));
+    world.ok(1);
+    assert_eq!(held(&world), Some(10_500));
+    world.tick(4_000);
+    assert_eq!(world.read(), ["ping"]);
+    world.tick(2_000);
+    assert_eq!(held(&world), Some(10_500));
+    world.pong();
+    assert_eq!(held(&world), Some(15_000));
+    world.cut();
+    assert_eq!(held(&world), None);
+}
+
+#[test]
+fn silence_is_noticed_by_the_first_call_after_a_pause() {
+    let mut world = World::up(2);
+    world.delete("/a");
+    world.read();
+    world.freeze(T * 2 / 3);
+    assert_eq!(world.delete("/b"), 2);
+    assert_eq!(
+        world.events(),
+        ["disconnect", "SUSPENDED", "#1 ConnectionLoss Unknown", "connect h2"]
+    );
+    world.connect();
+    assert_eq!(world.read(), ["2 delete /b"]);
+}
+
+#[test]
+fn a_late_wake_up_does_once_what_was_due() {
+    let mut world = World::up(1);
+    world.freeze(T / 3 + 3_000);
+    world.wake();
+    assert_eq!(world.read(), ["ping"]);
+    world.freeze(10 * T);
+    world.wake();
+    assert_eq!(world.events(), ["disconnect", "SUSPENDED"]);
+    world.freeze(10 * T);
+    world.wake();
+    assert_eq!(world.events(), ["connect h1"]);
+}
+
+#[test]
+fn a_wake_up_that_is_not_due_does_nothing() {
+    let mut world = World::new(config(1));
+    world.wake();
+    world.start();
+    world.wake();
+    world.accept();
+    world.wake();
+    world.read();
+    world.send(&welcome(ID, T as i32, Some(false)));
+    world.wake();
+    world.cut();
+    world.wake();
+    assert_eq!(world.events(), ["connect h1", "CONNECTED", "SUSPENDED"]);
+    assert_eq!(world.read(), [""; 0]);
+    world.close();
+    world.wake();
+    assert_eq!(world.session.poll_timeout(), None);
+}
+
+#[test]
+fn the_shortest_and_the_longest_timeouts_do() {
+    for timeout in [1, 2, 3, i32::MAX] {
+        let mut world = World::new(config(1));
+        world.start();
+        world.greet(welcome(ID, timeout, Some(false)));
+        world.wake();
+        assert_eq!(world.session.state(), State::Connected);
+        world.tick(1_000);
+        let lives = timeout == i32::MAX;
+        assert_eq!(world.session.state().is_connected(), lives, "{timeout}");
+    }
+}
