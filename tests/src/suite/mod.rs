@@ -1,7 +1,7 @@
 //! Tests of the client that run on every runtime.
 //!
 //! A test is an `async fn` over a [`Handler`](zk_client::Handler) that uses nothing of a runtime but
-//! that; it runs as a task of its handler. [`suite!`](crate::suite) has the list of them all, and makes
+//! that; it runs as a task of its handler. [`suite!`](crate::suite!) has the list of them all, and makes
 //! a `#[test]` of each for one runtime. A new test is a function in the file of its theme and a line in
 //! that list; a new runtime is a file like `tests/tests/tokio.rs`.
 //!
