@@ -5,7 +5,7 @@
 //! a `#[test]` of each for one runtime. A new test is a function in the file of its theme and a line in
 //! that list; a new runtime is a file like `tests/tests/tokio.rs`.
 //!
-//! All tests share a server, and have a [`Site`](site::Site) of their own on it; but for those that want
+//! All tests share a server, and have a `Site` of their own on it; but for those that want
 //! ensembles, which have a list of their own, as have those that want Python: `suite!(run, ensemble)`,
 //! `suite!(run, kazoo)`.
 #![expect(missing_docs, reason = "a test's name says what it shows")]
