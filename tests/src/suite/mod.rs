@@ -40,6 +40,7 @@ macro_rules! suite {
             life {
                 start_against_nothing_fails_in_time_and_can_be_tried_again,
                 a_failed_start_names_host_and_cause,
+                start_async_tells_when_there_is_a_session,
                 two_starts_make_one_session,
                 two_stops_are_as_good_as_one,
                 stop_while_connecting_returns_at_once,
@@ -138,7 +139,9 @@ macro_rules! suite {
                 a_watch_ends_with_its_session,
                 a_watch_outlives_its_client_only_to_say_so,
                 a_panicking_callback_stops_no_other,
+                callbacks_come_in_the_order_of_changes,
                 a_blocked_result_callback_holds_up_no_watch,
+                a_blocked_watch_callback_holds_up_no_result,
                 a_watch_can_be_waited_for_in_many_ways,
             }
             results {
