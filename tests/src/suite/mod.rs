@@ -28,7 +28,7 @@ pub mod states;
 pub mod transactions;
 pub mod watches;
 
-pub use site::{guard, unguarded};
+pub use site::{block_on, guard, unguarded};
 
 /// Makes a `#[test]` of each test of the suite, in a module for each theme. `run` is a function that
 /// runs one, of those in [`runtimes`](crate::runtimes): it gets the test, which wants a handler and
