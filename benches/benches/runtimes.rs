@@ -8,8 +8,8 @@
 //! Every figure comes from a process that has one handler and nothing else, before a stub server in
 //! another process that answers at once. Rounds of the handlers take turns; figures are the medians of
 //! the rounds. Requests read a node of 100 bytes over one connection, and are made by a task of the
-//! runtime; or, in the rows of plain threads, by the main thread, which waits for the results. At depth 1
-//! a request is made when the last one is answered; at depth 256 so many are under way. Processor time is
+//! runtime; in the rows of blocking calls by the main thread, which waits for the results. At depth 1 a
+//! request is made when the last one is answered; at depth 256 so many are under way. Processor time is
 //! that of the client's process. Memory is what the process has in RAM, all in all.
 #![allow(clippy::print_stdout, reason = "tables are what this is for")]
 
@@ -31,9 +31,20 @@ use zk_handler_thread::ThreadHandler;
 use zk_handler_tokio::TokioHandler;
 use zk_tests::suite::block_on;
 
-const RUNTIMES: [&str; 6] =
-    ["tokio", "tokio, current-thread", "smol", "async-std", "thread, shared", "thread, one each"];
+/// Where requests are measured.
+const BUSY: [&str; 7] = [
+    "tokio",
+    "tokio, current-thread",
+    "smol",
+    "async-std",
+    "thread",
+    "tokio, blocking calls",
+    "thread, blocking calls",
+];
 
+/// Where idle sessions are, and how many of them.
+const IDLE: [&str; 6] =
+    ["tokio", "tokio, current-thread", "smol", "async-std", "thread, shared", "thread"];
 const SESSIONS: [usize; 3] = [1, 100, 1000];
 
 fn main() {
@@ -59,9 +70,9 @@ fn tables(rounds: usize, millis: usize) {
         "{} processors, {rounds} rounds of {millis} ms\n",
         thread::available_parallelism().map_or(0, usize::from)
     );
-    let mut of_rounds: [Vec<[f64; 4]>; RUNTIMES.len()] = Default::default();
+    let mut of_rounds: [Vec<[f64; 4]>; BUSY.len()] = Default::default();
     for _ in 0..rounds {
-        for (runtime, figures) in RUNTIMES.iter().zip(&mut of_rounds) {
+        for (runtime, figures) in BUSY.iter().zip(&mut of_rounds) {
             figures.push(in_process(runtime, &server.hosts, "requests", millis));
         }
     }
@@ -69,7 +80,7 @@ fn tables(rounds: usize, millis: usize) {
         "| runtime | depth 1: p50 µs | p99 µs | depth 256: requests/s | processor µs/request |"
     );
     println!("|---|---:|---:|---:|---:|");
-    for (runtime, rounds) in RUNTIMES.iter().zip(&of_rounds) {
+    for (runtime, rounds) in BUSY.iter().zip(&of_rounds) {
         let [p50, p99, requests, cpu] = std::array::from_fn(|figure| {
             median(rounds.iter().map(|round| round[figure]).collect())
         });
@@ -80,7 +91,7 @@ fn tables(rounds: usize, millis: usize) {
         "\n| runtime | memory with 1 session | 100 | 1000 | threads with 1 session | 100 | 1000 |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|");
-    for runtime in RUNTIMES {
+    for runtime in IDLE {
         let idle =
             SESSIONS.map(|sessions| in_process(runtime, &server.hosts, "sessions", sessions));
         let [one, hundred, thousand] = idle.map(|[memory, ..]| format!("{:.1} MB", memory / 1e3));
@@ -103,16 +114,17 @@ fn in_process(runtime: &str, hosts: &str, measure: &str, amount: usize) -> [f64;
     figures.try_into().unwrap_or_else(|_| panic!("{measure} on {runtime} came to nothing: {text}"))
 }
 
-fn measure_on(runtime: &str, hosts: &str, measure: &str, amount: usize) -> [f64; 4] {
+fn measure_on(name: &str, hosts: &str, measure: &str, amount: usize) -> [f64; 4] {
     let measure = match measure {
         "requests" => Measure::Requests(Duration::from_millis(amount as u64)),
         "sessions" => Measure::Sessions(amount),
         other => panic!("{other} cannot be measured"),
     };
-    match runtime {
-        "tokio" => {
+    match name {
+        "tokio" | "tokio, blocking calls" => {
             let runtime = enabled(Builder::new_multi_thread().worker_threads(2));
-            measure.on(hosts, || TokioHandler::new(runtime.handle().clone()), in_task)
+            let call: Caller = if name == "tokio" { in_task } else { in_thread };
+            measure.on(hosts, || TokioHandler::new(runtime.handle().clone()), call)
         }
         "tokio, current-thread" => {
             let runtime = enabled(&mut Builder::new_current_thread());
@@ -122,11 +134,12 @@ fn measure_on(runtime: &str, hosts: &str, measure: &str, amount: usize) -> [f64;
         }
         "smol" => measure.on(hosts, || SmolHandler, in_task),
         "async-std" => measure.on(hosts, || AsyncStdHandler, in_task),
+        "thread" => measure.on(hosts, ThreadHandler::new, in_task),
+        "thread, blocking calls" => measure.on(hosts, ThreadHandler::new, in_thread),
         "thread, shared" => {
             let handler = ThreadHandler::new();
-            measure.on(hosts, || handler.clone(), in_thread)
+            measure.on(hosts, || handler.clone(), in_task)
         }
-        "thread, one each" => measure.on(hosts, ThreadHandler::new, in_thread),
         other => panic!("there is no runtime {other}"),
     }
 }

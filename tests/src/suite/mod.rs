@@ -3,7 +3,7 @@
 //! A test is an `async fn` over a [`Handler`](zk_client::Handler) that uses nothing of a runtime but
 //! that; it runs as a task of its handler. [`suite!`](crate::suite!) has the list of them all, and makes
 //! a `#[test]` of each for one runtime. A new test is a function in the file of its theme and a line in
-//! that list; a new runtime is a function in [`runtimes`](crate::runtimes) and a file like
+//! that list; a new runtime is a function in [`runtimes`](mod@crate::runtimes) and a file like
 //! `tests/tests/tokio.rs`.
 //!
 //! All tests share a server, and have a `Site` of their own on it; but for those that want
@@ -31,7 +31,7 @@ pub mod watches;
 pub use site::{block_on, guard, unguarded};
 
 /// Makes a `#[test]` of each test of the suite, in a module for each theme. `run` is a function that
-/// runs one, of those in [`runtimes`](crate::runtimes): it gets the test, which wants a handler and
+/// runs one, of those in [`runtimes`](mod@crate::runtimes): it gets the test, which wants a handler and
 /// returns a future, and runs that to its end.
 #[macro_export]
 macro_rules! suite {
