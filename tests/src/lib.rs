@@ -8,7 +8,7 @@
 //! - [`Fake`] is a server that says what no real one would.
 //! - [`raw::Session`] speaks the few bytes of the protocol that the harness
 //!   needs itself, independently of the library under test.
-//! - [`mod@suite`] has the tests that run on every runtime.
+//! - [`mod@suite`] has the tests that run on every runtime, and [`runtimes`] has those.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -35,6 +35,7 @@ mod fake;
 mod process;
 mod proxy;
 pub mod raw;
+pub mod runtimes;
 mod server;
 pub mod suite;
 

@@ -78,6 +78,28 @@ pub async fn a_failed_start_names_host_and_cause<H: Handler>(handler: H) {
     }
 }
 
+pub async fn start_async_tells_when_there_is_a_session<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let proxy = proxy();
+    proxy.refuse(true);
+    let zk = site.build(site.builder_at(proxy.address()));
+    let started = zk.start_async();
+    let event = started.clone();
+    assert!(!blocking(move || event.wait(Duration::from_millis(50))).await);
+    proxy.refuse(false);
+    let event = started.clone();
+    assert!(blocking(move || event.wait(LIMIT)).await);
+    assert!(started.is_set() && zk.connected());
+
+    proxy.refuse(true);
+    let timeout = Duration::from_millis(100);
+    let zk = site.build(site.builder_at(proxy.address()).connect_timeout(timeout));
+    let started = zk.start_async();
+    site.err("the start", zk.start()).await;
+    site.moment().await;
+    assert!(!started.is_set());
+}
+
 pub async fn two_starts_make_one_session<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let proxy = proxy();

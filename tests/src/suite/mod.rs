@@ -3,15 +3,17 @@
 //! A test is an `async fn` over a [`Handler`](zk_client::Handler) that uses nothing of a runtime but
 //! that; it runs as a task of its handler. [`suite!`](crate::suite!) has the list of them all, and makes
 //! a `#[test]` of each for one runtime. A new test is a function in the file of its theme and a line in
-//! that list; a new runtime is a file like `tests/tests/tokio.rs`.
+//! that list; a new runtime is a function in [`runtimes`](mod@crate::runtimes) and a file like
+//! `tests/tests/tokio.rs`.
 //!
 //! All tests share a server, and have a `Site` of their own on it; but for those that want
 //! ensembles, which have a list of their own, as have those that want Python: `suite!(run, ensemble)`,
-//! `suite!(run, kazoo)`.
+//! `suite!(run, kazoo)`. These take long, and do not run on every runtime; `suite!(run, fail_over)` is a
+//! taste of them that does.
 #![expect(missing_docs, reason = "a test's name says what it shows")]
 
 mod counted;
-mod site;
+pub(crate) mod site;
 
 pub mod access;
 pub mod ensemble;
@@ -26,18 +28,19 @@ pub mod states;
 pub mod transactions;
 pub mod watches;
 
-pub use site::{guard, task};
+pub use site::{block_on, guard, unguarded};
 
 /// Makes a `#[test]` of each test of the suite, in a module for each theme. `run` is a function that
-/// runs one: it gets the test, which wants a handler and returns a future, and runs that to its end
-/// with [`suite::task`](crate::suite::task), under [`suite::guard`](crate::suite::guard).
+/// runs one, of those in [`runtimes`](mod@crate::runtimes): it gets the test, which wants a handler and
+/// returns a future, and runs that to its end.
 #[macro_export]
 macro_rules! suite {
     ($run:path) => {
-        $crate::suite! { $run =>
+        $crate::suite! { $run, $crate::suite::guard =>
             life {
                 start_against_nothing_fails_in_time_and_can_be_tried_again,
                 a_failed_start_names_host_and_cause,
+                start_async_tells_when_there_is_a_session,
                 two_starts_make_one_session,
                 two_stops_are_as_good_as_one,
                 stop_while_connecting_returns_at_once,
@@ -136,7 +139,9 @@ macro_rules! suite {
                 a_watch_ends_with_its_session,
                 a_watch_outlives_its_client_only_to_say_so,
                 a_panicking_callback_stops_no_other,
+                callbacks_come_in_the_order_of_changes,
                 a_blocked_result_callback_holds_up_no_watch,
+                a_blocked_watch_callback_holds_up_no_result,
                 a_watch_can_be_waited_for_in_many_ways,
             }
             results {
@@ -174,7 +179,7 @@ macro_rules! suite {
         }
     };
     ($run:path, ensemble) => {
-        $crate::suite! { $run =>
+        $crate::suite! { $run, $crate::suite::unguarded =>
             ensemble {
                 fail_over,
                 watches_survive,
@@ -192,8 +197,15 @@ macro_rules! suite {
             }
         }
     };
+    ($run:path, fail_over) => {
+        $crate::suite! { $run, $crate::suite::unguarded =>
+            ensemble {
+                fail_over,
+            }
+        }
+    };
     ($run:path, kazoo) => {
-        $crate::suite! { $run =>
+        $crate::suite! { $run, $crate::suite::unguarded =>
             kazoo {
                 data_and_stats,
                 access_lists,
@@ -205,13 +217,13 @@ macro_rules! suite {
             }
         }
     };
-    ($run:path => $($theme:ident { $($test:ident,)+ })+) => {
+    ($run:path, $guard:path => $($theme:ident { $($test:ident,)+ })+) => {
         $(
             mod $theme {
                 $(
                     #[test]
                     fn $test() {
-                        $run($crate::suite::$theme::$test);
+                        $guard(|| $run($crate::suite::$theme::$test));
                     }
                 )+
             }

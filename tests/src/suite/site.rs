@@ -10,8 +10,8 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    task::{Poll, Waker},
-    thread,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
     time::Duration,
 };
 
@@ -48,12 +48,13 @@ pub fn guard(test: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// Runs `test`, which sees for itself that it does not hang.
+pub fn unguarded(test: impl FnOnce()) {
+    test();
+}
+
 /// Runs `test` as a task of `handler`, as it is meant to be.
-///
-/// # Panics
-///
-/// If `test` does.
-pub async fn task<H: Handler, F>(handler: H, test: impl FnOnce(H) -> F)
+pub(crate) async fn task<H: Handler, F>(handler: H, test: impl FnOnce(H) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -97,6 +98,26 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     match end.await {
         Ok(value) => value,
         Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// Waits in this thread for what comes of `future`, without any runtime.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use zk_client::{OPEN_ACL_UNSAFE, ThreadHandler, blocking::Client};
+use zk_client::{OPEN_ACL_UNSAFE, blocking::Client};
 use zk_handler::boottime;
+use zk_handler_thread::ThreadHandler;
 use zk_tests::{Direction, Ensemble, Proxy, eventually};
 
 use crate::{

@@ -14,9 +14,12 @@ use std::{
 };
 
 use zk_client::{
-    AsyncStdHandler, Client, Error, ErrorCode, ErrorKind, Handler, OPEN_ACL_UNSAFE,
-    OperationResult, Outcome, SmolHandler, State, ThreadHandler, TokioHandler,
+    Client, Error, ErrorCode, ErrorKind, Handler, OPEN_ACL_UNSAFE, OperationResult, Outcome, State,
 };
+use zk_handler_async_std::AsyncStdHandler;
+use zk_handler_smol::SmolHandler;
+use zk_handler_thread::ThreadHandler;
+use zk_handler_tokio::TokioHandler;
 use zk_tests::eventually;
 
 use crate::{
