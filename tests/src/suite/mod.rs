@@ -10,6 +10,7 @@
 //! `suite!(run, kazoo)`.
 #![expect(missing_docs, reason = "a test's name says what it shows")]
 
+mod contest;
 mod counted;
 mod site;
 
@@ -18,6 +19,7 @@ pub mod ensemble;
 pub mod faults;
 pub mod kazoo;
 pub mod life;
+pub mod locks;
 pub mod nodes;
 pub mod options;
 pub mod results;
@@ -168,6 +170,27 @@ macro_rules! suite {
                 a_slow_line_is_no_hindrance,
                 dead_and_silent_hosts_are_passed_over,
             }
+            locks {
+                one_holds_and_the_others_wait_their_turn,
+                a_holder_cut_off_within_its_session_still_holds,
+                a_holder_whose_session_expires_is_told,
+                a_waiter_whose_session_expires_starts_over,
+                a_lost_reply_to_the_create_makes_one_node,
+                a_node_of_another_session_is_not_adopted,
+                a_waiter_that_gives_up_leaves_no_node,
+                many_tasks_on_one_lock_hold_it_in_turn,
+                many_threads_on_one_lock_hold_it_in_turn,
+                readers_share_and_a_writer_waits_for_all,
+                readers_and_writers_all_get_their_turn,
+                a_lost_delete_is_made_up_for,
+                a_holder_that_panics_releases,
+                given_up_at_any_packet_it_leaves_nothing,
+                a_release_wakes_the_next_in_line_alone,
+                a_node_that_somebody_deletes_is_made_anew,
+                foreign_names_contend_by_an_option,
+                a_stopped_client_holds_nothing,
+                what_waiting_does_not_help_is_an_error,
+            }
             secrets {
                 no_secret_shows_in_logs_or_values,
             }
@@ -234,6 +257,7 @@ mod tests {
             include_str!("watches.rs"),
             include_str!("results.rs"),
             include_str!("faults.rs"),
+            include_str!("locks.rs"),
             include_str!("secrets.rs"),
             include_str!("ensemble.rs"),
             include_str!("kazoo.rs"),
