@@ -15,6 +15,7 @@ use super::site::Site;
 use crate::{Direction, Proxy, Verdict, lock};
 
 pub(crate) const DELETE: i32 = 2;
+pub(crate) const EXISTS: i32 = 3;
 pub(crate) const SET_DATA: i32 = 5;
 pub(crate) const MULTI: i32 = 14;
 pub(crate) const CREATE2: i32 = 15;
@@ -54,16 +55,22 @@ pub(crate) fn lose_replies(proxy: &Proxy, opcode: i32, count: usize) -> Arc<Atom
 }
 
 /// Loses the next `count` requests of `opcode` through `proxy`, and the connection with each: they are
-/// never done.
-pub(crate) fn lose_requests(proxy: &Proxy, opcode: i32, count: usize) {
-    let mut left = count;
+/// never done. Returns how many such requests there were in all.
+pub(crate) fn lose_requests(proxy: &Proxy, opcode: i32, count: usize) -> Arc<AtomicUsize> {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = seen.clone();
     proxy.on_frame(Direction::ToServer, move |frame| {
-        if left > 0 && is_request(frame, opcode) {
-            left -= 1;
-            return Verdict::Cut;
-        }
-        Verdict::Pass
+        let lost = is_request(frame, opcode) && counted.fetch_add(1, Ordering::Relaxed) < count;
+        if lost { Verdict::Cut } else { Verdict::Pass }
     });
+    seen
+}
+
+/// Loses nothing any more.
+pub(crate) fn pass_all(proxy: &Proxy) {
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        proxy.on_frame(direction, |_| Verdict::Pass);
+    }
 }
 
 /// Counts the events that pass `proxy` from now on.
@@ -79,8 +86,8 @@ pub(crate) fn count_events(proxy: &Proxy) -> Arc<AtomicUsize> {
     events
 }
 
-/// Gives up `handle` when the packet `number` passes `proxy`, of both directions together, with the
-/// connection or without. Returns what is left of the handle, for those that end sooner.
+/// Begins something, and drops its handle when the packet `number` passes `proxy`, of both directions
+/// together; the connection is cut there if `cut` says so. Returns where the handle is until then.
 pub(crate) fn give_up_at<T: Send + 'static>(
     proxy: &Proxy,
     number: usize,
@@ -105,6 +112,10 @@ pub(crate) fn give_up_at<T: Send + 'static>(
     *held = Some(begin());
     drop(held);
     handle
+}
+
+pub(crate) fn is_given_up<T>(handle: &Mutex<Option<AsyncResult<T>>>) -> bool {
+    lock(handle).is_none()
 }
 
 impl<H: Handler> Site<H> {

@@ -16,12 +16,12 @@ use zk_client::{
 
 use super::{
     contest::{
-        CREATE2, DELETE, Told, count_events, give_up_at, is_request, lose_replies, lose_requests,
-        path_of,
+        CREATE2, DELETE, Told, count_events, give_up_at, is_given_up, is_request, lose_replies,
+        lose_requests, pass_all, path_of,
     },
     site::{LIMIT, Site, blocking, spawned},
 };
-use crate::{Direction, Verdict, lock};
+use crate::{Direction, Verdict};
 
 const PATH: &str = "/lock";
 
@@ -156,24 +156,20 @@ pub async fn a_lost_reply_to_the_create_makes_one_node<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let (proxy, zk) = site.proxied().await;
     site.ok("the path", zk.ensure_path(PATH)).await;
-    for times in 1..=2 {
-        // The second time the server never hears of the first create.
-        if times == 2 {
-            lose_requests(&proxy, CREATE2, 1);
+    for heard in [true, false] {
+        let creates = if heard {
+            lose_replies(&proxy, CREATE2, 1)
         } else {
-            let creates = lose_replies(&proxy, CREATE2, 1);
-            let guard = held(&site, &named(&zk, "mine")).await;
-            assert_eq!(creates.load(Ordering::Relaxed), 1);
-            assert_eq!(site.nodes(&zk, PATH).await.len(), 1);
-            assert!(guard.is_held());
-            site.ok("to release", guard.release()).await;
-            continue;
-        }
+            lose_requests(&proxy, CREATE2, 1)
+        };
         let guard = held(&site, &named(&zk, "mine")).await;
+        let sent = creates.load(Ordering::Relaxed);
+        assert_eq!(sent, if heard { 1 } else { 2 }, "it looks before it makes another");
         assert_eq!(site.nodes(&zk, PATH).await.len(), 1);
+        assert!(guard.is_held());
         site.ok("to release", guard.release()).await;
+        assert!(site.nodes(&zk, PATH).await.is_empty());
     }
-    assert!(site.nodes(&zk, PATH).await.is_empty());
 }
 
 /// The node of another session is not taken for one's own, whatever its name.
@@ -199,7 +195,7 @@ pub async fn a_node_of_another_session_is_not_adopted<H: Handler>(handler: H) {
     let id = id.strip_prefix(site.root()).expect("a path of this site").to_owned();
     let imposture = other.create(&id, b"impostor", CreateMode::EphemeralSequential);
     let imposture = site.ok("a node of that name", imposture).await;
-    proxy.on_frame(Direction::ToServer, |_| Verdict::Pass);
+    pass_all(&proxy);
     proxy.refuse(false);
     site.until_nodes(&other, PATH, 2).await;
     site.moment().await;
@@ -406,17 +402,12 @@ pub async fn a_lost_delete_is_made_up_for<H: Handler>(handler: H) {
 pub async fn a_holder_that_panics_releases<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let zk = site.client().await;
-    let lock = named(&zk, "panics");
-    let task = spawned(&site.handler, async move {
-        std::panic::catch_unwind(|| ()).expect("nothing yet");
-        let _guard = lock.acquire().await.expect("it is free");
-        let thread = std::thread::spawn(move || {
-            let _moved = _guard;
-            panic!("a holder of a test panics, as it should");
-        });
-        assert!(thread.join().is_err());
+    let guard = held(&site, &named(&zk, "panics")).await;
+    let thread = std::thread::spawn(move || {
+        let _held = guard;
+        panic!("a holder of a test panics, as it should");
     });
-    site.within("the panic", task).await;
+    assert!(blocking(|| thread.join()).await.is_err());
     site.until_nodes(&zk, PATH, 0).await;
     assert!(held(&site, &named(&zk, "next")).await.is_held());
 }
@@ -435,12 +426,10 @@ pub async fn given_up_at_any_packet_it_leaves_nothing<H: Handler>(handler: H) {
                 site.until_nodes(&other, PATH, 2).await;
                 site.moment().await;
             } else {
-                site.when("the packet", || lock_is_none(&handle)).await;
+                site.when("the packet", || is_given_up(&handle)).await;
             }
             drop(crate::lock(&handle).take());
-            let all = |_: &[u8]| Verdict::Pass;
-            proxy.on_frame(Direction::ToServer, all);
-            proxy.on_frame(Direction::ToClient, all);
+            pass_all(&proxy);
             site.ok("a call after it", zk.exists("/")).await;
             site.until_nodes(&other, PATH, 1).await;
         }
@@ -452,17 +441,11 @@ pub async fn given_up_at_any_packet_it_leaves_nothing<H: Handler>(handler: H) {
     // Nobody is before it: the last packets come with the lock itself.
     for packet in 0..4 {
         let handle = give_up_at(&proxy, packet, false, || lock.acquire());
-        site.when("the packet", || lock_is_none(&handle)).await;
-        let all = |_: &[u8]| Verdict::Pass;
-        proxy.on_frame(Direction::ToServer, all);
-        proxy.on_frame(Direction::ToClient, all);
+        site.when("the packet", || is_given_up(&handle)).await;
+        pass_all(&proxy);
         site.until_nodes(&other, PATH, 0).await;
     }
     assert!(held(&site, &lock).await.is_held());
-}
-
-fn lock_is_none<T>(handle: &std::sync::Mutex<Option<T>>) -> bool {
-    lock(handle).is_none()
 }
 
 /// Each release is one event, for the one who is next.
@@ -524,11 +507,12 @@ pub async fn foreign_names_contend_by_an_option<H: Handler>(handler: H) {
             zk.create(format!("{PATH}/{name}"), b"theirs", CreateMode::EphemeralSequential);
         let foreign = site.ok("a foreign node", foreign).await;
         site.ok("to release", held(&site, &named(&zk, "blind")).await.release()).await;
-        for waiting in [
-            Lock::with(&zk, PATH, options.clone()).acquire(),
-            ReadLock::with(&zk, PATH, options.clone()).acquire(),
-            WriteLock::with(&zk, PATH, options.clone()).acquire(),
-        ] {
+        for kind in 0..3 {
+            let waiting = match kind {
+                0 => Lock::with(&zk, PATH, options.clone()).acquire(),
+                1 => ReadLock::with(&zk, PATH, options.clone()).acquire(),
+                _ => WriteLock::with(&zk, PATH, options.clone()).acquire(),
+            };
             site.until_nodes(&zk, PATH, 2).await;
             site.moment().await;
             assert!(!waiting.ready());

@@ -23,9 +23,12 @@ pub mod locks;
 pub mod nodes;
 pub mod options;
 pub mod results;
+pub mod retries;
 pub mod secrets;
+pub mod semaphores;
 pub mod states;
 pub mod transactions;
+pub mod watchers;
 pub mod watches;
 
 pub use site::{guard, task};
@@ -191,6 +194,38 @@ macro_rules! suite {
                 a_stopped_client_holds_nothing,
                 what_waiting_does_not_help_is_an_error,
             }
+            retries {
+                a_read_is_tried_again,
+                a_write_is_tried_again_only_if_it_was_not_done,
+                a_retry_ends_when_it_is_told_to,
+                a_thread_retries_as_a_task_does,
+                a_protected_node_is_made_once,
+                a_protected_node_of_a_lost_session_is_lost,
+                a_checked_set_tells_whether_it_was_done,
+                a_checked_delete_tells_whether_it_was_done,
+            }
+            semaphores {
+                as_many_as_allowed_hold_leases,
+                many_tasks_and_threads_share_the_leases,
+                all_agree_on_the_number_of_leases,
+                a_lease_of_a_lost_session_counts_as_gone,
+                a_lost_reply_makes_one_lease,
+                given_up_anywhere_it_leaves_nothing,
+                a_lease_is_taken_only_in_turn,
+            }
+            watchers {
+                a_data_watch_lives_over_an_expiry,
+                a_data_watch_on_a_missing_node_waits_for_it,
+                a_callback_can_end_its_watch_and_may_panic,
+                a_children_watch_can_end_with_its_session,
+                a_children_watch_tells_each_change_to_the_end,
+                no_change_goes_by_unnoticed,
+                a_slow_reader_hears_the_newest,
+                a_watch_that_is_dropped_or_cancelled_ends,
+                a_watch_ends_when_its_client_stops,
+                a_thread_can_follow_a_node,
+                a_patient_watch_waits_for_quiet,
+            }
             secrets {
                 no_secret_shows_in_logs_or_values,
             }
@@ -225,6 +260,10 @@ macro_rules! suite {
                 sequential_ephemerals,
                 chroots,
                 watches,
+                locks,
+                read_and_write_locks,
+                semaphores,
+                foreign_locks,
             }
         }
     };
@@ -258,6 +297,9 @@ mod tests {
             include_str!("results.rs"),
             include_str!("faults.rs"),
             include_str!("locks.rs"),
+            include_str!("retries.rs"),
+            include_str!("semaphores.rs"),
+            include_str!("watchers.rs"),
             include_str!("secrets.rs"),
             include_str!("ensemble.rs"),
             include_str!("kazoo.rs"),
