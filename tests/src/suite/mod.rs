@@ -17,6 +17,7 @@ mod site;
 pub mod access;
 pub mod ensemble;
 pub mod faults;
+pub mod guide;
 pub mod kazoo;
 pub mod life;
 pub mod locks;
@@ -226,6 +227,20 @@ macro_rules! suite {
                 a_thread_can_follow_a_node,
                 a_patient_watch_waits_for_quiet,
             }
+            guide {
+                life_cycle,
+                states,
+                creating,
+                reading,
+                writing,
+                retrying,
+                watching,
+                transactions,
+                results,
+                threads,
+                locks,
+                a_lock_that_is_in_doubt,
+            }
             secrets {
                 no_secret_shows_in_logs_or_values,
             }
@@ -300,6 +315,7 @@ mod tests {
             include_str!("retries.rs"),
             include_str!("semaphores.rs"),
             include_str!("watchers.rs"),
+            include_str!("guide.rs"),
             include_str!("secrets.rs"),
             include_str!("ensemble.rs"),
             include_str!("kazoo.rs"),
