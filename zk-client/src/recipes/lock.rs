@@ -4,24 +4,6 @@
 //! name is a unique id, `__lock__` (`__rlock__` for readers) and the number. The lowest number holds; each
 //! other contender watches the one contender before it that it has to wait for, so that a release wakes
 //! the next in line and nobody else.
-//!
-//! # What is guaranteed
-//!
-//! - **Nobody else gets in while the holder's node is there**, by the ensemble's own order. The node is
-//!   there until it is released or the holder's session has expired.
-//! - **A holder can be late to learn that.** A process that was paused beyond its session may believe for a
-//!   moment that it still holds. Let what the lock protects check: write to ZooKeeper through
-//!   [`LockGuard::transaction`], which fails when the lock's node is gone, and give other stores
-//!   [`LockGuard::fencing_token`], which grows from holder to holder.
-//! - **Suspended:** the connection is lost, and the lock is held for as long as the session lives.
-//!   [`LockGuard::suspended`] and [`LockGuard::on_change`] tell. [`LockGuard::is_held`] is true while it is
-//!   sure by this side's clock that the lock is held; without a connection it never is. Stop then, or rely
-//!   on fencing.
-//! - **Lost:** the session has expired, and the lock with it: [`LockGuard::lost`] happens. A waiter starts
-//!   over with a new node, at the end of the queue.
-//! - **No node is left behind**: not when the reply to the create is lost, when an acquire is cancelled,
-//!   dropped or timed out at any moment, when the release is interrupted, or when the holder panics. What
-//!   cannot be deleted goes with the session.
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -75,7 +57,7 @@ impl LockOptions {
     }
 }
 
-/// A lock that one contender holds at a time. See the [module](self) for what it guarantees.
+/// A lock that one contender holds at a time.
 ///
 /// ```no_run
 /// # use zk_client::{Client, Error, recipes::Lock};
@@ -90,6 +72,24 @@ impl LockOptions {
 /// ```
 ///
 /// It is not re-entrant: each acquire contends for itself, be it of the same object.
+///
+/// # What is guaranteed
+///
+/// - **Nobody else gets in while the holder's node is there**, by the ensemble's own order. The node is
+///   there until it is released or the holder's session has expired.
+/// - **A holder can be late to learn that.** A process that was paused beyond its session may believe for a
+///   moment that it still holds. Let what the lock protects check: write to ZooKeeper through
+///   [`LockGuard::transaction`], which fails when the lock's node is gone, and give other stores
+///   [`LockGuard::fencing_token`], which grows from holder to holder.
+/// - **Suspended:** the connection is lost, and the lock is held for as long as the session lives.
+///   [`LockGuard::suspended`] and [`LockGuard::on_change`] tell. [`LockGuard::is_held`] is true while it is
+///   sure by this side's clock that the lock is held; without a connection it never is. Stop then, or rely
+///   on fencing.
+/// - **Lost:** the session has expired, and the lock with it: [`LockGuard::lost`] happens. A waiter starts
+///   over with a new node, at the end of the queue.
+/// - **No node is left behind**: not when the reply to the create is lost, when an acquire is cancelled,
+///   dropped or timed out at any moment, when the release is interrupted, or when the holder panics. What
+///   cannot be deleted goes with the session.
 #[derive(Clone)]
 pub struct Lock<C = Client> {
     contender: Contender,
@@ -99,14 +99,15 @@ pub struct Lock<C = Client> {
 /// The side of a shared lock that many may hold at once, while nobody has the [`WriteLock`].
 ///
 /// Readers and writers get their turn in the order in which they came: a reader waits for the writers
-/// before it, a writer for all before it.
+/// before it, a writer for all before it. The guarantees are those of a [`Lock`].
 #[derive(Clone)]
 pub struct ReadLock<C = Client> {
     contender: Contender,
     face: PhantomData<C>,
 }
 
-/// The side of a shared lock that one may hold, while nobody has the [`ReadLock`].
+/// The side of a shared lock that one may hold, while nobody has the [`ReadLock`]. The guarantees are those
+/// of a [`Lock`].
 #[derive(Clone)]
 pub struct WriteLock<C = Client> {
     contender: Contender,

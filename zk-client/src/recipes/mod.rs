@@ -2,7 +2,7 @@
 //!
 //! Every recipe runs on the calls of a [`Client`], under every handler, and has the [face](crate::Face) of
 //! the client it is made with. With [`Client`], what takes time returns an
-//! [`AsyncResult`](crate::AsyncResult), whose work goes on in a task of the client's runtime: await it, or
+//! [`AsyncResult`], whose work goes on in a task of the client's runtime: await it, or
 //! drop it, and the work is stopped and undone. With [`blocking::Client`](crate::blocking::Client) it waits
 //! for the result.
 //!

@@ -3,13 +3,6 @@
 //! The nodes are kazoo's: the number of leases is the data of the semaphore's node, each lease an
 //! ephemeral node below it, and whoever waits for one holds the lock beside it (`…-__lock__`), so that a
 //! lease that is given back wakes one waiter only.
-//!
-//! # What is guaranteed
-//!
-//! - **No more leases than allowed are there at once**, by the ensemble's order: a lease is made in one
-//!   transaction with a look whether that lock is held still.
-//! - **Suspended, lost, cancelled:** as with a [`Lock`](super::Lock), and no node is left behind. A lease
-//!   of an expired session counts until the servers have expired it, here and for the others.
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -74,6 +67,13 @@ impl SemaphoreOptions {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # What is guaranteed
+///
+/// - **No more leases than allowed are there at once**, by the ensemble's order: who wants one holds the
+///   lock beside the semaphore, and the lease is made in one transaction with a look whether that is so.
+/// - **Suspended, lost, cancelled:** as with a [`Lock`], and no node is left behind. A lease
+///   of an expired session counts until the servers have expired it, here and for the others.
 #[derive(Clone)]
 pub struct Semaphore<C = Client> {
     contender: Contender,

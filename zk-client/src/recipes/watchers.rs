@@ -2,17 +2,6 @@
 //!
 //! A one-shot watch tells that something has changed, not what, and is gone then. These read again each
 //! time, and tell what there is now.
-//!
-//! What holds:
-//! - they tell what there is at once, and then every change of which they hear; a state that is already
-//!   told is not told again, be it after a reconnect or in a new session;
-//! - between a read and the next one there is always a watch, so no change goes by unnoticed;
-//! - several changes in a row may be told as one: whoever is slow hears the newest state, and nothing
-//!   queues up;
-//! - callbacks run on the client's queue of watches, one at a time. One that panics is reported, and goes
-//!   on being called;
-//! - over an expired session they go on in the next one, unless told otherwise. They end when the client
-//!   is stopped or restarted.
 
 use std::{
     fmt,
@@ -241,6 +230,20 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// });
 /// # }
 /// ```
+///
+/// # What is guaranteed
+///
+/// Here and for a [`ChildrenWatch`]:
+///
+/// - they tell what there is at once, and then every change of which they hear; a state that is already
+///   told is not told again, be it after a reconnect or in a new session;
+/// - between a read and the next one there is always a watch, so no change goes by unnoticed;
+/// - several changes in a row may be told as one: whoever is slow hears the newest state, and nothing
+///   queues up;
+/// - callbacks run on the client's queue of watches, one at a time. One that panics is reported, and goes
+///   on being called;
+/// - over an expired session they go on in the next one, unless told otherwise. They end when the client
+///   is stopped or restarted.
 pub struct DataWatch {
     running: AsyncResult<()>,
 }
@@ -269,7 +272,8 @@ impl DataWatch {
 }
 
 /// The watch on the names of a node's children: kazoo's `ChildrenWatch`. The node must be there; when it
-/// is deleted, the watch ends with [`NoNode`](crate::ErrorCode::NoNode). It ends when it is dropped.
+/// is deleted, the watch ends with [`NoNode`](crate::ErrorCode::NoNode). It ends when it is dropped. The
+/// guarantees are those of a [`DataWatch`].
 ///
 /// ```no_run
 /// # use zk_client::{Client, recipes::ChildrenWatch};
