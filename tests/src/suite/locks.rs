@@ -483,6 +483,10 @@ pub async fn a_node_that_somebody_deletes_is_made_anew<H: Handler>(handler: H) {
     site.ok("to release", guard.release()).await;
     let guard = site.ok("its turn", waiting).await;
     assert!(guard.is_held());
+    // Who writes to it, as Curator does to ask for the lock, does not take it away.
+    site.ok("to write", zk.set(guard.path(), b"__REVOKE__", None)).await;
+    let write = guard.transaction().create("/done", b"", CreateMode::Persistent).commit();
+    site.ok("an answer", write).await.committed().expect("it is held");
 
     // The holder's: what it writes under the lock is refused from then on.
     site.ok("to delete", zk.delete(guard.path(), None)).await;
@@ -557,4 +561,24 @@ pub async fn what_waiting_does_not_help_is_an_error<H: Handler>(handler: H) {
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     let deep = site.ok("a path that is made", Lock::new(&zk, "/a/b/c").acquire()).await;
     assert!(deep.is_held() && deep.path().starts_with("/a/b/c/"));
+}
+
+/// Calls that the client does not take for now are made again, and nobody else is kept from running.
+pub async fn a_full_queue_is_waited_out<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let proxy = super::site::proxy();
+    let zk = site.connect(site.builder_at(proxy.address()).max_in_flight(2)).await;
+    let (other, guard) = holder(&site).await;
+    proxy.hold(Direction::ToClient);
+    let filling = [zk.exists("/"), zk.exists("/")];
+    let waiting = named(&zk, "waiter").acquire();
+    site.moment().await;
+    assert!(!waiting.ready());
+    proxy.release();
+    for call in filling {
+        site.ok("a call", call).await;
+    }
+    site.until_nodes(&other, PATH, 2).await;
+    site.ok("to release", guard.release()).await;
+    assert!(site.ok("its turn", waiting).await.is_held());
 }

@@ -194,6 +194,7 @@ macro_rules! suite {
                 foreign_names_contend_by_an_option,
                 a_stopped_client_holds_nothing,
                 what_waiting_does_not_help_is_an_error,
+                a_full_queue_is_waited_out,
             }
             retries {
                 a_read_is_tried_again,
