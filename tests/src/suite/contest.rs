@@ -5,6 +5,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -17,6 +18,7 @@ use crate::{Direction, Proxy, Verdict, lock};
 pub(crate) const DELETE: i32 = 2;
 pub(crate) const EXISTS: i32 = 3;
 pub(crate) const SET_DATA: i32 = 5;
+pub(crate) const GET_CHILDREN: i32 = 8;
 pub(crate) const MULTI: i32 = 14;
 pub(crate) const CREATE2: i32 = 15;
 /// The xid of a notification.
@@ -27,12 +29,12 @@ pub(crate) fn int(frame: &[u8], at: usize) -> i32 {
 }
 
 /// Whether a frame from a client is a request of `opcode`. The handshake has no opcode.
-pub(crate) fn is_request(frame: &[u8], opcode: i32) -> bool {
+fn is_request(frame: &[u8], opcode: i32) -> bool {
     int(frame, 0) != 0 && int(frame, 4) == opcode
 }
 
 /// The path of a request that begins with one.
-pub(crate) fn path_of(request: &[u8]) -> String {
+fn path_of(request: &[u8]) -> String {
     let length = usize::try_from(int(request, 8)).expect("a length");
     String::from_utf8(request[12..12 + length].to_vec()).expect("UTF-8")
 }
@@ -71,6 +73,27 @@ pub(crate) fn pass_all(proxy: &Proxy) {
     for direction in [Direction::ToServer, Direction::ToClient] {
         proxy.on_frame(direction, |_| Verdict::Pass);
     }
+}
+
+/// Cuts `proxy` off with the next request of `opcode`, which is lost; its path is told.
+pub(crate) fn cut_off_at(proxy: &Arc<Proxy>, opcode: i32) -> mpsc::Receiver<String> {
+    let (tell, told) = mpsc::channel();
+    let gate = Arc::downgrade(proxy);
+    proxy.on_frame(Direction::ToServer, move |frame| {
+        if !is_request(frame, opcode) || tell.send(path_of(frame)).is_err() {
+            return Verdict::Pass;
+        }
+        if let Some(proxy) = gate.upgrade() {
+            proxy.refuse(true);
+        }
+        Verdict::Cut
+    });
+    told
+}
+
+/// Counts the requests of `opcode` that pass `proxy` from now on.
+pub(crate) fn count_requests(proxy: &Proxy, opcode: i32) -> Arc<AtomicUsize> {
+    lose_requests(proxy, opcode, 0)
 }
 
 /// Counts the events that pass `proxy` from now on.

@@ -4,24 +4,23 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc,
     },
     time::{Duration, Instant},
 };
 
 use zk_client::{
     AsyncResult, Client, CreateMode, CreateOptions, ErrorCode, ErrorKind, Handler, State, blocking,
-    recipes::{Lock, LockGuard, LockOptions, ReadLock, WriteLock},
+    recipes::{DataWatch, Lock, LockGuard, LockOptions, ReadLock, WriteLock},
 };
 
 use super::{
     contest::{
-        CREATE2, DELETE, Told, count_events, give_up_at, is_given_up, is_request, lose_replies,
-        lose_requests, pass_all, path_of,
+        CREATE2, DELETE, GET_CHILDREN, Told, count_events, count_requests, cut_off_at, give_up_at,
+        is_given_up, lose_replies, lose_requests, pass_all,
     },
     site::{LIMIT, Site, blocking, spawned},
 };
-use crate::{Direction, Verdict};
+use crate::Direction;
 
 const PATH: &str = "/lock";
 
@@ -179,17 +178,7 @@ pub async fn a_node_of_another_session_is_not_adopted<H: Handler>(handler: H) {
     site.ok("the path", other.ensure_path(PATH)).await;
     let (proxy, zk) = site.proxied().await;
     let proxy = Arc::new(proxy);
-    let (tell, told) = mpsc::channel();
-    let gate = Arc::downgrade(&proxy);
-    proxy.on_frame(Direction::ToServer, move |frame| {
-        if !is_request(frame, CREATE2) || tell.send(path_of(frame)).is_err() {
-            return Verdict::Pass;
-        }
-        if let Some(proxy) = gate.upgrade() {
-            proxy.refuse(true);
-        }
-        Verdict::Cut
-    });
+    let told = cut_off_at(&proxy, CREATE2);
     let waiting = named(&zk, "mine").acquire();
     let id = blocking(move || told.recv_timeout(LIMIT).expect("it makes its node")).await;
     let id = id.strip_prefix(site.root()).expect("a path of this site").to_owned();
@@ -461,12 +450,13 @@ pub async fn a_release_wakes_the_next_in_line_alone<H: Handler>(handler: H) {
         site.until_nodes(&other, PATH, n + 2).await;
     }
     site.moment().await;
-    let events = count_events(&proxy);
+    let (events, looks) = (count_events(&proxy), count_requests(&proxy, GET_CHILDREN));
     site.ok("to release", guard.release()).await;
     for (n, next) in waiting.into_iter().enumerate() {
         let guard = site.ok("the next", next).await;
         site.moment().await;
         assert_eq!(events.load(Ordering::Relaxed), n + 1, "events after {} releases", n + 1);
+        assert_eq!(looks.load(Ordering::Relaxed), n + 1, "waiters woken by {} releases", n + 1);
         site.ok("to release", guard.release()).await;
     }
 }
@@ -572,12 +562,14 @@ pub async fn a_full_queue_is_waited_out<H: Handler>(handler: H) {
     proxy.hold(Direction::ToClient);
     let filling = [zk.exists("/"), zk.exists("/")];
     let waiting = named(&zk, "waiter").acquire();
+    let mut news = DataWatch::stream(&zk, "/");
     site.moment().await;
     assert!(!waiting.ready());
     proxy.release();
     for call in filling {
         site.ok("a call", call).await;
     }
+    assert!(site.within("the news", news.changed()).await.is_some());
     site.until_nodes(&other, PATH, 2).await;
     site.ok("to release", guard.release()).await;
     assert!(site.ok("its turn", waiting).await.is_held());

@@ -202,6 +202,7 @@ macro_rules! suite {
                 a_retry_ends_when_it_is_told_to,
                 a_thread_retries_as_a_task_does,
                 a_protected_node_is_made_once,
+                a_protected_node_is_not_anothers,
                 a_protected_node_of_a_lost_session_is_lost,
                 a_checked_set_tells_whether_it_was_done,
                 a_checked_delete_tells_whether_it_was_done,

@@ -14,8 +14,10 @@ use zk_client::{
 };
 
 use super::{
-    contest::{CREATE2, DELETE, EXISTS, SET_DATA, lose_replies, lose_requests, pass_all},
-    site::{Site, blocking},
+    contest::{
+        CREATE2, DELETE, EXISTS, SET_DATA, cut_off_at, lose_replies, lose_requests, pass_all,
+    },
+    site::{LIMIT, Site, blocking},
 };
 use crate::Direction;
 
@@ -174,6 +176,25 @@ pub async fn a_protected_node_is_made_once<H: Handler>(handler: H) {
     let options = CreateOptions::persistent().protected();
     let error = site.err("no parent", zk.create("/none/node", b"", options)).await;
     assert_eq!(error.code(), Some(ErrorCode::NoNode));
+}
+
+pub async fn a_protected_node_is_not_anothers<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let other = site.client().await;
+    let (proxy, zk) = site.proxied().await;
+    let proxy = Arc::new(proxy);
+    let told = cut_off_at(&proxy, CREATE2);
+    let options = CreateOptions::ephemeral().sequence().protected();
+    let create = zk.create_with_stat("/mine-", b"", &options);
+    let path = blocking(move || told.recv_timeout(LIMIT).expect("it is sent")).await;
+    let path = path.strip_prefix(site.root()).expect("a path of this site");
+    let imposture = other.create(path, b"", CreateMode::EphemeralSequential);
+    let imposture = site.ok("a node of that name", imposture).await;
+    pass_all(&proxy);
+    proxy.refuse(false);
+    let (path, stat) = site.ok("its own", create).await;
+    assert_ne!(path, imposture);
+    assert_eq!(Some(stat.ephemeral_owner), zk.session_id().map(|session| session.0));
 }
 
 /// A protected ephemeral node goes with its session, and the call says so.
