@@ -1,0 +1,258 @@
+//! Who watches what, and who hears of a change (`WatchManager`, `DataTree.setWatches`).
+//!
+//! As in ZooKeeper there are two tables, one for data and being there, one for children; a persistent
+//! watch is in both. A connection has one watch on a path in each, whose mode is that of the last call:
+//! in 3.8 a read that leaves a watch turns a persistent one into a one-shot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zk_proto::{AddWatchMode, EventType, WatcherType, path};
+
+use crate::ConnectionId;
+
+/// How long a watch lasts, and how far it reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    OneShot,
+    Persistent,
+    Recursive,
+}
+
+impl Mode {
+    pub(crate) const fn of(mode: AddWatchMode) -> Option<Self> {
+        match mode {
+            AddWatchMode::Persistent => Some(Self::Persistent),
+            AddWatchMode::PersistentRecursive => Some(Self::Recursive),
+            _ => None,
+        }
+    }
+}
+
+/// Something that has happened to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    Created(String),
+    Deleted(String),
+    DataSet(String),
+}
+
+/// One event, and the connections that get it.
+pub(crate) struct Notice {
+    pub(crate) kind: EventType,
+    pub(crate) path: String,
+    pub(crate) to: BTreeSet<ConnectionId>,
+}
+
+/// All watches.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    pub(crate) data: WatchTable,
+    pub(crate) children: WatchTable,
+}
+
+impl Watches {
+    pub(crate) fn add_persistent(&mut self, path: &str, connection: ConnectionId, mode: Mode) {
+        self.data.add(path, connection, mode);
+        self.children.add(path, connection, mode);
+    }
+
+    pub(crate) fn forget(&mut self, connection: ConnectionId) {
+        self.data.forget(connection);
+        self.children.forget(connection);
+    }
+
+    /// Whether such a watch is there. Whose it is does not matter to ZooKeeper 3.8.
+    pub(crate) fn contains(&self, path: &str, kind: Tables) -> bool {
+        kind.data && self.data.contains(path) || kind.children && self.children.contains(path)
+    }
+
+    pub(crate) fn remove(&mut self, path: &str, connection: ConnectionId, kind: Tables) -> bool {
+        let children = kind.children && self.children.remove(path, connection);
+        let data = kind.data && self.data.remove(path, connection);
+        children || data
+    }
+
+    /// The events of `change`, in the order in which they are sent.
+    pub(crate) fn fire(&mut self, change: &Change) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let mut notice = |kind, path: &str, to: BTreeSet<ConnectionId>| {
+            if !to.is_empty() {
+                notices.push(Notice { kind, path: path.to_owned(), to });
+            }
+        };
+        let kind = match change {
+            Change::Created(_) => EventType::NodeCreated,
+            Change::Deleted(_) => EventType::NodeDeleted,
+            Change::DataSet(_) => EventType::NodeDataChanged,
+        };
+        let (Change::Created(path) | Change::Deleted(path) | Change::DataSet(path)) = change;
+        let heard = self.data.trigger(path, kind);
+        if matches!(change, Change::Deleted(_)) {
+            let mut rest = self.children.trigger(path, kind);
+            rest.retain(|connection| !heard.contains(connection));
+            notice(kind, path, heard);
+            notice(kind, path, rest);
+        } else {
+            notice(kind, path, heard);
+        }
+        if let (Change::Created(_) | Change::Deleted(_), Some(parent)) =
+            (change, path::parent(path))
+        {
+            let kind = EventType::NodeChildrenChanged;
+            notice(kind, parent, self.children.trigger(parent, kind));
+        }
+        notices
+    }
+}
+
+/// Which of the tables a request is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tables {
+    data: bool,
+    children: bool,
+}
+
+impl Tables {
+    pub(crate) const fn of(kind: WatcherType) -> Option<Self> {
+        let (data, children) = match kind {
+            WatcherType::Children => (false, true),
+            WatcherType::Data => (true, false),
+            WatcherType::Any => (true, true),
+            _ => return None,
+        };
+        Some(Self { data, children })
+    }
+}
+
+/// Watches of one sort.
+#[derive(Debug, Default)]
+pub(crate) struct WatchTable {
+    by_path: BTreeMap<String, BTreeMap<ConnectionId, Mode>>,
+    /// A connection stays in here, without paths, when its last watch has fired.
+    by_connection: BTreeMap<ConnectionId, BTreeSet<String>>,
+}
+
+impl WatchTable {
+    pub(crate) fn add(&mut self, path: &str, connection: ConnectionId, mode: Mode) {
+        self.by_path.entry(path.to_owned()).or_default().insert(connection, mode);
+        self.by_connection.entry(connection).or_default().insert(path.to_owned());
+    }
+
+    pub(crate) fn by_path(
+        &self,
+    ) -> impl Iterator<Item = (&str, impl Iterator<Item = ConnectionId>)> {
+        self.by_path.iter().map(|(path, watchers)| (path.as_str(), watchers.keys().copied()))
+    }
+
+    pub(crate) fn by_connection(&self) -> impl Iterator<Item = (ConnectionId, &BTreeSet<String>)> {
+        self.by_connection.iter().map(|(connection, paths)| (*connection, paths))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_path.values().map(BTreeMap::len).sum()
+    }
+
+    fn contains(&self, path: &str) -> bool {
+        self.by_path.contains_key(path)
+    }
+
+    fn remove(&mut self, path: &str, connection: ConnectionId) -> bool {
+        let known = self.by_connection.get_mut(&connection).is_some_and(|paths| paths.remove(path));
+        if known {
+            self.unlist(path, connection);
+        }
+        known
+    }
+
+    fn forget(&mut self, connection: ConnectionId) {
+        for path in self.by_connection.remove(&connection).unwrap_or_default() {
+            self.unlist(&path, connection);
+        }
+    }
+
+    fn unlist(&mut self, path: &str, connection: ConnectionId) {
+        if let Some(watchers) = self.by_path.get_mut(path) {
+            watchers.remove(&connection);
+            if watchers.is_empty() {
+                self.by_path.remove(path);
+            }
+        }
+    }
+
+    /// Who hears of an event of `kind` at `path`; their one-shot watches on it are gone.
+    fn trigger(&mut self, path: &str, kind: EventType) -> BTreeSet<ConnectionId> {
+        let mut heard = BTreeSet::new();
+        let mut spent = Vec::new();
+        for (&watcher, mode) in self.by_path.get(path).into_iter().flatten() {
+            match mode {
+                Mode::Recursive if kind == EventType::NodeChildrenChanged => continue,
+                Mode::OneShot => spent.push(watcher),
+                Mode::Recursive | Mode::Persistent => {}
+            }
+            heard.insert(watcher);
+        }
+        for watcher in spent {
+            self.remove(path, watcher);
+        }
+        if kind != EventType::NodeChildrenChanged {
+            let above = path::ancestors(path).chain((path != "/").then_some("/"));
+            let watchers = above.filter_map(|above| self.by_path.get(above)).flatten();
+            heard.extend(watchers.filter(|(_, m)| **m == Mode::Recursive).map(|(w, _)| *w));
+        }
+        heard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ConnectionId = ConnectionId(1);
+    const B: ConnectionId = ConnectionId(2);
+
+    fn fired(watches: &mut Watches, change: &Change) -> Vec<(EventType, String, Vec<u64>)> {
+        let notices = watches.fire(change).into_iter();
+        notices.map(|n| (n.kind, n.path, n.to.iter().map(|c| c.0).collect())).collect()
+    }
+
+    #[test]
+    fn a_deletion_is_told_once_to_each() {
+        let mut watches = Watches::default();
+        watches.data.add("/a", A, Mode::OneShot);
+        watches.children.add("/a", A, Mode::OneShot);
+        watches.children.add("/a", B, Mode::OneShot);
+        watches.children.add("/", B, Mode::OneShot);
+        let change = Change::Deleted("/a".into());
+        let expected = [
+            (EventType::NodeDeleted, "/a".to_owned(), vec![1]),
+            (EventType::NodeDeleted, "/a".to_owned(), vec![2]),
+            (EventType::NodeChildrenChanged, "/".to_owned(), vec![2]),
+        ];
+        assert_eq!(fired(&mut watches, &change), expected);
+        assert_eq!(fired(&mut watches, &change), []);
+        assert_eq!(watches.data.len() + watches.children.len(), 0);
+    }
+
+    #[test]
+    fn a_recursive_watch_hears_of_all_below_but_not_of_children_as_such() {
+        let mut watches = Watches::default();
+        watches.add_persistent("/", A, Mode::Recursive);
+        let event = |kind| [(kind, "/a/b".to_owned(), vec![1])];
+        for _ in 0..2 {
+            let change = Change::Created("/a/b".into());
+            assert_eq!(fired(&mut watches, &change), event(EventType::NodeCreated));
+            let change = Change::Deleted("/a/b".into());
+            assert_eq!(fired(&mut watches, &change), event(EventType::NodeDeleted));
+        }
+    }
+
+    #[test]
+    fn a_read_turns_a_persistent_watch_into_a_one_shot() {
+        let mut watches = Watches::default();
+        watches.add_persistent("/a", A, Mode::Persistent);
+        watches.data.add("/a", A, Mode::OneShot);
+        let change = Change::DataSet("/a".into());
+        assert_eq!(fired(&mut watches, &change).len(), 1);
+        assert_eq!(fired(&mut watches, &change).len(), 0);
+    }
+}
