@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use zk_proto::{
     Acl, ErrorCode, EventType, Perms, Request, Response, Ustring,
-    jute::Secret,
     records::{
         ErrorResponse, GetAclResponse, GetAllChildrenNumberResponse, GetChildren2Response,
-        GetChildrenResponse, GetDataResponse, GetEphemeralsResponse, SaslResponse, SetWatches2,
-        Stat, WhoAmIResponse,
+        GetChildrenResponse, GetDataResponse, GetEphemeralsResponse, SetWatches2, Stat,
+        WhoAmIResponse,
     },
     session::SessionId,
 };
@@ -65,8 +64,6 @@ impl Server {
                 let client_info = client_info.unwrap_or_default();
                 Ok(Response::WhoAmI(WhoAmIResponse { client_info }))
             }
-            // SASL is not set up, which ZooKeeper says by an empty step.
-            Request::Sasl(_) => Ok(Response::Sasl(SaslResponse { token: Secret::new(None) })),
             Request::AddWatch(add) => {
                 let mode = Mode::of(add.mode).ok_or(ErrorCode::MarshallingError)?;
                 self.watches.add_persistent(add.path, connection, mode);
@@ -74,8 +71,8 @@ impl Server {
             }
             Request::CheckWatches(check) => {
                 let tables = Tables::of(check.watcher_type).ok_or(ErrorCode::MarshallingError)?;
-                // ZooKeeper looks for the node above, and trips.
-                if !check.path.is_empty() && !check.path.contains('/') {
+                // ZooKeeper looks for the nodes above, and trips.
+                if !check.path.is_empty() && !check.path.starts_with('/') {
                     return Err(ErrorCode::MarshallingError);
                 }
                 found(self.watches.contains(check.path, tables))

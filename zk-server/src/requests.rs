@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use zk_proto::{
     ErrorCode, OpCode, Request, Response, Time,
-    jute::{Decode, Reader},
-    records::{AuthPacket, Create2Response, CreateResponse, RequestHeader, SyncResponse, xid},
+    jute::{Decode, Reader, Secret},
+    records::{
+        AuthPacket, Create2Response, CreateResponse, RequestHeader, SaslResponse, SyncResponse, xid,
+    },
     session::SessionId,
 };
 
@@ -30,13 +32,19 @@ impl Server {
                 Ok(Request::Auth(packet)) => {
                     return self.handle_auth(connection, header.xid, &packet);
                 }
+                // SASL is not set up, which ZooKeeper says by an empty step.
+                Ok(Request::Sasl(_)) => {
+                    let step = Response::Sasl(SaslResponse { token: Secret::new(None) });
+                    return self.on(connection, |state| state.reply(header.xid, 0, &Ok(step)));
+                }
                 Ok(Request::Unknown { .. }) => {
                     let refusal = Err(ErrorCode::Unimplemented);
-                    self.on(connection, |state| state.reply(header.xid, 0, &refusal));
+                    self.on(connection, |state| state.reply(header.xid, -1, &refusal));
                     return self.close(connection);
                 }
                 Ok(request) => self.answer(now, connection, session, &request),
-                Err(_) if is_write => {
+                // ZooKeeper reads a reconfig before it takes a zxid for it.
+                Err(_) if is_write && op != OpCode::Reconfig => {
                     self.transact(now, None, |_| Err(ErrorCode::MarshallingError))
                 }
                 Err(_) => Err(ErrorCode::MarshallingError),
@@ -88,9 +96,11 @@ impl Server {
                 self.transact(now, client, |txn| txn.set_acl(set)).map(Response::SetAcl)
             }
             Request::Multi(multi) => self.multi(now, client, multi).map(Response::Multi),
-            Request::Check(_) | Request::Reconfig(_) => {
-                self.transact(now, client, |_| Err(ErrorCode::Unimplemented))
+            Request::Check(check) => {
+                self.transact(now, client, |txn| txn.check(check))?;
+                Ok(Response::Empty)
             }
+            Request::Reconfig(_) => self.transact(now, client, |_| Err(ErrorCode::Unimplemented)),
             Request::CloseSession => {
                 self.delete_session(now, session);
                 Ok(Response::Empty)

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use zk_proto::{
-    ErrorCode, Time,
+    ErrorCode, Perms, Time,
     frame::{Frame, LENGTH_LEN},
     session::SessionId,
 };
@@ -21,7 +21,7 @@ use crate::{
     sessions::Sessions,
     tree::Tree,
     txn::Txn,
-    watches::Watches,
+    watches::{Notice, Watches},
 };
 
 /// A standalone ZooKeeper as a state machine: see the [crate's documentation](crate).
@@ -283,9 +283,13 @@ impl Server {
             txn.undo();
         }
         for change in txn.into_changes() {
-            for notice in self.watches.fire(&change) {
-                for watcher in notice.to {
-                    self.on(watcher, |state| state.notify(notice.kind, &notice.path));
+            for Notice { kind, path, acl, to } in self.watches.fire(&change) {
+                for watcher in to {
+                    self.on(watcher, |state| {
+                        if state.identities.check(acl, Perms::READ).is_ok() {
+                            state.notify(kind, path);
+                        }
+                    });
                     self.check_pending(watcher);
                 }
             }

@@ -3,9 +3,11 @@
 //! A [`Txn`] checks and does one operation after the other; [`undo`](Txn::undo) takes all of it back.
 //! Watches hear of it afterwards, by the [`Change`]s that it leaves.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use zk_proto::{
-    Acl, CreateMode, ErrorCode, OpCode, Perms,
+    Acl, CreateMode, ErrorCode, EventType, OpCode, Perms,
     path::validate,
     records::{
         CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, SetAclRequest,
@@ -129,9 +131,9 @@ impl<'s> Txn<'s> {
         let kind = creation.kind(self.session);
         let node = Node::new(data, acl.into(), kind, self.zxid, self.time);
         let stat = node.stat();
+        self.changed(EventType::NodeCreated, &path, node.acl.clone());
         self.tree.insert(&path, node);
         self.done.push(Undo::Create { path: path.clone(), creations, parent_pzxid });
-        self.changes.push(Change::Created(path.clone()));
         Ok((path, stat))
     }
 
@@ -174,8 +176,8 @@ impl<'s> Txn<'s> {
         let parent = split(path).and_then(|(above, _)| self.tree.get_mut(above));
         let parent_pzxid =
             parent.map_or(0, |parent| std::mem::replace(&mut parent.pzxid, self.zxid));
+        self.changed(EventType::NodeDeleted, path, node.acl.clone());
         self.done.push(Undo::Delete { path: path.to_owned(), node: Box::new(node), parent_pzxid });
-        self.changes.push(Change::Deleted(path.to_owned()));
     }
 
     /// Sets a node's data.
@@ -192,8 +194,9 @@ impl<'s> Txn<'s> {
             mzxid: std::mem::replace(&mut node.mzxid, self.zxid),
             mtime: std::mem::replace(&mut node.mtime, self.time),
         });
-        self.changes.push(Change::DataSet(request.path.to_owned()));
-        Ok(node.stat())
+        let (stat, acl) = (node.stat(), node.acl.clone());
+        self.changed(EventType::NodeDataChanged, request.path, acl);
+        Ok(stat)
     }
 
     /// Sets a node's access list. It is never part of a multi, and so never undone.
@@ -213,6 +216,11 @@ impl<'s> Txn<'s> {
         let node = self.tree.get(request.path).ok_or(ErrorCode::NoNode)?;
         self.identities.check(&node.acl, Perms::READ)?;
         next_version(node.version, request.version).map(drop)
+    }
+
+    fn changed(&mut self, kind: EventType, path: &str, acl: Arc<[Acl]>) {
+        let parent_acl = self.parent_of(path).map_or_else(|| [].into(), |node| node.acl.clone());
+        self.changes.push(Change { kind, path: path.to_owned(), acl, parent_acl });
     }
 
     /// What has changed, in order.

@@ -4,9 +4,12 @@
 //! watch is in both. A connection has one watch on a path in each, whose mode is that of the last call:
 //! in 3.8 a read that leaves a watch turns a persistent one into a one-shot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use zk_proto::{AddWatchMode, EventType, WatcherType, path};
+use zk_proto::{Acl, AddWatchMode, EventType, WatcherType, path};
 
 use crate::ConnectionId;
 
@@ -29,17 +32,21 @@ impl Mode {
 }
 
 /// Something that has happened to a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
-    Created(String),
-    Deleted(String),
-    DataSet(String),
-}
-
-/// One event, and the connections that get it.
-pub(crate) struct Notice {
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    /// That it was created or deleted, or its data were set.
     pub(crate) kind: EventType,
     pub(crate) path: String,
+    /// The node's access list, and its parent's.
+    pub(crate) acl: Arc<[Acl]>,
+    pub(crate) parent_acl: Arc<[Acl]>,
+}
+
+/// One event, and the connections that watch for it; those get it that may read the node (CVE-2024-23944).
+pub(crate) struct Notice<'c> {
+    pub(crate) kind: EventType,
+    pub(crate) path: &'c str,
+    pub(crate) acl: &'c [Acl],
     pub(crate) to: BTreeSet<ConnectionId>,
 }
 
@@ -73,33 +80,24 @@ impl Watches {
     }
 
     /// The events of `change`, in the order in which they are sent.
-    pub(crate) fn fire(&mut self, change: &Change) -> Vec<Notice> {
-        let mut notices = Vec::new();
-        let mut notice = |kind, path: &str, to: BTreeSet<ConnectionId>| {
-            if !to.is_empty() {
-                notices.push(Notice { kind, path: path.to_owned(), to });
-            }
-        };
-        let kind = match change {
-            Change::Created(_) => EventType::NodeCreated,
-            Change::Deleted(_) => EventType::NodeDeleted,
-            Change::DataSet(_) => EventType::NodeDataChanged,
-        };
-        let (Change::Created(path) | Change::Deleted(path) | Change::DataSet(path)) = change;
-        let heard = self.data.trigger(path, kind);
-        if matches!(change, Change::Deleted(_)) {
-            let mut rest = self.children.trigger(path, kind);
+    pub(crate) fn fire<'c>(&mut self, change: &'c Change) -> Vec<Notice<'c>> {
+        let Change { kind, path, acl, parent_acl } = change;
+        let heard = self.data.trigger(path, *kind);
+        let mut rest = BTreeSet::new();
+        if *kind == EventType::NodeDeleted {
+            rest = self.children.trigger(path, *kind);
             rest.retain(|connection| !heard.contains(connection));
-            notice(kind, path, heard);
-            notice(kind, path, rest);
-        } else {
-            notice(kind, path, heard);
         }
-        if let (Change::Created(_) | Change::Deleted(_), Some(parent)) =
-            (change, path::parent(path))
+        let mut notices = vec![
+            Notice { kind: *kind, path, acl, to: heard },
+            Notice { kind: *kind, path, acl, to: rest },
+        ];
+        if *kind != EventType::NodeDataChanged
+            && let Some(parent) = path::parent(path)
         {
             let kind = EventType::NodeChildrenChanged;
-            notice(kind, parent, self.children.trigger(parent, kind));
+            let to = self.children.trigger(parent, kind);
+            notices.push(Notice { kind, path: parent, acl: parent_acl, to });
         }
         notices
     }
@@ -210,9 +208,14 @@ mod tests {
     const A: ConnectionId = ConnectionId(1);
     const B: ConnectionId = ConnectionId(2);
 
+    fn change(kind: EventType, path: &str) -> Change {
+        let acl: Arc<[Acl]> = [].into();
+        Change { kind, path: path.into(), acl: acl.clone(), parent_acl: acl }
+    }
+
     fn fired(watches: &mut Watches, change: &Change) -> Vec<(EventType, String, Vec<u64>)> {
-        let notices = watches.fire(change).into_iter();
-        notices.map(|n| (n.kind, n.path, n.to.iter().map(|c| c.0).collect())).collect()
+        let notices = watches.fire(change).into_iter().filter(|notice| !notice.to.is_empty());
+        notices.map(|n| (n.kind, n.path.into(), n.to.iter().map(|c| c.0).collect())).collect()
     }
 
     #[test]
@@ -222,7 +225,7 @@ mod tests {
         watches.children.add("/a", A, Mode::OneShot);
         watches.children.add("/a", B, Mode::OneShot);
         watches.children.add("/", B, Mode::OneShot);
-        let change = Change::Deleted("/a".into());
+        let change = change(EventType::NodeDeleted, "/a");
         let expected = [
             (EventType::NodeDeleted, "/a".to_owned(), vec![1]),
             (EventType::NodeDeleted, "/a".to_owned(), vec![2]),
@@ -237,12 +240,9 @@ mod tests {
     fn a_recursive_watch_hears_of_all_below_but_not_of_children_as_such() {
         let mut watches = Watches::default();
         watches.add_persistent("/", A, Mode::Recursive);
-        let event = |kind| [(kind, "/a/b".to_owned(), vec![1])];
-        for _ in 0..2 {
-            let change = Change::Created("/a/b".into());
-            assert_eq!(fired(&mut watches, &change), event(EventType::NodeCreated));
-            let change = Change::Deleted("/a/b".into());
-            assert_eq!(fired(&mut watches, &change), event(EventType::NodeDeleted));
+        for kind in [EventType::NodeCreated, EventType::NodeDataChanged, EventType::NodeDeleted] {
+            let expected = [(kind, "/a/b".to_owned(), vec![1])];
+            assert_eq!(fired(&mut watches, &change(kind, "/a/b")), expected);
         }
     }
 
@@ -251,7 +251,7 @@ mod tests {
         let mut watches = Watches::default();
         watches.add_persistent("/a", A, Mode::Persistent);
         watches.data.add("/a", A, Mode::OneShot);
-        let change = Change::DataSet("/a".into());
+        let change = change(EventType::NodeDataChanged, "/a");
         assert_eq!(fired(&mut watches, &change).len(), 1);
         assert_eq!(fired(&mut watches, &change).len(), 0);
     }
