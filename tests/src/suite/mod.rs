@@ -26,7 +26,7 @@ pub mod states;
 pub mod transactions;
 pub mod watches;
 
-pub use site::{guard, task};
+pub use site::{guard, share_embedded, task};
 
 /// Makes a `#[test]` of each test of the suite, in a module for each theme. `run` is a function that
 /// runs one: it gets the test, which wants a handler and returns a future, and runs that to its end

@@ -16,7 +16,7 @@ use zk_proto::{
     path,
     records::*,
 };
-use zk_tests::eventually;
+use zk_tests::{eventually, raw};
 
 use crate::steps::{Ask, CLIENTS, Scene, Step};
 
@@ -285,7 +285,7 @@ impl Peer {
         let sid = format!("sid={id:#x},");
         for _ in 0..2 {
             eventually(LIMIT, "the server to know who is connected", || {
-                let cons = four_letter(self.address, "cons");
+                let cons = raw::four_letter(self.address, "cons").ok()?;
                 (cons.matches(&sid).count() == count).then_some(())
             });
         }
@@ -450,14 +450,4 @@ impl Connection {
             }
         }
     }
-}
-
-fn four_letter(address: SocketAddr, word: &str) -> String {
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT).expect("the server listens");
-    stream.set_read_timeout(Some(LIMIT)).expect("a TCP socket");
-    stream.write_all(word.as_bytes()).expect("the server reads");
-    let mut answer = String::new();
-    // ZooKeeper may reset the connection once it has answered.
-    let _ = stream.read_to_string(&mut answer);
-    answer
 }
