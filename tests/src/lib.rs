@@ -8,6 +8,7 @@
 //! - [`Fake`] is a server that says what no real one would.
 //! - [`raw::Session`] speaks the few bytes of the protocol that the harness
 //!   needs itself, independently of the library under test.
+//! - [`zk_cli`] runs ZooKeeper's own client.
 //! - [`suite`] has the tests that run on every runtime.
 //!
 //! ```no_run
@@ -37,6 +38,7 @@ mod proxy;
 pub mod raw;
 mod server;
 pub mod suite;
+mod zk_cli;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -45,6 +47,7 @@ use std::time::{Duration, Instant};
 pub use fake::{Conversation, Fake, Request};
 pub use proxy::{Direction, Proxy, Verdict};
 pub use server::{Ensemble, Mode, Node, Options, shared};
+pub use zk_cli::zk_cli;
 
 /// Asks `probe` again and again until it answers, and returns the answer.
 ///

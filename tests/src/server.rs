@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::process::{Keeper, Process};
 use crate::{eventually, lock, poll, raw};
 
-const JAVA: &str = "/usr/bin/java";
-const CLASSPATH: [&str; 4] = [
+pub(crate) const JAVA: &str = "/usr/bin/java";
+pub(crate) const CLASSPATH: [&str; 4] = [
     "/usr/share/java/zookeeper.jar",
     // What the manifest forgets: a log, and TLS.
     "/usr/share/java/netty-codec.jar",
