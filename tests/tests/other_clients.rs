@@ -1,10 +1,10 @@
-//! Other people's clients on the embedded server. Kazoo is with the suite, in `embedded.rs`.
+//! Other people's clients and tools on the embedded server. Kazoo is with the suite, in `embedded.rs`.
 
 use std::time::Duration;
 
 use tokio::{runtime::Builder, time::timeout};
 use zk_server::TestServer;
-use zk_tests::{Ensemble, zk_cli};
+use zk_tests::{Ensemble, raw, zk_cli};
 use zookeeper_client::{Acls, AddWatchMode, Client, CreateMode, EventType};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -54,6 +54,75 @@ fn results(printed: &str) -> String {
     let differs = ["Connecting to ", "ctime = ", "mtime = ", "ephemeralOwner = "];
     let lines = printed.lines().filter(|line| !differs.iter().any(|start| line.starts_with(start)));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn words_of_four_letters_read_alike() {
+    let real = Ensemble::standalone();
+    let embedded = TestServer::start().expect("a port");
+    let [expected, got] = [real.node(0).address(), embedded.address()].map(|address| {
+        let mut session = raw::Session::open(address, LIMIT).expect("a session");
+        let create = [string("/e"), vec![0xff; 4], acl(), 1_i32.to_be_bytes().to_vec()].concat();
+        assert_eq!(session.request(CREATE, &create).expect("a reply").error, 0);
+        for path in ["/e", "/nope"] {
+            let exists = [string(path), vec![1]].concat();
+            session.request(EXISTS, &exists).expect("a reply");
+        }
+        let id = format!("{:#x}", session.id());
+        move |word: &str| {
+            let answer = raw::four_letter(address, word).expect("an answer");
+            let _open = &session;
+            answer.replace(&id, "ID")
+        }
+    });
+
+    for word in ["ruok", "isro", "wchs"] {
+        assert_eq!(got(word), expected(word), "{word}");
+    }
+    for word in ["wchp", "wchc"] {
+        // They come in no particular order.
+        let sorted = |text: String| {
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(sorted(got(word)), sorted(expected(word)), "{word}");
+    }
+    for word in ["srvr", "stat", "cons"] {
+        assert_eq!(without_values(&got(word)), without_values(&expected(word)), "{word}");
+    }
+    let sessions = |dump: String| {
+        let (sessions, _) = dump.split_once("Connections dump:").expect("the connections");
+        without_values(sessions)
+    };
+    assert_eq!(sessions(got("dump")), sessions(expected("dump")));
+    let known = expected("mntr");
+    for figure in got("mntr").lines() {
+        let (name, _) = figure.split_once('\t').expect("a name and a value");
+        assert!(known.contains(&format!("{name}\t")), "{name}");
+    }
+}
+
+const CREATE: i32 = 1;
+const EXISTS: i32 = 3;
+
+fn string(text: &str) -> Vec<u8> {
+    let length = i32::try_from(text.len()).expect("a short text");
+    [&length.to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// The access list that lets everyone do everything.
+fn acl() -> Vec<u8> {
+    let entries = 1_i32.to_be_bytes().to_vec();
+    let perms = 31_i32.to_be_bytes().to_vec();
+    [entries, perms, string("world"), string("anyone")].concat()
+}
+
+/// `text` with every part of a line cut where it gets to a value: at a number, a colon or an equals sign.
+fn without_values(text: &str) -> Vec<String> {
+    let is_label = |c: &char| !c.is_ascii_digit() && !matches!(c, ':' | '=');
+    let parts = text.split(['\n', ',']).filter(|part| !part.starts_with(" built on "));
+    parts.map(|part| part.chars().take_while(is_label).collect()).collect()
 }
 
 #[test]

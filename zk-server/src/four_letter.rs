@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What the words tell as the version: the one that this server behaves as.
-const VERSION: &str = concat!("3.8.0-zk-server-", env!("CARGO_PKG_VERSION"), ", built on rust");
+const VERSION: &str = concat!("3.8.0-zk-server-", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Word {
@@ -63,7 +63,7 @@ impl Server {
         let _ = match word {
             Word::Ruok => out.write_str("imok"),
             Word::Isro => out.write_str(if self.is_read_only { "ro" } else { "rw" }),
-            Word::Srvr | Word::Stat => self.report_server(now, word == Word::Stat, &mut out),
+            Word::Srvr | Word::Stat => self.report_server(word == Word::Stat, &mut out),
             Word::Mntr => self.report_figures(now, &mut out),
             Word::Cons => self.report_connections(false, &mut out),
             Word::Dump => self.report_sessions(&mut out),
@@ -72,7 +72,7 @@ impl Server {
         out
     }
 
-    fn report_server(&self, _now: Time, clients: bool, out: &mut String) -> fmt::Result {
+    fn report_server(&self, clients: bool, out: &mut String) -> fmt::Result {
         writeln!(out, "Zookeeper version: {VERSION}")?;
         if self.is_read_only {
             writeln!(out, "READ-ONLY mode; serving only read-only clients")?;
