@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use zk_proto::{
     Time,
-    jute::{Decode, Encode, Secret},
+    jute::{Decode, Encode, Reader, Secret},
     records::{ConnectRequest, ConnectResponse},
     session::SessionId,
 };
@@ -15,7 +15,9 @@ use crate::{ConnectionId, Server, connection::Phase, server::millis, sessions::P
 
 impl Server {
     pub(crate) fn handle_handshake(&mut self, now: Time, connection: ConnectionId, frame: &Bytes) {
-        let Ok(request) = ConnectRequest::decode_all(frame) else { return self.close(connection) };
+        let Ok(request) = ConnectRequest::decode(&mut Reader::new(frame)) else {
+            return self.close(connection);
+        };
         let wants_writes = request.read_only != Some(true);
         if self.is_read_only && wants_writes || request.last_zxid_seen > self.zxid {
             return self.close(connection);

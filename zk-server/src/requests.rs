@@ -28,7 +28,7 @@ impl Server {
         let result = if self.is_read_only && (is_write || op == OpCode::Sync) {
             Err(ErrorCode::NotReadOnly)
         } else {
-            match Request::decode(op, &mut input) {
+            match Request::decode_prefix(op, &mut input) {
                 Ok(Request::Auth(packet)) => {
                     return self.handle_auth(connection, header.xid, &packet);
                 }

@@ -360,6 +360,20 @@ fn bytes_may_come_one_by_one() {
 }
 
 #[test]
+fn what_follows_a_record_is_ignored() {
+    let mut world = World::new();
+    let (mut client, ..) = world.open();
+    let exists = Request::Exists(ExistsRequest { path: "/", watch: false });
+    world.send(&client, |out| {
+        exists.encode(1, out);
+        out.extend_from_slice(b"more");
+    });
+    let reply = world.receive(&mut client).remove(0);
+    let header = ReplyHeader::decode(&mut Reader::new(&reply)).unwrap();
+    assert_eq!(header.err, ErrorCode::Ok);
+}
+
+#[test]
 fn words_are_answered_and_the_connection_closed() {
     let mut world = World::new();
     let (mut client, session, _) = world.open();
