@@ -8,8 +8,8 @@
 //! - [`Fake`] is a server that says what no real one would.
 //! - [`raw::Session`] speaks the few bytes of the protocol that the harness
 //!   needs itself, independently of the library under test.
-//! - [`zk_cli`] runs ZooKeeper's own client.
-//! - [`suite`] has the tests that run on every runtime.
+//! - [`zk_cli()`] runs ZooKeeper's own client.
+//! - [`mod@suite`] has the tests that run on every runtime.
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -1,11 +1,11 @@
 //! Tests of the client that run on every runtime.
 //!
 //! A test is an `async fn` over a [`Handler`](zk_client::Handler) that uses nothing of a runtime but
-//! that; it runs as a task of its handler. [`suite!`](crate::suite) has the list of them all, and makes
+//! that; it runs as a task of its handler. [`suite!`](crate::suite!) has the list of them all, and makes
 //! a `#[test]` of each for one runtime. A new test is a function in the file of its theme and a line in
 //! that list; a new runtime is a file like `tests/tests/tokio.rs`.
 //!
-//! All tests share a server, and have a [`Site`](site::Site) of their own on it; but for those that want
+//! All tests share a server, and have a `Site` of their own on it; but for those that want
 //! ensembles, which have a list of their own, as have those that want Python: `suite!(run, ensemble)`,
 //! `suite!(run, kazoo)`.
 #![expect(missing_docs, reason = "a test's name says what it shows")]
