@@ -68,9 +68,11 @@ impl Watches {
         self.children.forget(connection);
     }
 
-    /// Whether such a watch is there. Whose it is does not matter to ZooKeeper 3.8.
+    /// Whether such a watch is there. Whose it is does not matter to ZooKeeper 3.8, and at the empty path
+    /// it does not look.
     pub(crate) fn contains(&self, path: &str, kind: Tables) -> bool {
-        kind.data && self.data.contains(path) || kind.children && self.children.contains(path)
+        let data = kind.data && self.data.contains(path);
+        !path.is_empty() && (data || kind.children && self.children.contains(path))
     }
 
     pub(crate) fn remove(&mut self, path: &str, connection: ConnectionId, kind: Tables) -> bool {

@@ -339,19 +339,24 @@ fn step() -> impl Strategy<Value = Step> {
 fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         30 => in_burst(),
+        1 => (path(), acl(), version())
+            .prop_map(|(path, acl, version)| Ask::SetAcl(path, acl, version)),
+        1 => vec(odd_part(), 1..4).prop_map(Ask::Multi),
         2 => auth(),
         1 => Just(Ask::CloseSession),
         1 => select(vec![Ask::Reconfig, Ask::Sasl, Ask::Unknown]),
     ]
 }
 
-/// What leaves the connection open, and is answered in its turn.
+/// What leaves the connection open, is answered in its turn, and does the same however soon the next
+/// request comes: in ZooKeeper a write behind a setACL, or behind a multi that it trips over, may be
+/// checked against what was there before, or what was not to be.
 fn in_burst() -> impl Strategy<Value = Ask> {
     prop_oneof![
-        14 => creation().prop_map(Ask::Create),
+        14 => fitting().prop_map(Ask::Create),
+        1 => odd().prop_map(Ask::Create),
         5 => (path(), version()).prop_map(|(path, version)| Ask::Delete(path, version)),
         5 => (path(), data(), version()).prop_map(|(p, data, version)| Ask::SetData(p, data, version)),
-        3 => (path(), acl(), version()).prop_map(|(path, acl, version)| Ask::SetAcl(path, acl, version)),
         4 => (path(), any::<bool>()).prop_map(|(path, watch)| Ask::Exists(path, watch)),
         4 => (path(), any::<bool>()).prop_map(|(path, watch)| Ask::GetData(path, watch)),
         3 => path().prop_map(Ask::GetAcl),
@@ -367,7 +372,7 @@ fn in_burst() -> impl Strategy<Value = Ask> {
         1 => watch_lists().prop_map(Ask::SetWatches),
         1 => (watch_lists(), paths(), paths())
             .prop_map(|(lists, persistent, recursive)| Ask::SetWatches2(lists, persistent, recursive)),
-        6 => vec(part(), 0..5).prop_map(Ask::Multi),
+        4 => vec(part(), 0..5).prop_map(Ask::Multi),
         2 => vec(read_part(), 0..4).prop_map(Ask::MultiRead),
         1 => vec(prop_oneof![part(), read_part()], 1..4).prop_map(Ask::Multi),
         1 => (read_part(), vec(prop_oneof![part(), read_part()], 0..3))
@@ -443,8 +448,9 @@ fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
     ]
 }
 
-fn creation() -> impl Strategy<Value = Creation> {
-    let fitting = select(vec![
+/// A creation whose operation, flags and TTL belong together.
+fn fitting() -> impl Strategy<Value = Creation> {
+    creation(vec![
         (OpCode::Create, 0, -1),
         (OpCode::Create, 0, -1),
         (OpCode::Create, 1, -1),
@@ -457,8 +463,12 @@ fn creation() -> impl Strategy<Value = Creation> {
         (OpCode::CreateContainer, 4, -1),
         (OpCode::CreateTtl, 5, 3_600_000),
         (OpCode::CreateTtl, 6, 0xff_ffff_ffff),
-    ]);
-    let odd = select(vec![
+    ])
+}
+
+/// One where they do not.
+fn odd() -> impl Strategy<Value = Creation> {
+    creation(vec![
         (OpCode::Create, 4, -1),
         (OpCode::Create2, 4, -1),
         (OpCode::Create, 5, -1),
@@ -472,19 +482,26 @@ fn creation() -> impl Strategy<Value = Creation> {
         (OpCode::CreateTtl, 0, 1000),
         (OpCode::CreateTtl, 1, 1000),
         (OpCode::CreateTtl, 4, 1000),
-    ]);
-    (prop_oneof![12 => fitting, 1 => odd], path(), data(), acl()).prop_map(
-        |((op, flags, ttl), path, data, acl)| Creation { op, path, data, acl, flags, ttl },
-    )
+    ])
+}
+
+fn creation(kinds: Vec<(OpCode, i32, i64)>) -> impl Strategy<Value = Creation> {
+    (select(kinds), path(), data(), acl()).prop_map(|((op, flags, ttl), path, data, acl)| {
+        Creation { op, path, data, acl, flags, ttl }
+    })
 }
 
 fn part() -> impl Strategy<Value = Part> {
     prop_oneof![
-        4 => creation().prop_map(Part::Create),
+        4 => fitting().prop_map(Part::Create),
         2 => (path(), version()).prop_map(|(path, version)| Part::Delete(path, version)),
         2 => (path(), data(), version()).prop_map(|(path, data, v)| Part::SetData(path, data, v)),
         2 => (path(), version()).prop_map(|(path, version)| Part::Check(path, version)),
     ]
+}
+
+fn odd_part() -> impl Strategy<Value = Part> {
+    prop_oneof![3 => part(), 1 => odd().prop_map(Part::Create)]
 }
 
 fn read_part() -> impl Strategy<Value = Part> {
