@@ -25,8 +25,8 @@ use zk_client::{
 };
 
 use crate::{
-    lock, shared,
-    suite::site::{Site, blocking},
+    lock,
+    suite::site::{Site, blocking, shared},
 };
 
 /// How long kazoo may take to answer.

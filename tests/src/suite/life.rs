@@ -9,9 +9,9 @@ use zk_client::{ClientState, CreateMode, ErrorKind, Handler, Outcome, State};
 
 use super::{
     counted::Counted,
-    site::{LIMIT, Site, blocking, proxy},
+    site::{LIMIT, Site, blocking, proxy, shared},
 };
-use crate::{Direction, shared};
+use crate::Direction;
 
 /// Nobody ever listens there.
 const NOBODY: &str = "127.0.0.1:1";
@@ -25,7 +25,7 @@ fn blackhole() -> (TcpListener, SocketAddr) {
 
 /// Whether the server still has sessions whose id is `id`.
 fn has_session(id: i64) -> bool {
-    shared().node(0).four_letter("dump").contains(&format!("{id:#x}"))
+    shared().four_letter("dump").contains(&format!("{id:#x}"))
 }
 
 pub async fn start_against_nothing_fails_in_time_and_can_be_tried_again<H: Handler>(handler: H) {

@@ -34,7 +34,7 @@ pub mod transactions;
 pub mod watchers;
 pub mod watches;
 
-pub use site::{block_on, guard, unguarded};
+pub use site::{block_on, guard, share_embedded, unguarded};
 
 /// Makes a `#[test]` of each test of the suite, in a module for each theme. `run` is a function that
 /// runs one, of those in [`runtimes`](mod@crate::runtimes): it gets the test, which wants a handler and
