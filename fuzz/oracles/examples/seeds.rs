@@ -80,7 +80,10 @@ fn add_recording(seeds: &mut Seeds, text: &str) -> Result<(), Box<dyn Error>> {
                 let frame = from_hex(hex)?;
                 stream.insert(frame.len());
                 if !std::mem::replace(&mut answered, true) {
-                    add(seeds, "connect_response", format!("{}-bytes", frame.len()), frame.into());
+                    for flags in [0, 1, 3] {
+                        let like = format!("{}-bytes-{flags}", frame.len());
+                        add(seeds, "connect_response", like, [&[flags], &frame[..]].concat());
+                    }
                     continue;
                 }
                 let mut input = Reader::new(&frame);

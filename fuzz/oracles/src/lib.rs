@@ -8,13 +8,17 @@
 //! `fuzz/Cargo.toml`, and a folder of seeds; the test tells when one of these is missing.
 
 mod frame;
+mod handshake;
 mod memory;
 mod records;
 mod text;
+mod world;
 
 pub use frame::frame;
+pub use handshake::connect_response;
 pub use records::{multi_response, record, reply, request};
 pub use text::{connect_string, path};
+pub use world::{session, session_model, watch_event};
 
 /// A fuzz target: its name and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -28,4 +32,8 @@ pub const TARGETS: &[Target] = &[
     ("multi_response", multi_response),
     ("path", path),
     ("connect_string", connect_string),
+    ("connect_response", connect_response),
+    ("watch_event", watch_event),
+    ("session", session),
+    ("session_model", session_model),
 ];
