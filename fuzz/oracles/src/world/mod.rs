@@ -45,6 +45,9 @@ use route::Route;
 use server::{Sent, Server};
 use wire::Arrived;
 
+/// An input of more operations tells nothing new.
+const MAX_OPS: usize = 256;
+
 /// How many requests may wait.
 const MAX_IN_FLIGHT: usize = 40;
 
@@ -70,8 +73,10 @@ pub fn session(input: &[u8]) {
 fn run(input: &[u8], honest: bool) {
     let mut input = Unstructured::new(input);
     let Ok(setup) = input.arbitrary::<Setup>() else { return };
-    let Ok(ops) = input.arbitrary_iter::<Op>() else { return };
-    let ops: Vec<_> = ops.map_while(Result::ok).take(256).collect();
+    let mut ops = Vec::new();
+    while ops.len() < MAX_OPS && !input.is_empty() {
+        ops.extend(input.arbitrary::<Op>());
+    }
     let whole = play(&setup, &ops, honest, usize::MAX);
     let bytewise = play(&setup, &ops, honest, 1);
     assert_eq!(whole, bytewise, "bytes one by one give something else");
@@ -479,6 +484,8 @@ impl World {
                 if self.tainted {
                     self.timeout = self.session.session_timeout();
                     self.resumable = self.session.ticket().map(|ticket| ticket.id.0);
+                }
+                if !self.route.is_known() {
                     self.route.current = Some(host.port);
                 }
                 let share = self.timeout / self.route.hosts.len() as u32;
@@ -592,8 +599,7 @@ impl World {
 
     /// With a server that is well again, and soon, all that waits is done.
     fn heal(&mut self) {
-        self.server.quorum = true;
-        if matches!(&self.link, Link::Up(up) if up.read_only) {
+        if !std::mem::replace(&mut self.server.quorum, true) {
             self.cut();
         }
         for _ in 0..64 {

@@ -109,6 +109,11 @@ fn mode(pick: u8) -> CreateMode {
     CreateMode::from(i32::from(pick % 4))
 }
 
+/// A version that may be the right one; mostly any will do.
+fn expected(version: i8) -> i32 {
+    i32::from(version.max(-1)) % 4
+}
+
 impl World {
     pub(super) fn perform(&mut self, op: &Op, honest: bool) {
         if self.ledger.ended {
@@ -213,14 +218,14 @@ impl World {
                 (Request::Create(CreateRequest { path, data, acl: None, flags }), None)
             }
             Ask::Set { version, data: len } => {
-                let (data, version) = (data(len), version.into());
+                let (data, version) = (data(len), expected(version));
                 (Request::SetData(SetDataRequest { path, data, version }), None)
             }
             Ask::Delete => (Request::Delete(DeleteRequest { path, version: -1 }), None),
             Ask::Sync => (Request::Sync(SyncRequest { path }), None),
             Ask::Multi { version, mode: pick } => {
-                let (version, flags) = (version.into(), mode(pick));
-                let create = CreateRequest { path: "/d/m", data: data(1), acl: None, flags };
+                let (version, flags) = (expected(version), mode(pick));
+                let create = CreateRequest { path: "/a/m", data: data(1), acl: None, flags };
                 let ops = vec![
                     MultiOp::Check(CheckVersionRequest { path, version: -1 }),
                     MultiOp::SetData(SetDataRequest { path, data: data(9), version }),

@@ -62,6 +62,11 @@ impl Route {
         self.preferred = host;
     }
 
+    /// Whether it is known which attempts are made at once.
+    pub(super) const fn is_known(&self) -> bool {
+        self.at_once.is_some()
+    }
+
     pub(super) fn forget(&mut self) {
         self.at_once = None;
         self.preferred = None;
