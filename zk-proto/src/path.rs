@@ -342,7 +342,7 @@ const SEQUENCE_LEN: usize = 10;
 pub fn sequence(name: &str) -> Option<i32> {
     let (before, number) = name.as_bytes().split_last_chunk::<SEQUENCE_LEN>()?;
     if let [b'-', digits @ ..] = number {
-        return decimal(digits).and_then(|value| i32::try_from(value).ok()).map(i32::wrapping_neg);
+        return negative(digits).and_then(|value| i32::try_from(value).ok());
     }
     let value = decimal(number)?;
     // With its sign, a number of ten digits is one that needs them all.
@@ -370,12 +370,17 @@ pub fn sequence(name: &str) -> Option<i32> {
 pub fn sequence_after(prefix: &str, name: &str) -> Option<i32> {
     let number = name.strip_prefix(prefix)?.as_bytes();
     let value = match number {
-        [b'-', digits @ ..] => decimal(digits)?.wrapping_neg(),
+        [b'-', digits @ ..] => negative(digits)?,
         digits => decimal(digits)?,
     };
     let value = i32::try_from(value).ok()?;
     let len = if value <= -1_000_000_000 { SEQUENCE_LEN.wrapping_add(1) } else { SEQUENCE_LEN };
     (number.len() == len).then_some(value)
+}
+
+/// The value of digits behind a sign: nothing writes a zero so.
+fn negative(digits: &[u8]) -> Option<i64> {
+    decimal(digits).filter(|value| *value != 0).map(i64::wrapping_neg)
 }
 
 /// The value of one to ten decimal digits.
@@ -570,6 +575,7 @@ mod tests {
             ("lock-2147483649", None),
             ("9999999999", None),
             ("--00000001", None),
+            ("lock-000000000", None),
             ("lock-42", None),
             ("000000000", None),
             ("00000000ä0", None),
@@ -582,6 +588,7 @@ mod tests {
         for name in ["lock-", "lock-1", "lock-00000000001", "lock--0000000001", "lock--1", "lock"] {
             assert_eq!(sequence_after("lock-", name), None, "{name:?}");
         }
+        assert_eq!(sequence_after("lock", "lock-000000000"), None);
     }
 
     /// Text made of the characters that matter to a path.

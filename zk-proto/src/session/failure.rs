@@ -12,7 +12,7 @@ pub enum Outcome {
     NotSent,
     /// The server answered that it did not do it.
     Refused,
-    /// It was sent and no answer came: it was carried out once or not at all.
+    /// It was sent and no answer came, or none that tells: it was carried out once or not at all.
     Unknown,
     /// The server did it, but its answer was of no use.
     Applied,

@@ -35,6 +35,9 @@ impl Session {
     }
 
     pub(super) fn handle_handshake(&mut self, now: Time, sent: Time, frame: &Bytes) {
+        if self.outgoing.has_prologue() {
+            return self.drop_connection(now, "handshake: an answer to what was not sent".into());
+        }
         let response = match ConnectResponse::decode_all(frame) {
             Ok(response) => response,
             Err(error) => {

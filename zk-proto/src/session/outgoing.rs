@@ -218,13 +218,15 @@ impl Outgoing {
         self.queue.clear();
     }
 
-    /// The request will not arm its watch.
+    /// The request will not arm its watch. One that removes watches still does.
     pub(super) fn disarm(&mut self, id: RequestId) {
         // The one entry without a number, closeSession, is the last.
         let found = self
             .in_flight
             .binary_search_by(|entry| entry.id.map_or(Ordering::Greater, |other| other.cmp(&id)));
-        if let Some(entry) = found.ok().and_then(|at| self.in_flight.get_mut(at)) {
+        if let Some(entry) = found.ok().and_then(|at| self.in_flight.get_mut(at))
+            && !matches!(entry.change, Some(WatchChange::Removed(_)))
+        {
             entry.change = None;
         }
     }

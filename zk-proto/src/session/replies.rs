@@ -54,7 +54,7 @@ impl Session {
         let path = path.take();
         self.acknowledge(header, &entry);
         let reason = Reason::ReplyTooLarge { length, limit };
-        self.fail(entry.id, entry.op, path, reason, outcome(header.err));
+        self.fail(entry.id, entry.op, path, reason, outcome(entry.op, header.err));
     }
 
     fn handle_event(&mut self, header: ReplyHeader, input: &mut Reader<'_>) -> Handled {
@@ -129,7 +129,7 @@ impl Session {
             Ok(response) => response,
             Err(error) => {
                 let reason = Reason::Undecodable(error);
-                self.fail(entry.id, entry.op, path, reason, outcome(err));
+                self.fail(entry.id, entry.op, path, reason, outcome(entry.op, err));
                 return Err(error.into());
             }
         };
@@ -179,9 +179,14 @@ impl Session {
     }
 }
 
-/// Whether a request was carried out, by the code of its reply.
-const fn outcome(err: ErrorCode) -> Outcome {
-    if err.is_ok() { Outcome::Applied } else { Outcome::Refused }
+/// Whether a request was carried out, by the code in its reply's header. Of some that tells only that
+/// the body has the outcome.
+const fn outcome(op: OpCode, err: ErrorCode) -> Outcome {
+    match op {
+        _ if !err.is_ok() => Outcome::Refused,
+        OpCode::Multi | OpCode::MultiRead | OpCode::AddWatch => Outcome::Unknown,
+        _ => Outcome::Applied,
+    }
 }
 
 /// The events that tell of watches removed by request: servers leave it to the client to make them.

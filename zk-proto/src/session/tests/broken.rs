@@ -59,6 +59,17 @@ fn replies_to_nothing() {
 }
 
 #[test]
+fn an_answer_to_a_handshake_that_was_not_sent() {
+    let mut world = World::new(config(2));
+    world.start();
+    world.accept();
+    world.send(&welcome(ID, T as i32, Some(false)));
+    assert_eq!(world.events(), ["connect h1", "disconnect", "connect h2"]);
+    world.connect();
+    assert_eq!(world.events(), ["CONNECTED"]);
+}
+
+#[test]
 fn a_reply_to_what_was_not_sent() {
     let mut world = World::up(2);
     world.delete("/a");

@@ -169,6 +169,33 @@ fn a_reply_over_the_limit_fails_its_request_and_no_other() {
 }
 
 #[test]
+fn a_lost_answer_whose_outcome_was_in_its_body_tells_none() {
+    for (err, outcome) in [(ErrorCode::Ok, "Unknown"), (ErrorCode::NotReadOnly, "Refused")] {
+        let mut config = config(1);
+        config.max_reply = 100;
+        let mut world = World::up_with(config);
+        let delete = MultiOp::Delete(DeleteRequest { path: "/a", version: -1 });
+        let request = Request::Multi(MultiRequest { ops: vec![delete; 20] });
+        for xid in [1, 2] {
+            world.call(&request);
+            world.read();
+            let results = match xid {
+                1 => vec![MultiResult::Error(ErrorCode::RuntimeInconsistency); 20],
+                _ => vec![],
+            };
+            let mut body = BytesMut::new();
+            MultiResponse { results }.encode(&mut body);
+            body.truncate(if xid == 1 { body.len() } else { 5 });
+            let header = ReplyHeader { xid, zxid: 1, err };
+            world.send(&packet(header, |out| out.extend_from_slice(&body)));
+        }
+        let events = world.events();
+        assert_eq!(events[0], format!("#1 ReplyTooLarge {outcome}"));
+        assert_eq!(events[1], format!("#2 Undecodable {outcome}"));
+    }
+}
+
+#[test]
 fn the_reply_tells_its_kind_and_shares_the_bytes_that_came_in() {
     let mut world = World::up(1);
     world.call(&get("/a", false));

@@ -283,6 +283,20 @@ fn watches_that_the_server_removed_by_request_are_gone_here_too() {
 }
 
 #[test]
+fn a_removal_is_no_watch_to_be_forgotten() {
+    let mut world = World::up(1);
+    done(&mut world, &get("/a", true), &data(b""));
+    let remove = RemoveWatchesRequest { path: "/a", watcher_type: WatcherType::Data };
+    let id = world.call(&Request::RemoveWatches(remove));
+    world.session.unwatch(RequestId(id));
+    world.read();
+    world.events();
+    world.ok(2);
+    assert_eq!(world.events(), ["#1 DataWatchRemoved /a", "#2 ok"]);
+    assert_eq!(world.session.armed(), 0);
+}
+
+#[test]
 fn watches_that_cannot_be_armed_again_are_not_asked_for_in_a_hot_loop() {
     let mut world = World::up(3);
     done(&mut world, &get("/a", true), &data(b""));

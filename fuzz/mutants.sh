@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Breaks a copy of the session on purpose, one patch of fuzz/mutants at a time, and says how long the tests
+# of the model take to notice: `just fuzz-mutants [patch...]`. One that is not found in a minute is a failure.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+git ls-files -z | xargs -0 cp --parents -t "$copy"
+export CARGO_TARGET_DIR=${MUTANTS_TARGET_DIR:-$copy/target}
+export PROPTEST_CASES=1000000 PROPTEST_MAX_SHRINK_ITERS=0 RUST_BACKTRACE=0
+patches=("${@:-}")
+[ -n "${patches[0]}" ] || patches=(fuzz/mutants/*.patch)
+
+missed=0
+for patch in "${patches[@]}"; do
+    name=$(basename "$patch" .patch)
+    git -C "$copy" apply --unsafe-paths --directory="$copy" "$PWD/fuzz/mutants/$name.patch"
+    (cd "$copy" && cargo test --quiet -p zk-fuzz --test session --no-run 2>/dev/null)
+    start=$(date +%s.%N)
+    if (cd "$copy" && timeout 60 cargo test --quiet -p zk-fuzz --test session) >"$copy/log" 2>&1 ||
+        ! grep -q "minimal failing input" "$copy/log"; then
+        verdict="NOT FOUND"
+        missed=1
+    else
+        verdict=$(grep -m 1 "Test failed" "$copy/log" | cut -c 1-100)
+    fi
+    printf '%-28s %6.1f s  %s\n' "$name" "$(echo "$(date +%s.%N) - $start" | bc)" "$verdict"
+    git -C "$copy" apply -R --unsafe-paths --directory="$copy" "$PWD/fuzz/mutants/$name.patch"
+done
+exit $missed

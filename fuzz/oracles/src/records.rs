@@ -1,0 +1,323 @@
+//! Records, requests and replies, read from bytes that nobody has written.
+//!
+//! What holds for each: it takes memory in proportion to its bytes; if it is read, it is written again to
+//! the same bytes, and shows in a text of bounded length.
+
+use std::fmt::Debug;
+
+use bytes::{Bytes, BytesMut};
+use zk_proto::{
+    Acl, AddWatchMode, Chroot, CreateMode, ErrorCode, EventType, Id, KeeperState, OpCode, Perms,
+    Request, Response, Ustring, WatcherType,
+    jute::{Decode, Encode, Reader},
+    records::*,
+};
+
+use crate::memory::within;
+
+/// A value takes so many bytes of memory for each of its bytes on the wire: the most has a list of
+/// results without content, while it grows.
+const GROWTH: usize = 48;
+
+/// Errors, and what else does not depend on the bytes.
+const FIXED: usize = 1 << 10;
+
+const fn limit(len: usize) -> usize {
+    GROWTH * len + FIXED
+}
+
+fn written(encode: impl FnOnce(&mut BytesMut)) -> BytesMut {
+    let mut out = BytesMut::new();
+    encode(&mut out);
+    out
+}
+
+/// Shows it, as logs and errors do.
+fn show(value: &impl Debug, len: usize) -> String {
+    let shown = format!("{value:?}");
+    assert!(shown.len() <= 32 * len + FIXED, "{} characters for {len} bytes", shown.len());
+    shown
+}
+
+/// Reads one record from all of `frame`.
+fn check<'f, T>(frame: &'f Bytes) -> Option<T>
+where
+    T: Decode<'f> + Encode + Debug + PartialEq,
+{
+    let value = match within(limit(frame.len()), || T::decode_all(frame)) {
+        Ok(value) => value,
+        Err(error) => {
+            show(&error, frame.len());
+            return None;
+        }
+    };
+    assert!(frame.len() >= T::MIN_LEN, "{} bytes where {} are the least", frame.len(), T::MIN_LEN);
+    assert_eq!(written(|out| value.encode(out)), frame);
+    show(&value, frame.len());
+    Some(value)
+}
+
+/// A set of codes: each is kept, and has a name or not.
+fn check_code<'f, T>(frame: &'f Bytes, named: &[T])
+where
+    T: Decode<'f> + Encode + Debug + PartialEq + Copy + From<i32> + ToString,
+    i32: From<T>,
+{
+    let Some(value) = check::<T>(frame) else { return };
+    let code = i32::from(value);
+    assert_eq!(T::from(code), value);
+    assert_eq!(frame[..], code.to_be_bytes());
+    let is_named = named.contains(&value);
+    assert_ne!(is_named, format!("{value:?}") == format!("Unknown({code})"));
+    assert_eq!(value.to_string().ends_with(&format!(" {code}")), !is_named, "{value:?}");
+}
+
+/// An identity, which may hold a password or its hash: those are not shown.
+fn check_id(Id { scheme, id }: &Id) {
+    let public = matches!(scheme.as_str(), "world" | "ip" | "sasl" | "x509");
+    let shown = match id.split_once(':') {
+        Some((user, _)) if !public => format!("\"{}:<secret>\"", user.escape_debug()),
+        _ => format!("{id:?}"),
+    };
+    let id = Id { scheme: scheme.clone(), id: id.clone() };
+    assert_eq!(format!("{id:?}"), format!("Id {{ scheme: {scheme:?}, id: {shown} }}"));
+}
+
+macro_rules! records {
+    ($( $record:ty ),* $(,)?) => { &[$( |frame| { check::<$record>(frame); }, )*] };
+}
+
+macro_rules! codes {
+    ($( $code:ident ),* $(,)?) => { &[$( |frame| check_code(frame, $code::ALL), )*] };
+}
+
+const CODES: &[fn(&Bytes)] =
+    codes![OpCode, ErrorCode, EventType, KeeperState, AddWatchMode, WatcherType, CreateMode];
+
+const WITH_IDS: &[fn(&Bytes)] = &[
+    |frame| {
+        check::<Acl>(frame).inspect(|acl| check_id(&acl.id));
+    },
+    |frame| {
+        check::<GetAclResponse>(frame)
+            .inspect(|reply| reply.acl.iter().for_each(|acl| check_id(&acl.id)));
+    },
+];
+
+const RECORDS: &[fn(&Bytes)] = records![
+    RequestHeader,
+    ReplyHeader,
+    ConnectRequest<'_>,
+    ConnectResponse,
+    Stat,
+    ClientInfo,
+    CreateRequest<'_>,
+    CreateTtlRequest<'_>,
+    CreateResponse,
+    Create2Response,
+    DeleteRequest<'_>,
+    ExistsRequest<'_>,
+    GetDataRequest<'_>,
+    GetDataResponse,
+    SetDataRequest<'_>,
+    SyncRequest<'_>,
+    SyncResponse,
+    CheckVersionRequest<'_>,
+    GetChildrenRequest<'_>,
+    GetChildrenResponse,
+    GetChildren2Response,
+    GetEphemeralsRequest<'_>,
+    GetEphemeralsResponse,
+    GetAllChildrenNumberRequest<'_>,
+    GetAllChildrenNumberResponse,
+    GetAclRequest<'_>,
+    SetAclRequest<'_>,
+    WatcherEvent,
+    SetWatches<'_>,
+    SetWatches2<'_>,
+    AddWatchRequest<'_>,
+    ErrorResponse,
+    CheckWatchesRequest<'_>,
+    RemoveWatchesRequest<'_>,
+    AuthPacket<'_>,
+    SaslRequest<'_>,
+    SaslResponse,
+    ReconfigRequest<'_>,
+    WhoAmIResponse,
+    MultiHeader,
+    MultiRequest<'_>,
+    MultiResponse,
+    Perms,
+    i32,
+    i64,
+    bool,
+    Bytes,
+    Ustring,
+    Option<Bytes>,
+    Vec<Ustring>,
+    Option<Vec<i64>>,
+];
+
+/// Reads a record. The input is a byte that says which, and its bytes.
+///
+/// # Panics
+/// When it is not as this module says.
+pub fn record(input: &[u8]) {
+    let Some((&pick, frame)) = input.split_first() else { return };
+    let kinds = [CODES, WITH_IDS, RECORDS];
+    let mut kinds = kinds.into_iter().flatten();
+    if let Some(kind) = kinds.nth(pick.into()) {
+        kind(&Bytes::copy_from_slice(frame));
+    }
+}
+
+/// An operation out of one byte: one that has a name, or another.
+fn op(pick: u8) -> OpCode {
+    match OpCode::ALL.get(usize::from(pick)) {
+        Some(op) => *op,
+        None => OpCode::from(i32::from(pick) << 4),
+    }
+}
+
+/// Reads a request. The input is a byte that says of which operation, and its bytes behind the header.
+///
+/// If its paths are valid, it goes below a chroot with each of them, and with nothing else.
+///
+/// # Panics
+/// When that is not so, or when it is not as this module says.
+pub fn request(input: &[u8]) {
+    let Some((&pick, frame)) = input.split_first() else { return };
+    let (op, frame) = (op(pick), Bytes::copy_from_slice(frame));
+    let decoded = within(limit(frame.len()), || Request::decode(op, &mut Reader::new(&frame)));
+    let request = match decoded {
+        Ok(request) => request,
+        Err(error) => return drop(show(&error, frame.len())),
+    };
+    assert_eq!(request.op(), op);
+    assert_eq!(written(|out| request.encode_body(out)), frame);
+    show(&request, frame.len());
+    if request.validate_paths().is_err() {
+        return;
+    }
+    let mut scratch = String::from("left over");
+    let at_root = written(|out| request.encode_body_below(&Chroot::ROOT, &mut scratch, out));
+    assert_eq!(at_root, frame);
+    let app = Chroot::new("/app").expect("a path");
+    let below = written(|out| request.encode_body_below(&app, &mut scratch, out)).freeze();
+    let below = Request::decode(op, &mut Reader::new(&below)).expect("as readable as before");
+    let (paths, moved) = (paths(&request), paths(&below));
+    assert_eq!(paths.len(), moved.len());
+    for ((path, sequential), (moved, _)) in paths.iter().zip(moved) {
+        let expected = if *sequential || *path != "/" { *path } else { "" };
+        assert_eq!(moved.strip_prefix("/app"), Some(expected));
+    }
+    assert_eq!(with_paths(below, &paths), request, "more than paths has changed");
+}
+
+/// The nodes that a request is about, and whether the server appends a number to the path.
+fn paths<'r>(request: &Request<'r>) -> Vec<(&'r str, bool)> {
+    match request {
+        Request::Multi(multi) | Request::MultiRead(multi) => multi
+            .ops
+            .iter()
+            .map(|op| match op {
+                MultiOp::Create(create)
+                | MultiOp::Create2(create)
+                | MultiOp::CreateContainer(create) => (create.path, create.flags.is_sequential()),
+                MultiOp::CreateTtl(create) => (create.path, create.flags.is_sequential()),
+                op => (op.path(), false),
+            })
+            .collect(),
+        Request::Create(create) | Request::Create2(create) | Request::CreateContainer(create) => {
+            vec![(create.path, create.flags.is_sequential())]
+        }
+        Request::CreateTtl(create) => vec![(create.path, create.flags.is_sequential())],
+        request => request.path().map(|path| (path, false)).into_iter().collect(),
+    }
+}
+
+/// The same request about these nodes.
+fn with_paths<'r>(request: Request<'r>, paths: &[(&'r str, bool)]) -> Request<'r> {
+    let put = |multi: MultiRequest<'r>| MultiRequest {
+        ops: multi.ops.into_iter().zip(paths).map(|(op, (path, _))| op.with_path(path)).collect(),
+    };
+    match request {
+        Request::Multi(multi) => Request::Multi(put(multi)),
+        Request::MultiRead(multi) => Request::MultiRead(put(multi)),
+        request => match paths {
+            [(path, _)] => request.with_path(path),
+            _ => request,
+        },
+    }
+}
+
+/// Reads a reply. The input is a byte that says to which operation, one that says whether that was done,
+/// and the bytes behind the header.
+///
+/// # Panics
+/// When it is not as this module says.
+pub fn reply(input: &[u8]) {
+    let Some((&[pick, err], frame)) = input.split_first_chunk() else { return };
+    let (op, frame) = (op(pick), Bytes::copy_from_slice(frame));
+    let err = if err == 0 { ErrorCode::Ok } else { ErrorCode::from(-i32::from(err)) };
+    let decoded =
+        within(limit(frame.len()), || Response::decode(op, err, &mut Reader::new(&frame)));
+    let response = match decoded {
+        Ok(response) => response,
+        Err(error) => return drop(show(&error, frame.len())),
+    };
+    assert_eq!(written(|out| response.encode_body(out)), frame);
+    show(&response, frame.len());
+    assert_eq!(response.clone().below(&Chroot::ROOT), response);
+    let below = response.clone().below(&Chroot::new("/app").expect("a path"));
+    for (path, below) in results(&response).into_iter().zip(results(&below)) {
+        match path.strip_prefix("/app") {
+            Some("") => assert_eq!(below, "/"),
+            Some(rest) if rest.starts_with('/') => assert_eq!(below, rest),
+            _ => assert_eq!(below, path, "a path outside of the chroot"),
+        }
+    }
+}
+
+/// The paths in a reply that are one each.
+fn results(response: &Response) -> Vec<&str> {
+    match response {
+        Response::Create(reply) => vec![&reply.path],
+        Response::Create2(reply) | Response::CreateContainer(reply) => vec![&reply.path],
+        Response::CreateTtl(reply) => vec![&reply.path],
+        Response::Sync(reply) => vec![&reply.path],
+        Response::Multi(reply) => reply
+            .results
+            .iter()
+            .filter_map(|result| match result {
+                MultiResult::Create(reply) => Some(reply.path.as_str()),
+                MultiResult::Create2(reply) => Some(reply.path.as_str()),
+                _ => None,
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Reads the reply to a multi. The input is its bytes behind the header.
+///
+/// # Panics
+/// When it is not as this module says.
+pub fn multi_response(input: &[u8]) {
+    let frame = Bytes::copy_from_slice(input);
+    let Some(reply) = check::<MultiResponse>(&frame) else { return };
+    // A result is a header of nine bytes at least, and so is the end.
+    assert!(reply.results.len() < frame.len() / MultiHeader::MIN_LEN);
+    let errors = reply.results.iter().map(|result| match result {
+        MultiResult::Error(err) => Some(*err),
+        _ => None,
+    });
+    let errors: Vec<_> = errors.collect();
+    match reply.failure() {
+        Some((at, err)) => {
+            assert_eq!(errors[at], Some(err));
+            assert!(!err.is_ok());
+        }
+        None => assert!(errors.iter().all(|err| err.is_none_or(ErrorCode::is_ok))),
+    }
+}

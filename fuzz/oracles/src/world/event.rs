@@ -1,0 +1,78 @@
+//! Events, to a session with watches of all kinds.
+
+use bytes::{Bytes, BytesMut};
+use zk_proto::{
+    ErrorCode,
+    frame::write_frame,
+    jute::{Decode, Encode},
+    records::{ReplyHeader, WatcherEvent, xid},
+};
+
+use super::{
+    Sent, World,
+    ops::{Ask, Setup},
+    server::What,
+};
+
+/// Tells a session of an event, twice. The input is the event's bytes behind the header.
+///
+/// The session has watches of all kinds, at the root and below a chroot. Those that the event concerns
+/// fire, a one-shot one once, with the path below their chroot; an event of a type that is not known
+/// fires none; one that cannot be read costs the connection.
+///
+/// # Panics
+/// When that is not so.
+pub fn watch_event(input: &[u8]) {
+    let mut world = World::new(&Setup::default(), usize::MAX);
+    world.start();
+    for path in ["/", "/a", "/a/b", "/d"] {
+        for below in [false, true] {
+            for what in [
+                Ask::Get { watch: true },
+                Ask::Exists { watch: true },
+                Ask::Children { watch: true },
+                Ask::AddWatch { recursive: path == "/a" },
+            ] {
+                world.ask(&what, path, below);
+            }
+        }
+        world.settle();
+    }
+    assert!(world.ledger.watches.len() > 16, "few are armed");
+    let body = Bytes::copy_from_slice(input);
+    for _ in 0..2 {
+        world.hear(&body);
+    }
+    world.heal();
+}
+
+impl World {
+    fn hear(&mut self, body: &Bytes) {
+        let header = ReplyHeader { xid: xid::NOTIFICATION, zxid: -1, err: ErrorCode::Ok };
+        let mut frame = BytesMut::new();
+        write_frame(&mut frame, |out| {
+            header.encode(out);
+            out.extend_from_slice(body);
+        });
+        let frame = frame.freeze();
+        match WatcherEvent::decode_all(body) {
+            Ok(event) => {
+                let mut again = BytesMut::new();
+                event.encode(&mut again);
+                assert_eq!(again, body);
+                // Not the server's doing: it need not agree any more.
+                self.ever_tainted = true;
+                let what = What::Event { kind: event.kind, path: event.path.to_string() };
+                self.in_transit.push_back(Sent { what, bytes: frame.clone(), answers: None });
+                self.feed(&frame);
+                assert!(self.is_open(), "the connection is lost for an event");
+            }
+            Err(_) if self.is_open() => {
+                self.taint();
+                self.feed(&frame);
+                assert!(!self.is_open(), "what cannot be read is passed over");
+            }
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! What must come out next, as long as the server is honest.
+
+use std::time::Duration;
+
+use zk_proto::{
+    ErrorCode, EventType, OpCode, Response, WatcherType,
+    frame::LENGTH_LEN,
+    records::ReplyHeader,
+    session::{Outcome, Output, Reason, State},
+};
+
+use super::{Call, Link, Sent, World, server::What};
+
+/// An output, with what matters of it. Probes are not foretold.
+#[derive(Debug, PartialEq)]
+pub(super) enum Seen {
+    Connect(u16),
+    Disconnect,
+    State(State),
+    Done(u64, Response),
+    Failed(u64, &'static str, Outcome),
+    Fired(u64, EventType, String),
+    Gap(u64),
+    Unwatched(u64, &'static str),
+}
+
+impl Seen {
+    fn of(output: &Output) -> Option<Self> {
+        Some(match output {
+            Output::Connect { host, .. } => Self::Connect(host.port),
+            Output::Disconnect => Self::Disconnect,
+            Output::State(state) => Self::State(*state),
+            Output::Completed { id, result: Ok(reply) } => Self::Done(id.0, reply.response.clone()),
+            Output::Completed { id, result: Err(failure) } => {
+                Self::Failed(id.0, why(&failure.reason), failure.outcome)
+            }
+            Output::Fired { id, event } => Self::Fired(id.0, event.kind, event.path.to_string()),
+            Output::Gap { id, .. } => Self::Gap(id.0),
+            Output::Unwatched { id, reason } => Self::Unwatched(id.0, why(reason)),
+            _ => return None,
+        })
+    }
+}
+
+const fn why(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::Server(_) => "server",
+        Reason::ConnectionLoss(_) => "connection loss",
+        Reason::SessionExpired => "session expired",
+        Reason::AuthFailed => "auth failed",
+        Reason::Closed => "closed",
+        Reason::ReplyTooLarge { .. } => "reply too large",
+        _ => "no reason to",
+    }
+}
+
+const fn unanswered(sent: bool) -> Outcome {
+    if sent { Outcome::Unknown } else { Outcome::NotSent }
+}
+
+impl World {
+    /// Holds an output against what was foretold; what is in transit is foretold when it is its turn.
+    pub(super) fn compare(&mut self, output: &Output) {
+        let Some(seen) = Seen::of(output).filter(|_| !self.tainted) else { return };
+        while self.foretold.is_empty() {
+            if matches!(seen, Seen::Connect(_)) && !self.route.is_known() {
+                return;
+            }
+            let sent = self.in_transit.pop_front();
+            self.foretell_frame(sent.unwrap_or_else(|| panic!("unexpected: {seen:?}")));
+        }
+        assert_eq!(self.foretold.pop_front(), Some(seen));
+    }
+
+    pub(super) fn foretell(&mut self, seen: Seen) {
+        if !self.tainted {
+            self.foretold.push_back(seen);
+        }
+    }
+
+    fn foretell_failures(&mut self, reason: &'static str) {
+        let calls = self.ledger.calls.iter();
+        let failed =
+            calls.map(|call| Seen::Failed(call.id, reason, unanswered(call.xid.is_some())));
+        for seen in failed.collect::<Vec<_>>() {
+            self.foretell(seen);
+        }
+    }
+
+    /// The session goes, with all that it has.
+    fn foretell_loss_of_session(&mut self, reason: &'static str) {
+        if self.ledger.state != State::Lost {
+            self.foretell(Seen::State(State::Lost));
+        }
+        self.foretell_failures(reason);
+        let mut watches: Vec<_> = self.ledger.watches.iter().map(|watch| watch.id).collect();
+        watches.sort_unstable();
+        for id in watches {
+            self.foretell(Seen::Unwatched(id, reason));
+        }
+    }
+
+    /// The session goes, and no other follows.
+    pub(super) fn foretell_end(&mut self, reason: &'static str) {
+        self.foretell_loss_of_session(reason);
+        self.foretell_waiters(reason, 0);
+    }
+
+    /// All who wait for a credential to be taken, but for some at first, wait in vain.
+    fn foretell_waiters(&mut self, reason: &'static str, skip: usize) {
+        let auths = self.ledger.auths.iter().skip(skip);
+        let failed = auths.map(|auth| Seen::Failed(auth.id, reason, unanswered(auth.sent)));
+        for seen in failed.collect::<Vec<_>>() {
+            self.foretell(seen);
+        }
+    }
+
+    /// The connection goes, by us or by others.
+    pub(super) fn foretell_loss(&mut self, ours: bool) {
+        if ours {
+            self.foretell(Seen::Disconnect);
+        }
+        match &self.link {
+            Link::Up(up) if up.closing.is_some() => return self.foretell_end("closed"),
+            Link::Up(_) => {
+                self.foretell(Seen::State(State::Suspended));
+                self.foretell_failures("connection loss");
+            }
+            _ => {}
+        }
+        self.foretell_attempt();
+    }
+
+    /// The connection goes if it was silent for too long. True if so.
+    pub(super) fn foretell_silence(&mut self) -> bool {
+        let dead = matches!(&self.link, Link::Up(up) if up.dead_at(self.timeout) <= self.now);
+        if dead {
+            self.foretell_loss(true);
+        }
+        dead
+    }
+
+    /// The next attempt, if it is made at once.
+    pub(super) fn foretell_attempt(&mut self) {
+        if !self.tainted && self.route.delay(self.timeout).end().is_zero() {
+            self.foretell_connect();
+        }
+    }
+
+    pub(super) fn foretell_connect(&mut self) {
+        if !self.tainted {
+            let port = self.route.advance();
+            self.foretell(Seen::Connect(port));
+        }
+    }
+
+    /// What a frame brings about.
+    pub(super) fn foretell_frame(&mut self, sent: Sent) {
+        let length = sent.bytes.len() - LENGTH_LEN;
+        let oversize = length > self.session.config().max_reply;
+        if let (Link::Up(up), Some(at)) = (&mut self.link, sent.answers)
+            && matches!(sent.what, What::Pong | What::Reply { .. })
+        {
+            up.acked = up.acked.max(at);
+        }
+        let mut confirms = true;
+        match sent.what {
+            What::Welcome { timeout, read_only } => {
+                confirms = false;
+                self.foretell_welcome(timeout, read_only);
+            }
+            What::Expired => {
+                confirms = false;
+                self.foretell_expiry();
+            }
+            What::Event { kind, path } => {
+                assert!(!oversize, "an event of {length} bytes");
+                for (id, kind, path) in self.ledger.concerned(kind, &path) {
+                    self.foretell(Seen::Fired(id, kind, path));
+                }
+            }
+            What::Pong => {}
+            What::Auth { taken } => self.foretell_auth(taken),
+            What::Rearmed => {
+                if let Link::Up(up) = &mut self.link {
+                    up.rearming -= 1;
+                }
+            }
+            What::Closed => {
+                self.foretell(Seen::Disconnect);
+                self.foretell_end("closed");
+            }
+            What::Reply { header, .. } if oversize => {
+                confirms = false;
+                self.foretell_oversize(header);
+            }
+            What::Reply { header, response } => self.foretell_reply(header, response),
+        }
+        if let Link::Up(up) = &self.link
+            && confirms
+            && up.rearming == 0
+            && up.auths_acked >= self.credentials.len()
+        {
+            self.route.confirmed();
+        }
+    }
+
+    fn foretell_welcome(&mut self, timeout: Duration, read_only: bool) {
+        self.timeout = timeout;
+        let state = if read_only { State::ConnectedReadOnly } else { State::Connected };
+        self.foretell(Seen::State(state));
+        let mut lasting: Vec<_> =
+            self.ledger.watches.iter().filter(|watch| !watch.kind.is_one_shot()).collect();
+        lasting.sort_by(|a, b| a.path.cmp(&b.path));
+        for gap in lasting.into_iter().map(|watch| Seen::Gap(watch.id)).collect::<Vec<_>>() {
+            self.foretell(gap);
+        }
+    }
+
+    fn foretell_expiry(&mut self) {
+        self.foretell(Seen::Disconnect);
+        if self.resumable.is_some() {
+            if !self.session.config().renew_expired {
+                return self.foretell_end("session expired");
+            }
+            self.foretell_loss_of_session("session expired");
+            self.route.prefer(self.route.current);
+        }
+        self.timeout = self.session.config().session_timeout;
+        self.foretell_attempt();
+    }
+
+    fn foretell_auth(&mut self, taken: bool) {
+        let Link::Up(up) = &mut self.link else { return };
+        let waiter = self.credentials[up.auths_acked].1;
+        up.auths_acked += 1;
+        let waits = self.ledger.auths.front().map(|auth| auth.id);
+        let waiter = waiter.filter(|id| Some(*id) == waits);
+        if taken {
+            if let Some(id) = waiter {
+                self.foretell(Seen::Done(id, Response::Empty));
+            }
+            return;
+        }
+        self.foretell(Seen::Disconnect);
+        self.foretell_loss_of_session("auth failed");
+        if let Some(id) = waiter {
+            self.foretell(Seen::Failed(id, "auth failed", Outcome::Refused));
+        }
+        self.foretell_waiters("auth failed", usize::from(waiter.is_some()));
+    }
+
+    /// The call that a reply is for.
+    fn answered(&mut self) -> &Call {
+        let call = self.ledger.calls.front().expect("a reply answers something");
+        if let Link::Up(up) = &mut self.link {
+            up.acked_submitted = up.acked_submitted.max(call.submitted);
+        }
+        call
+    }
+
+    fn foretell_oversize(&mut self, header: ReplyHeader) {
+        let call = self.answered();
+        let outcome = match header.err {
+            // Whether these were done stands in the body.
+            ErrorCode::Ok if matches!(call.op, OpCode::Multi | OpCode::AddWatch) => {
+                Outcome::Unknown
+            }
+            ErrorCode::Ok => Outcome::Applied,
+            _ => Outcome::Refused,
+        };
+        let failed = Seen::Failed(call.id, "reply too large", outcome);
+        self.foretell(failed);
+    }
+
+    fn foretell_reply(&mut self, header: ReplyHeader, response: Response) {
+        let call = self.answered();
+        let id = call.id;
+        if !header.err.is_ok() {
+            return self.foretell(Seen::Failed(id, "server", Outcome::Refused));
+        }
+        let response = response.below(&call.chroot);
+        if let Some(kind) = call.removes {
+            let path = call.chroot.join(call.path.as_deref().unwrap_or_default()).into_owned();
+            for event in removed(kind) {
+                for (id, kind, path) in self.ledger.concerned(*event, &path) {
+                    self.foretell(Seen::Fired(id, kind, path));
+                }
+            }
+        }
+        self.foretell(Seen::Done(id, response));
+    }
+}
+
+/// What a client tells itself when watches were removed by request.
+const fn removed(kind: WatcherType) -> &'static [EventType] {
+    use EventType::{ChildWatchRemoved, DataWatchRemoved, PersistentWatchRemoved};
+    match kind {
+        WatcherType::Data => &[DataWatchRemoved],
+        WatcherType::Children => &[ChildWatchRemoved],
+        _ => &[DataWatchRemoved, ChildWatchRemoved, PersistentWatchRemoved],
+    }
+}

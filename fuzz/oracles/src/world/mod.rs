@@ -1,0 +1,637 @@
+//! A session, the other end of its wire and a clock, with no socket anywhere.
+//!
+//! [`World`] drives a session by operations ([`ops`]) and holds what comes out of it against a small
+//! model:
+//! - [`ledger`]: requests end once, in order, and say truly whether they were sent; states change along
+//!   legal edges; watches are armed, fire and go, each for a reason;
+//! - [`route`]: which host comes next, and when;
+//! - [`server`]: an honest server, which learns nothing but by the bytes that arrive;
+//! - [`foretell`]: while the server is honest, every output is known before it comes, and in which order.
+//!
+//! Once the server was not honest ([`ops::Hostile`]), what holds for any server is still checked, and the
+//! rest again from the next connection on.
+
+mod event;
+mod foretell;
+mod ledger;
+mod ops;
+mod route;
+mod server;
+mod wire;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    hash::{DefaultHasher, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use arbitrary::Unstructured;
+use zk_proto::{
+    Chroot, HostPort, Request, Time,
+    frame::FrameReader,
+    session::{
+        Backoff, ClientState, Config, Credential, Outcome, Output, RequestId, Session, State,
+    },
+};
+
+pub use event::watch_event;
+
+use foretell::Seen;
+use ledger::{Arms, Auth, Call, Ledger};
+use ops::{Op, Setup};
+use route::Route;
+use server::{Sent, Server};
+use wire::Arrived;
+
+/// An input of more operations tells nothing new.
+const MAX_OPS: usize = 256;
+
+/// How many requests may wait.
+const MAX_IN_FLIGHT: usize = 40;
+
+/// The session against an honest server, which may hang up, lose its quorum, and expire sessions. The
+/// input is read as a [setup and operations](self), as that of [`session`] is.
+///
+/// # Panics
+/// When something does not hold.
+pub fn session_model(input: &[u8]) {
+    run(input, true);
+}
+
+/// The session against a server of any kind.
+///
+/// It is run twice, the server's bytes as they come and one by one: both must give the same.
+///
+/// # Panics
+/// When something does not hold.
+pub fn session(input: &[u8]) {
+    run(input, false);
+}
+
+fn run(input: &[u8], honest: bool) {
+    let mut input = Unstructured::new(input);
+    let Ok(setup) = input.arbitrary::<Setup>() else { return };
+    let mut ops = Vec::new();
+    while ops.len() < MAX_OPS && !input.is_empty() {
+        ops.extend(input.arbitrary::<Op>());
+    }
+    let whole = play(&setup, &ops, honest, usize::MAX);
+    let bytewise = play(&setup, &ops, honest, 1);
+    assert_eq!(whole, bytewise, "bytes one by one give something else");
+}
+
+/// One run. Gives a hash of all that came out, and when.
+fn play(setup: &Setup, ops: &[Op], honest: bool, chunk: usize) -> u64 {
+    let mut world = World::new(setup, chunk);
+    world.start();
+    for op in ops {
+        world.perform(op, honest);
+    }
+    world.heal();
+    world.finish();
+    world.trace.finish()
+}
+
+/// The connection, as far as it can be seen from outside.
+#[derive(Debug)]
+enum Link {
+    Idle,
+    /// None; what comes next is not known yet.
+    Down,
+    Waiting {
+        until: Time,
+    },
+    /// Asked for, and from `opened` on there.
+    Connecting {
+        deadline: Time,
+        opened: Option<Time>,
+    },
+    Up(Up),
+    Ended,
+}
+
+/// A connection with a session on it.
+#[derive(Debug)]
+struct Up {
+    read_only: bool,
+    /// When something was received, and handed out, last.
+    received: Time,
+    sent: Time,
+    /// When what was acknowledged last was handed out, and submitted.
+    acked: Time,
+    acked_submitted: Time,
+    auths_acked: usize,
+    /// Packets of watches that are not acknowledged.
+    rearming: usize,
+    closing: Option<Time>,
+    /// Pings that must be among the next bytes.
+    pings: usize,
+}
+
+struct World {
+    session: Session,
+    now: Time,
+    /// How the server's bytes are cut.
+    chunk: usize,
+    reader: FrameReader,
+    link: Link,
+    ledger: Ledger,
+    route: Route,
+    /// The session timeout: granted, or to be asked for.
+    timeout: Duration,
+    /// The session that must not be swapped for another without a word.
+    resumable: Option<i64>,
+    /// Each with the request that waits for it to be taken.
+    credentials: Vec<(Credential, Option<u64>)>,
+    server: Server,
+    arrived: Arrived,
+    last_xid: i32,
+    last_id: u64,
+    /// What the server has said and the client has not heard.
+    outbox: VecDeque<Sent>,
+    /// What the client hears now.
+    in_transit: VecDeque<Sent>,
+    foretold: VecDeque<Seen>,
+    /// Something dishonest was heard on this connection, and on any.
+    tainted: bool,
+    ever_tainted: bool,
+    probed: Option<Arc<HostPort>>,
+    last_zxid: i64,
+    trace: DefaultHasher,
+    /// Whether to write what happens to stderr, for who looks into a failure: `ZK_FUZZ_LOG`.
+    log: bool,
+}
+
+impl World {
+    fn new(setup: &Setup, chunk: usize) -> Self {
+        let ports: Vec<u16> = (1..=u16::from(setup.hosts % 3) + 1).collect();
+        let mut config = Config::new(ports.iter().map(|port| HostPort::new("h", *port)).collect());
+        config.randomize_hosts = false;
+        config.session_timeout = Duration::from_millis(u64::from(setup.timeout) + 900);
+        config.read_only = setup.read_only;
+        config.renew_expired = !setup.for_one_session;
+        config.max_in_flight = MAX_IN_FLIGHT;
+        config.max_reply = if setup.small_replies { 120 } else { 4 << 20 };
+        config.auth.extend(setup.credential.then(|| Credential::digest("ann", "1")));
+        config.backoff = Backoff::default();
+        Self {
+            now: Time::ZERO,
+            chunk,
+            reader: FrameReader::new(config.max_reply),
+            link: Link::Idle,
+            ledger: Ledger::new(),
+            route: Route::new(ports, config.backoff),
+            timeout: config.session_timeout,
+            resumable: None,
+            credentials: config.auth.iter().cloned().map(|auth| (auth, None)).collect(),
+            server: Server::new(Duration::from_millis(u64::from(setup.grant) + 300)),
+            arrived: Arrived::default(),
+            last_xid: 0,
+            last_id: 0,
+            outbox: VecDeque::new(),
+            in_transit: VecDeque::new(),
+            foretold: VecDeque::new(),
+            tainted: false,
+            ever_tainted: false,
+            probed: None,
+            last_zxid: 0,
+            trace: DefaultHasher::new(),
+            log: std::env::var_os("ZK_FUZZ_LOG").is_some(),
+            session: Session::new(config, setup.seed.into()),
+        }
+    }
+
+    fn note(&mut self, what: fmt::Arguments<'_>) {
+        let line = format!("{:?} {what}", self.now.since_origin());
+        self.trace.write(line.as_bytes());
+        if self.log {
+            #[expect(clippy::print_stderr, reason = "it was asked for")]
+            {
+                eprintln!("{line}");
+            }
+        }
+    }
+
+    // ---- the user ---------------------------------------------------------------------------------
+
+    fn start(&mut self) {
+        self.foretell_attempt();
+        self.link = Link::Down;
+        self.session.start(self.now);
+        self.absorb();
+    }
+
+    /// Why nothing more is taken.
+    const fn is_over(&self) -> bool {
+        match &self.link {
+            Link::Up(up) => up.closing.is_some(),
+            Link::Ended => true,
+            _ => false,
+        }
+    }
+
+    fn submit(&mut self, chroot: &Chroot, request: &Request<'_>, arms: Option<Arms>) {
+        self.foretell_silence();
+        let submitted = self.session.submit(self.now, chroot, request);
+        self.absorb_outputs();
+        let room = self.ledger.calls.len() < MAX_IN_FLIGHT;
+        match submitted {
+            Ok(RequestId(id)) => {
+                assert!(!self.is_over() && room, "{request:?} is taken");
+                assert_eq!(id, self.last_id + 1);
+                self.last_id = id;
+                let mut body = bytes::BytesMut::new();
+                request.encode_body_below(chroot, &mut String::new(), &mut body);
+                self.ledger.calls.push_back(Call {
+                    id,
+                    op: request.op(),
+                    path: request.path().map(Into::into),
+                    chroot: chroot.clone(),
+                    body: body.freeze(),
+                    arms,
+                    removes: match request {
+                        Request::RemoveWatches(remove) => Some(remove.watcher_type),
+                        _ => None,
+                    },
+                    submitted: self.now,
+                    xid: None,
+                });
+            }
+            Err(failure) => {
+                assert!(self.is_over() || !room, "{failure}");
+                assert_eq!(failure.outcome, Outcome::NotSent);
+                assert_eq!(failure.path.as_deref(), request.path());
+            }
+        }
+        self.absorb();
+    }
+
+    fn unwatch(&mut self, id: u64) {
+        self.ledger.unwatch(id);
+        self.session.unwatch(RequestId(id));
+        self.absorb();
+    }
+
+    fn add_auth(&mut self, credential: Credential) {
+        match self.session.add_auth(credential.clone()) {
+            Ok(RequestId(id)) => {
+                assert!(!self.is_over(), "a credential is taken");
+                assert_eq!(id, self.last_id + 1);
+                self.last_id = id;
+                self.ledger.auths.push_back(Auth { id, sent: false });
+                self.credentials.push((credential, Some(id)));
+            }
+            Err(failure) => {
+                assert!(self.is_over(), "{failure}");
+                assert_eq!(failure.outcome, Outcome::NotSent);
+            }
+        }
+        self.absorb();
+    }
+
+    fn close(&mut self) {
+        let until = self.now.after(self.session.config().close_timeout);
+        match &mut self.link {
+            Link::Up(up) => {
+                up.closing.get_or_insert(until);
+            }
+            Link::Ended => {}
+            Link::Connecting { .. } => {
+                self.foretell(Seen::Disconnect);
+                self.foretell_end("closed");
+            }
+            _ => self.foretell_end("closed"),
+        }
+        self.session.close(self.now);
+        self.absorb();
+    }
+
+    fn set_hosts(&mut self, ports: Vec<u16>) {
+        let hosts = ports.iter().map(|port| HostPort::new("h", *port)).collect();
+        let listed = ports.is_empty() || self.route.replace(ports);
+        let stays = match &self.link {
+            Link::Connecting { .. } => listed,
+            Link::Up(up) => listed || up.closing.is_some(),
+            _ => true,
+        };
+        if !stays {
+            self.foretell_loss(true);
+        }
+        self.session.set_hosts(self.now, hosts);
+        self.absorb();
+    }
+
+    // ---- the network ------------------------------------------------------------------------------
+
+    const fn is_open(&self) -> bool {
+        matches!(self.link, Link::Connecting { opened: Some(_), .. } | Link::Up(_))
+    }
+
+    /// The connection that was asked for is there.
+    fn accept(&mut self) {
+        if let Link::Connecting { opened: opened @ None, .. } = &mut self.link {
+            *opened = Some(self.now);
+            self.session.handle_connected(self.now);
+            self.absorb();
+        }
+    }
+
+    /// The connection, or the attempt at one, is gone.
+    fn cut(&mut self) {
+        if matches!(self.link, Link::Connecting { .. } | Link::Up(_)) {
+            self.foretell_loss(false);
+            self.hang_up();
+            self.session.handle_disconnected(self.now, "cut");
+            self.absorb();
+        }
+    }
+
+    /// From here on the server is not honest on this connection.
+    fn taint(&mut self) {
+        self.tainted = true;
+        self.ever_tainted = true;
+        self.route.forget();
+    }
+
+    /// What was on the way is lost.
+    fn hang_up(&mut self) {
+        self.link = Link::Down;
+        self.outbox.clear();
+        self.in_transit.clear();
+        self.arrived = Arrived::default();
+        self.server.hang_up();
+    }
+
+    /// The answer to the search for a server that takes writes.
+    fn probed(&mut self, writable: bool) {
+        let Some(host) = self.probed.take() else { return };
+        let moves = matches!(&self.link, Link::Up(up) if up.read_only && up.closing.is_none());
+        if writable && moves && self.route.hosts.contains(&host.port) {
+            self.server.quorum = true;
+            self.route.prefer(Some(host.port));
+            self.foretell_loss(true);
+        }
+        self.session.handle_probed(self.now, &host, writable);
+        self.absorb();
+    }
+
+    // ---- time -------------------------------------------------------------------------------------
+
+    /// Time goes by, and the session is woken whenever it asked for it.
+    fn tick(&mut self, ms: u64) {
+        let end = self.now.after(Duration::from_millis(ms));
+        let mut turns = 0;
+        while let Some(due) = self.session.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.wake();
+            turns += 1;
+            assert!(turns < 2_000, "the session spins");
+        }
+        self.freeze(end);
+    }
+
+    /// Time goes by unnoticed, as when the process is stopped.
+    fn freeze(&mut self, until: Time) {
+        self.now = until;
+        if self.server.expire(self.now, false) {
+            self.cut();
+        }
+    }
+
+    fn wake(&mut self) {
+        match &mut self.link {
+            Link::Waiting { until } if *until <= self.now => {
+                self.link = Link::Down;
+                self.foretell_connect();
+            }
+            Link::Connecting { deadline, .. } if *deadline <= self.now => self.foretell_loss(true),
+            Link::Up(up) if up.closing.is_some_and(|until| until <= self.now) => {
+                self.foretell_loss(true);
+            }
+            Link::Up(_) => self.wake_up(),
+            _ => {}
+        }
+        self.session.handle_timeout(self.now);
+        self.absorb();
+        let due = self.session.poll_timeout();
+        assert!(due.is_none_or(|due| due > self.now), "due again at once");
+    }
+
+    fn wake_up(&mut self) {
+        if self.foretell_silence() {
+            return;
+        }
+        if let Link::Up(up) = &mut self.link
+            && up.ping_due(self.timeout) <= self.now
+        {
+            up.pings += 1;
+            up.sent = self.now;
+        }
+    }
+
+    // ---- what came out ----------------------------------------------------------------------------
+
+    /// Takes in all outputs after an input that is over.
+    fn absorb(&mut self) {
+        self.absorb_outputs();
+        // What makes no output is over, too.
+        while let Some(sent) = self.in_transit.pop_front() {
+            assert!(self.foretold.is_empty(), "missing: {:?}", self.foretold);
+            self.foretell_frame(sent);
+        }
+        assert!(self.foretold.is_empty(), "missing: {:?}", self.foretold);
+        if self.session.end_reason().is_some() {
+            self.link = Link::Ended;
+            self.ledger.ended = true;
+        } else if let Link::Down = self.link {
+            let until = self.session.poll_timeout().expect("the session goes on");
+            let delay = self.route.delay(self.timeout);
+            let found = until.since(self.now);
+            assert!(delay.contains(&found), "waits {found:?} of {delay:?}");
+            self.link = Link::Waiting { until };
+        }
+        self.check();
+    }
+
+    /// Takes in the outputs that are there.
+    fn absorb_outputs(&mut self) {
+        let bound = 16 + 4 * (MAX_IN_FLIGHT + self.ledger.watches.len() + self.ledger.auths.len());
+        let mut count = 0;
+        while let Some(output) = self.session.poll_output() {
+            count += 1;
+            // Events may be many in one piece.
+            assert!(self.tainted || count <= bound + 64 * self.outbox.len() + 4_096, "endless");
+            self.note(format_args!("{output:?}"));
+            if let Output::Completed { result: Ok(reply), .. } = &output {
+                let mut body = bytes::BytesMut::new();
+                reply.response.encode_body(&mut body);
+                self.trace.write(&body);
+            }
+            self.compare(&output);
+            self.ledger.observe(&output);
+            self.follow(&output);
+        }
+    }
+
+    /// What an output means for the connection.
+    fn follow(&mut self, output: &Output) {
+        match output {
+            Output::Connect { host, deadline } => {
+                assert!(matches!(self.link, Link::Down), "two connections: {:?}", self.link);
+                assert!(self.route.hosts.contains(&host.port), "{host} is not listed");
+                if self.tainted {
+                    self.timeout = self.session.session_timeout();
+                    self.resumable = self.session.ticket().map(|ticket| ticket.id.0);
+                }
+                if !self.route.is_known() {
+                    self.route.current = Some(host.port);
+                }
+                let share = self.timeout / self.route.hosts.len() as u32;
+                assert_eq!(deadline.since(self.now), share, "the host's share of the timeout");
+                self.tainted = false;
+                self.reader = FrameReader::new(self.session.config().max_reply);
+                self.link = Link::Connecting { deadline: *deadline, opened: None };
+            }
+            Output::Disconnect => {
+                let connected = matches!(self.link, Link::Connecting { .. } | Link::Up(_));
+                assert!(connected, "nothing to disconnect");
+                self.hang_up();
+            }
+            Output::Probe { host, .. } => {
+                assert!(self.route.hosts.contains(&host.port), "{host} is not listed");
+                assert_ne!(Some(host.port), self.route.current, "it is known");
+                assert!(matches!(&self.link, Link::Up(up) if up.read_only));
+                self.probed = Some(host.clone());
+            }
+            Output::State(State::Lost) => self.resumable = None,
+            Output::State(state) if state.is_connected() => self.comes_up(*state),
+            _ => {}
+        }
+    }
+
+    fn comes_up(&mut self, state: State) {
+        let Link::Connecting { opened: Some(opened), .. } = self.link else {
+            panic!("{state} without a connection")
+        };
+        if self.tainted {
+            self.timeout = self.session.session_timeout();
+        }
+        assert_eq!(self.session.session_timeout(), self.timeout, "not what was granted");
+        let id = self.session.session_id().map(|id| id.0);
+        if self.resumable.is_some() {
+            assert_eq!(id, self.resumable, "another session without a word");
+        }
+        let read_only = state == State::ConnectedReadOnly;
+        if !read_only {
+            self.resumable = id;
+        }
+        self.arrived.begin(&self.ledger.watches, self.credentials.len());
+        self.link = Link::Up(Up {
+            read_only,
+            received: self.now,
+            sent: self.now,
+            acked: opened,
+            acked_submitted: Time::ZERO,
+            auths_acked: 0,
+            rearming: usize::from(!self.ledger.watches.is_empty()),
+            closing: None,
+            pings: 0,
+        });
+    }
+
+    /// What holds at any time.
+    fn check(&mut self) {
+        let session = &self.session;
+        assert_eq!(session.state(), self.ledger.state);
+        assert_eq!(session.armed(), self.ledger.watches.len(), "watches");
+        let closing = matches!(&self.link, Link::Up(up) if up.closing.is_some());
+        assert_eq!(session.in_flight(), self.ledger.calls.len() + usize::from(closing));
+        assert!(session.last_zxid() >= self.last_zxid, "zxid falls");
+        self.last_zxid = session.last_zxid();
+        assert!(self.ever_tainted || self.last_zxid <= self.server.zxid());
+        let client = session.client_state();
+        let up = matches!(client, ClientState::Connected | ClientState::ConnectedReadOnly);
+        assert_eq!(up, self.ledger.state.is_connected(), "{client:?}");
+        let due = session.poll_timeout();
+        match &self.link {
+            Link::Idle | Link::Down | Link::Ended => assert_eq!(due, None),
+            Link::Waiting { until } => assert_eq!(due, Some(*until)),
+            Link::Connecting { deadline, .. } => assert_eq!(due, Some(*deadline)),
+            Link::Up(up) => self.check_up(up),
+        }
+        if self.is_quiet() {
+            for watch in &self.ledger.watches {
+                assert!(self.server.has_watch(watch.kind, &watch.path), "lost: {watch:?}");
+            }
+        }
+    }
+
+    fn check_up(&self, up: &Up) {
+        let own = [up.dead_at(self.timeout), up.ping_due(self.timeout)];
+        let due = own.into_iter().chain(up.closing).min();
+        let found = self.session.poll_timeout();
+        assert!(if up.read_only { found <= due } else { found == due }, "{found:?}, not {due:?}");
+        let held = self.session.held_until();
+        assert_eq!(held.is_none(), up.read_only);
+        if let Some(held) = held {
+            let lease = self.timeout - self.timeout / 4;
+            let at_most = if self.tainted { up.acked.max(up.sent) } else { up.acked };
+            assert!(held <= at_most.after(lease), "held for longer than was acknowledged");
+            assert!(held >= up.acked_submitted.after(lease), "acknowledged, and not held");
+        }
+    }
+
+    /// Whether nothing is on the way, so that both ends must agree.
+    fn is_quiet(&self) -> bool {
+        let Link::Up(up) = &self.link else { return false };
+        !self.ever_tainted
+            && up.rearming == 0
+            && self.ledger.calls.is_empty()
+            && !self.session.wants_transmit()
+            && self.arrived.is_done()
+            && self.outbox.is_empty()
+            && self.in_transit.is_empty()
+    }
+
+    // ---- the end ----------------------------------------------------------------------------------
+
+    /// With a server that is well again, and soon, all that waits is done.
+    fn heal(&mut self) {
+        if !std::mem::replace(&mut self.server.quorum, true) {
+            self.cut();
+        }
+        for _ in 0..64 {
+            self.settle();
+            let done = self.ledger.calls.is_empty() && self.ledger.auths.is_empty();
+            if self.is_over() || (done && self.ledger.state == State::Connected) {
+                return;
+            }
+            let due = self.session.poll_timeout().expect("the session goes on");
+            self.tick(due.since(self.now).as_millis() as u64 + 1);
+        }
+        assert!(self.ever_tainted, "the session does not come back");
+    }
+
+    /// Whatever has happened, a close brings it to an end.
+    fn finish(&mut self) {
+        self.close();
+        self.tick(3_000);
+        let Ledger { calls, auths, watches, state, .. } = &self.ledger;
+        assert_eq!((calls.len(), auths.len(), watches.len()), (0, 0, 0), "not ended");
+        assert_eq!(*state, State::Lost);
+        assert!(self.session.end_reason().is_some() && !self.session.wants_transmit());
+        self.submit(&Chroot::ROOT, &Request::Ping, None);
+    }
+}
+
+impl Up {
+    fn ping_due(&self, timeout: Duration) -> Time {
+        self.sent.after((timeout / 3).min(Duration::from_secs(10)))
+    }
+
+    fn dead_at(&self, timeout: Duration) -> Time {
+        self.received.after(timeout - timeout / 3)
+    }
+}

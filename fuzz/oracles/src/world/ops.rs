@@ -1,0 +1,288 @@
+//! What happens to a session, made of bytes.
+
+use std::time::Duration;
+
+use arbitrary::Arbitrary;
+use zk_proto::{
+    AddWatchMode, Chroot, CreateMode, ErrorCode, EventType, Request, WatcherType,
+    frame::write_frame,
+    jute::{Encode, Secret},
+    records::*,
+    session::{Credential, WatchKind},
+};
+
+use super::{World, ledger::Arms, server};
+
+/// What a session is made with.
+#[derive(Debug, Default, Arbitrary)]
+pub(super) struct Setup {
+    pub(super) seed: u8,
+    pub(super) hosts: u8,
+    /// Asked for, and granted at most, in milliseconds on top of a least.
+    pub(super) timeout: u16,
+    pub(super) grant: u16,
+    pub(super) read_only: bool,
+    pub(super) for_one_session: bool,
+    pub(super) small_replies: bool,
+    pub(super) credential: bool,
+}
+
+#[derive(Debug, Arbitrary)]
+pub(super) enum Op {
+    Submit {
+        what: Ask,
+        path: u8,
+        below: bool,
+    },
+    Unwatch {
+        back: u8,
+    },
+    /// Everything is done that can be done at once.
+    Settle,
+    Accept,
+    /// Bytes move: out, through the server, and back.
+    Flow {
+        read: bool,
+        serve: u8,
+        deliver: u8,
+    },
+    /// Another client makes, changes or deletes a node.
+    Change {
+        path: u8,
+        how: u8,
+    },
+    /// The connection is gone, before or after the server has read what arrived.
+    Cut {
+        served: bool,
+    },
+    /// So many times 16 ms go by.
+    Tick(u8),
+    /// So many times 64 ms go by, in which the process is stopped.
+    Freeze(u8),
+    Rare(Rare),
+    Hostile(Hostile),
+}
+
+#[derive(Debug, Arbitrary)]
+pub(super) enum Rare {
+    AddAuth { bad: u8 },
+    Close { sure: u8 },
+    SetHosts(u8),
+    Expire,
+    Quorum(bool),
+    Probed(bool),
+}
+
+#[derive(Debug, Arbitrary)]
+pub(super) enum Ask {
+    Get { watch: bool },
+    Exists { watch: bool },
+    Children { watch: bool },
+    AddWatch { recursive: bool },
+    RemoveWatches(u8),
+    Create { mode: u8, data: u8 },
+    Set { version: i8, data: u8 },
+    Delete,
+    Sync,
+    Multi { version: i8, mode: u8 },
+}
+
+/// What no honest server does.
+#[derive(Debug, Arbitrary)]
+pub(super) enum Hostile {
+    Bytes(Vec<u8>),
+    Length(i32),
+    Welcome { id: u8, timeout: i16, read_only: Option<bool> },
+    Reply { xid: i8, zxid: i64, err: i8, body: Vec<u8> },
+    Special { xid: i8, err: i8, body: Vec<u8> },
+    Event { kind: i8, path: u8 },
+}
+
+const PATHS: [&str; 6] = ["/", "/a", "/a/b", "/a/b/c", "/d", "/a/e"];
+const DATA: &[u8] = &[7; 80];
+
+fn path_of(pick: u8) -> &'static str {
+    PATHS[usize::from(pick) % PATHS.len()]
+}
+
+fn mode(pick: u8) -> CreateMode {
+    CreateMode::from(i32::from(pick % 4))
+}
+
+/// A version that may be the right one; mostly any will do.
+fn expected(version: i8) -> i32 {
+    i32::from(version.max(-1)) % 4
+}
+
+impl World {
+    pub(super) fn perform(&mut self, op: &Op, honest: bool) {
+        if self.ledger.ended {
+            return;
+        }
+        self.note(format_args!("{op:?}"));
+        match op {
+            Op::Submit { what, path, below } => self.ask(what, path_of(*path), *below),
+            Op::Unwatch { back } => {
+                let id = self.last_id.saturating_sub(u64::from(*back % 16));
+                self.unwatch(id);
+            }
+            Op::Settle => self.settle(),
+            Op::Accept => self.accept(),
+            Op::Flow { read, serve, deliver } => {
+                if *read {
+                    self.read();
+                }
+                self.serve(usize::from(*serve % 8));
+                self.deliver(usize::from(*deliver % 8));
+            }
+            Op::Change { path, how } => {
+                let mut out = Vec::new();
+                self.server.change(path_of(*path), *how, &mut out);
+                self.outbox.extend(out);
+            }
+            Op::Cut { served } => {
+                if *served {
+                    self.serve(usize::MAX);
+                }
+                self.cut();
+            }
+            Op::Tick(times) => self.tick(u64::from(*times) * 16),
+            Op::Freeze(times) => {
+                self.freeze(self.now.after(Duration::from_millis(u64::from(*times) * 64)));
+                self.wake();
+            }
+            Op::Rare(rare) => self.perform_rare(rare),
+            Op::Hostile(hostile) => {
+                if !honest {
+                    self.perform_hostile(hostile);
+                }
+            }
+        }
+    }
+
+    fn perform_rare(&mut self, rare: &Rare) {
+        match rare {
+            Rare::AddAuth { bad } => {
+                let scheme = if *bad < 32 { "none" } else { "digest" };
+                self.add_auth(Credential::new(scheme, vec![b'a', b':', *bad]));
+            }
+            Rare::Close { sure } if *sure < 32 => self.close(),
+            Rare::Close { .. } => {}
+            Rare::SetHosts(pick) => {
+                let first = u16::from(*pick) / 4 % 4;
+                self.set_hosts((0..u16::from(pick % 4)).map(|n| first + n + 1).collect());
+            }
+            Rare::Expire => {
+                if self.server.expire(self.now, true) {
+                    self.cut();
+                }
+            }
+            Rare::Quorum(quorum) => {
+                if std::mem::replace(&mut self.server.quorum, *quorum) != *quorum {
+                    self.cut();
+                }
+            }
+            Rare::Probed(writable) => self.probed(*writable),
+        }
+    }
+
+    pub(super) fn ask(&mut self, what: &Ask, path: &str, below: bool) {
+        let chroot = if below { Chroot::new("/a").expect("a path") } else { Chroot::ROOT };
+        let always = |watch: bool, kind| watch.then_some(Arms::Always(kind));
+        let data = |len: u8| Some(&DATA[..usize::from(len) % DATA.len()]);
+        let (request, arms) = match *what {
+            Ask::Get { watch } => {
+                (Request::GetData(GetDataRequest { path, watch }), always(watch, WatchKind::Data))
+            }
+            Ask::Exists { watch } => {
+                (Request::Exists(ExistsRequest { path, watch }), watch.then_some(Arms::ByExists))
+            }
+            Ask::Children { watch } => (
+                Request::GetChildren(GetChildrenRequest { path, watch }),
+                always(watch, WatchKind::Child),
+            ),
+            Ask::AddWatch { recursive } => {
+                let (mode, kind) = match recursive {
+                    true => (AddWatchMode::PersistentRecursive, WatchKind::PersistentRecursive),
+                    false => (AddWatchMode::Persistent, WatchKind::Persistent),
+                };
+                (Request::AddWatch(AddWatchRequest { path, mode }), always(true, kind))
+            }
+            Ask::RemoveWatches(kind) => {
+                let watcher_type = WatcherType::from(i32::from(kind % 3) + 1);
+                let remove = RemoveWatchesRequest { path, watcher_type };
+                (Request::RemoveWatches(remove), None)
+            }
+            Ask::Create { mode: pick, data: len } => {
+                let (data, flags) = (data(len), mode(pick));
+                (Request::Create(CreateRequest { path, data, acl: None, flags }), None)
+            }
+            Ask::Set { version, data: len } => {
+                let (data, version) = (data(len), expected(version));
+                (Request::SetData(SetDataRequest { path, data, version }), None)
+            }
+            Ask::Delete => (Request::Delete(DeleteRequest { path, version: -1 }), None),
+            Ask::Sync => (Request::Sync(SyncRequest { path }), None),
+            Ask::Multi { version, mode: pick } => {
+                let (version, flags) = (expected(version), mode(pick));
+                let create = CreateRequest { path: "/a/m", data: data(1), acl: None, flags };
+                let ops = vec![
+                    MultiOp::Check(CheckVersionRequest { path, version: -1 }),
+                    MultiOp::SetData(SetDataRequest { path, data: data(9), version }),
+                    MultiOp::Create(create),
+                ];
+                (Request::Multi(MultiRequest { ops }), None)
+            }
+        };
+        self.submit(&chroot, &request, arms);
+    }
+
+    fn perform_hostile(&mut self, hostile: &Hostile) {
+        if !self.is_open() {
+            return;
+        }
+        self.taint();
+        let mut out = bytes::BytesMut::new();
+        match hostile {
+            Hostile::Bytes(bytes) => out.extend_from_slice(bytes),
+            Hostile::Length(length) => out.extend_from_slice(&length.to_be_bytes()),
+            Hostile::Welcome { id, timeout, read_only } => {
+                let welcome = ConnectResponse {
+                    protocol_version: 0,
+                    timeout: i32::from(*timeout),
+                    session_id: i64::from(id % 4),
+                    password: Secret::new(None),
+                    read_only: *read_only,
+                };
+                write_frame(&mut out, |out| welcome.encode(out));
+            }
+            Hostile::Reply { xid, zxid, err, body } => {
+                let due = self.ledger.calls.front().and_then(|call| call.xid).unwrap_or(1);
+                let near = due.wrapping_add(i32::from(*xid) / 64);
+                let header = ReplyHeader { xid: near, zxid: *zxid, err: error(*err) };
+                write_packet(&mut out, header, body);
+            }
+            Hostile::Special { xid, err, body } => {
+                let header = ReplyHeader { xid: i32::from(*xid), zxid: 0, err: error(*err) };
+                write_packet(&mut out, header, body);
+            }
+            Hostile::Event { kind, path } => {
+                let kind = EventType::from(i32::from(*kind));
+                out.extend_from_slice(&server::event(kind, path_of(*path)).bytes);
+            }
+        }
+        self.feed(&out);
+    }
+}
+
+/// Mostly success.
+fn error(err: i8) -> ErrorCode {
+    ErrorCode::from(if err > 0 { 0 } else { i32::from(err) })
+}
+
+fn write_packet(out: &mut bytes::BytesMut, header: ReplyHeader, body: &[u8]) {
+    write_frame(out, |out| {
+        header.encode(out);
+        out.extend_from_slice(body);
+    });
+}

@@ -1,0 +1,552 @@
+//! An honest server, small: one node tree, sessions, and the watches of one connection. It does what
+//! ZooKeeper does with the requests that [`ops`](super::ops) make.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use zk_proto::{
+    AddWatchMode, CreateMode, ErrorCode, EventType, KeeperState, OpCode, Request, Response, Time,
+    Ustring, WatcherType,
+    frame::write_frame,
+    jute::{Decode, Encode, Reader, Secret},
+    path::{name, parent},
+    records::*,
+    session::WatchKind,
+};
+
+/// A frame on its way to the client.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) what: What,
+    /// With its length.
+    pub(super) bytes: Bytes,
+    /// When the client had handed out what this answers.
+    pub(super) answers: Option<Time>,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Welcome { timeout: Duration, read_only: bool },
+    Expired,
+    Pong,
+    Auth { taken: bool },
+    Rearmed,
+    Reply { header: ReplyHeader, response: Response },
+    Closed,
+    Event { kind: EventType, path: String },
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    data: Vec<u8>,
+    stat: Stat,
+    /// How many sequential children it has had.
+    counter: i32,
+}
+
+#[derive(Debug)]
+struct SessionOf {
+    timeout: Duration,
+    password: Bytes,
+    heard: Time,
+}
+
+/// What the server remembers for as long as a connection lasts.
+#[derive(Debug)]
+struct Connection {
+    session: i64,
+    read_only: bool,
+    data: BTreeSet<String>,
+    child: BTreeSet<String>,
+    lasting: BTreeMap<String, AddWatchMode>,
+}
+
+#[derive(Debug)]
+pub(super) struct Server {
+    nodes: BTreeMap<String, Node>,
+    sessions: BTreeMap<i64, SessionOf>,
+    connection: Option<Connection>,
+    /// Whether it takes writes.
+    pub(super) quorum: bool,
+    /// The longest session timeout that it grants.
+    max_timeout: Duration,
+    zxid: i64,
+    last_session: i64,
+}
+
+type Done = Result<Response, ErrorCode>;
+
+impl Server {
+    pub(super) fn new(max_timeout: Duration) -> Self {
+        Self {
+            nodes: BTreeMap::from([("/".into(), Node::default()), ("/a".into(), Node::default())]),
+            sessions: BTreeMap::new(),
+            connection: None,
+            quorum: true,
+            max_timeout,
+            zxid: 0,
+            last_session: 0,
+        }
+    }
+
+    pub(super) const fn zxid(&self) -> i64 {
+        self.zxid
+    }
+
+    /// The connection is gone, and with it its watches.
+    pub(super) fn hang_up(&mut self) {
+        self.connection = None;
+    }
+
+    /// Bytes of the session have arrived.
+    pub(super) fn hears(&mut self, now: Time) {
+        let Some(connection) = &self.connection else { return };
+        if let Some(session) = self.sessions.get_mut(&connection.session) {
+            session.heard = now;
+        }
+    }
+
+    /// Whether it would send a watch's event.
+    pub(super) fn has_watch(&self, kind: WatchKind, path: &str) -> bool {
+        self.connection.as_ref().is_some_and(|connection| match kind {
+            WatchKind::Child => connection.child.contains(path),
+            WatchKind::Data | WatchKind::Exist => connection.data.contains(path),
+            _ => connection.lasting.contains_key(path),
+        })
+    }
+
+    /// Ends the sessions that were silent for too long, or all of them. True if the connection's is among
+    /// them.
+    pub(super) fn expire(&mut self, now: Time, all: bool) -> bool {
+        let silent = |session: &SessionOf| now.since(session.heard) >= session.timeout;
+        let over: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| all || silent(session))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &over {
+            self.end(*id, &mut Vec::new());
+        }
+        let present = self.connection.as_ref().map(|connection| connection.session);
+        present.is_some_and(|present| over.contains(&present))
+    }
+
+    fn end(&mut self, id: i64, out: &mut Vec<Sent>) {
+        self.sessions.remove(&id);
+        let owned = self.nodes.iter().filter(|(_, node)| node.stat.ephemeral_owner == id);
+        let owned: Vec<_> = owned.map(|(path, _)| path.clone()).collect();
+        for path in owned {
+            let _ = self.delete(&path, -1, out);
+        }
+    }
+
+    // ---- what others do ---------------------------------------------------------------------------
+
+    /// Another client makes, changes or deletes a node.
+    pub(super) fn change(&mut self, path: &str, how: u8, out: &mut Vec<Sent>) {
+        let _ = match how % 3 {
+            0 => self.create(path, b"", CreateMode::Persistent, 0, out).map(drop),
+            1 => self.set(path, b"other", -1, out).map(drop),
+            _ => self.delete(path, -1, out).map(drop),
+        };
+    }
+
+    // ---- what the client asks for -----------------------------------------------------------------
+
+    /// The answer to a client's first packet; `None` when there is none but the end of the connection.
+    pub(super) fn greet(
+        &mut self,
+        now: Time,
+        at: Time,
+        hello: &ConnectRequest<'_>,
+    ) -> Option<Sent> {
+        let ahead = hello.last_zxid_seen > self.zxid;
+        if ahead || (!self.quorum && hello.read_only != Some(true)) {
+            return None;
+        }
+        let id = match hello.session_id {
+            0 => {
+                self.last_session += 1;
+                let timeout = Duration::from_millis(hello.timeout.unsigned_abs().into());
+                let timeout = timeout.min(self.max_timeout);
+                let password = Bytes::from([self.last_session as u8; 16].to_vec());
+                let session = SessionOf { timeout, password, heard: now };
+                self.sessions.insert(self.last_session, session);
+                self.last_session
+            }
+            id => id,
+        };
+        let known = self.sessions.get_mut(&id).filter(|session| {
+            hello.session_id == 0 || *hello.password.expose() == Some(&session.password[..])
+        });
+        let (what, timeout, id, password) = match known {
+            None => (What::Expired, Duration::ZERO, 0, Bytes::from_static(&[0; 16])),
+            Some(session) => {
+                session.heard = now;
+                let (timeout, read_only) = (session.timeout, !self.quorum);
+                (What::Welcome { timeout, read_only }, timeout, id, session.password.clone())
+            }
+        };
+        if let What::Welcome { read_only, .. } = what {
+            self.connection = Some(Connection {
+                session: id,
+                read_only,
+                data: BTreeSet::new(),
+                child: BTreeSet::new(),
+                lasting: BTreeMap::new(),
+            });
+        }
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout: timeout.as_millis() as i32,
+            session_id: id,
+            password: Secret::new(Some(password)),
+            read_only: Some(!self.quorum),
+        };
+        let bytes = framed(|out| response.encode(out));
+        Some(Sent { what, bytes, answers: Some(at) })
+    }
+
+    /// The answer to a packet that was handed out at `at`, and the events that it causes.
+    pub(super) fn answer(&mut self, at: Time, packet: &Bytes, out: &mut Vec<Sent>) {
+        let mut input = Reader::new(packet);
+        let header = RequestHeader::decode(&mut input).expect("a header");
+        let request = Request::decode(header.op, &mut input).expect("a request");
+        let (what, err, response) = match &request {
+            Request::Ping => (Some(What::Pong), ErrorCode::Ok, Response::Empty),
+            Request::Auth(auth) => {
+                let taken = auth.scheme == "digest";
+                let err = if taken { ErrorCode::Ok } else { ErrorCode::AuthFailed };
+                (Some(What::Auth { taken }), err, Response::Empty)
+            }
+            Request::SetWatches(_) | Request::SetWatches2(_) => {
+                self.rearm(&request, out);
+                (Some(What::Rearmed), ErrorCode::Ok, Response::Empty)
+            }
+            Request::CloseSession => {
+                let session = self.connection.as_ref().map_or(0, |connection| connection.session);
+                self.zxid += 1;
+                self.end(session, out);
+                (Some(What::Closed), ErrorCode::Ok, Response::Empty)
+            }
+            request => match self.call(request, out) {
+                Ok(response) => (None, ErrorCode::Ok, response),
+                Err(err) => (None, err, Response::Empty),
+            },
+        };
+        let header = ReplyHeader { xid: header.xid, zxid: self.zxid, err };
+        let bytes = framed(|out| response.encode(&header, out));
+        let what = what.unwrap_or(What::Reply { header, response });
+        out.push(Sent { what, bytes, answers: Some(at) });
+    }
+
+    fn call(&mut self, request: &Request<'_>, out: &mut Vec<Sent>) -> Done {
+        let connection = self.connection.as_ref().ok_or(ErrorCode::SessionExpired)?;
+        let (owner, read_only) = (connection.session, connection.read_only);
+        if read_only && !is_read(request.op()) {
+            return Err(ErrorCode::NotReadOnly);
+        }
+        match request {
+            Request::Create(create) => {
+                let data = create.data.unwrap_or_default();
+                let path = self.create(create.path, data, create.flags, owner, out)?;
+                Ok(Response::Create(CreateResponse { path: path.into() }))
+            }
+            Request::Delete(delete) => {
+                self.delete(delete.path, delete.version, out).map(|()| Response::Empty)
+            }
+            Request::SetData(set) => {
+                let data = set.data.unwrap_or_default();
+                self.set(set.path, data, set.version, out).map(Response::SetData)
+            }
+            Request::Exists(exists) => {
+                self.watch(exists.watch, WatchKind::Data, exists.path);
+                self.stat(exists.path).map(Response::Exists)
+            }
+            Request::GetData(get) => {
+                let stat = self.stat(get.path)?;
+                self.watch(get.watch, WatchKind::Data, get.path);
+                let data = Some(Bytes::copy_from_slice(&self.nodes[get.path].data));
+                Ok(Response::GetData(GetDataResponse { data, stat }))
+            }
+            Request::GetChildren(get) => {
+                self.stat(get.path)?;
+                self.watch(get.watch, WatchKind::Child, get.path);
+                let children = self.children(get.path);
+                Ok(Response::GetChildren(GetChildrenResponse { children }))
+            }
+            Request::Sync(sync) => Ok(Response::Sync(SyncResponse { path: sync.path.into() })),
+            Request::AddWatch(add) => {
+                if let Some(connection) = &mut self.connection {
+                    connection.lasting.insert(add.path.into(), add.mode);
+                }
+                Ok(Response::AddWatch(ErrorResponse { err: ErrorCode::Ok }))
+            }
+            Request::RemoveWatches(remove) => {
+                self.unwatch(remove.path, remove.watcher_type).map(|()| Response::Empty)
+            }
+            Request::Multi(multi) => Ok(Response::Multi(self.multi(multi, owner, out))),
+            request => panic!("{request:?} was not submitted"),
+        }
+    }
+
+    /// All or none: it is done on the tree, which is put back if one operation fails.
+    fn multi(
+        &mut self,
+        multi: &MultiRequest<'_>,
+        owner: i64,
+        out: &mut Vec<Sent>,
+    ) -> MultiResponse {
+        for (at, op) in multi.ops.iter().enumerate() {
+            let Err(err) = self.check(op) else { continue };
+            let results = (0..multi.ops.len()).map(|n| match n.cmp(&at) {
+                std::cmp::Ordering::Less => MultiResult::Error(ErrorCode::Ok),
+                std::cmp::Ordering::Equal => MultiResult::Error(err),
+                std::cmp::Ordering::Greater => MultiResult::Error(ErrorCode::RuntimeInconsistency),
+            });
+            return MultiResponse { results: results.collect() };
+        }
+        let results = multi.ops.iter().map(|op| match op {
+            MultiOp::SetData(set) => {
+                let data = set.data.unwrap_or_default();
+                let stat = self.set(set.path, data, set.version, out);
+                stat.map_or_else(MultiResult::Error, MultiResult::SetData)
+            }
+            MultiOp::Create(create) => {
+                let data = create.data.unwrap_or_default();
+                let path = self.create(create.path, data, create.flags, owner, out);
+                path.map_or_else(MultiResult::Error, |path| {
+                    MultiResult::Create(CreateResponse { path: path.into() })
+                })
+            }
+            _ => MultiResult::Check,
+        });
+        MultiResponse { results: results.collect() }
+    }
+
+    /// Whether an operation of a multi could be done.
+    fn check(&self, op: &MultiOp<'_>) -> Result<(), ErrorCode> {
+        match op {
+            MultiOp::Check(check) => self.versioned(check.path, check.version),
+            MultiOp::SetData(set) => self.versioned(set.path, set.version),
+            MultiOp::Create(create) => self.creatable(create.path),
+            op => panic!("{op:?} was not submitted"),
+        }
+    }
+
+    fn stat(&self, path: &str) -> Result<Stat, ErrorCode> {
+        self.nodes.get(path).map(|node| node.stat).ok_or(ErrorCode::NoNode)
+    }
+
+    fn versioned(&self, path: &str, version: i32) -> Result<(), ErrorCode> {
+        match self.stat(path)?.version {
+            found if version == -1 || version == found => Ok(()),
+            _ => Err(ErrorCode::BadVersion),
+        }
+    }
+
+    fn creatable(&self, path: &str) -> Result<(), ErrorCode> {
+        let above = self.stat(parent(path).ok_or(ErrorCode::NodeExists)?)?;
+        match self.nodes.contains_key(path) {
+            true => Err(ErrorCode::NodeExists),
+            false if above.is_ephemeral() => Err(ErrorCode::NoChildrenForEphemerals),
+            false => Ok(()),
+        }
+    }
+
+    fn children(&self, path: &str) -> Vec<Ustring> {
+        let below = self.nodes.keys().filter(|node| parent(node) == Some(path));
+        below.map(|node| name(node).into()).collect()
+    }
+
+    fn create(
+        &mut self,
+        path: &str,
+        data: &[u8],
+        mode: CreateMode,
+        owner: i64,
+        out: &mut Vec<Sent>,
+    ) -> Result<String, ErrorCode> {
+        let above = parent(path).ok_or(ErrorCode::NodeExists)?;
+        let counter = self.nodes.get(above).ok_or(ErrorCode::NoNode)?.counter;
+        let numbered = format!("{path}{counter:010}");
+        let path = if mode.is_sequential() { numbered } else { path.to_owned() };
+        self.creatable(&path)?;
+        self.zxid += 1;
+        let mut node = Node { data: data.into(), ..Node::default() };
+        node.stat.czxid = self.zxid;
+        node.stat.mzxid = self.zxid;
+        node.stat.pzxid = self.zxid;
+        node.stat.data_length = data.len() as i32;
+        node.stat.ephemeral_owner = if mode.is_ephemeral() { owner } else { 0 };
+        self.nodes.insert(path.clone(), node);
+        self.touch_parent(&path, 1);
+        self.tell(EventType::NodeCreated, &path, out);
+        self.tell(EventType::NodeChildrenChanged, parent(&path).unwrap_or("/"), out);
+        Ok(path)
+    }
+
+    fn touch_parent(&mut self, path: &str, more: i32) {
+        let zxid = self.zxid;
+        let Some(above) = parent(path).and_then(|above| self.nodes.get_mut(above)) else { return };
+        above.counter += i32::from(more > 0);
+        above.stat.cversion += 1;
+        above.stat.pzxid = zxid;
+        above.stat.num_children += more;
+    }
+
+    fn delete(&mut self, path: &str, version: i32, out: &mut Vec<Sent>) -> Result<(), ErrorCode> {
+        if path == "/" {
+            return Err(ErrorCode::BadArguments);
+        }
+        self.versioned(path, version)?;
+        if !self.children(path).is_empty() {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.zxid += 1;
+        self.nodes.remove(path);
+        self.touch_parent(path, -1);
+        self.tell(EventType::NodeDeleted, path, out);
+        self.tell(EventType::NodeChildrenChanged, parent(path).unwrap_or("/"), out);
+        Ok(())
+    }
+
+    fn set(
+        &mut self,
+        path: &str,
+        data: &[u8],
+        version: i32,
+        out: &mut Vec<Sent>,
+    ) -> Result<Stat, ErrorCode> {
+        self.versioned(path, version)?;
+        self.zxid += 1;
+        let node = self.nodes.get_mut(path).ok_or(ErrorCode::NoNode)?;
+        node.data = data.into();
+        node.stat.version += 1;
+        node.stat.mzxid = self.zxid;
+        node.stat.data_length = data.len() as i32;
+        let stat = node.stat;
+        self.tell(EventType::NodeDataChanged, path, out);
+        Ok(stat)
+    }
+
+    // ---- watches ----------------------------------------------------------------------------------
+
+    fn watch(&mut self, wanted: bool, kind: WatchKind, path: &str) {
+        let Some(connection) = self.connection.as_mut().filter(|_| wanted) else { return };
+        match kind {
+            WatchKind::Child => connection.child.insert(path.into()),
+            _ => connection.data.insert(path.into()),
+        };
+    }
+
+    fn unwatch(&mut self, path: &str, kind: WatcherType) -> Result<(), ErrorCode> {
+        let connection = self.connection.as_mut().ok_or(ErrorCode::SessionExpired)?;
+        let any = kind == WatcherType::Any;
+        let mut found = false;
+        if any || kind == WatcherType::Data {
+            found |= connection.data.remove(path);
+        }
+        if any || kind == WatcherType::Children {
+            found |= connection.child.remove(path);
+        }
+        if any {
+            found |= connection.lasting.remove(path).is_some();
+        }
+        if found { Ok(()) } else { Err(ErrorCode::NoWatcher) }
+    }
+
+    /// An event goes once to a connection with any watch for it, and takes the one-shot ones.
+    fn tell(&mut self, kind: EventType, path: &str, out: &mut Vec<Sent>) {
+        let Some(connection) = &mut self.connection else { return };
+        let on_data = kind != EventType::NodeChildrenChanged && connection.data.remove(path);
+        let on_children = matches!(kind, EventType::NodeChildrenChanged | EventType::NodeDeleted)
+            && connection.child.remove(path);
+        let above = std::iter::successors(Some(path), |at| parent(at)).any(|at| {
+            match connection.lasting.get(at) {
+                Some(AddWatchMode::PersistentRecursive) => kind != EventType::NodeChildrenChanged,
+                Some(_) => at == path,
+                None => false,
+            }
+        });
+        if on_data || on_children || above {
+            out.push(event(kind, path));
+        }
+    }
+
+    /// Arms again what a client had armed, and tells of what it has missed.
+    fn rearm(&mut self, request: &Request<'_>, out: &mut Vec<Sent>) {
+        let nothing: &[&str] = &[];
+        let (since, data, exist, child, lasting) = match request {
+            Request::SetWatches(set) => (
+                set.relative_zxid,
+                &set.data_watches[..],
+                &set.exist_watches[..],
+                &set.child_watches[..],
+                [nothing, nothing],
+            ),
+            Request::SetWatches2(set) => (
+                set.relative_zxid,
+                &set.data_watches[..],
+                &set.exist_watches[..],
+                &set.child_watches[..],
+                [&set.persistent_watches[..], &set.persistent_recursive_watches[..]],
+            ),
+            _ => return,
+        };
+        for path in data {
+            match self.stat(path) {
+                Err(_) => out.push(event(EventType::NodeDeleted, path)),
+                Ok(stat) if stat.mzxid > since => {
+                    out.push(event(EventType::NodeDataChanged, path));
+                }
+                Ok(_) => self.watch(true, WatchKind::Data, path),
+            }
+        }
+        for path in exist {
+            match self.stat(path) {
+                Ok(_) => out.push(event(EventType::NodeCreated, path)),
+                Err(_) => self.watch(true, WatchKind::Data, path),
+            }
+        }
+        for path in child {
+            match self.stat(path) {
+                Err(_) => out.push(event(EventType::NodeDeleted, path)),
+                Ok(stat) if stat.pzxid > since => {
+                    out.push(event(EventType::NodeChildrenChanged, path));
+                }
+                Ok(_) => self.watch(true, WatchKind::Child, path),
+            }
+        }
+        let Some(connection) = &mut self.connection else { return };
+        let modes = [AddWatchMode::Persistent, AddWatchMode::PersistentRecursive];
+        for (paths, mode) in lasting.into_iter().zip(modes) {
+            connection.lasting.extend(paths.iter().map(|path| ((*path).to_owned(), mode)));
+        }
+    }
+}
+
+const fn is_read(op: OpCode) -> bool {
+    !matches!(op, OpCode::Create | OpCode::Delete | OpCode::SetData | OpCode::Multi | OpCode::Sync)
+}
+
+fn framed(encode: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut out = BytesMut::new();
+    write_frame(&mut out, encode);
+    out.freeze()
+}
+
+/// An event, as servers before 3.9 send it.
+pub(super) fn event(kind: EventType, path: &str) -> Sent {
+    let header = ReplyHeader { xid: xid::NOTIFICATION, zxid: -1, err: ErrorCode::Ok };
+    let record = WatcherEvent { kind, state: KeeperState::SyncConnected, path: path.into() };
+    let bytes = framed(|out| {
+        header.encode(out);
+        record.encode(out);
+    });
+    Sent { what: What::Event { kind, path: path.to_owned() }, bytes, answers: None }
+}
