@@ -207,6 +207,7 @@ pub async fn a_lease_is_taken_only_in_turn<H: Handler>(handler: H) {
     let (zk, other) = (site.client().await, site.client().await);
     for _ in 0..5 {
         let held = lease(&site, &of(&zk, 1)).await;
+        site.until_nodes(&zk, TURNS, 0).await; // its own turn is over
         let mut waiting = vec![of(&zk, 1).acquire()];
         site.until_nodes(&zk, TURNS, 1).await;
         let turn = format!("{TURNS}/{}", site.nodes(&zk, TURNS).await[0]);
