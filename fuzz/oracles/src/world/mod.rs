@@ -486,7 +486,7 @@ impl World {
                     self.resumable = self.session.ticket().map(|ticket| ticket.id.0);
                 }
                 if !self.route.is_known() {
-                    self.route.current = Some(host.port);
+                    self.route.took(host.port);
                 }
                 let share = self.timeout / self.route.hosts.len() as u32;
                 assert_eq!(deadline.since(self.now), share, "the host's share of the timeout");
