@@ -119,7 +119,7 @@ impl World {
         if self.ledger.ended {
             return;
         }
-        self.note(format_args!("{op:?}"));
+        self.tell(format_args!("{op:?}"));
         match op {
             Op::Submit { what, path, below } => self.ask(what, path_of(*path), *below),
             Op::Unwatch { back } => {
