@@ -5,9 +5,9 @@ set positional-arguments
 _default:
     @just --list --unsorted
 
-# A first program, on the ZooKeeper at $ZK_HOSTS or on one of its own
+# A first program, on the ZooKeeper at $ZK_HOSTS or on one in memory
 quickstart:
-    sh zk-client/examples/quickstart.sh
+    cargo run --quiet -p zk-client --example quickstart
 
 # All tests; those of the whole system start real ZooKeeper servers by themselves
 test *args:
@@ -36,6 +36,10 @@ deny:
 # Benchmarks
 bench *args:
     cargo bench -p zk-benches "$@"
+
+# The embedded server against ZooKeeper: so many random sequences, from this seed
+differential sequences="10000" seed="2":
+    ZK_DIFFERENTIAL_SEQUENCES={{sequences}} ZK_DIFFERENTIAL_SEED={{seed}} cargo test -p zk-tests --test differential
 
 # Record the golden vectors of the wire format again; look at the difference before committing it
 golden:

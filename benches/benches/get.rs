@@ -28,7 +28,9 @@
 
 use std::{env, thread, time::Duration};
 
-use zk_benches::{Load, Ours, Peer, Server, Theirs, Until, Usage, block_on, serve_if_asked};
+use zk_benches::{
+    Load, Ours, Peer, Server, Theirs, Until, Usage, block_on, median, percentile, serve_if_asked,
+};
 
 const LOADS: [Load; 4] = [
     Load { tasks: 1, window: 1 },
@@ -161,14 +163,11 @@ async fn measure<P: Peer>(peer: &P, load: Load, round: Duration) -> Figures {
     let used = Usage::now().since(before);
     latencies.sort_unstable();
     let requests = latencies.len() as f64;
-    let percentile = |percent: usize| {
-        let at = latencies.len() * percent / 100;
-        f64::from(latencies[at.min(latencies.len() - 1)]) / 1e3
-    };
+    let micros = |percent| f64::from(percentile(&latencies, percent)) / 1e3;
     Figures([
         requests / elapsed.as_secs_f64(),
-        percentile(50),
-        percentile(99),
+        micros(50),
+        micros(99),
         used.cpu.as_secs_f64() * 1e6 / requests,
         used.switches as f64 / requests,
     ])
@@ -177,9 +176,7 @@ async fn measure<P: Peer>(peer: &P, load: Load, round: Duration) -> Figures {
 impl Figures {
     fn median(rounds: &[Self]) -> Self {
         Self(std::array::from_fn(|figure| {
-            let mut values: Vec<_> = rounds.iter().map(|round| round.0[figure]).collect();
-            values.sort_unstable_by(f64::total_cmp);
-            values[values.len() / 2]
+            median(rounds.iter().map(|round| round.0[figure]).collect())
         }))
     }
 

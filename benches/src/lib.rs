@@ -7,11 +7,11 @@ mod server;
 mod stub;
 mod usage;
 
-pub use load::{Load, Until};
+pub use load::{Load, Until, keep_under_way};
 pub use peer::{Ours, Peer, Theirs};
 pub use server::{DATA_LEN, PATH, Server};
 pub use stub::serve_if_asked;
-pub use usage::Usage;
+pub use usage::{Usage, median, percentile};
 
 /// Runs `task` in a tokio runtime with so many `workers`; with none, in this thread alone.
 ///

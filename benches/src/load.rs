@@ -53,8 +53,8 @@ impl Load {
     }
 }
 
-/// Keeps `window` requests under way: with each reply the next one is sent.
-async fn keep_under_way<P: Peer>(peer: P, window: usize, until: Until) -> Vec<u32> {
+/// One task of a [`Load`]: keeps `window` requests under way. With each reply the next one is sent.
+pub async fn keep_under_way<P: Peer>(peer: P, window: usize, until: Until) -> Vec<u32> {
     let start = Instant::now();
     let (end, mut left) = match until {
         Until::Elapsed(time) => (start + time, usize::MAX),

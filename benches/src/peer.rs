@@ -18,7 +18,7 @@ pub trait Peer: Clone + Send + Sync + 'static {
 
 /// This workspace's client.
 #[derive(Debug, Clone)]
-pub struct Ours(zk_client::Client);
+pub struct Ours(pub zk_client::Client);
 
 impl Peer for Ours {
     const NAME: &'static str = "zk-client";

@@ -46,3 +46,16 @@ fn switches() -> u64 {
         })
         .sum()
 }
+
+/// The median of `values`, of which there is at least one.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// So many percent of `sorted`, of which there is at least one, are no greater.
+#[must_use]
+pub fn percentile(sorted: &[u32], percent: usize) -> u32 {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}

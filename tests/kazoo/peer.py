@@ -9,6 +9,7 @@ answer is "ok" and the results, or "error" and the name of the exception. Ends a
 
 import queue
 import sys
+import threading
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
@@ -55,6 +56,7 @@ class Peer:
     def __init__(self, hosts):
         self.zk = KazooClient(hosts=hosts, timeout=20)
         self.events = queue.Queue()
+        self.holds = {}
         self.zk.start(timeout=20)
 
     def session(self):
@@ -148,6 +150,64 @@ class Peer:
         event = self.events.get(timeout=20)
         return [event.type, from_value(event.path)]
 
+    def lock(self, name, kind, path, identifier, *patterns):
+        """Makes a Lock, ReadLock or WriteLock, called `name` in later commands."""
+        patterns = [to_text(pattern) for pattern in patterns]
+        make = getattr(self.zk, kind)
+        lock = make(to_text(path), to_text(identifier), extra_lock_patterns=patterns)
+        self.holds[name] = Hold(lock)
+        return []
+
+    def semaphore(self, name, path, identifier, leases):
+        semaphore = self.zk.Semaphore(to_text(path), to_text(identifier), int(leases))
+        self.holds[name] = Hold(semaphore)
+        return []
+
+    def acquire(self, name, timeout):
+        """Says whether it is held, within some seconds."""
+        return [yes(self.holds[name].acquire(float(timeout)))]
+
+    def release(self, name):
+        self.holds[name].what.release()
+        return []
+
+    def contenders(self, name):
+        return [from_value(contender) for contender in self.holds[name].what.contenders()]
+
+    def lease_holders(self, name):
+        return [from_value(holder) for holder in sorted(self.holds[name].what.lease_holders())]
+
+
+class Hold:
+    """A lock or a semaphore, and the thread that waits for it."""
+
+    def __init__(self, what):
+        self.what = what
+        self.waiter = None
+        self.error = None
+
+    def acquire(self, timeout):
+        if self.waiter is None:
+            self.waiter = threading.Thread(target=self.wait, daemon=True)
+            self.waiter.start()
+        self.waiter.join(timeout)
+        if self.waiter.is_alive():
+            return False
+        self.waiter = None
+        if self.error:
+            raise self.error
+        return self.what.is_acquired
+
+    def wait(self):
+        try:
+            self.what.acquire()
+        except (KazooException, ValueError) as error:
+            self.error = error
+
+
+def yes(answer):
+    return "yes" if answer else "no"
+
 
 def main():
     peer = Peer(sys.argv[1])
@@ -156,7 +216,7 @@ def main():
         name, *words = line.split()
         try:
             answer = ["ok"] + getattr(peer, name)(*words)
-        except (KazooException, queue.Empty) as error:
+        except (KazooException, ValueError, queue.Empty) as error:
             answer = ["error", type(error).__name__]
         print(*answer, flush=True)
     peer.zk.stop()

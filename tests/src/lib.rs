@@ -8,7 +8,8 @@
 //! - [`Fake`] is a server that says what no real one would.
 //! - [`raw::Session`] speaks the few bytes of the protocol that the harness
 //!   needs itself, independently of the library under test.
-//! - [`suite`] has the tests that run on every runtime.
+//! - [`mod@suite`] has the tests that run on every runtime, and [`runtimes`] has those.
+//! - [`zk_cli()`] runs ZooKeeper's own client.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -35,8 +36,10 @@ mod fake;
 mod process;
 mod proxy;
 pub mod raw;
+pub mod runtimes;
 mod server;
 pub mod suite;
+mod zk_cli;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -45,6 +48,7 @@ use std::time::{Duration, Instant};
 pub use fake::{Conversation, Fake, Request};
 pub use proxy::{Direction, Proxy, Verdict};
 pub use server::{Ensemble, Mode, Node, Options, shared};
+pub use zk_cli::zk_cli;
 
 /// Asks `probe` again and again until it answers, and returns the answer.
 ///

@@ -11,6 +11,16 @@ const LIMIT: Duration = Duration::from_secs(5);
 const MAX_FRAME: usize = 0x20_0000;
 const CLOSE_SESSION: i32 = -11;
 
+/// The answer of the server at `address` to a word of four letters.
+pub fn four_letter(address: SocketAddr, word: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.write_all(word.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 /// A connected session. Dropping it cuts the connection and leaves the session
 /// to expire; [`close`](Self::close) ends it.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, PipeWriter, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, PipeWriter};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock};
@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::process::{Keeper, Process};
 use crate::{eventually, lock, poll, raw};
 
-const JAVA: &str = "/usr/bin/java";
-const CLASSPATH: [&str; 4] = [
+pub(crate) const JAVA: &str = "/usr/bin/java";
+pub(crate) const CLASSPATH: [&str; 4] = [
     "/usr/share/java/zookeeper.jar",
     // What the manifest forgets: a log, and TLS.
     "/usr/share/java/netty-codec.jar",
@@ -47,8 +47,6 @@ const PROPERTIES: [(&str, &str); 6] = [
 const SERVING_LIMIT: Duration = Duration::from_secs(60);
 /// How long a server may take to end when asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-/// How long it may take to answer a word of four letters.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How often a first start is tried, with other ports each time.
 const START_ATTEMPTS: usize = 3;
 
@@ -536,12 +534,7 @@ impl Node {
     }
 
     fn ask(&self, word: &str) -> io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&self.address, ANSWER_LIMIT)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        stream.write_all(word.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        raw::four_letter(self.address, word)
     }
 }
 

@@ -1,19 +1,15 @@
-//! The tests on ensembles, on tokio.
+//! The tests on ensembles: all of them on tokio, and one on every other runtime.
 
-use std::{future::Future, time::Duration};
+zk_tests::suite!(zk_tests::runtimes::tokio, ensemble);
 
-use tokio::runtime::Builder;
-use zk_handler_tokio::TokioHandler;
-use zk_tests::suite::task;
-
-fn run<F>(test: impl FnOnce(TokioHandler) -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let runtime =
-        Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(task(TokioHandler::new(runtime.handle().clone()), test));
-    runtime.shutdown_timeout(Duration::from_secs(10));
+mod smol {
+    zk_tests::suite!(zk_tests::runtimes::smol, fail_over);
 }
 
-zk_tests::suite!(crate::run, ensemble);
+mod async_std {
+    zk_tests::suite!(zk_tests::runtimes::async_std, fail_over);
+}
+
+mod thread {
+    zk_tests::suite!(zk_tests::runtimes::thread, fail_over);
+}

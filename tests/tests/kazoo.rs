@@ -1,19 +1,3 @@
 //! The tests with kazoo, on tokio.
 
-use std::{future::Future, time::Duration};
-
-use tokio::runtime::Builder;
-use zk_handler_tokio::TokioHandler;
-use zk_tests::suite::task;
-
-fn run<F>(test: impl FnOnce(TokioHandler) -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let runtime =
-        Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(task(TokioHandler::new(runtime.handle().clone()), test));
-    runtime.shutdown_timeout(Duration::from_secs(10));
-}
-
-zk_tests::suite!(crate::run, kazoo);
+zk_tests::suite!(zk_tests::runtimes::tokio, kazoo);

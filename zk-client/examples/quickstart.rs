@@ -1,13 +1,15 @@
 //! The first steps, as kazoo's guide takes them: `cargo run -p zk-client --example quickstart`.
 //!
-//! It talks to the ZooKeeper at `ZK_HOSTS`, or at 127.0.0.1:2181.
+//! It talks to the ZooKeeper at `ZK_HOSTS`, or to one in memory that it starts itself.
 #![allow(clippy::print_stdout)]
 
 use zk_client::{Client, CreateMode, CreateOptions, OPEN_ACL_UNSAFE};
+use zk_server::TestServer;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let hosts = std::env::var("ZK_HOSTS").unwrap_or_else(|_| "127.0.0.1:2181".into());
+    let server = TestServer::start()?;
+    let hosts = std::env::var("ZK_HOSTS").unwrap_or_else(|_| server.hosts());
 
     // Connect, and hear of every change of the session's state.
     let zk = Client::builder().hosts(&hosts).default_acl(&OPEN_ACL_UNSAFE).build()?;

@@ -21,11 +21,14 @@
 //! waits for its [`AsyncResult`](crate::AsyncResult). To send several calls before waiting for the first
 //! result, as with kazoo's `get_async`, make them through [`Client::as_async`].
 //!
+//! [Transactions](Client::transaction) and [recipes](crate::recipes) that are made with this client wait
+//! as well: `Lock::new(&zk, "/lock").acquire()?`.
+//!
 //! Never use it in a task of an async runtime: it blocks the thread.
 
 use std::ops::Deref;
 
-use crate::{Error, Transaction, TransactionResults};
+use crate::{Error, Transaction};
 
 #[cfg(feature = "thread")]
 use crate::ClientBuilder;
@@ -129,16 +132,5 @@ impl Deref for Client {
 
     fn deref(&self) -> &Self::Target {
         &self.0
-    }
-}
-
-impl Transaction<Client> {
-    /// Does the operations, and waits for the results. They are there for a transaction that the server
-    /// refused as well: see [`TransactionResults::committed`].
-    ///
-    /// # Errors
-    /// When the server did not answer, or an operation cannot be: then nothing was sent.
-    pub fn commit(self) -> Result<TransactionResults, Error> {
-        self.send().get()
     }
 }

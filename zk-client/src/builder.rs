@@ -45,7 +45,7 @@ impl ClientBuilder {
             config: Config::new(Vec::new()),
             connect_timeout: Duration::from_secs(10),
             default_acl: None,
-            command_retry: Retry::default(),
+            command_retry: Retry::default().max_tries(None),
         }
     }
 
@@ -98,7 +98,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The policy of [`Client::retry`]. Default: once again, after 100 ms.
+    /// The policy of [`Client::retry`]. Default as kazoo's: for ever, after 100 ms, doubling to a minute.
     pub fn command_retry(mut self, retry: Retry) -> Self {
         self.command_retry = retry;
         self

@@ -1,6 +1,10 @@
 //! The calls on nodes. Each sends at once, in the order of calls, and returns a handle.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use zk_proto::{
@@ -9,12 +13,14 @@ use zk_proto::{
         DeleteRequest, ExistsRequest, GetAclRequest, GetChildrenRequest, GetDataRequest,
         SetAclRequest, SetDataRequest, Stat, SyncRequest,
     },
+    session::{Outcome, SessionId},
 };
 
 use crate::{
     AsData, AsyncResult, Client, CreateOptions, Error, Transaction, Watch,
     create::no_acl,
     from_reply::{is_no_node, response},
+    retry::{bide, passes, patiently},
     shared::FromReply,
 };
 
@@ -53,7 +59,12 @@ crate::blocking::faces! {
         data: impl AsData,
         options: impl Into<CreateOptions>,
     ) -> AsyncResult<Ustring> {
-        self.create_node(path.as_ref(), data.as_data(), &options.into(), false)
+        let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
+        if options.is_protected() {
+            let created = self.create_once(&protect(path), data, &options);
+            return self.shared().work(async { created.await.map(|(path, _)| path) });
+        }
+        self.create_node(path, data, &options, false)
     }
 
     /// As [`create`](Self::create), and returns the new node's stat too: kazoo's `include_data`.
@@ -66,7 +77,11 @@ crate::blocking::faces! {
         data: impl AsData,
         options: impl Into<CreateOptions>,
     ) -> AsyncResult<(Ustring, Stat)> {
-        self.create_node(path.as_ref(), data.as_data(), &options.into(), true)
+        let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
+        if options.is_protected() {
+            return self.shared().work(self.create_once(&protect(path), data, &options));
+        }
+        self.create_node(path, data, &options, true)
     }
 
     /// Creates the node, without data, and each missing parent, with the client's
@@ -217,6 +232,44 @@ crate::blocking::faces! {
         self.call(&Request::SetData(SetDataRequest { path, data, version }))
     }
 
+    /// As [`set`](Self::set), and when the reply is lost, looks whether it was done: for those who have to
+    /// know, and to be [retried](crate::Retry).
+    ///
+    /// It looks for the next version with these data. So it takes the same write by somebody else for its
+    /// own, which comes to the same; and it takes a node that was deleted and made anew meanwhile for the
+    /// old one.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set). When the reply is lost: with the [`outcome`](Error::outcome)
+    /// [`NotSent`](crate::Outcome::NotSent) if it was not done, and [`Unknown`](crate::Outcome::Unknown)
+    /// if that cannot be told, since others have written since or the node is gone.
+    pub fn set_and_check(
+        &self,
+        path: impl AsRef<str>,
+        data: impl AsData,
+        version: i32,
+    ) -> AsyncResult<Stat> {
+        if version < 0 {
+            return self.failed(Error::invalid("only a set of one version can be checked"));
+        }
+        let set = self.set(path.as_ref(), &data, version);
+        let (client, path) = (self.clone(), path.as_ref().to_owned());
+        let data = data.as_data().map(Bytes::copy_from_slice);
+        self.shared().work(async move {
+            let error = match set.await {
+                Err(error) if error.outcome() == Outcome::Unknown => error,
+                result => return result,
+            };
+            match client.after_sync(&path, |zk| zk.get_nullable(&path)).await {
+                Ok((_, stat)) if stat.version == version => Err(error.not_done()),
+                Ok((now, stat)) if stat.version == version.wrapping_add(1) => {
+                    if now == data { Ok(stat) } else { Err(error.not_done()) }
+                }
+                _ => Err(error),
+            }
+        })
+    }
+
     /// Deletes a node, if its version is `version` (`None`: whatever it is).
     ///
     /// # Errors
@@ -229,6 +282,36 @@ crate::blocking::faces! {
     ) -> AsyncResult<()> {
         let version = version.into().unwrap_or(ANY_VERSION);
         self.call(&Request::Delete(DeleteRequest { path: path.as_ref(), version }))
+    }
+
+    /// As [`delete`](Self::delete), and when the reply is lost, looks whether it was done: for those who
+    /// have to know, and to be [retried](crate::Retry).
+    ///
+    /// It looks whether the node is there. So it takes a deletion by somebody else for its own, which
+    /// comes to the same; and it takes a node that was made anew meanwhile for the old one.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete). When the reply is lost: with the [`outcome`](Error::outcome)
+    /// [`NotSent`](crate::Outcome::NotSent) if it was not done, and [`Unknown`](crate::Outcome::Unknown)
+    /// if the client could not look.
+    pub fn delete_and_check(
+        &self,
+        path: impl AsRef<str>,
+        version: impl Into<Option<i32>>,
+    ) -> AsyncResult<()> {
+        let delete = self.delete(path.as_ref(), version);
+        let (client, path) = (self.clone(), path.as_ref().to_owned());
+        self.shared().work(async move {
+            let error = match delete.await {
+                Err(error) if error.outcome() == Outcome::Unknown => error,
+                result => return result,
+            };
+            match client.after_sync(&path, |zk| zk.exists(&path)).await {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) => Err(error.not_done()),
+                Err(_) => Err(error),
+            }
+        })
     }
 
     /// Deletes a node and all below it, whatever the versions. What is gone already is no error; what
@@ -343,6 +426,77 @@ impl Client {
         })
     }
 
+    /// Creates a node whose name begins with an id that is nobody else's, once, whatever happens to the
+    /// replies.
+    pub(crate) fn create_once(
+        &self,
+        path: &str,
+        data: Option<&[u8]>,
+        options: &CreateOptions,
+    ) -> impl Future<Output = Result<(Ustring, Stat), Error>> + Send + use<> {
+        let first = self.create_node(path, data, options, true);
+        let (client, path, options) = (self.clone(), path.to_owned(), options.clone());
+        let data = data.map(Bytes::copy_from_slice);
+        async move {
+            let mut created = first.await;
+            loop {
+                let error = match created {
+                    Err(error) if passes(&error) => error,
+                    result => return result,
+                };
+                if error.outcome() != Outcome::NotSent {
+                    match client.find_created(&path, options.is_ephemeral()).await {
+                        Ok(Some(found)) => return Ok(found),
+                        Ok(None) => {}
+                        Err(later) if options.is_ephemeral() => return Err(later),
+                        Err(_) => return Err(error),
+                    }
+                }
+                bide(&client, &error).await;
+                created = client.create_node(&path, data.as_deref(), &options, true).await;
+            }
+        }
+    }
+
+    /// Looks for the node that [`create_once`](Self::create_once) has made of `path`; an ephemeral one
+    /// counts only if it is of the present session.
+    pub(crate) async fn find_created(
+        &self,
+        path: &str,
+        ephemeral: bool,
+    ) -> Result<Option<(Ustring, Stat)>, Error> {
+        let (parent, id) = (path::parent(path).unwrap_or("/"), path::name(path));
+        let children = match self.after_sync(parent, |zk| zk.get_children(parent)).await {
+            Err(error) if is_no_node(&error) => return Ok(None),
+            children => children?,
+        };
+        for name in children.iter().filter(|name| name.starts_with(id)) {
+            let path = path::join(parent, name);
+            let Some(stat) = patiently(self, |zk| zk.exists(&path)).await? else { continue };
+            if !ephemeral || self.session_id() == Some(SessionId(stat.ephemeral_owner)) {
+                return Ok(Some((path.into(), stat)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads what there is now. What was sent on an earlier connection is done by then or never: without
+    /// the sync, another server could answer that has not heard of it yet.
+    async fn after_sync<T, R>(
+        &self,
+        path: &str,
+        mut read: impl FnMut(&Self) -> R,
+    ) -> Result<T, Error>
+    where
+        R: Future<Output = Result<T, Error>>,
+    {
+        let both = |zk: &Self| {
+            let (sync, read) = (zk.sync(path), read(zk));
+            async { sync.await.and(read.await) }
+        };
+        patiently(self, both).await
+    }
+
     /// Sends the creation of `absolute` and all above it, in one go.
     fn create_parents(&self, absolute: &str, acl: &[Acl]) -> Creations {
         let options = CreateOptions::from(CreateMode::Persistent);
@@ -428,6 +582,30 @@ impl Client {
     fn absolute<'p>(&'p self, path: &'p str) -> Cow<'p, str> {
         self.chroot().join(path)
     }
+}
+
+/// `path` with a unique id before its name, as Curator writes it.
+fn protect(path: &str) -> String {
+    let Some((above, name)) = path.rsplit_once('/') else {
+        return path.to_owned(); // to be refused
+    };
+    let id = unique_id();
+    let part = |shift: u32, bits: u32| (id >> shift) & ((1 << bits) - 1);
+    let uuid = format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        part(96, 32),
+        part(80, 16),
+        part(64, 12),
+        0x8000 | part(48, 14),
+        part(0, 48)
+    );
+    format!("{above}/_c_{uuid}-{name}")
+}
+
+/// A number that nobody else comes by: 128 bits of the operating system's randomness.
+pub(crate) fn unique_id() -> u128 {
+    let half = || u128::from(RandomState::new().hash_one(()));
+    half() << 64 | half()
 }
 
 /// The creation of a node and all above it, under way.

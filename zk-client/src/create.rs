@@ -36,6 +36,7 @@ pub struct CreateOptions {
     ttl: Option<Duration>,
     acl: Option<Arc<[Acl]>>,
     makepath: bool,
+    protected: bool,
 }
 
 impl CreateOptions {
@@ -67,7 +68,7 @@ impl CreateOptions {
     }
 
     const fn of(mode: CreateMode) -> Self {
-        Self { mode, ttl: None, acl: None, makepath: false }
+        Self { mode, ttl: None, acl: None, makepath: false, protected: false }
     }
 
     /// The server appends a number to the name, ten digits that grow from node to node. There are no
@@ -90,6 +91,29 @@ impl CreateOptions {
         self
     }
 
+    /// The node is found again when the reply to its creation is lost, and so is made once: its name gets
+    /// a unique id in front, as Curator's "protection" does it, `_c_<uuid>-<name>`. Without, the call
+    /// fails as [`Unknown`](crate::Outcome::Unknown), and the node may be there or not.
+    ///
+    /// An ephemeral node is taken for the one that was made only if it is of the present session; when
+    /// that expires meanwhile, the call fails with [`SessionExpired`](crate::ErrorKind::SessionExpired),
+    /// and the node is gone. Other nodes are known by their name alone.
+    ///
+    /// ```no_run
+    /// # use zk_client::{Client, CreateOptions, Error};
+    /// # async fn example(zk: Client) -> Result<(), Error> {
+    /// let options = CreateOptions::ephemeral().sequence().protected();
+    /// let path = zk.create("/workers/worker-", b"", options).await?;
+    /// assert!(path.starts_with("/workers/_c_") && path.contains("-worker-"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn protected(mut self) -> Self {
+        self.protected = true;
+        self
+    }
+
     /// Who may do what with the node. Without it the client's
     /// [`default_acl`](crate::ClientBuilder::default_acl) counts.
     #[must_use]
@@ -100,6 +124,14 @@ impl CreateOptions {
 
     pub(crate) const fn makes_path(&self) -> bool {
         self.makepath
+    }
+
+    pub(crate) const fn is_protected(&self) -> bool {
+        self.protected
+    }
+
+    pub(crate) const fn is_ephemeral(&self) -> bool {
+        self.mode.is_ephemeral()
     }
 
     /// The node's ACL: its own or the client's.

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     RolledBack,
     /// A retry was told to stop.
     Interrupted,
+    /// What a retry runs wants to be run again.
+    TryAgain,
     /// The caller gave up waiting.
     Cancelled,
     /// The runtime is missing, or ended.
@@ -76,6 +78,15 @@ struct Inner {
 enum Message {
     Reason(Reason),
     Text(String),
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reason(reason) => reason.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
 }
 
 impl Error {
@@ -126,6 +137,26 @@ impl Error {
     #[must_use]
     pub fn host(&self) -> Option<&HostPort> {
         self.0.host.as_deref()
+    }
+
+    /// What a function that a [`Retry`](crate::Retry) runs returns to be run again, as what it found is
+    /// not as it should be yet: kazoo's `ForceRetryError`.
+    #[must_use]
+    pub fn try_again(why: impl Into<String>) -> Self {
+        Self::local(ErrorKind::TryAgain, why)
+    }
+
+    /// The same error, of a request of which it is known by now that it was not done.
+    pub(crate) fn not_done(&self) -> Self {
+        let Inner { kind, op, path, host, message, .. } = &*self.0;
+        Self(Arc::new(Inner {
+            kind: *kind,
+            outcome: Outcome::NotSent,
+            op: *op,
+            path: path.clone(),
+            host: host.clone(),
+            message: Message::Text(format!("{message}, and it was not done")),
+        }))
     }
 
     fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -251,10 +282,7 @@ impl fmt::Display for Error {
             }
             f.write_str(": ")?;
         }
-        match message {
-            Message::Reason(reason) => write!(f, "{reason}")?,
-            Message::Text(text) => f.write_str(text)?,
-        }
+        message.fmt(f)?;
         match (op, outcome) {
             (Some(_), Outcome::NotSent | Outcome::Unknown | Outcome::Applied) => {
                 write!(f, " ({outcome})")

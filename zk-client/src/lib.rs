@@ -72,8 +72,17 @@
 //! | `thread` | none: plain threads | an I/O thread for each client |
 //!
 //! With several features, a caller inside of a tokio runtime gets that, and others the first of the rest, in
-//! this order. Without features, bring a handler of your own. [`blocking::Client`] is the same client for threads: its
-//! calls wait for their results.
+//! this order. Without features, bring a handler of your own. [`blocking::Client`] is the same client for
+//! threads: its calls wait for their results.
+//!
+//! On every runtime alike:
+//! - An idle client costs no thread, but for the I/O thread of its own that `thread` gives it by default;
+//!   clones of one `ThreadHandler`, given to [`ClientBuilder::build_on`], have many clients share one.
+//! - Results complete, and watches fire, in the order in which the server sent them. Callbacks run off the
+//!   I/O, one at a time, in two queues: one for results and states, and one for watches. A callback that
+//!   blocks holds up its own queue alone, and one that panics nobody.
+//! - When the last clone of a client is dropped, its session is closed at once, from within a runtime or
+//!   from outside; so is it when a tokio runtime ends before its clients.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -86,12 +95,14 @@ mod data;
 mod driver;
 mod error;
 mod event;
+mod face;
 mod from_reply;
 mod listeners;
 pub mod recipes;
 mod result;
 mod retry;
 mod shared;
+mod stop;
 mod transaction;
 mod watch;
 
@@ -102,6 +113,7 @@ pub use create::CreateOptions;
 pub use data::AsData;
 pub use error::{Error, ErrorKind};
 pub use event::Event;
+pub use face::Face;
 pub use listeners::{ListenerId, States};
 pub use result::{AsyncResult, Link};
 pub use retry::Retry;

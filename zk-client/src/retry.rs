@@ -4,19 +4,27 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use zk_proto::{OpCode, Time, session::Outcome};
 
-use crate::{AsyncResult, Client, Error, ErrorKind, blocking};
+use crate::{
+    AsyncResult, Client, Error, ErrorCode, ErrorKind, blocking,
+    stop::{Stop, unless},
+};
 
 /// A retry policy: kazoo's `KazooRetry`, with its names and defaults.
 ///
 /// What failed for want of a connection is tried again: if it was surely not sent, always; if its outcome
 /// is unknown, only where doing it twice is harmless, which is so for reads, unless
-/// [`unknown`](Self::unknown) says otherwise. Errors that the server gave are not tried again.
+/// [`unknown`](Self::unknown) says otherwise. Errors that the server gave are not tried again, but for
+/// its own time-outs; a call of one's own asks for another try with [`Error::try_again`].
+///
+/// Where doing it twice is not harmless, there are calls that find out whether it was done:
+/// [`CreateOptions::protected`](crate::CreateOptions::protected), [`Client::set_and_check`],
+/// [`Client::delete_and_check`]. What they report as not done is tried again.
 ///
 /// ```no_run
 /// # use std::time::Duration;
 /// # use zk_client::{Client, Error, Retry};
 /// # async fn example(zk: Client) -> Result<(), Error> {
-/// // With the client's own policy (`ClientBuilder::command_retry`):
+/// // With the client's own policy (`ClientBuilder::command_retry`; for ever, unless told otherwise):
 /// let (data, stat) = zk.retry(|zk| zk.get("/app")).await?;
 /// // With another one, over several calls:
 /// let retry = Retry::default().max_tries(10).deadline(Duration::from_secs(60));
@@ -68,7 +76,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// How often to try again after the first time; `None` for ever. Default 1.
+    /// How often to try in all, as kazoo counts; `None` for ever. Default 1, which is not to try again.
     pub fn max_tries(mut self, tries: impl Into<Option<u32>>) -> Self {
         self.max_tries = tries.into();
         self
@@ -125,7 +133,8 @@ impl Retry {
         self
     }
 
-    /// Calls `call` until it succeeds, or this policy gives up.
+    /// Calls `call` until it succeeds, or this policy gives up. Cancelling or dropping the handle ends
+    /// the trying: no other try is begun then.
     ///
     /// # Errors
     /// The error of the last try; [`Interrupted`](ErrorKind::Interrupted) when
@@ -142,17 +151,19 @@ impl Retry {
         let mut tries = Tries::new(self.clone(), client.shared().now());
         let first = call(client);
         let caller = client.clone();
-        client.shared().work(async move {
+        client.spawn_cancellable(move |abandon| async move {
+            let (shared, stop) = (caller.shared(), Stop::on(abandon));
             let mut result = first.await;
             loop {
                 let error = match result {
                     Ok(value) => return Ok(value),
                     Err(error) => error,
                 };
-                let shared = caller.shared();
                 let until = tries.next(error, shared.now(), fastrand::f64())?;
                 while let Some(pause) = tries.pause(until, shared.now())? {
-                    shared.sleep_until(pause).await;
+                    if unless(&stop, shared.sleep_until(pause)).await.is_none() {
+                        return Err(Error::cancelled());
+                    }
                 }
                 result = call(&caller).await;
             }
@@ -184,16 +195,57 @@ impl Retry {
 
     /// Whether an error is one to try again.
     fn covers(&self, error: &Error) -> bool {
-        let lost = match error.kind() {
-            ErrorKind::ConnectionLoss | ErrorKind::QueueFull => true,
-            ErrorKind::SessionExpired => self.ignore_expire,
-            _ => false,
-        };
-        lost && match error.outcome() {
-            Outcome::NotSent => true,
-            Outcome::Unknown => self.unknown || error.operation().is_some_and(is_read),
+        let harmless = self.unknown || error.operation().is_some_and(is_read);
+        match error.kind() {
+            ErrorKind::TryAgain | ErrorKind::Server(ErrorCode::Throttled) => true,
+            ErrorKind::Server(ErrorCode::OperationTimeout) => harmless,
+            ErrorKind::SessionExpired if !self.ignore_expire => false,
+            ErrorKind::ConnectionLoss | ErrorKind::QueueFull | ErrorKind::SessionExpired => {
+                match error.outcome() {
+                    Outcome::NotSent => true,
+                    Outcome::Unknown => harmless,
+                    _ => false,
+                }
+            }
             _ => false,
         }
+    }
+}
+
+/// Makes a call that may be made twice, in the present session, until there is an answer to it.
+pub(crate) async fn patiently<T, R>(
+    client: &Client,
+    mut call: impl FnMut(&Client) -> R,
+) -> Result<T, Error>
+where
+    R: Future<Output = Result<T, Error>>,
+{
+    loop {
+        match call(client).await {
+            Err(error) if passes(&error) => bide(client, &error).await,
+            result => return result,
+        }
+    }
+}
+
+/// Whether an error is one of the connection or of its server, in a session that may live on.
+pub(crate) fn passes(error: &Error) -> bool {
+    use ErrorCode::{NotReadOnly, OperationTimeout, SessionMoved, Throttled};
+
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionLoss
+            | ErrorKind::QueueFull
+            | ErrorKind::Server(NotReadOnly | OperationTimeout | SessionMoved | Throttled)
+    )
+}
+
+/// Waits for what [passes](passes). The next call waits for a connection by itself; all else needs time.
+pub(crate) async fn bide(client: &Client, error: &Error) {
+    const PAUSE: Duration = Duration::from_millis(50);
+
+    if error.kind() != ErrorKind::ConnectionLoss {
+        client.sleep(PAUSE).await;
     }
 }
 
@@ -236,7 +288,7 @@ impl Tries {
     /// When to try again after `error`; `random` is in 0..1.
     fn next(&mut self, error: Error, now: Time, random: f64) -> Result<Time, Error> {
         self.failed = self.failed.saturating_add(1);
-        let exhausted = self.policy.max_tries.is_some_and(|tries| self.failed > tries);
+        let exhausted = self.policy.max_tries.is_some_and(|tries| self.failed >= tries);
         if exhausted || !self.policy.covers(&error) {
             return Err(error);
         }

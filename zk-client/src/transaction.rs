@@ -11,7 +11,7 @@ use zk_proto::{
     },
 };
 
-use crate::{AsData, AsyncResult, Client, CreateOptions, Error};
+use crate::{AsData, AsyncResult, Client, CreateOptions, Error, Face};
 
 /// Operations that the server does all or not at all, in their order.
 ///
@@ -76,7 +76,7 @@ impl<C> Transaction<C> {
     }
 
     /// Creates a node, as [`Client::create`] does, but for `makepath`: parents have to be there, or be
-    /// created by the same transaction.
+    /// created by the same transaction. Nor can it be protected.
     pub fn create(
         mut self,
         path: impl AsRef<str>,
@@ -84,8 +84,9 @@ impl<C> Transaction<C> {
         options: impl Into<CreateOptions>,
     ) -> Self {
         let (path, options) = (path.as_ref().to_owned(), options.into());
-        if options.makes_path() {
-            self.refuse(Error::invalid(format!("create {path}: no makepath in a transaction")));
+        if options.makes_path() || options.is_protected() {
+            let why = "no makepath and no protection in a transaction";
+            self.refuse(Error::invalid(format!("create {path}: {why}")));
             return self;
         }
         match options.resolve_acl(self.client.default_acl()) {
@@ -124,7 +125,7 @@ impl<C> Transaction<C> {
         self.error.get_or_insert(error);
     }
 
-    pub(crate) fn send(self) -> AsyncResult<TransactionResults> {
+    fn send(self) -> AsyncResult<TransactionResults> {
         if let Some(error) = self.error {
             return self.client.failed(error);
         }
@@ -148,14 +149,14 @@ impl<C> Transaction<C> {
     }
 }
 
-impl Transaction {
+impl<C: Face> Transaction<C> {
     /// Sends the operations. The result is there for a transaction that the server refused as well: see
     /// [`TransactionResults::committed`].
     ///
     /// # Errors
     /// When the server did not answer, or an operation cannot be: then nothing was sent.
-    pub fn commit(self) -> AsyncResult<TransactionResults> {
-        self.send()
+    pub fn commit(self) -> C::Answer<TransactionResults> {
+        C::answer(self.send())
     }
 }
 

@@ -7,29 +7,36 @@
 //! Tasks run on async-std's global executor, which need not be started and works from inside and outside
 //! of `async_std::task::block_on` alike.
 
-use std::{future::Future, io, net::SocketAddr, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::{Shutdown, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use async_std::{
     net::{TcpStream, ToSocketAddrs},
     task,
 };
-use zk_handler::Handler;
+use zk_handler::{AsyncRead, AsyncWrite, Handler};
 
 /// async-std's global executor.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AsyncStdHandler;
 
 impl Handler for AsyncStdHandler {
-    type Stream = TcpStream;
+    type Stream = Stream;
 
     fn name(&self) -> &'static str {
         "async-std"
     }
 
-    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+    async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(stream)
+        Ok(Stream(stream))
     }
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -50,5 +57,38 @@ impl Handler for AsyncStdHandler {
 
     fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
         task::spawn_blocking(job);
+    }
+}
+
+/// An async-std TCP connection. To close it is to say that no more will come: async-std's own flushes, and
+/// the peer hears of nothing.
+#[derive(Debug)]
+pub struct Stream(TcpStream);
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.shutdown(Shutdown::Write))
     }
 }

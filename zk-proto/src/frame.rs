@@ -135,6 +135,12 @@ impl FrameReader {
         }
     }
 
+    /// The next `len` bytes, which stay, or `None` until they are here.
+    #[must_use]
+    pub fn peek(&self, len: usize) -> Option<&[u8]> {
+        self.buffer.get(..self.filled)?.get(..len)
+    }
+
     /// The next frame, or `None` until more bytes are here.
     ///
     /// # Errors

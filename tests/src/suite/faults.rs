@@ -11,15 +11,11 @@ use std::{
 
 use zk_client::{Client, CreateMode, Error, ErrorKind, Handler, OpCode, Outcome, State};
 
-use super::site::{Site, proxy};
+use super::{
+    contest::{EXISTS, SET_DATA, int},
+    site::{Site, proxy},
+};
 use crate::{Direction, Fake, Verdict, lock};
-
-const SET_DATA: i32 = 5;
-const EXISTS: i32 = 3;
-
-fn int(frame: &[u8], at: usize) -> i32 {
-    i32::from_be_bytes(frame[at..at + 4].try_into().expect("4 bytes"))
-}
 
 #[track_caller]
 fn assert_lost(error: &Error, outcome: Outcome, cause: &str) {

@@ -19,13 +19,14 @@ use std::{
 };
 
 use zk_client::{
-    Acl, CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, Error, EventType, Handler,
+    Acl, CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, Error, ErrorKind, EventType, Handler,
     OPEN_ACL_UNSAFE, OperationResult, Perms, READ_ACL_UNSAFE, Stat, Transaction, Ustring,
+    recipes::{Lock, LockOptions, ReadLock, Semaphore, SemaphoreOptions, WriteLock},
 };
 
 use crate::{
-    lock, shared,
-    suite::site::{Site, blocking},
+    lock,
+    suite::site::{Site, blocking, shared},
 };
 
 /// How long kazoo may take to answer.
@@ -579,12 +580,16 @@ pub async fn sequential_ephemerals<H: Handler>(handler: H) {
         agree(&site, &zk, &kazoo, &path, Some(b"2"), stat).await;
     }
     // Each one's go with its session.
+    let (_, _, mut change) = site.ok("children", zk.get_children_and_watch("/queue")).await;
     drop(kazoo);
-    site.until("kazoo's nodes to go", || {
-        let left = zk.get_children("/queue").get().expect("a server serves");
-        (left.len() == 3).then_some(())
-    })
-    .await;
+    loop {
+        site.ok("kazoo's nodes to go", change).await;
+        let (left, _, next) = site.ok("children", zk.get_children_and_watch("/queue")).await;
+        if left.len() == 3 {
+            break;
+        }
+        change = next;
+    }
 }
 
 pub async fn chroots<H: Handler>(handler: H) {
@@ -643,12 +648,194 @@ pub async fn watches<H: Handler>(handler: H) {
     kazoo.call(words("watch").text(&child)).await;
     site.ok("stop", zk.stop()).await;
     expect_event(&kazoo, "DELETED", &child).await;
-    let end = site.err("the watch", gone).await;
-    assert_eq!(end.kind(), zk_client::ErrorKind::ConnectionClosed);
+    // The server ends a session's nodes first, and tells the session itself of it.
+    let event = site.ok("the watch", gone).await;
+    assert_eq!((event.kind, event.path.as_str()), (EventType::NodeDeleted, child.as_str()));
     kazoo.sync().await;
 }
 
 async fn expect_event(kazoo: &Kazoo, kind: &str, path: &str) {
     let mut event = kazoo.call(words("event")).await;
     assert_eq!((event.word().as_str(), event.text().as_str()), (kind, path));
+}
+
+// Locks that both contend for
+
+/// A lock of kazoo's, or a semaphore.
+struct Theirs<'k> {
+    kazoo: &'k Kazoo,
+    name: String,
+}
+
+impl<'k> Theirs<'k> {
+    async fn lock(kazoo: &'k Kazoo, kind: &str, name: &str, patterns: &[&str]) -> Self {
+        let command = words("lock").word(name).word(kind).text("/lock").text(name);
+        kazoo.call(patterns.iter().fold(command, |command, pattern| command.text(pattern))).await;
+        Self { kazoo, name: name.to_owned() }
+    }
+
+    async fn semaphore(kazoo: &'k Kazoo, name: &str, leases: usize) -> Self {
+        kazoo.call(words("semaphore").word(name).text("/lock").text(name).word(leases)).await;
+        Self { kazoo, name: name.to_owned() }
+    }
+
+    fn command(&self, command: &str) -> Words {
+        words(command).word(&self.name)
+    }
+
+    /// Whether it is held within `seconds`; it goes on waiting otherwise.
+    async fn acquire(&self, seconds: f32) -> bool {
+        self.kazoo.call(self.command("acquire").word(seconds)).await.word() == "yes"
+    }
+
+    async fn release(&self) {
+        self.kazoo.call(self.command("release")).await;
+    }
+
+    async fn texts(&self, command: &str) -> Vec<String> {
+        let answer = self.kazoo.call(self.command(command)).await;
+        answer.0.iter().map(|word| text_of(word)).collect()
+    }
+}
+
+/// How long kazoo tries for what it is not to get, and for what it gets.
+const SHORT: f32 = 0.3;
+const LONG: f32 = 20.0;
+
+fn named(name: &str) -> LockOptions {
+    LockOptions::default().identifier(name)
+}
+
+/// Each waits for the other's lock, and gets it when that is released, in the order of arrival.
+pub async fn locks<H: Handler>(handler: H) {
+    let (site, zk, kazoo) = meet(handler).await;
+    let ours = Lock::with(&zk, "/lock", named("ours"));
+    let theirs = Theirs::lock(&kazoo, "Lock", "theirs", &[]).await;
+    for _ in 0..2 {
+        let guard = site.ok("a free lock", ours.acquire()).await;
+        assert!(!theirs.acquire(SHORT).await, "kazoo holds it too");
+        let again = ours.acquire();
+        site.until_nodes(&zk, "/lock", 3).await;
+        let all = ["ours", "theirs", "ours"];
+        assert_eq!(site.ok("contenders", ours.contenders()).await, all);
+        assert_eq!(theirs.texts("contenders").await, all);
+
+        site.ok("to release", guard.release()).await;
+        assert!(theirs.acquire(LONG).await, "kazoo is next");
+        site.moment().await;
+        assert!(!again.ready(), "both hold it");
+        assert!(site.ok("it is held", ours.try_acquire()).await.is_none());
+        theirs.release().await;
+        let guard = site.ok("our turn", again).await;
+        assert!(!theirs.acquire(SHORT).await);
+        site.ok("to release", guard.release()).await;
+        assert!(theirs.acquire(LONG).await);
+        theirs.release().await;
+        site.until_nodes(&zk, "/lock", 0).await;
+    }
+    // The lock of a kazoo that is gone is free.
+    let leaving = Kazoo::connect(format!("{}{}", shared().hosts(), site.root())).await;
+    let held = Theirs::lock(&leaving, "Lock", "leaving", &[]).await;
+    assert!(held.acquire(LONG).await);
+    let waiting = ours.acquire();
+    site.until_nodes(&zk, "/lock", 2).await;
+    assert!(!waiting.ready());
+    drop(leaving);
+    assert!(site.ok("our turn", waiting).await.is_held());
+}
+
+/// Readers of both share, and writers of both keep out the others.
+pub async fn read_and_write_locks<H: Handler>(handler: H) {
+    let (site, zk, kazoo) = meet(handler).await;
+    let (read, write) = (ReadLock::new(&zk, "/lock"), WriteLock::new(&zk, "/lock"));
+    let reader = Theirs::lock(&kazoo, "ReadLock", "reader", &[]).await;
+    let writer = Theirs::lock(&kazoo, "WriteLock", "writer", &[]).await;
+
+    let guard = site.ok("a read lock", read.acquire()).await;
+    assert!(reader.acquire(LONG).await, "readers share");
+    let our_writer = write.acquire();
+    site.until_nodes(&zk, "/lock", 3).await;
+    assert!(!writer.acquire(SHORT).await);
+    let late = read.acquire();
+    site.until_nodes(&zk, "/lock", 5).await;
+    site.ok("to release", guard.release()).await;
+    site.moment().await;
+    assert!(!our_writer.ready() && !late.ready(), "kazoo still reads");
+    reader.release().await;
+    let guard = site.ok("our writer", our_writer).await;
+    assert!(!writer.acquire(SHORT).await && !reader.acquire(SHORT).await);
+    site.ok("to release", guard.release()).await;
+    assert!(writer.acquire(LONG).await);
+    site.moment().await;
+    assert!(!late.ready() && !reader.acquire(SHORT).await, "kazoo writes");
+    writer.release().await;
+    let guard = site.ok("the late reader", late).await;
+    assert!(reader.acquire(LONG).await, "readers share");
+    drop(guard);
+    reader.release().await;
+    site.until_nodes(&zk, "/lock", 0).await;
+}
+
+/// Leases of both are counted together, and both agree on how many there are.
+pub async fn semaphores<H: Handler>(handler: H) {
+    let (site, zk, kazoo) = meet(handler).await;
+    let of = |leases| SemaphoreOptions::default().max_leases(leases).identifier("ours");
+    let ours = Semaphore::with(&zk, "/lock", of(2));
+    let theirs = Theirs::semaphore(&kazoo, "theirs", 2).await;
+    let late = Theirs::semaphore(&kazoo, "late", 2).await;
+    let lease = site.ok("a lease", ours.acquire()).await;
+    assert!(theirs.acquire(LONG).await, "there are two");
+    assert!(!late.acquire(SHORT).await, "there are no three");
+    let waiting = ours.acquire();
+    site.until_nodes(&zk, "/lock-__lock__", 2).await;
+    assert_eq!(site.ok("holders", ours.lease_holders()).await.len(), 2);
+    assert_eq!(theirs.texts("lease_holders").await, ["ours", "theirs"]);
+
+    site.ok("to release", lease.release()).await;
+    assert!(late.acquire(LONG).await, "kazoo is next");
+    site.moment().await;
+    assert!(!waiting.ready());
+    theirs.release().await;
+    let lease = site.ok("our turn", waiting).await;
+    late.release().await;
+    site.ok("to release", lease.release()).await;
+
+    let wrong = Semaphore::with(&zk, "/lock", of(3)).acquire();
+    assert_eq!(site.err("another number", wrong).await.kind(), ErrorKind::InvalidInput);
+    let wrong = Theirs::semaphore(&kazoo, "wrong", 3).await;
+    let refused = kazoo.ask(wrong.command("acquire").word(LONG)).await;
+    assert_eq!(refused.expect_err("there are two"), "ValueError");
+    // The number is the same if we are the first.
+    site.ok("to delete", zk.delete("/lock", None)).await;
+    site.ok("to release", site.ok("a lease", ours.acquire()).await.release()).await;
+    let again = Theirs::semaphore(&kazoo, "again", 2).await;
+    assert!(again.acquire(LONG).await);
+}
+
+/// Nodes as Curator and go-zookeeper name theirs, which both leave out unless told.
+pub async fn foreign_locks<H: Handler>(handler: H) {
+    let (site, zk, kazoo) = meet(handler).await;
+    let ours = Lock::with(&zk, "/lock", named("ours").extra_lock_pattern("-lock-"));
+    let theirs = Theirs::lock(&kazoo, "Lock", "theirs", &["-lock-"]).await;
+    site.ok("the path", zk.ensure_path("/lock")).await;
+    for name in [
+        "_c_8d2a3c1e-6f0b-4b57-9a44-0c2d5b1f7e90-lock-",
+        "_c_3fcbb2f27b3c4f2e8f9dcd4c0a1e5b77-lock-",
+    ] {
+        let create =
+            zk.create(format!("/lock/{name}"), b"foreign", CreateOptions::ephemeral().sequence());
+        let foreign = site.ok("a foreign node", create).await;
+        let waiting = ours.acquire();
+        site.until_nodes(&zk, "/lock", 2).await;
+        assert!(!theirs.acquire(SHORT).await && !waiting.ready());
+        let all = ["foreign", "ours", "theirs"];
+        assert_eq!(site.ok("contenders", ours.contenders()).await, all);
+        assert_eq!(theirs.texts("contenders").await, all);
+        site.ok("to delete", zk.delete(foreign, None)).await;
+        let guard = site.ok("our turn", waiting).await;
+        assert!(!theirs.acquire(SHORT).await);
+        site.ok("to release", guard.release()).await;
+        assert!(theirs.acquire(LONG).await);
+        theirs.release().await;
+    }
 }

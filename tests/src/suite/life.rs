@@ -9,9 +9,9 @@ use zk_client::{ClientState, CreateMode, ErrorKind, Handler, Outcome, State};
 
 use super::{
     counted::Counted,
-    site::{LIMIT, Site, blocking, proxy},
+    site::{LIMIT, Site, blocking, proxy, shared},
 };
-use crate::{Direction, shared};
+use crate::Direction;
 
 /// Nobody ever listens there.
 const NOBODY: &str = "127.0.0.1:1";
@@ -25,7 +25,7 @@ fn blackhole() -> (TcpListener, SocketAddr) {
 
 /// Whether the server still has sessions whose id is `id`.
 fn has_session(id: i64) -> bool {
-    shared().node(0).four_letter("dump").contains(&format!("{id:#x}"))
+    shared().four_letter("dump").contains(&format!("{id:#x}"))
 }
 
 pub async fn start_against_nothing_fails_in_time_and_can_be_tried_again<H: Handler>(handler: H) {
@@ -76,6 +76,28 @@ pub async fn a_failed_start_names_host_and_cause<H: Handler>(handler: H) {
             assert!(text.contains(word), "no {word} in: {text}");
         }
     }
+}
+
+pub async fn start_async_tells_when_there_is_a_session<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let proxy = proxy();
+    proxy.refuse(true);
+    let zk = site.build(site.builder_at(proxy.address()));
+    let started = zk.start_async();
+    let event = started.clone();
+    assert!(!blocking(move || event.wait(Duration::from_millis(50))).await);
+    proxy.refuse(false);
+    let event = started.clone();
+    assert!(blocking(move || event.wait(LIMIT)).await);
+    assert!(started.is_set() && zk.connected());
+
+    proxy.refuse(true);
+    let timeout = Duration::from_millis(100);
+    let zk = site.build(site.builder_at(proxy.address()).connect_timeout(timeout));
+    let started = zk.start_async();
+    site.err("the start", zk.start()).await;
+    site.moment().await;
+    assert!(!started.is_set());
 }
 
 pub async fn two_starts_make_one_session<H: Handler>(handler: H) {

@@ -1,43 +1,52 @@
 //! Tests of the client that run on every runtime.
 //!
 //! A test is an `async fn` over a [`Handler`](zk_client::Handler) that uses nothing of a runtime but
-//! that; it runs as a task of its handler. [`suite!`](crate::suite) has the list of them all, and makes
+//! that; it runs as a task of its handler. [`suite!`](crate::suite!) has the list of them all, and makes
 //! a `#[test]` of each for one runtime. A new test is a function in the file of its theme and a line in
-//! that list; a new runtime is a file like `tests/tests/tokio.rs`.
+//! that list; a new runtime is a function in [`runtimes`](mod@crate::runtimes) and a file like
+//! `tests/tests/tokio.rs`.
 //!
-//! All tests share a server, and have a [`Site`](site::Site) of their own on it; but for those that want
+//! All tests share a server, and have a `Site` of their own on it; but for those that want
 //! ensembles, which have a list of their own, as have those that want Python: `suite!(run, ensemble)`,
-//! `suite!(run, kazoo)`.
+//! `suite!(run, kazoo)`. These take long, and do not run on every runtime; `suite!(run, fail_over)` is a
+//! taste of them that does.
 #![expect(missing_docs, reason = "a test's name says what it shows")]
 
+mod contest;
 mod counted;
-mod site;
+pub(crate) mod site;
 
 pub mod access;
 pub mod ensemble;
 pub mod faults;
+pub mod guide;
 pub mod kazoo;
 pub mod life;
+pub mod locks;
 pub mod nodes;
 pub mod options;
 pub mod results;
+pub mod retries;
 pub mod secrets;
+pub mod semaphores;
 pub mod states;
 pub mod transactions;
+pub mod watchers;
 pub mod watches;
 
-pub use site::{guard, task};
+pub use site::{block_on, guard, share_embedded, unguarded};
 
 /// Makes a `#[test]` of each test of the suite, in a module for each theme. `run` is a function that
-/// runs one: it gets the test, which wants a handler and returns a future, and runs that to its end
-/// with [`suite::task`](crate::suite::task), under [`suite::guard`](crate::suite::guard).
+/// runs one, of those in [`runtimes`](mod@crate::runtimes): it gets the test, which wants a handler and
+/// returns a future, and runs that to its end.
 #[macro_export]
 macro_rules! suite {
     ($run:path) => {
-        $crate::suite! { $run =>
+        $crate::suite! { $run, $crate::suite::guard =>
             life {
                 start_against_nothing_fails_in_time_and_can_be_tried_again,
                 a_failed_start_names_host_and_cause,
+                start_async_tells_when_there_is_a_session,
                 two_starts_make_one_session,
                 two_stops_are_as_good_as_one,
                 stop_while_connecting_returns_at_once,
@@ -136,7 +145,9 @@ macro_rules! suite {
                 a_watch_ends_with_its_session,
                 a_watch_outlives_its_client_only_to_say_so,
                 a_panicking_callback_stops_no_other,
+                callbacks_come_in_the_order_of_changes,
                 a_blocked_result_callback_holds_up_no_watch,
+                a_blocked_watch_callback_holds_up_no_result,
                 a_watch_can_be_waited_for_in_many_ways,
             }
             results {
@@ -168,13 +179,82 @@ macro_rules! suite {
                 a_slow_line_is_no_hindrance,
                 dead_and_silent_hosts_are_passed_over,
             }
+            locks {
+                one_holds_and_the_others_wait_their_turn,
+                a_holder_cut_off_within_its_session_still_holds,
+                a_holder_whose_session_expires_is_told,
+                a_waiter_whose_session_expires_starts_over,
+                a_lost_reply_to_the_create_makes_one_node,
+                a_node_of_another_session_is_not_adopted,
+                a_waiter_that_gives_up_leaves_no_node,
+                many_tasks_on_one_lock_hold_it_in_turn,
+                many_threads_on_one_lock_hold_it_in_turn,
+                readers_share_and_a_writer_waits_for_all,
+                readers_and_writers_all_get_their_turn,
+                a_lost_delete_is_made_up_for,
+                a_holder_that_panics_releases,
+                given_up_at_any_packet_it_leaves_nothing,
+                a_release_wakes_the_next_in_line_alone,
+                a_node_that_somebody_deletes_is_made_anew,
+                foreign_names_contend_by_an_option,
+                a_stopped_client_holds_nothing,
+                what_waiting_does_not_help_is_an_error,
+                a_full_queue_is_waited_out,
+            }
+            retries {
+                a_read_is_tried_again,
+                a_write_is_tried_again_only_if_it_was_not_done,
+                a_retry_ends_when_it_is_told_to,
+                a_thread_retries_as_a_task_does,
+                a_protected_node_is_made_once,
+                a_protected_node_is_not_anothers,
+                a_protected_node_of_a_lost_session_is_lost,
+                a_checked_set_tells_whether_it_was_done,
+                a_checked_delete_tells_whether_it_was_done,
+            }
+            semaphores {
+                as_many_as_allowed_hold_leases,
+                many_tasks_and_threads_share_the_leases,
+                all_agree_on_the_number_of_leases,
+                a_lease_of_a_lost_session_counts_as_gone,
+                a_lost_reply_makes_one_lease,
+                given_up_anywhere_it_leaves_nothing,
+                a_lease_is_taken_only_in_turn,
+            }
+            watchers {
+                a_data_watch_lives_over_an_expiry,
+                a_data_watch_on_a_missing_node_waits_for_it,
+                a_callback_can_end_its_watch_and_may_panic,
+                a_children_watch_can_end_with_its_session,
+                a_children_watch_tells_each_change_to_the_end,
+                no_change_goes_by_unnoticed,
+                a_slow_reader_hears_the_newest,
+                a_watch_that_is_dropped_or_cancelled_ends,
+                a_watch_ends_when_its_client_stops,
+                a_thread_can_follow_a_node,
+                a_patient_watch_waits_for_quiet,
+            }
+            guide {
+                life_cycle,
+                states,
+                creating,
+                reading,
+                writing,
+                retrying,
+                watching,
+                transactions,
+                results,
+                threads,
+                locks,
+                a_lock_that_is_in_doubt,
+            }
             secrets {
                 no_secret_shows_in_logs_or_values,
             }
         }
     };
     ($run:path, ensemble) => {
-        $crate::suite! { $run =>
+        $crate::suite! { $run, $crate::suite::unguarded =>
             ensemble {
                 fail_over,
                 watches_survive,
@@ -192,8 +272,15 @@ macro_rules! suite {
             }
         }
     };
+    ($run:path, fail_over) => {
+        $crate::suite! { $run, $crate::suite::unguarded =>
+            ensemble {
+                fail_over,
+            }
+        }
+    };
     ($run:path, kazoo) => {
-        $crate::suite! { $run =>
+        $crate::suite! { $run, $crate::suite::unguarded =>
             kazoo {
                 data_and_stats,
                 access_lists,
@@ -202,16 +289,20 @@ macro_rules! suite {
                 sequential_ephemerals,
                 chroots,
                 watches,
+                locks,
+                read_and_write_locks,
+                semaphores,
+                foreign_locks,
             }
         }
     };
-    ($run:path => $($theme:ident { $($test:ident,)+ })+) => {
+    ($run:path, $guard:path => $($theme:ident { $($test:ident,)+ })+) => {
         $(
             mod $theme {
                 $(
                     #[test]
                     fn $test() {
-                        $run($crate::suite::$theme::$test);
+                        $guard(|| $run($crate::suite::$theme::$test));
                     }
                 )+
             }
@@ -234,6 +325,11 @@ mod tests {
             include_str!("watches.rs"),
             include_str!("results.rs"),
             include_str!("faults.rs"),
+            include_str!("locks.rs"),
+            include_str!("retries.rs"),
+            include_str!("semaphores.rs"),
+            include_str!("watchers.rs"),
+            include_str!("guide.rs"),
             include_str!("secrets.rs"),
             include_str!("ensemble.rs"),
             include_str!("kazoo.rs"),

@@ -7,8 +7,8 @@ use zk_client::{
     OPEN_ACL_UNSAFE, Outcome, Perms, State,
 };
 
-use super::site::{Site, proxy};
-use crate::{Direction, shared};
+use super::site::{Site, proxy, shared};
+use crate::Direction;
 
 /// The servers' limit to a packet.
 const MAX_BUFFER: usize = 0xf_ffff;

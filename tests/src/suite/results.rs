@@ -1,21 +1,17 @@
 //! The handle that every call returns, and the order in which handles complete.
 
 use std::{
-    future::Future,
-    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
     time::{Duration, Instant},
 };
 
 use zk_client::{CreateMode, Error, ErrorCode, Handler, State};
 
-use super::site::{LIMIT, Site, blocking, proxy};
+use super::site::{LIMIT, Site, block_on, blocking, proxy};
 use crate::{Direction, Verdict, lock};
 
 /// What callbacks have said, in order.
@@ -137,25 +133,6 @@ pub async fn results_of_calls_that_cannot_be_are_results_too<H: Handler>(handler
 }
 
 pub async fn any_thread_can_poll_a_result<H: Handler>(handler: H) {
-    struct Unpark(Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    fn block_on<F: Future>(future: F) -> F::Output {
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut future = pin!(future);
-        loop {
-            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(value) => return value,
-                Poll::Pending => thread::park(),
-            }
-        }
-    }
-
     let site = Site::new(handler);
     let zk = site.client().await;
     let threads: Vec<_> = (0..4)

@@ -3,21 +3,24 @@
 use std::{
     fmt::{Debug, Display},
     future::{Future, poll_fn},
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    task::{Poll, Waker},
-    thread,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
     time::Duration,
 };
 
 use zk_client::{Client, ClientBuilder, Error, Handler, OPEN_ACL_UNSAFE, State, States};
 
-use crate::{Proxy, lock, raw, shared};
+use zk_server::{SessionId, TestServer};
+
+use crate::{Ensemble, Proxy, lock, raw};
 
 /// How long anything may take that a test waits for.
 pub(crate) const LIMIT: Duration = Duration::from_secs(25);
@@ -25,6 +28,61 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(25);
 const TEST_LIMIT: Duration = Duration::from_secs(90);
 /// How often a condition is looked at that nobody announces.
 const INTERVAL: Duration = Duration::from_millis(5);
+
+/// The server that all tests of a binary share.
+pub(crate) enum Shared {
+    Real(&'static Ensemble),
+    Embedded(TestServer),
+}
+
+static SHARED: OnceLock<Shared> = OnceLock::new();
+
+/// The server that all tests of a binary share: ZooKeeper, unless [`share_embedded`] came first.
+pub(crate) fn shared() -> &'static Shared {
+    SHARED.get_or_init(|| Shared::Real(crate::shared()))
+}
+
+/// Has all tests of this binary share an embedded server, set up as ZooKeeper is for tests.
+///
+/// # Panics
+///
+/// If it cannot start.
+pub fn share_embedded() {
+    SHARED.get_or_init(|| {
+        let mut config = zk_server::Config::default();
+        config.min_session_timeout = Duration::from_millis(500);
+        Shared::Embedded(TestServer::start_with(config).expect("there is a port"))
+    });
+}
+
+impl Shared {
+    /// The connect string.
+    pub(crate) fn hosts(&self) -> String {
+        self.address().to_string()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Real(ensemble) => ensemble.node(0).address(),
+            Self::Embedded(server) => server.address(),
+        }
+    }
+
+    /// The answer to a word of four letters.
+    #[track_caller]
+    pub(crate) fn four_letter(&self, word: &str) -> String {
+        raw::four_letter(self.address(), word).expect("the server answers")
+    }
+
+    /// Ends a session behind its owner's back.
+    #[track_caller]
+    pub(crate) fn expire_session(&self, id: i64, password: &[u8]) {
+        match self {
+            Self::Real(ensemble) => ensemble.expire_session(id, password),
+            Self::Embedded(server) => assert!(server.expire_session(SessionId(id))),
+        }
+    }
+}
 
 /// Runs `test`, and gives it up if it hangs, be it in a blocking call.
 ///
@@ -34,7 +92,6 @@ const INTERVAL: Duration = Duration::from_millis(5);
 pub fn guard(test: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();
     let runner = thread::spawn(move || {
-        let _server = shared();
         test();
         let _ = done.send(());
     });
@@ -48,12 +105,13 @@ pub fn guard(test: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// Runs `test`, which sees for itself that it does not hang.
+pub fn unguarded(test: impl FnOnce()) {
+    test();
+}
+
 /// Runs `test` as a task of `handler`, as it is meant to be.
-///
-/// # Panics
-///
-/// If `test` does.
-pub async fn task<H: Handler, F>(handler: H, test: impl FnOnce(H) -> F)
+pub(crate) async fn task<H: Handler, F>(handler: H, test: impl FnOnce(H) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -97,6 +155,26 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     match end.await {
         Ok(value) => value,
         Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// Waits in this thread for what comes of `future`, without any runtime.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
     }
 }
 
@@ -313,13 +391,13 @@ impl<H: Handler> Site<H> {
     /// Whether any session watches `path`, as the server knows it.
     pub(crate) fn is_watched(&self, path: &str) -> bool {
         let path = format!("{}{path}", self.root);
-        shared().node(0).four_letter("wchp").lines().any(|line| line == path)
+        shared().four_letter("wchp").lines().any(|line| line == path)
     }
 }
 
 /// A proxy in front of the shared server.
 pub(crate) fn proxy() -> Proxy {
-    Proxy::new(shared().node(0).address())
+    Proxy::new(shared().address())
 }
 
 /// Creates a node without the library that is under test.
@@ -339,7 +417,7 @@ fn make_node(path: &str) {
         string("anyone"),
         0_i32.to_be_bytes().to_vec(), // persistent
     ];
-    let server = shared().node(0).address();
+    let server = shared().address();
     let mut session = raw::Session::open(server, LIMIT).expect("the server serves");
     let reply = session.request(CREATE, &body.concat()).expect("the server answers");
     assert_eq!(reply.error, 0, "cannot create {path}");

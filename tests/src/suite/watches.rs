@@ -384,6 +384,25 @@ pub async fn a_panicking_callback_stops_no_other<H: Handler>(handler: H) {
     site.when("the second callback", || events.count() == 1).await;
 }
 
+pub async fn callbacks_come_in_the_order_of_changes<H: Handler>(handler: H) {
+    const NODES: usize = 50;
+
+    let site = Site::new(handler);
+    let (zk, other) = (site.client().await, site.client().await);
+    let events = Events::default();
+    for n in 0..NODES {
+        events.of(exists(&site, &zk, &format!("/n{n}")).await);
+    }
+    // Not the order in which the watches were made.
+    let order: Vec<_> = (0..NODES).map(|n| format!("/n{}", n * 7 % NODES)).collect();
+    for path in &order {
+        drop(other.create(path, b"", CreateMode::Persistent));
+    }
+    site.when("all events", || events.count() == NODES).await;
+    let seen: Vec<_> = lock(&events.0).iter().map(|event| event.path.to_string()).collect();
+    assert_eq!(seen, order);
+}
+
 pub async fn a_blocked_result_callback_holds_up_no_watch<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let (zk, other) = (site.client().await, site.client().await);
@@ -401,6 +420,36 @@ pub async fn a_blocked_result_callback_holds_up_no_watch<H: Handler>(handler: H)
     site.ok("set", other.set("/node", b"", None)).await;
     site.when("the watch's callback", || events.count() == 1).await;
     drop(release);
+}
+
+pub async fn a_blocked_watch_callback_holds_up_no_result<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (zk, other) = (site.client().await, site.client().await);
+    let (release, blocked) = mpsc::channel::<()>();
+    let running = Arc::new(AtomicUsize::new(0));
+    let begun = running.clone();
+    exists(&site, &zk, "/slow").await.on_event(move |_| {
+        begun.fetch_add(1, Ordering::Release);
+        let _ = blocked.recv_timeout(LIMIT);
+    });
+    let events = Events::default();
+    events.of(exists(&site, &zk, "/next").await);
+    for path in ["/slow", "/next"] {
+        site.ok("a node", other.create(path, b"", CreateMode::Persistent)).await;
+    }
+    site.when("the callback to block", || running.load(Ordering::Acquire) == 1).await;
+
+    let results = Arc::new(AtomicUsize::new(0));
+    for _ in 0..100 {
+        let results = results.clone();
+        zk.exists("/").rawlink(move |_| {
+            results.fetch_add(1, Ordering::Release);
+        });
+    }
+    site.when("the results' callbacks", || results.load(Ordering::Acquire) == 100).await;
+    assert_eq!(events.count(), 0, "two watches were called at once");
+    drop(release);
+    site.when("the next watch's callback", || events.count() == 1).await;
 }
 
 pub async fn a_watch_can_be_waited_for_in_many_ways<H: Handler>(handler: H) {

@@ -10,9 +10,12 @@ use std::{
 
 use zk_proto::{records::Stat, session::SessionId};
 
-use crate::{AsyncResult, Client, Event, State, Transaction};
+use crate::{
+    AsyncResult, Client, Event, Face, State, States, Transaction,
+    stop::{Stop, unless},
+};
 
-use super::{Stop, delete_own, unless};
+use super::{Callback, delete};
 
 /// A node of this client's session, deleted when this is dropped.
 pub(super) struct Held {
@@ -22,38 +25,33 @@ pub(super) struct Held {
     czxid: i64,
     released: AtomicBool,
     lost: Event,
-    /// Ends the task that waits for the loss.
+    /// Ends the tasks that wait for the loss.
     over: Event,
 }
 
 impl Held {
     /// The node at `path`, as `stat` has it.
-    pub(super) fn new(client: &Client, path: String, stat: &Stat) -> Arc<Self> {
+    pub(super) fn new(client: &Client, path: impl Into<String>, stat: &Stat) -> Arc<Self> {
         let held = Arc::new(Self {
             client: client.clone(),
-            path,
+            path: path.into(),
             session: SessionId(stat.ephemeral_owner),
             czxid: stat.czxid,
             released: AtomicBool::new(false),
             lost: Event::new(),
             over: Event::new(),
         });
-        let mut states = client.states();
-        let (lost, over) = (held.lost.clone(), held.over.clone());
-        if client.session_id() == Some(held.session) {
-            drop(client.spawn(async move {
-                let stop = Stop::on(over);
-                while let Some(Some(state)) = unless(&stop, states.changed()).await {
-                    if state == State::Lost {
-                        lost.set();
-                        break;
-                    }
+        let mut changes = held.changes();
+        let (lost, stop) = (held.lost.clone(), Stop::on(held.over.clone()));
+        drop(client.spawn(async move {
+            while let Some(state) = unless(&stop, changes.next()).await {
+                if state == State::Lost {
+                    lost.set();
+                    break;
                 }
-                Ok(())
-            }));
-        } else {
-            lost.set();
-        }
+            }
+            Ok(())
+        }));
         held
     }
 
@@ -62,14 +60,48 @@ impl Held {
     }
 
     pub(super) fn held_for(&self) -> Duration {
-        let gone = self.released.load(Ordering::Acquire)
-            || self.lost.is_set()
-            || self.client.session_id() != Some(self.session);
-        if gone { Duration::ZERO } else { self.client.held_for() }
+        if self.released.load(Ordering::Acquire) || self.is_lost() {
+            Duration::ZERO
+        } else {
+            self.client.held_for()
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost.is_set() || self.client.session_id() != Some(self.session)
     }
 
     pub(super) const fn lost(&self) -> &Event {
         &self.lost
+    }
+
+    pub(super) fn suspended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut changes = self.changes();
+        async move {
+            changes.next().await;
+        }
+    }
+
+    pub(super) fn on_change(&self, mut callback: impl FnMut(State) + Send + 'static) {
+        let (mut changes, stop) = (self.changes(), Stop::on(self.over.clone()));
+        let callback = Callback::new(&self.client, self.over.clone(), move |state| {
+            callback(state);
+            state != State::Lost
+        });
+        drop(self.client.spawn(async move {
+            while let Some(state) = unless(&stop, changes.next()).await {
+                if !callback.tell(state).await {
+                    break;
+                }
+            }
+            Ok(())
+        }));
+    }
+
+    fn changes(&self) -> Changes {
+        let states = self.client.states();
+        let now = if self.is_lost() { State::Lost } else { self.client.state() };
+        Changes { states, now: Some(now), told: State::Connected }
     }
 
     pub(super) const fn czxid(&self) -> i64 {
@@ -80,17 +112,16 @@ impl Held {
         &self.path
     }
 
-    pub(super) fn transaction(&self) -> Transaction {
-        self.client.transaction().check(&self.path, 0)
+    pub(super) fn transaction<C: Face>(&self) -> Transaction<C> {
+        // Any version: others may write to the node, as Curator does to ask for a lock back.
+        Transaction::new(self.client.clone()).check(&self.path, -1)
     }
 
-    /// Deletes the node, once, in a task of its own.
+    /// Deletes the node, in a task of its own.
     pub(super) fn release(&self) -> AsyncResult<()> {
         self.over.set();
-        let first = !self.released.swap(true, Ordering::AcqRel);
-        let (client, path) = (self.client.clone(), self.path.clone());
-        self.client
-            .spawn(async move { if first { delete_own(&client, &path).await } else { Ok(()) } })
+        self.released.store(true, Ordering::Release);
+        delete(&self.client, self.path.clone())
     }
 }
 
@@ -101,3 +132,109 @@ impl Drop for Held {
         }
     }
 }
+
+/// The changes of the session's state since there was a connection last, each once. The first one lost
+/// ends what is held.
+struct Changes {
+    states: States,
+    /// The state when this began, still to be looked at.
+    now: Option<State>,
+    told: State,
+}
+
+impl Changes {
+    async fn next(&mut self) -> State {
+        loop {
+            let state = match self.now.take() {
+                Some(state) => state,
+                None => self.states.changed().await.unwrap_or(State::Lost),
+            };
+            if state != self.told {
+                self.told = state;
+                return state;
+            }
+        }
+    }
+}
+
+/// Defines what shows that something is held: `$what`, in words.
+macro_rules! hold {
+    ($(#[$meta:meta])* $name:ident, $what:literal) => {
+        $(#[$meta])*
+        #[derive(Clone)]
+        #[must_use = "it is released when this is dropped"]
+        pub struct $name<C = $crate::Client> {
+            held: std::sync::Arc<$crate::recipes::held::Held>,
+            face: std::marker::PhantomData<C>,
+        }
+
+        impl<C: $crate::Face> $name<C> {
+            fn new(held: std::sync::Arc<$crate::recipes::held::Held>) -> Self {
+                Self { held, face: std::marker::PhantomData }
+            }
+
+            #[doc = concat!("Whether ", $what, " is held for sure, by this side's clock: it was not")]
+            /// released, its session has not expired, and could not have by now even if nothing more
+            /// reached the servers.
+            #[must_use]
+            pub fn is_held(&self) -> bool {
+                self.held.is_held()
+            }
+
+            #[doc = concat!("For how much longer ", $what, " is held for sure, were the connection cut now.")]
+            #[must_use]
+            pub fn held_for(&self) -> std::time::Duration {
+                self.held.held_for()
+            }
+
+            #[doc = concat!("Happens when ", $what, " is lost with its session.")]
+            #[must_use]
+            pub fn lost(&self) -> &$crate::Event {
+                self.held.lost()
+            }
+
+            /// Completes when the connection is lost, or the session: at once if it is just now.
+            pub fn suspended(&self) -> impl Future<Output = ()> + Send + use<C> {
+                self.held.suspended()
+            }
+
+            /// Has `callback` called with each change of the session's state, to the loss or the release:
+            /// [`Suspended`](crate::State::Suspended) when the connection is lost,
+            /// [`Connected`](crate::State::Connected) when it is back in time,
+            /// [`Lost`](crate::State::Lost) when the session has expired; at once if it is not connected
+            /// just now. It runs on the client's queue of watches.
+            pub fn on_change(&self, callback: impl FnMut($crate::State) + Send + 'static) {
+                self.held.on_change(callback);
+            }
+
+            #[doc = concat!("The path of the node of ", $what, ".")]
+            #[must_use]
+            pub fn path(&self) -> &str {
+                self.held.path()
+            }
+
+            #[doc = concat!("Begins a transaction that is done only if ", $what, " is held when the")]
+            /// servers do it. Otherwise it fails with [`NoNode`](crate::ErrorCode::NoNode) for its first
+            /// operation, which looks for the node at [`path`](Self::path).
+            pub fn transaction(&self) -> $crate::Transaction<C> {
+                self.held.transaction()
+            }
+
+            #[doc = concat!("Gives up ", $what, ". Whether or not the answer is waited for, the node is")]
+            /// deleted, over reconnects if need be.
+            ///
+            /// # Errors
+            /// When the client may not delete the node.
+            pub fn release(self) -> C::Answer<()> {
+                C::answer(self.held.release())
+            }
+        }
+
+        impl<C: $crate::Face> std::fmt::Debug for $name<C> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({}, held: {})", stringify!($name), self.path(), self.is_held())
+            }
+        }
+    };
+}
+pub(super) use hold;

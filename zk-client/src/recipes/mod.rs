@@ -1,8 +1,19 @@
 //! What is built from calls and watches: locks, and watches that last.
 //!
-//! Every recipe runs on the public API of [`Client`] alone, under every handler. Those that take time
-//! return an [`AsyncResult`](crate::AsyncResult), whose work goes on in a task of the client's runtime:
-//! await it, or wait for it in a thread; drop it, and the work is stopped and undone.
+//! Every recipe runs on the calls of a [`Client`], under every handler, and has the [face](crate::Face) of
+//! the client it is made with. With [`Client`], what takes time returns an
+//! [`AsyncResult`], whose work goes on in a task of the client's runtime: await it, or
+//! drop it, and the work is stopped and undone. With [`blocking::Client`](crate::blocking::Client) it waits
+//! for the result.
+//!
+//! | | while the connection is lost (`SUSPENDED`) | when the session has expired (`LOST`) |
+//! |---|---|---|
+//! | [`Lock`], [`ReadLock`], [`WriteLock`] | the holder is told and still holds, for as long as [`is_held`](LockGuard::is_held) says for sure; a waiter waits on | the holder is told, and others get in; a waiter starts over at the end of the queue |
+//! | [`Semaphore`] | the same | the same |
+//! | [`DataWatch`], [`ChildrenWatch`] | silent; what changed meanwhile is told after it, as one change | they go on in the next session, and tell what has changed; unless [`allow_session_lost`](ChildrenWatchOptions::allow_session_lost) is off |
+//! | [`patient_children_watch`] | waits on | begins again |
+//!
+//! All of them end with [`ConnectionClosed`](crate::ErrorKind::ConnectionClosed) when the client is stopped.
 
 mod held;
 mod lock;
@@ -16,103 +27,90 @@ pub use watchers::{
     patient_children_watch,
 };
 
-use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    sync::{Mutex, PoisonError},
-    task::Poll,
-    time::Duration,
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
-use crate::{Client, Error, ErrorCode, ErrorKind, Event};
-
-/// When to stop a recipe's work: nobody wants its result any more, or it has taken too long.
-struct Stop {
-    abandoned: Event,
-    timeout: Option<Duration>,
-    timer: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
-}
-
-impl Stop {
-    fn new(client: &Client, abandoned: Event, timeout: Option<Duration>) -> Self {
-        let timer = timeout.map(|timeout| Box::pin(client.sleep(timeout)) as Pin<Box<_>>);
-        Self { abandoned, timeout, timer: Mutex::new(timer) }
-    }
-
-    /// Never too late.
-    fn on(abandoned: Event) -> Self {
-        Self { abandoned, timeout: None, timer: Mutex::new(None) }
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.abandoned.is_set()
-    }
-
-    /// Why work was stopped.
-    fn error(&self, what: &str) -> Error {
-        if self.is_abandoned() {
-            Error::cancelled()
-        } else {
-            Error::timeout(what, self.timeout.unwrap_or_default())
-        }
-    }
-}
-
-/// What comes of `task`, or `None` when it is to stop first.
-async fn unless<T>(stop: &Stop, task: impl Future<Output = T>) -> Option<T> {
-    let mut task = pin!(task);
-    let mut abandoned = pin!(stop.abandoned.happened());
-    poll_fn(|context| {
-        if let Poll::Ready(value) = task.as_mut().poll(context) {
-            return Poll::Ready(Some(value));
-        }
-        if abandoned.as_mut().poll(context).is_ready() {
-            return Poll::Ready(None);
-        }
-        let mut timer = stop.timer.lock().unwrap_or_else(PoisonError::into_inner);
-        match timer.as_mut() {
-            Some(timer) => timer.as_mut().poll(context).map(|()| None),
-            None => Poll::Pending,
-        }
-    })
-    .await
-}
-
-/// Whether a call failed for want of a connection, in a session that may live on.
-fn is_connection_loss(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionLoss | ErrorKind::QueueFull)
-}
-
-fn is_no_node(error: &Error) -> bool {
-    error.code() == Some(ErrorCode::NoNode)
-}
-
-/// Makes a call that may be made twice, until the connection lasts long enough. A call waits for the next
-/// connection by itself, so this does not spin.
-async fn patiently<T, R>(mut call: impl FnMut() -> R) -> Result<T, Error>
-where
-    R: Future<Output = Result<T, Error>>,
-{
-    loop {
-        match call().await {
-            Err(error) if is_connection_loss(&error) => {}
-            result => return result,
-        }
-    }
-}
+use crate::{
+    AsyncResult, Client, Error, ErrorKind, Event, from_reply::is_no_node, retry::patiently,
+};
 
 /// Deletes a node whose name nobody else uses. A session that is gone has taken it along.
 async fn delete_own(client: &Client, path: &str) -> Result<(), Error> {
-    match patiently(|| client.delete(path, None)).await {
-        Err(error)
-            if is_no_node(&error)
-                || matches!(
-                    error.kind(),
-                    ErrorKind::SessionExpired | ErrorKind::ConnectionClosed
-                ) =>
-        {
-            Ok(())
-        }
+    match patiently(client, |zk| zk.delete(path, None)).await {
+        Err(error) if is_no_node(&error) || is_over(&error) => Ok(()),
         result => result,
+    }
+}
+
+/// [`delete_own`] in a task of its own, which goes on when its handle is dropped.
+fn delete(client: &Client, path: String) -> AsyncResult<()> {
+    let owner = client.clone();
+    client.spawn(async move { delete_own(&owner, &path).await })
+}
+
+/// Whether an error says that the session is gone, with its nodes.
+fn is_over(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::SessionExpired | ErrorKind::ConnectionClosed)
+}
+
+/// What those who made the nodes at `paths` call themselves; those that are gone are left out.
+async fn identifiers(
+    client: &Client,
+    paths: impl Iterator<Item = String>,
+) -> Result<Vec<String>, Error> {
+    let reads: Vec<_> = paths.map(|path| client.get(path)).collect();
+    let mut identifiers = Vec::new();
+    for read in reads {
+        match read.await {
+            Ok((data, _)) => identifiers.push(String::from_utf8_lossy(&data).into_owned()),
+            Err(error) if is_no_node(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(identifiers)
+}
+
+/// A function that is called on the client's queue of watches, one call at a time, until `over`.
+struct Callback<F> {
+    client: Client,
+    over: Event,
+    call: Arc<Mutex<F>>,
+}
+
+impl<F> Callback<F> {
+    fn new(client: &Client, over: Event, call: F) -> Self {
+        Self { client: client.clone(), over, call: Arc::new(Mutex::new(call)) }
+    }
+
+    /// Calls it with `news`, waits until it is done, and returns its answer: whether it wants more. One
+    /// that panics does.
+    async fn tell<T: Send + 'static>(&self, news: T) -> bool
+    where
+        F: FnMut(T) -> bool + Send + 'static,
+    {
+        let told = Event::new();
+        let more = Arc::new(AtomicBool::new(true));
+        let (done, answer) = (SetOnDrop(told.clone()), more.clone());
+        let (call, over) = (self.call.clone(), self.over.clone());
+        self.client.shared().events.run(move || {
+            // It is told when this ends, by a panic too.
+            let _done = done;
+            if !over.is_set() {
+                let mut call = call.lock().unwrap_or_else(PoisonError::into_inner);
+                answer.store(call(news), Ordering::Release);
+            }
+        });
+        told.happened().await;
+        more.load(Ordering::Acquire)
+    }
+}
+
+struct SetOnDrop(Event);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.set();
     }
 }

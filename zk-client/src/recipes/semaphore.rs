@@ -3,19 +3,27 @@
 //! The nodes are kazoo's: the number of leases is the data of the semaphore's node, each lease an
 //! ephemeral node below it, and whoever waits for one holds the lock beside it (`…-__lock__`), so that a
 //! lease that is given back wakes one waiter only.
-//!
-//! What is guaranteed: no more leases than allowed are there at once, by the ensemble's order. For what
-//! happens at suspension and loss, see [`Lock`].
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
-use zk_proto::{path, records::Stat, session::Reason};
+use zk_proto::{
+    path,
+    records::Stat,
+    session::{Reason, SessionId},
+};
 
-use crate::{AsyncResult, Client, CreateOptions, Error, ErrorCode, ErrorKind, Event};
+use crate::{
+    AsyncResult, Client, CreateOptions, Error, ErrorCode, ErrorKind, Face,
+    calls::unique_id,
+    from_reply::is_no_node,
+    retry::{bide, passes, patiently},
+    stop::{Stop, unless},
+};
 
 use super::{
-    Lock, LockOptions, Stop, delete_own, held::Held, is_connection_loss, is_no_node, patiently,
-    unless,
+    Lock, LockGuard, LockOptions, delete,
+    held::{Held, hold},
+    identifiers,
 };
 
 /// How a semaphore is to behave: kazoo's `identifier` and `max_leases`.
@@ -59,236 +67,227 @@ impl SemaphoreOptions {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # What is guaranteed
+///
+/// - **No more leases than allowed are there at once**, by the ensemble's order: who wants one holds the
+///   lock beside the semaphore, and the lease is made in one transaction with a look whether that is so.
+/// - **Suspended, lost, cancelled:** as with a [`Lock`], and no node is left behind. A lease
+///   of an expired session counts until the servers have expired it, here and for the others.
 #[derive(Clone)]
-pub struct Semaphore {
-    client: Client,
-    path: String,
-    options: SemaphoreOptions,
+pub struct Semaphore<C = Client> {
+    contender: Contender,
+    face: PhantomData<C>,
 }
 
-impl Semaphore {
+impl<C: Face> Semaphore<C> {
     /// The semaphore at `path`, with one lease.
     #[must_use]
-    pub fn new(client: &Client, path: impl Into<String>) -> Self {
+    pub fn new(client: &C, path: impl Into<String>) -> Self {
         Self::with(client, path, SemaphoreOptions::default())
     }
 
     /// As [`new`](Self::new), with options.
     #[must_use]
-    pub fn with(client: &Client, path: impl Into<String>, options: SemaphoreOptions) -> Self {
-        Self { client: client.clone(), path: path.into(), options }
+    pub fn with(client: &C, path: impl Into<String>, options: SemaphoreOptions) -> Self {
+        let contender = Contender { client: client.client().clone(), path: path.into(), options };
+        Self { contender, face: PhantomData }
     }
 
-    /// Waits for a lease. Cancelling or dropping the handle ends the waiting, and gives back the lease
-    /// if there was one just then.
+    /// Waits for a lease. Where there is a handle, cancelling or dropping it ends the waiting, and gives
+    /// back the lease if there was one just then.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) when the semaphore was made with another number of
     /// leases, and errors that waiting does not help.
-    pub fn acquire(&self) -> AsyncResult<Lease> {
-        self.acquire_within(None)
+    pub fn acquire(&self) -> C::Answer<Lease<C>> {
+        C::answer(self.contender.acquire(None))
     }
 
     /// As [`acquire`](Self::acquire), for no longer than `timeout`.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), and [`Timeout`](ErrorKind::Timeout).
-    pub fn acquire_timeout(&self, timeout: Duration) -> AsyncResult<Lease> {
-        self.acquire_within(Some(timeout))
+    pub fn acquire_timeout(&self, timeout: Duration) -> C::Answer<Lease<C>> {
+        C::answer(self.contender.acquire(Some(timeout)))
     }
 
-    fn acquire_within(&self, timeout: Option<Duration>) -> AsyncResult<Lease> {
-        let semaphore = self.clone();
-        self.client.spawn_cancellable(move |abandon| async move {
-            let stop = Stop::new(&semaphore.client, abandon, timeout);
-            semaphore.contend(&stop, true).await?.ok_or_else(|| stop.error(&semaphore.path))
-        })
-    }
-
-    /// Takes a lease if there is one.
+    /// Takes a lease if there is one and nobody waits for it. It waits for the connection, but not for
+    /// other contenders.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
-    pub fn try_acquire(&self) -> AsyncResult<Option<Lease>> {
-        let semaphore = self.clone();
-        self.client.spawn_cancellable(move |abandon| async move {
-            let stop = Stop::new(&semaphore.client, abandon, None);
-            semaphore.contend(&stop, false).await
-        })
+    pub fn try_acquire(&self) -> C::Answer<Option<Lease<C>>> {
+        C::answer(self.contender.try_acquire())
     }
 
     /// The identifiers of those who have a lease, in no order.
     ///
     /// # Errors
     /// Those of the connection.
-    pub fn lease_holders(&self) -> AsyncResult<Vec<String>> {
-        let (client, path) = (self.client.clone(), self.path.clone());
-        self.client.spawn(async move {
-            let children = match patiently(|| client.get_children(&path)).await {
-                Err(error) if is_no_node(&error) => return Ok(Vec::new()),
-                children => children?,
-            };
-            let reads: Vec<_> =
-                children.iter().map(|name| client.get(path::join(&path, name))).collect();
-            let mut holders = Vec::new();
-            for read in reads {
-                match read.await {
-                    Ok((data, _)) => holders.push(String::from_utf8_lossy(&data).into_owned()),
-                    Err(error) if is_no_node(&error) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(holders)
+    pub fn lease_holders(&self) -> C::Answer<Vec<String>> {
+        C::answer(self.contender.lease_holders())
+    }
+}
+
+/// Who wants a lease, of what and how.
+#[derive(Clone)]
+struct Contender {
+    client: Client,
+    path: String,
+    options: SemaphoreOptions,
+}
+
+impl Contender {
+    fn acquire<C: Face>(&self, timeout: Option<Duration>) -> AsyncResult<Lease<C>> {
+        let contender = self.clone();
+        self.client.spawn_cancellable(move |abandon| async move {
+            let stop = Stop::new(&contender.client, abandon, timeout);
+            let held = contender.contend(&stop, true).await?;
+            held.map(Lease::new).ok_or_else(|| stop.error(&contender.path))
         })
     }
 
-    async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Lease>, Error> {
+    fn try_acquire<C: Face>(&self) -> AsyncResult<Option<Lease<C>>> {
+        let contender = self.clone();
+        self.client.spawn_cancellable(move |abandon| async move {
+            let stop = Stop::on(abandon);
+            Ok(contender.contend(&stop, false).await?.map(Lease::new))
+        })
+    }
+
+    fn lease_holders(&self) -> AsyncResult<Vec<String>> {
+        let Self { client, path, .. } = self.clone();
+        self.client.spawn(async move {
+            let children = match patiently(&client, |zk| zk.get_children(&path)).await {
+                Err(error) if is_no_node(&error) => return Ok(Vec::new()),
+                children => children?,
+            };
+            identifiers(&client, children.iter().map(|name| path::join(&path, name))).await
+        })
+    }
+
+    async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Arc<Held>>, Error> {
         loop {
             // A new id for each node: one of an earlier session may still be there, dying.
-            let own = path::join(&self.path, &format!("{:032x}", fastrand::u128(..)));
-            let outcome = unless(stop, self.contend_as(&own, wait)).await;
-            match outcome {
-                Some(Ok(Some(stat))) if !stop.is_abandoned() => {
-                    return Ok(Some(Lease { held: Held::new(&self.client, own, &stat) }));
-                }
-                Some(Err(error)) if error.kind() == ErrorKind::SessionExpired => {}
-                outcome => {
-                    self.withdraw(own);
-                    return match outcome {
-                        Some(Ok(None)) => Ok(None),
-                        Some(Err(error)) => Err(error),
-                        Some(Ok(Some(_))) | None => Err(stop.error(&self.path)),
-                    };
-                }
-            }
+            let own = path::join(&self.path, &format!("{:032x}", unique_id()));
+            let error = match unless(stop, self.contend_as(&own, wait)).await {
+                Some(Ok(Some(stat))) => return Ok(Some(Held::new(&self.client, own, &stat))),
+                Some(Ok(None)) => return Ok(None),
+                Some(Err(error)) if error.kind() == ErrorKind::SessionExpired => continue,
+                Some(Err(error)) => error,
+                None => stop.error(&self.path),
+            };
+            // What was sent before is done before.
+            drop(delete(&self.client, own));
+            return Err(error);
         }
     }
 
     /// Takes a lease as the node `own`, as soon as there is one.
     async fn contend_as(&self, own: &str, wait: bool) -> Result<Option<Stat>, Error> {
-        self.check_leases().await?;
         let options = LockOptions::default().identifier(&self.options.identifier);
         let lock = Lock::with(&self.client, format!("{}-__lock__", self.path), options);
-        let turn = if wait {
-            lock.acquire().await?
-        } else {
-            match lock.try_acquire().await? {
-                Some(turn) => turn,
-                None => return Ok(None),
+        'turns: loop {
+            self.agree().await?;
+            let turn = if wait { Some(lock.acquire().await?) } else { lock.try_acquire().await? };
+            let Some(turn) = turn else { return Ok(None) };
+            loop {
+                let read =
+                    patiently(&self.client, |zk| zk.get_children_and_watch(&self.path)).await;
+                let (leases, _, watch) = match read {
+                    Err(error) if is_no_node(&error) => continue 'turns,
+                    read => read?,
+                };
+                if leases.len() < self.options.max_leases {
+                    match self.take(own, &turn).await? {
+                        Some(stat) => return Ok(Some(stat)),
+                        None => continue 'turns,
+                    }
+                }
+                if !wait {
+                    return Ok(None);
+                }
+                watch.await?;
             }
-        };
-        loop {
-            let (leases, _, watch) =
-                patiently(|| self.client.get_children_and_watch(&self.path)).await?;
-            if leases.len() < self.options.max_leases {
-                let stat = self.take(own).await?;
-                drop(turn.release());
-                return Ok(Some(stat));
-            }
-            if !wait {
-                return Ok(None);
-            }
-            watch.await?;
         }
     }
 
-    /// Makes the lease's node, once, whatever happens to the replies.
-    async fn take(&self, own: &str) -> Result<Stat, Error> {
+    /// Makes the lease's node, once, whatever happens to the replies, if it is the own turn; `None`
+    /// otherwise.
+    async fn take(&self, own: &str, turn: &LockGuard) -> Result<Option<Stat>, Error> {
+        let options = CreateOptions::ephemeral();
         loop {
-            let data = &self.options.identifier;
-            match self.client.create_with_stat(own, data, CreateOptions::ephemeral()).await {
-                Ok((_, stat)) => return Ok(stat),
-                Err(error) if error.code() == Some(ErrorCode::NodeExists) => {
-                    // The id is nobody else's: an earlier try has made it.
-                    let stat = patiently(|| self.client.exists(own)).await?;
-                    let session = self.client.session_id().map(|session| session.0);
-                    match stat {
-                        Some(stat) if Some(stat.ephemeral_owner) == session => return Ok(stat),
-                        Some(_) => return Err(Error::of_session(Reason::SessionExpired)),
-                        None => {}
-                    }
+            let create = turn.transaction().create(own, &self.options.identifier, &options);
+            let created = match create.commit().await {
+                Ok(results) => results.committed(),
+                Err(error) if passes(&error) => {
+                    bide(&self.client, &error).await;
+                    continue;
                 }
-                Err(error) if is_connection_loss(&error) => {}
                 Err(error) => return Err(error),
+            };
+            match created.as_ref().map_err(Error::code) {
+                // The id is nobody else's: if the node exists, an earlier try has made it.
+                Ok(_) | Err(Some(ErrorCode::NodeExists | ErrorCode::NoNode)) => {}
+                Err(_) => return created.map(|_| None),
             }
+            let stat = patiently(&self.client, |zk| zk.exists(own)).await?;
+            let session = self.client.session_id();
+            return match stat {
+                Some(stat) if session != Some(SessionId(stat.ephemeral_owner)) => {
+                    Err(Error::of_session(Reason::SessionExpired))
+                }
+                stat => Ok(stat),
+            };
         }
     }
 
     /// Sees to it that all agree on the number of leases. Other data in the node are left alone.
-    async fn check_leases(&self) -> Result<(), Error> {
-        patiently(|| self.client.ensure_path(&self.path)).await?;
-        let (data, stat) = patiently(|| self.client.get(&self.path)).await?;
-        let stored = str::from_utf8(&data).ok().and_then(|text| text.trim().parse::<usize>().ok());
-        match stored {
-            Some(leases) if leases == self.options.max_leases => Ok(()),
-            Some(leases) => Err(Error::invalid(format!(
-                "semaphore {} has {leases} leases, not {}",
-                self.path, self.options.max_leases
-            ))),
-            None if data.is_empty() => {
-                let leases = self.options.max_leases.to_string();
-                match patiently(|| self.client.set(&self.path, &leases, stat.version)).await {
-                    Err(error) if error.code() == Some(ErrorCode::BadVersion) => {
-                        Box::pin(self.check_leases()).await
-                    }
-                    set => set.map(drop),
+    async fn agree(&self) -> Result<(), Error> {
+        let own = self.options.max_leases;
+        loop {
+            let agreed = match patiently(&self.client, |zk| zk.get(&self.path)).await {
+                Ok((data, stat)) if data.is_empty() => {
+                    let set = |zk: &Client| zk.set(&self.path, own.to_string(), stat.version);
+                    patiently(&self.client, set).await.map(drop)
                 }
+                Ok((data, _)) => return self.compare(&data),
+                Err(error) if is_no_node(&error) => {
+                    let options = CreateOptions::persistent().makepath();
+                    let create = |zk: &Client| zk.create(&self.path, own.to_string(), &options);
+                    patiently(&self.client, create).await.map(drop)
+                }
+                Err(error) => return Err(error),
+            };
+            match agreed.as_ref().map_err(Error::code) {
+                // Somebody was faster.
+                Err(Some(ErrorCode::BadVersion | ErrorCode::NodeExists | ErrorCode::NoNode)) => {}
+                _ => return agreed,
             }
-            None => Ok(()),
         }
     }
 
-    /// Deletes the lease's node, in the background, if it is there or is to be soon.
-    fn withdraw(&self, own: String) {
-        let client = self.client.clone();
-        drop(self.client.spawn(async move { delete_own(&client, &own).await }));
+    fn compare(&self, data: &[u8]) -> Result<(), Error> {
+        let stored = str::from_utf8(data).ok().and_then(|text| text.trim().parse::<usize>().ok());
+        match stored {
+            Some(leases) if leases != self.options.max_leases => Err(Error::invalid(format!(
+                "semaphore {} has {leases} leases, not {}",
+                self.path, self.options.max_leases
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
-impl fmt::Debug for Semaphore {
+impl<C> fmt::Debug for Semaphore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Semaphore({}, {} leases)", self.path, self.options.max_leases)
+        let Contender { path, options, .. } = &self.contender;
+        write!(f, "Semaphore({path}, {} leases)", options.max_leases)
     }
 }
 
-/// A lease that is held. The last clone to be dropped gives it back.
-#[derive(Clone)]
-#[must_use = "the lease is given back when this is dropped"]
-pub struct Lease {
-    held: Arc<Held>,
-}
-
-impl Lease {
-    /// Whether the lease is held for sure, by this side's clock; see
-    /// [`LockGuard::is_held`](super::LockGuard::is_held).
-    #[must_use]
-    pub fn is_held(&self) -> bool {
-        self.held.is_held()
-    }
-
-    /// Happens when the lease is lost with its session.
-    #[must_use]
-    pub fn lost(&self) -> &Event {
-        self.held.lost()
-    }
-
-    /// The path of the lease's node.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        self.held.path()
-    }
-
-    /// Gives the lease back. The handle may be dropped; it is given back all the same.
-    ///
-    /// # Errors
-    /// When the client may not delete the node.
-    pub fn release(self) -> AsyncResult<()> {
-        self.held.release()
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lease({}, held: {})", self.path(), self.is_held())
-    }
+hold! {
+    /// A lease that is held. The last clone to be dropped gives it back.
+    Lease, "the lease"
 }

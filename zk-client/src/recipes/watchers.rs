@@ -2,25 +2,12 @@
 //!
 //! A one-shot watch tells that something has changed, not what, and is gone then. These read again each
 //! time, and tell what there is now.
-//!
-//! What holds:
-//! - they tell what there is at once, and then every change of which they hear; a state that is already
-//!   told is not told again, be it after a reconnect or in a new session;
-//! - between a read and the next one there is always a watch, so no change goes by unnoticed;
-//! - several changes in a row may be told as one: whoever is slow hears the newest state, and nothing
-//!   queues up;
-//! - callbacks run on the client's queue of watches, one at a time. One that panics is reported, and goes
-//!   on being called;
-//! - over an expired session they go on in the next one, unless told otherwise.
 
 use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -28,9 +15,15 @@ use std::{
 use bytes::Bytes;
 use zk_proto::{Ustring, records::Stat, session::WatchedEvent};
 
-use crate::{AsyncResult, Client, Error, ErrorKind, Event, Watch, result::Wakers};
+use crate::{
+    AsyncResult, Client, Error, ErrorKind, Face, Watch,
+    from_reply::is_no_node,
+    result::Wakers,
+    retry::patiently,
+    stop::{Stop, unless},
+};
 
-use super::{Stop, is_no_node, patiently, unless};
+use super::Callback;
 
 /// What a [`DataWatch`] tells of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +84,7 @@ impl Subject for Data {
 
     async fn read(&self, client: &Client) -> Result<(NodeData, Watch), Error> {
         loop {
-            match patiently(|| client.get_and_watch(&self.path)).await {
+            match patiently(client, |zk| zk.get_and_watch(&self.path)).await {
                 Ok((data, stat, watch)) => {
                     return Ok((NodeData { node: Some((data, stat)), event: None }, watch));
                 }
@@ -99,7 +92,7 @@ impl Subject for Data {
                 Err(error) => return Err(error),
             }
             // There is no node to watch; watch for it to come, if it has not come meanwhile.
-            let (there, watch) = patiently(|| client.exists_and_watch(&self.path)).await?;
+            let (there, watch) = patiently(client, |zk| zk.exists_and_watch(&self.path)).await?;
             if there.is_none() {
                 return Ok((NodeData { node: None, event: None }, watch));
             }
@@ -130,7 +123,8 @@ impl Subject for Below {
     }
 
     async fn read(&self, client: &Client) -> Result<(Children, Watch), Error> {
-        let (mut names, _, watch) = patiently(|| client.get_children_and_watch(&self.path)).await?;
+        let (mut names, _, watch) =
+            patiently(client, |zk| zk.get_children_and_watch(&self.path)).await?;
         names.sort_unstable();
         Ok((Children { names, event: None }, watch))
     }
@@ -208,37 +202,13 @@ fn goes_on<S: Subject>(subject: &S, error: &Error) -> bool {
     error.kind() == ErrorKind::SessionExpired && !subject.ends_with_session()
 }
 
-/// Calls a function on the client's queue of watches, and waits until it is done.
-struct Callback<F> {
-    client: Client,
-    call: Arc<Mutex<F>>,
-}
-
 impl<T, F> Listener<T> for Callback<F>
 where
     T: Send + 'static,
     F: FnMut(T) -> bool + Send + 'static,
 {
     async fn tell(&self, news: T) -> bool {
-        let told = Event::new();
-        let more = Arc::new(AtomicBool::new(true));
-        let (done, answer) = (SetOnDrop(told.clone()), more.clone());
-        let call = self.call.clone();
-        self.client.shared().events.run(move || {
-            // It is told when this ends, by a panic too.
-            let _done = done;
-            answer.store(lock(&call)(news), Ordering::Release);
-        });
-        told.happened().await;
-        more.load(Ordering::Acquire)
-    }
-}
-
-struct SetOnDrop(Event);
-
-impl Drop for SetOnDrop {
-    fn drop(&mut self) {
-        self.0.set();
+        self.tell(news).await
     }
 }
 
@@ -260,6 +230,20 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// });
 /// # }
 /// ```
+///
+/// # What is guaranteed
+///
+/// Here and for a [`ChildrenWatch`]:
+///
+/// - they tell what there is at once, and then every change of which they hear; a state that is already
+///   told is not told again, be it after a reconnect or in a new session;
+/// - between a read and the next one there is always a watch, so no change goes by unnoticed;
+/// - several changes in a row may be told as one: whoever is slow hears the newest state, and nothing
+///   queues up;
+/// - callbacks run on the client's queue of watches, one at a time. One that panics is reported, and goes
+///   on being called;
+/// - over an expired session they go on in the next one, unless told otherwise. They end when the client
+///   is stopped or restarted.
 pub struct DataWatch {
     running: AsyncResult<()>,
 }
@@ -288,7 +272,8 @@ impl DataWatch {
 }
 
 /// The watch on the names of a node's children: kazoo's `ChildrenWatch`. The node must be there; when it
-/// is deleted, the watch ends with [`NoNode`](crate::ErrorCode::NoNode). It ends when it is dropped.
+/// is deleted, the watch ends with [`NoNode`](crate::ErrorCode::NoNode). It ends when it is dropped. The
+/// guarantees are those of a [`DataWatch`].
 ///
 /// ```no_run
 /// # use zk_client::{Client, recipes::ChildrenWatch};
@@ -347,10 +332,11 @@ fn call<S: Subject>(
     subject: S,
     callback: impl FnMut(S::News) -> bool + Send + 'static,
 ) -> AsyncResult<()> {
-    let call = Arc::new(Mutex::new(callback));
-    let listener = Arc::new(Callback { client: client.clone(), call });
     let runner = client.clone();
-    client.spawn_cancellable(move |abandon| run(runner, subject, listener, Stop::on(abandon)))
+    client.spawn_cancellable(move |abandon| {
+        let listener = Arc::new(Callback::new(&runner, abandon.clone(), callback));
+        run(runner, subject, listener, Stop::on(abandon))
+    })
 }
 
 fn stream<S: Subject>(client: &Client, subject: S) -> Watcher<S::News> {
@@ -504,29 +490,31 @@ impl<T> futures_core::Stream for Watcher<T> {
 ///
 /// # Errors
 /// [`NoNode`](crate::ErrorCode::NoNode) when the node is missing or is deleted.
-pub fn patient_children_watch(
-    client: &Client,
+pub fn patient_children_watch<C: Face>(
+    client: &C,
     path: impl Into<String>,
     boundary: Duration,
-) -> AsyncResult<(Vec<Ustring>, Watch)> {
+) -> C::Answer<(Vec<Ustring>, Watch)> {
     let below = Below { path: path.into(), options: ChildrenWatchOptions::default() };
-    let caller = client.clone();
-    client.spawn_cancellable(move |abandon| async move {
+    let caller = client.client().clone();
+    C::answer(client.client().spawn_cancellable(move |abandon| async move {
         loop {
-            let (children, watch) = match below.read(&caller).await {
-                Err(error) if error.kind() == ErrorKind::SessionExpired => continue,
-                read => read?,
+            let round = Stop::on(abandon.clone());
+            let (children, watch) = match unless(&round, below.read(&caller)).await {
+                Some(Err(error)) if goes_on(&below, &error) => continue,
+                Some(read) => read?,
+                None => return Err(Error::cancelled()),
             };
             let quiet = Stop::new(&caller, abandon.clone(), Some(boundary));
             if unless(&quiet, watch.clone()).await.is_none() {
-                return if abandon.is_set() {
+                return if quiet.is_abandoned() {
                     Err(Error::cancelled())
                 } else {
                     Ok((children.names, watch))
                 };
             }
         }
-    })
+    }))
 }
 
 impl fmt::Debug for DataWatch {

@@ -78,7 +78,7 @@ pub fn inside<H: Handler>(handler: &H, check: Check, enter: impl FnOnce(&H, Chec
     enter(handler, check);
 }
 
-/// Makes tests of all checks in the [`conformance`](crate::conformance) module.
+/// Makes tests of all checks in the [`conformance`](mod@crate::conformance) module.
 #[macro_export]
 macro_rules! conformance {
     ($name:ident, $handler:expr $(,)?) => {

@@ -128,10 +128,12 @@ pub fn connect_a_thousand_times<H: Handler>(handler: H) {
             let stream = inside.connect(address).await;
             let _ = connected.send(stream.as_ref().map(|_| ()).map_err(ToString::to_string));
             let Ok(mut stream) = stream else { return };
-            all_connected.passed().await;
             let exchange = async {
                 let mut answer = [0; 8];
+                // At once: a listener whose backlog overflows may forget who thinks himself connected,
+                // and is reminded by what he sends.
                 write_all(&mut stream, &number.to_be_bytes()).await?;
+                all_connected.passed().await;
                 read_exact(&mut stream, &mut answer).await?;
                 std::io::Result::Ok(u64::from_be_bytes(answer) == number + 1)
             };

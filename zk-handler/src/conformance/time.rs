@@ -177,13 +177,13 @@ pub fn timer_may_be_dropped<H: Handler>(handler: H) {
 /// A timer may be waited for by one task and then by another: the last one is woken.
 pub fn timer_moves_between_tasks<H: Handler>(handler: H) {
     let inside = handler.clone();
-    let timer: Pin<Box<dyn Future<Output = ()> + Send>> =
-        run(&handler, "the first task", async move {
-            let mut timer = Box::pin(inside.sleep_until(inside.now() + 100 * MILLISECOND));
-            once(timer.as_mut()).await;
-            timer as _
-        });
-    run(&handler, "the second task", timer);
+    let (moved, timers) = channel::<Pin<Box<dyn Future<Output = ()> + Send>>>();
+    run(&handler, "the first task", async move {
+        let mut timer = Box::pin(inside.sleep_until(inside.now() + 100 * MILLISECOND));
+        once(timer.as_mut()).await;
+        moved.send(timer).expect("a receiver");
+    });
+    run(&handler, "the second task", expect(&timers, "the timer"));
 }
 
 /// Ten thousand timers at once, each in a task.

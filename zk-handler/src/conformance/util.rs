@@ -81,26 +81,37 @@ pub(super) async fn sleep<H: Handler>(handler: &H, duration: Duration) {
 
 /// Closed at first; open for ever after. For tasks and for threads.
 #[derive(Clone, Default)]
-pub(super) struct Gate(Arc<(Mutex<(bool, Vec<Waker>)>, Condvar)>);
+pub(super) struct Gate(Arc<Passage>);
+
+#[derive(Default)]
+struct Passage {
+    state: Mutex<PassageState>,
+    opened: Condvar,
+}
+
+#[derive(Default)]
+struct PassageState {
+    open: bool,
+    wakers: Vec<Waker>,
+}
 
 impl Gate {
     pub(super) fn open(&self) {
-        let (state, opened) = &*self.0;
-        let mut state = state.lock().unwrap();
-        state.0 = true;
-        let wakers = std::mem::take(&mut state.1);
+        let mut state = self.0.state.lock().unwrap();
+        state.open = true;
+        let wakers = std::mem::take(&mut state.wakers);
         drop(state);
-        opened.notify_all();
+        self.0.opened.notify_all();
         wakers.into_iter().for_each(Waker::wake);
     }
 
     pub(super) async fn passed(&self) {
         poll_fn(|context| {
-            let mut state = self.0.0.lock().unwrap();
-            if state.0 {
+            let mut state = self.0.state.lock().unwrap();
+            if state.open {
                 return Poll::Ready(());
             }
-            state.1.push(context.waker().clone());
+            state.wakers.push(context.waker().clone());
             Poll::Pending
         })
         .await;
@@ -108,9 +119,8 @@ impl Gate {
 
     /// Blocks the thread. Gives up in the end, so as not to keep it for ever.
     pub(super) fn pass(&self) {
-        let (state, opened) = &*self.0;
-        let state = state.lock().unwrap();
-        let _ = opened.wait_timeout_while(state, 2 * PATIENCE, |state| !state.0).unwrap();
+        let state = self.0.state.lock().unwrap();
+        let _ = self.0.opened.wait_timeout_while(state, 2 * PATIENCE, |state| !state.open).unwrap();
     }
 }
 

@@ -124,16 +124,28 @@ macro_rules! operations {
             /// # Errors
             /// When it is no such record, or more than that.
             pub fn decode(op: OpCode, input: &mut Reader<$life>) -> Result<Self, DecodeError> {
-                let request = match op {
+                let request = Self::decode_prefix(op, input)?;
+                input.finish()?;
+                Ok(request)
+            }
+
+            /// As [`decode`](Self::decode), but leaves what stands behind the record, which servers
+            /// ignore.
+            ///
+            /// # Errors
+            /// When it is no such record.
+            pub fn decode_prefix(
+                op: OpCode,
+                input: &mut Reader<$life>,
+            ) -> Result<Self, DecodeError> {
+                Ok(match op {
                     $(
                         OpCode::$op => {
                             Self::$op $( (<$request as Decode<$life>>::decode(input)?) )?
                         }
                     )*
                     op => Self::Unknown { op, body: input.take(input.remaining())? },
-                };
-                input.finish()?;
-                Ok(request)
+                })
             }
         }
 

@@ -1,0 +1,319 @@
+//! The servers, the workers, and what is done to them.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{BufRead, BufReader},
+    mem,
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use zk_client::{OPEN_ACL_UNSAFE, blocking::Client};
+use zk_handler::boottime;
+use zk_handler_thread::ThreadHandler;
+use zk_tests::{Direction, Ensemble, Proxy, eventually};
+
+use crate::{
+    FENCED, LOCK, SESSION_TIMEOUT,
+    grip::Kind,
+    referee::{Referee, Verdict},
+};
+
+const RUNTIMES: [&str; 4] = ["tokio", "smol", "async-std", "thread"];
+
+/// How long anything may take when nothing is broken any more.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// What faults, and for how long.
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) duration: Duration,
+}
+
+/// A process of clients, with proxies of its own in front of the servers.
+struct Worker {
+    process: Mutex<Child>,
+    proxies: Vec<Proxy>,
+}
+
+struct World {
+    ensemble: Ensemble,
+    workers: Vec<Worker>,
+    referee: Mutex<Referee>,
+    faults: Mutex<BTreeMap<&'static str, u64>>,
+    over: AtomicBool,
+    deadline: Instant,
+}
+
+/// Runs it all.
+pub(crate) fn run(plan: &Plan, lock: Kind, clients: usize) -> Verdict {
+    let ensemble = Ensemble::of(3);
+    let zk = Client::from(
+        zk_client::Client::builder()
+            .hosts(ensemble.hosts())
+            .default_acl(&OPEN_ACL_UNSAFE)
+            .build_on(ThreadHandler::new())
+            .expect("the options are good"),
+    );
+    zk.start().expect("a session");
+    zk.ensure_path(LOCK).expect("a node");
+    zk.ensure_path(FENCED).expect("a node");
+    zk.stop().expect("a stop");
+
+    let mut readers = Vec::new();
+    let workers = RUNTIMES
+        .iter()
+        .map(|runtime| {
+            let proxies: Vec<_> =
+                ensemble.nodes().iter().map(|node| Proxy::new(node.address())).collect();
+            let hosts: Vec<_> = proxies.iter().map(|proxy| proxy.address().to_string()).collect();
+            let mut process = Command::new(env::current_exe().expect("this program"))
+                .args(["--clients", &clients.to_string(), "--lock", lock.name()])
+                .args(["--worker", runtime, &hosts.join(",")])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("a worker");
+            readers.extend(process.stdout.take());
+            Worker { process: Mutex::new(process), proxies }
+        })
+        .collect();
+    let world = World {
+        ensemble,
+        workers,
+        referee: Mutex::default(),
+        faults: Mutex::default(),
+        over: AtomicBool::new(false),
+        deadline: Instant::now() + plan.duration,
+    };
+    thread::scope(|scope| {
+        for (worker, output) in readers.into_iter().enumerate() {
+            let referee = &world.referee;
+            scope.spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    let report = line.parse().unwrap_or_else(|_| panic!("no report: {line}"));
+                    locked(referee).take(worker, report);
+                }
+            });
+        }
+        world.everybody_gets_it(clients, "at first").unwrap_or_else(|error| panic!("{error}"));
+        let mut random = fastrand::Rng::with_seed(plan.seed);
+        let to_clients = random.fork();
+        thread::scope(|scope| {
+            scope.spawn(|| world.spoil_servers(random));
+            scope.spawn(|| world.spoil_clients(to_clients));
+            while Instant::now() < world.deadline && !world.over.load(Ordering::Acquire) {
+                thread::sleep(Duration::from_millis(500));
+                let broken = !locked(&world.referee).violations().is_empty();
+                world.over.store(broken, Ordering::Release);
+            }
+            world.over.store(true, Ordering::Release);
+        });
+        let found = locked(&world.referee).violations();
+        let left = if found.is_empty() { world.finish(clients) } else { world.abandon() };
+        let faults = mem::take(&mut *locked(&world.faults));
+        locked(&world.referee).verdict(faults, left)
+    })
+}
+
+impl World {
+    /// Whether faults are over, after a pause of `duration`.
+    fn goes_on_after(&self, duration: Duration) -> bool {
+        let until = Instant::now() + duration;
+        while Instant::now() < until {
+            if self.over.load(Ordering::Acquire) {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        !self.over.load(Ordering::Acquire)
+    }
+
+    fn count(&self, fault: &'static str) {
+        *locked(&self.faults).entry(fault).or_default() += 1;
+    }
+
+    /// One server at a time is killed or paused, so that there is a quorum most of the time.
+    fn spoil_servers(&self, mut random: fastrand::Rng) {
+        while self.goes_on_after(part(&mut random, 1.0, 3.0)) {
+            let leads = random.bool();
+            let leader = self.ensemble.leader();
+            let at = if leads { leader } else { (leader + 1) % self.ensemble.len() };
+            let node = self.ensemble.node(at);
+            if random.u8(..) < 160 {
+                self.count(if leads { "leader killed" } else { "follower killed" });
+                node.kill();
+                self.goes_on_after(part(&mut random, 0.2, 1.0));
+                node.start();
+            } else {
+                self.count(if leads { "leader paused" } else { "follower paused" });
+                node.pause();
+                self.goes_on_after(part(&mut random, 0.3, 1.5));
+                node.resume();
+            }
+            self.ensemble.wait_serving();
+        }
+    }
+
+    fn spoil_clients(&self, mut random: fastrand::Rng) {
+        while self.goes_on_after(part(&mut random, 0.1, 0.8)) {
+            // Mostly where it hurts.
+            let holder = locked(&self.referee).holder;
+            let at = if random.u8(..) < 192 { holder } else { random.usize(..self.workers.len()) };
+            let worker = &self.workers[at];
+            match random.u8(..100) {
+                0..40 => {
+                    self.count("cut in a frame");
+                    let direction =
+                        if random.bool() { Direction::ToClient } else { Direction::ToServer };
+                    let proxy = &worker.proxies[random.usize(..worker.proxies.len())];
+                    proxy.drop_after(direction, random.usize(1..500));
+                }
+                40..50 => {
+                    self.count("reset");
+                    worker.proxies[random.usize(..worker.proxies.len())].cut_rst();
+                }
+                50..60 => {
+                    self.count("session ended");
+                    self.end_a_session(&mut random);
+                }
+                60..80 => {
+                    self.count("line held up");
+                    for proxy in &worker.proxies {
+                        proxy.hold(Direction::ToServer);
+                        proxy.hold(Direction::ToClient);
+                    }
+                    self.goes_on_after(part(&mut random, 0.3, 2.0));
+                    worker.proxies.iter().for_each(Proxy::release);
+                }
+                _ => {
+                    self.count("process paused");
+                    worker.signal(Signal::STOP);
+                    self.goes_on_after(part(&mut random, 1.5, 2.5));
+                    worker.signal(Signal::CONT);
+                }
+            }
+        }
+    }
+
+    /// Ends a client's session on the servers.
+    fn end_a_session(&self, random: &mut fastrand::Rng) {
+        let (id, password) = {
+            let mut referee = locked(&self.referee);
+            let mut sessions: Vec<_> = referee.sessions.values().cloned().collect();
+            sessions.sort_unstable();
+            let Some((id, password)) = random.choice(sessions) else { return };
+            referee.will_end(id, boottime());
+            (id, password)
+        };
+        // It may have expired just now.
+        let resumed = self.ensemble.nodes().iter().find_map(|node| {
+            zk_tests::raw::Session::resume(node.address(), id, &password).ok().flatten()
+        });
+        if let Some(session) = resumed {
+            let _ = session.close();
+        }
+    }
+
+    /// Waits until every client has got the lock once more.
+    fn everybody_gets_it(&self, clients: usize, when: &str) -> Result<(), String> {
+        let before = locked(&self.referee).acquired.clone();
+        let ids = (0..self.workers.len()).flat_map(|worker| (0..clients).map(move |c| (worker, c)));
+        let mut waiting: Vec<_> = ids.collect();
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let acquired = locked(&self.referee).acquired.clone();
+            waiting.retain(|id| acquired.get(id) <= before.get(id));
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("no progress {when}: {waiting:?} do not get the lock"));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends all clients at once: something is broken already.
+    fn abandon(&self) -> Vec<String> {
+        self.workers.iter().for_each(Worker::kill);
+        Vec::new()
+    }
+
+    /// Ends all clients in good order, and tells what they leave that they should not.
+    fn finish(&self, clients: usize) -> Vec<String> {
+        let mut broken = Vec::new();
+        self.ensemble.wait_serving();
+        broken.extend(self.everybody_gets_it(clients, "after the faults").err());
+        for worker in &self.workers {
+            drop(locked(&worker.process).stdin.take());
+        }
+        for (worker, runtime) in self.workers.iter().zip(RUNTIMES) {
+            let ended = || locked(&worker.process).try_wait().ok()?;
+            let status = eventually(LIMIT, "a worker to end", ended);
+            if !status.success() {
+                broken.push(format!("the worker on {runtime} left something behind: {status}"));
+            }
+        }
+        for node in self.ensemble.nodes() {
+            let watches = node.four_letter("wchs");
+            if !watches.contains("Total watches:0") {
+                broken.push(format!("watches are left on a server: {watches}"));
+            }
+        }
+        let nodes = self.nodes_left();
+        if !nodes.is_empty() {
+            broken.push(format!("nodes are left: {nodes:?}"));
+        }
+        broken
+    }
+
+    fn nodes_left(&self) -> Vec<String> {
+        let zk = zk_client::Client::builder()
+            .hosts(self.ensemble.hosts())
+            .build_on(ThreadHandler::new())
+            .expect("the options are good");
+        let zk = Client::from(zk);
+        zk.start().expect("a session");
+        zk.sync(LOCK).expect("a sync");
+        let left = zk.get_children(LOCK).expect("the children");
+        zk.stop().expect("a stop");
+        left.iter().map(ToString::to_string).collect()
+    }
+}
+
+impl Worker {
+    fn kill(&self) {
+        let mut process = locked(&self.process);
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(locked(&self.process).id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process"), signal).expect("a signal to an own child");
+    }
+}
+
+impl Drop for Worker {
+    /// Only when something fails is there a worker left to end.
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A time span from `least` to `most` session timeouts.
+fn part(random: &mut fastrand::Rng, least: f64, most: f64) -> Duration {
+    SESSION_TIMEOUT.mul_f64(least + (most - least) * random.f64())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,133 @@
+//! The lock under test, and two that lie: each leaves out one thing that ours does.
+
+use std::{str::FromStr, time::Duration};
+
+use zk_client::{
+    Client, CreateOptions, Error, ErrorKind, Transaction,
+    recipes::{Lock, LockGuard, LockOptions},
+};
+
+use crate::LOCK;
+
+/// How long a try to get the lock may take before it is given up, which is a fault of its own.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Which lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The one that is to hold.
+    Ours,
+    /// It takes its turn without a look for its own node, which may have gone with an earlier session.
+    NoOwnNode,
+    /// It believes to be held until it is released, whatever becomes of the session.
+    NoSession,
+}
+
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::NoOwnNode => "no-own-node",
+            Self::NoSession => "no-session",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Self::Ours, Self::NoOwnNode, Self::NoSession]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| format!("no lock {name}"))
+    }
+}
+
+/// The lock, held.
+pub(crate) enum Grip {
+    Ours(LockGuard),
+    Liar { zk: Client, kind: Kind, node: String, session: i64, token: i64 },
+}
+
+impl Grip {
+    /// Takes the lock, or gives up in the end.
+    pub(crate) async fn take(zk: &Client, kind: Kind, identifier: &str) -> Result<Self, Error> {
+        if kind == Kind::Ours {
+            let options = LockOptions::default().identifier(identifier);
+            return Lock::with(zk, LOCK, options).acquire_timeout(PATIENCE).await.map(Self::Ours);
+        }
+        'anew: loop {
+            let options = CreateOptions::ephemeral().sequence();
+            let (node, stat) =
+                zk.create_with_stat(format!("{LOCK}/n"), identifier, options).await?;
+            let own = node.rsplit('/').next().unwrap_or_default();
+            loop {
+                let children = match zk.get_children(LOCK).await {
+                    Err(error) if error.kind() == ErrorKind::ConnectionLoss => continue,
+                    children => children?,
+                };
+                if kind != Kind::NoOwnNode && !children.iter().any(|child| **child == *own) {
+                    continue 'anew;
+                }
+                let lower = children.iter().filter(|child| ***child < *own);
+                let Some(before) = lower.max_by(|a, b| a.as_str().cmp(b.as_str())) else {
+                    let (node, token) = (node.as_str().to_owned(), stat.czxid);
+                    // Here one errs: its node may have gone with an earlier session.
+                    let session = zk.session_id().map_or(0, |session| session.0);
+                    return Ok(Self::Liar { zk: zk.clone(), kind, node, session, token });
+                };
+                let watching = zk.exists_and_watch(format!("{LOCK}/{before}")).await;
+                let watched = match watching {
+                    Ok((None, _)) => continue,
+                    Ok((Some(_), watch)) => watch.await.map(drop),
+                    Err(error) => Err(error),
+                };
+                match watched.map_err(|error| (error.kind(), error)) {
+                    Err((ErrorKind::SessionExpired | ErrorKind::ConnectionLoss, _)) => {}
+                    watched => watched.map_err(|(_, error)| error)?,
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        match self {
+            Self::Ours(guard) => guard.is_held(),
+            Self::Liar { kind: Kind::NoSession, .. } => true,
+            Self::Liar { zk, session, .. } => {
+                zk.session_id().is_some_and(|id| id.0 == *session) && !zk.held_for().is_zero()
+            }
+        }
+    }
+
+    pub(crate) fn token(&self) -> i64 {
+        match self {
+            Self::Ours(guard) => guard.fencing_token(),
+            Self::Liar { token, .. } => *token,
+        }
+    }
+
+    /// A transaction that is done only if the lock's node is there.
+    pub(crate) fn transaction(&self) -> Transaction {
+        match self {
+            Self::Ours(guard) => guard.transaction(),
+            Self::Liar { zk, node, .. } => zk.transaction().check(node, 0),
+        }
+    }
+
+    /// Gives the lock up without a look back.
+    pub(crate) fn abandon(self) {
+        match self {
+            Self::Ours(guard) => drop(guard),
+            Self::Liar { zk, node, .. } => drop(zk.delete(node, None)),
+        }
+    }
+
+    pub(crate) async fn release(self) -> Result<(), Error> {
+        match self {
+            Self::Ours(guard) => guard.release().await,
+            Self::Liar { zk, node, .. } => zk.delete(node, None).await,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a worker tells, a line each.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+/// Something that happened to a client. Moments are those of the clock that all processes share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// It has a new session.
+    Session { client: usize, id: i64, password: Vec<u8> },
+    /// Its session has expired.
+    Lost { client: usize },
+    /// It has the lock.
+    Acquired { client: usize, token: i64 },
+    /// It was sure of the lock at this moment.
+    Held { token: i64, session: i64, at: Duration },
+    /// It wrote under the lock, in this transaction.
+    Wrote { token: i64, zxid: i64 },
+    /// A write under the lock was refused, as the lock's node was gone.
+    Refused { token: i64 },
+    /// What became of a write under the lock is not known.
+    Unknown { token: i64 },
+    /// Something failed that is not to fail, whatever the faults.
+    Wrong { client: usize, what: String },
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session { client, id, password } => {
+                write!(f, "session {client} {id} ")?;
+                password.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            Self::Lost { client } => write!(f, "lost {client}"),
+            Self::Acquired { client, token } => write!(f, "acquired {client} {token}"),
+            Self::Held { token, session, at } => {
+                write!(f, "held {token} {session} {}", at.as_nanos())
+            }
+            Self::Wrote { token, zxid } => write!(f, "wrote {token} {zxid}"),
+            Self::Refused { token } => write!(f, "refused {token}"),
+            Self::Unknown { token } => write!(f, "unknown {token}"),
+            Self::Wrong { client, what } => write!(f, "wrong {client} {what}"),
+        }
+    }
+}
+
+/// A line that is no report.
+#[derive(Debug)]
+pub(crate) struct NoReport;
+
+impl FromStr for Report {
+    type Err = NoReport;
+
+    fn from_str(line: &str) -> Result<Self, NoReport> {
+        let words: Vec<_> = line.splitn(4, ' ').collect();
+        let number = |at: usize| -> Result<i64, NoReport> {
+            words.get(at).and_then(|word| word.parse().ok()).ok_or(NoReport)
+        };
+        let client = || usize::try_from(number(1)?).map_err(|_| NoReport);
+        Ok(match words[0] {
+            "session" => Self::Session {
+                client: client()?,
+                id: number(2)?,
+                password: from_hex(words.get(3).ok_or(NoReport)?)?,
+            },
+            "lost" => Self::Lost { client: client()? },
+            "acquired" => Self::Acquired { client: client()?, token: number(2)? },
+            "held" => Self::Held {
+                token: number(1)?,
+                session: number(2)?,
+                at: Duration::from_nanos(number(3)?.unsigned_abs()),
+            },
+            "wrote" => Self::Wrote { token: number(1)?, zxid: number(2)? },
+            "refused" => Self::Refused { token: number(1)? },
+            "unknown" => Self::Unknown { token: number(1)? },
+            "wrong" => Self::Wrong { client: client()?, what: words[2..].join(" ") },
+            _ => return Err(NoReport),
+        })
+    }
+}
+
+fn from_hex(digits: &str) -> Result<Vec<u8>, NoReport> {
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| digits.get(at..at + 2).and_then(|byte| u8::from_str_radix(byte, 16).ok()))
+        .collect::<Option<_>>()
+        .ok_or(NoReport)
+}

@@ -1,0 +1,266 @@
+//! One process of clients, on one runtime: it contends until its standard input ends, and tells what
+//! happens on its standard output.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use zk_client::{
+    Client, Error, ErrorCode, ErrorKind, Handler, OPEN_ACL_UNSAFE, OperationResult, Outcome, State,
+};
+use zk_handler_async_std::AsyncStdHandler;
+use zk_handler_smol::SmolHandler;
+use zk_handler_thread::ThreadHandler;
+use zk_handler_tokio::TokioHandler;
+use zk_tests::eventually;
+
+use crate::{
+    FENCED, SESSION_TIMEOUT,
+    counted::Counted,
+    grip::{Grip, Kind},
+    report::Report,
+};
+
+/// How long a client may take to end when it is told to.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs `clients` clients of `hosts` on `runtime`.
+pub(crate) fn run(runtime: &str, hosts: &str, clients: usize, kind: Kind) {
+    match runtime {
+        "tokio" => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_keep_alive(Duration::from_millis(500))
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            run_on(TokioHandler::new(runtime.handle().clone()), hosts, clients, kind);
+        }
+        "smol" => run_on(SmolHandler, hosts, clients, kind),
+        "async-std" => run_on(AsyncStdHandler, hosts, clients, kind),
+        "thread" => run_on(ThreadHandler::new(), hosts, clients, kind),
+        other => panic!("no runtime {other}"),
+    }
+}
+
+fn run_on<H: Handler>(handler: H, hosts: &str, clients: usize, kind: Kind) {
+    let handler = Counted::new(handler);
+    warm_up(&handler, hosts);
+    let before = Usage::now();
+
+    let stopping = Arc::new(AtomicBool::new(false));
+    let (done, ends) = mpsc::channel();
+    for number in 0..clients {
+        let zk = client(hosts).build_on(handler.clone()).expect("the options are good");
+        let contender =
+            Contender { number, kind, zk, handler: handler.clone(), stopping: stopping.clone() };
+        let done = done.clone();
+        handler.spawn(async move {
+            contender.run().await;
+            let _ = done.send(());
+        });
+    }
+    let _ = io::stdin().read_to_end(&mut Vec::new());
+    stopping.store(true, Ordering::Release);
+    for _ in 0..clients {
+        ends.recv_timeout(LIMIT).expect("a client does not end");
+    }
+    let deadline = Instant::now() + LIMIT;
+    while handler.alive() > 0 || !before.covers(&Usage::now()) {
+        assert!(
+            Instant::now() < deadline,
+            "{runtime}: {} tasks are left; {before:?} became {:?}",
+            handler.alive(),
+            Usage::now(),
+            runtime = handler.name(),
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Lets the runtime start all that it keeps.
+fn warm_up<H: Handler>(handler: &Counted<H>, hosts: &str) {
+    let zk = client(hosts).build_on(handler.clone()).expect("the options are good");
+    zk.start().get().expect("a session");
+    zk.stop().get().expect("a stop");
+    drop(zk);
+    eventually(LIMIT, "the first client to go", || (handler.alive() == 0).then_some(()));
+}
+
+fn client(hosts: &str) -> zk_client::ClientBuilder {
+    Client::builder().hosts(hosts).session_timeout(SESSION_TIMEOUT).default_acl(&OPEN_ACL_UNSAFE)
+}
+
+/// What this process has of what could leak.
+#[derive(Debug)]
+struct Usage {
+    /// The names of the threads, but for those that the runtimes' pools keep for what may block.
+    threads: Vec<String>,
+    files: usize,
+}
+
+impl Usage {
+    fn now() -> Self {
+        let entries = |folder| fs::read_dir(folder).expect("a folder of this process").flatten();
+        let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm")).ok();
+        Self {
+            threads: entries("/proc/self/task")
+                .filter_map(name)
+                .filter(|name| !name.starts_with("blocking-"))
+                .collect(),
+            files: entries("/proc/self/fd").count(),
+        }
+    }
+
+    fn covers(&self, later: &Self) -> bool {
+        later.threads.len() <= self.threads.len() && later.files <= self.files
+    }
+}
+
+/// Tells `report`; nobody listens any more when the referee has gone.
+fn tell(report: &Report) {
+    let _ = writeln!(io::stdout(), "{report}");
+}
+
+struct Contender<H> {
+    number: usize,
+    kind: Kind,
+    zk: Client,
+    handler: H,
+    stopping: Arc<AtomicBool>,
+}
+
+impl<H: Handler> Contender<H> {
+    async fn run(self) {
+        let listener = self.zk.add_listener(self.listener());
+        while !self.stopping.load(Ordering::Acquire) {
+            // A start gives up in a long outage.
+            if self.zk.start().await.is_err() {
+                continue;
+            }
+            match self.hold().await {
+                Ok(()) => {}
+                Err(error) if is_fault(&error) && self.kind == Kind::Ours => self.pause(50).await,
+                // A liar leaves its node behind; it is not to be found out by that.
+                Err(error) if is_fault(&error) => drop(self.zk.stop().await),
+                Err(error) => {
+                    let what = error.to_string();
+                    tell(&Report::Wrong { client: self.number, what });
+                    self.pause(1000).await;
+                }
+            }
+        }
+        let _ = self.zk.stop().await;
+        self.zk.remove_listener(listener);
+    }
+
+    /// Tells of sessions that begin and expire.
+    fn listener(&self) -> impl FnMut(State) + Send + 'static {
+        let (zk, client, last) = (self.zk.clone(), self.number, AtomicI64::new(0));
+        let stopping = self.stopping.clone();
+        move |state| match state {
+            State::Lost if stopping.load(Ordering::Acquire) => {}
+            State::Lost => tell(&Report::Lost { client }),
+            State::Connected => {
+                let Some(ticket) = zk.client_id() else { return };
+                if last.swap(ticket.id.0, Ordering::Relaxed) != ticket.id.0 {
+                    let (id, password) = (ticket.id.0, ticket.password.expose().to_vec());
+                    tell(&Report::Session { client, id, password });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the lock, writes under it a few times, and gives it up.
+    async fn hold(&self) -> Result<(), Error> {
+        let grip = Grip::take(&self.zk, self.kind, &self.number.to_string()).await?;
+        let token = grip.token();
+        let session = self.zk.session_id().map_or(0, |session| session.0);
+        tell(&Report::Acquired { client: self.number, token });
+        let sample = || {
+            let at = self.handler.now();
+            if grip.is_held() {
+                tell(&Report::Held { token, session, at });
+            }
+        };
+        for _ in 0..fastrand::u32(1..5) {
+            sample();
+            // Also when it is not held any more: then it is to be refused.
+            let written = self.write(&grip).await;
+            sample();
+            match written {
+                // The lock may be held all the same.
+                Err(error) if error.kind() == ErrorKind::ConnectionLoss => {}
+                // It went with the session: what is written in the next one comes too late.
+                Err(error) if error.kind() == ErrorKind::SessionExpired => {
+                    return self.write(&grip).await.and(Err(error));
+                }
+                written => written?,
+            }
+            self.pause(fastrand::u64(1..40)).await;
+        }
+        match fastrand::u8(..) {
+            0..64 => {
+                grip.abandon();
+                Ok(())
+            }
+            _ => grip.release().await,
+        }
+    }
+
+    async fn write(&self, grip: &Grip) -> Result<(), Error> {
+        let token = grip.token();
+        let write = grip.transaction().set(FENCED, token.to_be_bytes(), None);
+        let written = match write.commit().await {
+            Ok(results) => results.committed(),
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(results) => {
+                let Some(OperationResult::Set(stat)) = results.get(1) else {
+                    unreachable!("the second operation is a set")
+                };
+                tell(&Report::Wrote { token, zxid: stat.mzxid });
+                Ok(())
+            }
+            Err(error) if error.code() == Some(ErrorCode::NoNode) => {
+                tell(&Report::Refused { token });
+                Ok(())
+            }
+            Err(error) => {
+                if error.outcome() == Outcome::Unknown {
+                    tell(&Report::Unknown { token });
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn pause(&self, milliseconds: u64) {
+        let until = self.handler.now() + Duration::from_millis(milliseconds);
+        self.handler.sleep_until(until).await;
+    }
+}
+
+/// Whether an error is one that the faults bring.
+fn is_fault(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionLoss
+            | ErrorKind::SessionExpired
+            | ErrorKind::ConnectionClosed
+            | ErrorKind::Timeout
+    ) || matches!(
+        error.code(),
+        Some(ErrorCode::SessionExpired | ErrorCode::SessionMoved | ErrorCode::NoNode)
+    )
+}

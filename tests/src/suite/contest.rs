@@ -1,0 +1,192 @@
+//! What tests of recipes need: nodes to count, and replies that get lost.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use zk_client::{AsyncResult, Client, Handler, State, Ustring, recipes::LockGuard};
+
+use super::site::Site;
+use crate::{Direction, Proxy, Verdict, lock};
+
+pub(crate) const DELETE: i32 = 2;
+pub(crate) const EXISTS: i32 = 3;
+pub(crate) const SET_DATA: i32 = 5;
+pub(crate) const GET_CHILDREN: i32 = 8;
+pub(crate) const MULTI: i32 = 14;
+pub(crate) const CREATE2: i32 = 15;
+/// The xid of a notification.
+const NOTIFICATION: i32 = -1;
+
+pub(crate) fn int(frame: &[u8], at: usize) -> i32 {
+    i32::from_be_bytes(frame[at..at + 4].try_into().expect("4 bytes"))
+}
+
+/// Whether a frame from a client is a request of `opcode`. The handshake has no opcode.
+fn is_request(frame: &[u8], opcode: i32) -> bool {
+    int(frame, 0) != 0 && int(frame, 4) == opcode
+}
+
+/// The path of a request that begins with one.
+fn path_of(request: &[u8]) -> String {
+    let length = usize::try_from(int(request, 8)).expect("a length");
+    String::from_utf8(request[12..12 + length].to_vec()).expect("UTF-8")
+}
+
+/// Loses the replies to the next `count` requests of `opcode` through `proxy`, and the connection with
+/// each: they are done, and nobody hears of it. Returns how many such requests there were in all.
+pub(crate) fn lose_replies(proxy: &Proxy, opcode: i32, count: usize) -> Arc<AtomicUsize> {
+    let (seen, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(HashSet::new())));
+    let (counted, doomed) = (seen.clone(), lost.clone());
+    proxy.on_frame(Direction::ToServer, move |frame| {
+        if is_request(frame, opcode) && counted.fetch_add(1, Ordering::Relaxed) < count {
+            lock(&doomed).insert(int(frame, 0));
+        }
+        Verdict::Pass
+    });
+    proxy.on_frame(Direction::ToClient, move |frame| {
+        if lock(&lost).remove(&int(frame, 0)) { Verdict::Cut } else { Verdict::Pass }
+    });
+    seen
+}
+
+/// Loses the next `count` requests of `opcode` through `proxy`, and the connection with each: they are
+/// never done. Returns how many such requests there were in all.
+pub(crate) fn lose_requests(proxy: &Proxy, opcode: i32, count: usize) -> Arc<AtomicUsize> {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = seen.clone();
+    proxy.on_frame(Direction::ToServer, move |frame| {
+        let lost = is_request(frame, opcode) && counted.fetch_add(1, Ordering::Relaxed) < count;
+        if lost { Verdict::Cut } else { Verdict::Pass }
+    });
+    seen
+}
+
+/// Loses nothing any more.
+pub(crate) fn pass_all(proxy: &Proxy) {
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        proxy.on_frame(direction, |_| Verdict::Pass);
+    }
+}
+
+/// Cuts `proxy` off with the next request of `opcode`, which is lost; its path is told.
+pub(crate) fn cut_off_at(proxy: &Arc<Proxy>, opcode: i32) -> mpsc::Receiver<String> {
+    let (tell, told) = mpsc::channel();
+    let gate = Arc::downgrade(proxy);
+    proxy.on_frame(Direction::ToServer, move |frame| {
+        if !is_request(frame, opcode) || tell.send(path_of(frame)).is_err() {
+            return Verdict::Pass;
+        }
+        if let Some(proxy) = gate.upgrade() {
+            proxy.refuse(true);
+        }
+        Verdict::Cut
+    });
+    told
+}
+
+/// Counts the requests of `opcode` that pass `proxy` from now on.
+pub(crate) fn count_requests(proxy: &Proxy, opcode: i32) -> Arc<AtomicUsize> {
+    lose_requests(proxy, opcode, 0)
+}
+
+/// Counts the events that pass `proxy` from now on.
+pub(crate) fn count_events(proxy: &Proxy) -> Arc<AtomicUsize> {
+    let events = Arc::new(AtomicUsize::new(0));
+    let count = events.clone();
+    proxy.on_frame(Direction::ToClient, move |frame| {
+        if int(frame, 0) == NOTIFICATION {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Verdict::Pass
+    });
+    events
+}
+
+/// Begins something, and drops its handle when the packet `number` passes `proxy`, of both directions
+/// together; the connection is cut there if `cut` says so. Returns where the handle is until then.
+pub(crate) fn give_up_at<T: Send + 'static>(
+    proxy: &Proxy,
+    number: usize,
+    cut: bool,
+    begin: impl FnOnce() -> AsyncResult<T>,
+) -> Arc<Mutex<Option<AsyncResult<T>>>> {
+    let handle = Arc::new(Mutex::new(None));
+    let passed = Arc::new(AtomicUsize::new(0));
+    // No packet passes before the handle is there.
+    let mut held = lock(&handle);
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        let (handle, passed) = (handle.clone(), passed.clone());
+        proxy.on_frame(direction, move |frame| {
+            let is_call = int(frame, 0) > 0;
+            if !is_call || passed.fetch_add(1, Ordering::Relaxed) != number {
+                return Verdict::Pass;
+            }
+            drop(lock(&handle).take());
+            if cut { Verdict::Cut } else { Verdict::Pass }
+        });
+    }
+    *held = Some(begin());
+    drop(held);
+    handle
+}
+
+pub(crate) fn is_given_up<T>(handle: &Mutex<Option<AsyncResult<T>>>) -> bool {
+    lock(handle).is_none()
+}
+
+impl<H: Handler> Site<H> {
+    /// The names of the nodes below `path`.
+    pub(crate) async fn nodes(&self, zk: &Client, path: &str) -> Vec<Ustring> {
+        let mut names = self.ok("the nodes", zk.get_children(path)).await;
+        names.sort();
+        names
+    }
+
+    /// Waits until there are `count` nodes below `path`.
+    #[track_caller]
+    pub(crate) fn until_nodes(
+        &self,
+        zk: &Client,
+        path: &str,
+        count: usize,
+    ) -> impl Future<Output = ()> {
+        self.within("the nodes to be as many", async move {
+            while zk.get_children(path).await.map_or(0, |names| names.len()) != count {
+                self.handler.sleep_until(self.handler.now() + Duration::from_millis(5)).await;
+            }
+        })
+    }
+
+    /// Expires the session of `zk`, which is behind `proxy`, and lets it begin a new one.
+    pub(crate) async fn lose_session(&self, zk: &Client, proxy: &Proxy) {
+        let mut states = zk.states();
+        self.cut_off(zk, proxy).await;
+        self.expire(zk).await;
+        proxy.refuse(false);
+        self.expect(&mut states, &[State::Suspended, State::Lost, State::Connected]).await;
+    }
+}
+
+/// What a guard has told.
+#[derive(Clone, Default)]
+pub(crate) struct Told(Arc<Mutex<Vec<State>>>);
+
+impl Told {
+    pub(crate) fn by(guard: &LockGuard) -> Self {
+        let told = Self::default();
+        let list = told.0.clone();
+        guard.on_change(move |state| lock(&list).push(state));
+        told
+    }
+
+    pub(crate) fn is(&self, states: &[State]) -> bool {
+        *lock(&self.0) == states
+    }
+}

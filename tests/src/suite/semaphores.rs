@@ -1,0 +1,229 @@
+//! Semaphores: how many hold them, and that nothing is left behind.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use zk_client::{
+    Client, ErrorKind, Handler, State, blocking,
+    recipes::{Lease, Semaphore, SemaphoreOptions},
+};
+
+use super::{
+    contest::{MULTI, give_up_at, is_given_up, lose_replies, lose_requests, pass_all},
+    site::{Site, blocking, spawned},
+};
+use crate::lock;
+
+const PATH: &str = "/semaphore";
+/// Where those wait who want a lease.
+const TURNS: &str = "/semaphore-__lock__";
+
+fn of(zk: &Client, leases: usize) -> Semaphore {
+    let options = SemaphoreOptions::default().max_leases(leases);
+    Semaphore::with(zk, PATH, options.identifier(format!("one of {leases}")))
+}
+
+async fn lease<H: Handler>(site: &Site<H>, semaphore: &Semaphore) -> Lease {
+    site.ok("a lease", semaphore.acquire()).await
+}
+
+pub async fn as_many_as_allowed_hold_leases<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (zk, other) = (site.client().await, site.client().await);
+    let first = lease(&site, &of(&zk, 2)).await;
+    let second = lease(&site, &of(&other, 2)).await;
+    assert!(first.is_held() && second.is_held());
+    assert!(site.ok("no third", of(&zk, 2).try_acquire()).await.is_none());
+    let timeout = Duration::from_millis(100);
+    let error = site.err("no third", of(&zk, 2).acquire_timeout(timeout)).await;
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let waiting = [of(&zk, 2).acquire(), of(&other, 2).acquire()];
+    site.until_nodes(&zk, TURNS, 2).await;
+    let holders = site.ok("holders", of(&zk, 2).lease_holders()).await;
+    assert_eq!(holders, ["one of 2"; 2]);
+    let (data, _) = site.ok("the number", zk.get(PATH)).await;
+    assert_eq!(data.as_ref(), b"2");
+
+    site.ok("to release", first.release()).await;
+    site.until_nodes(&zk, TURNS, 1).await;
+    site.moment().await;
+    assert_eq!(waiting.iter().filter(|handle| handle.ready()).count(), 1);
+    assert_eq!(site.nodes(&zk, PATH).await.len(), 2);
+    drop(second);
+    for next in waiting {
+        site.ok("to release", site.ok("its turn", next).await.release()).await;
+    }
+    site.until_nodes(&zk, TURNS, 0).await;
+    assert!(site.nodes(&zk, PATH).await.is_empty());
+    let lease = site.ok("a free one", of(&zk, 2).try_acquire()).await.expect("it is free");
+    assert!(lease.is_held());
+}
+
+pub async fn many_tasks_and_threads_share_the_leases<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let inside = Arc::new(AtomicUsize::new(0));
+    let enter = |inside: &AtomicUsize| {
+        assert!(inside.fetch_add(1, Ordering::AcqRel) < 3, "more than three");
+    };
+    let tasks: Vec<_> = (0..6)
+        .map(|_| {
+            let (semaphore, inside, handler) = (of(&zk, 3), inside.clone(), site.handler.clone());
+            spawned(&site.handler, async move {
+                for _ in 0..3 {
+                    let lease = semaphore.acquire().await.expect("it waits");
+                    enter(&inside);
+                    handler.sleep_until(handler.now() + Duration::from_millis(1)).await;
+                    inside.fetch_sub(1, Ordering::AcqRel);
+                    drop(lease);
+                }
+            })
+        })
+        .collect();
+    let client = blocking::Client::from(zk.clone());
+    let options = SemaphoreOptions::default().max_leases(3);
+    let semaphore = Semaphore::with(&client, PATH, options);
+    let count = inside.clone();
+    let thread = blocking(move || {
+        for _ in 0..3 {
+            let lease = semaphore.acquire().expect("it waits");
+            enter(&count);
+            count.fetch_sub(1, Ordering::AcqRel);
+            lease.release().expect("released");
+        }
+    });
+    site.within("the thread", thread).await;
+    for task in tasks {
+        site.within("the task", task).await;
+    }
+    site.until_nodes(&zk, PATH, 0).await;
+}
+
+/// Tricky case 6.
+pub async fn all_agree_on_the_number_of_leases<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let held = lease(&site, &of(&zk, 2)).await;
+    for acquire in [of(&zk, 3).acquire(), Semaphore::new(&zk, PATH).acquire()] {
+        let error = site.err("another number", acquire).await;
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains("has 2 leases"), "{error}");
+    }
+    let error = site.err("another number", of(&zk, 3).try_acquire()).await;
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(held.is_held());
+    drop(held);
+    site.until_nodes(&zk, PATH, 0).await;
+
+    // Whatever else is in the node is somebody's, and stays.
+    for data in ["somebody's", "\u{2028}", "12 monkeys", "-1"] {
+        site.ok("other data", zk.set(PATH, data, None)).await;
+        site.ok("to release", lease(&site, &of(&zk, 5)).await.release()).await;
+        let (now, _) = site.ok("the data", zk.get(PATH)).await;
+        assert_eq!(now, data);
+    }
+    // An empty node gets the number.
+    site.ok("no data", zk.set(PATH, b"", None)).await;
+    site.ok("to release", lease(&site, &of(&zk, 4)).await.release()).await;
+    assert_eq!(site.ok("the data", zk.get(PATH)).await.0, "4");
+    // And so does one that is made anew.
+    site.ok("to delete", zk.delete(PATH, None)).await;
+    site.ok("to release", lease(&site, &of(&zk, 6)).await.release()).await;
+    assert_eq!(site.ok("the data", zk.get(PATH)).await.0, "6");
+}
+
+/// Tricky case 7.
+pub async fn a_lease_of_a_lost_session_counts_as_gone<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let other = site.client().await;
+    let stale = lease(&site, &of(&zk, 1)).await;
+    let waiting = of(&other, 1).acquire();
+    site.until_nodes(&other, TURNS, 1).await;
+    site.lose_session(&zk, &proxy).await;
+    site.within("the loss", stale.lost().happened()).await;
+    assert!(!stale.is_held());
+    let next = site.ok("the next", waiting).await;
+    // A waiter whose session is lost starts over.
+    let waiting = of(&zk, 1).acquire();
+    site.until_nodes(&other, TURNS, 1).await;
+    site.lose_session(&zk, &proxy).await;
+    site.until_nodes(&other, TURNS, 1).await;
+    assert!(!waiting.ready());
+    site.ok("to release", next.release()).await;
+    assert!(site.ok("its turn", waiting).await.is_held());
+    drop(stale);
+}
+
+pub async fn a_lost_reply_makes_one_lease<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    for heard in [true, false] {
+        let sent =
+            if heard { lose_replies(&proxy, MULTI, 1) } else { lose_requests(&proxy, MULTI, 1) };
+        let mut states = zk.states();
+        let held = lease(&site, &of(&zk, 2)).await;
+        site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+        assert_eq!(sent.load(Ordering::Relaxed), 2);
+        assert_eq!(site.nodes(&zk, PATH).await.len(), 1);
+        assert!(held.is_held());
+        site.ok("to release", held.release()).await;
+        assert!(site.nodes(&zk, PATH).await.is_empty());
+    }
+    pass_all(&proxy);
+}
+
+/// An acquire that is given up at any packet of it, with its connection or without, leaves nothing.
+pub async fn given_up_anywhere_it_leaves_nothing<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let other = site.client().await;
+    let (proxy, zk) = site.proxied().await;
+    site.ok("to release", lease(&site, &of(&zk, 1)).await.release()).await;
+    for cut in [false, true] {
+        // The number, the turn, the children, the lease and a look at it, with their replies.
+        for packet in 0..12 {
+            let handle = give_up_at(&proxy, packet, cut, || of(&zk, 1).acquire());
+            site.when("the packet", || is_given_up(&handle)).await;
+            drop(lock(&handle).take());
+            pass_all(&proxy);
+            site.ok("a call after it", zk.exists("/")).await;
+            site.until_nodes(&other, TURNS, 0).await;
+            site.until_nodes(&other, PATH, 0).await;
+        }
+    }
+    site.moment().await;
+    assert!(site.nodes(&other, PATH).await.is_empty());
+    assert!(lease(&site, &of(&zk, 1)).await.is_held());
+}
+
+/// Whoever has lost his turn without knowing takes no lease.
+pub async fn a_lease_is_taken_only_in_turn<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (zk, other) = (site.client().await, site.client().await);
+    for _ in 0..5 {
+        let held = lease(&site, &of(&zk, 1)).await;
+        let mut waiting = vec![of(&zk, 1).acquire()];
+        site.until_nodes(&zk, TURNS, 1).await;
+        let turn = format!("{TURNS}/{}", site.nodes(&zk, TURNS).await[0]);
+        waiting.push(of(&other, 1).acquire());
+        site.until_nodes(&zk, TURNS, 2).await;
+        site.moment().await;
+        site.ok("somebody deletes the turn", zk.delete(turn, None)).await;
+        site.moment().await; // now both think that it is theirs
+        site.ok("to release", held.release()).await;
+        site.when("one of them", || waiting.iter().any(|handle| handle.ready())).await;
+        site.moment().await;
+        assert_eq!(waiting.iter().filter(|handle| handle.ready()).count(), 1);
+        assert_eq!(site.nodes(&zk, PATH).await.len(), 1);
+        waiting.sort_by_key(|handle| !handle.ready());
+        for handle in waiting {
+            site.ok("to release", site.ok("the lease", handle).await.release()).await;
+        }
+        site.until_nodes(&zk, TURNS, 0).await;
+    }
+}

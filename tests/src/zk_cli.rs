@@ -1,0 +1,35 @@
+//! ZooKeeper's own command line client.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use crate::server::{CLASSPATH, JAVA};
+
+/// Runs `commands` in ZooKeeper's command line client, connected to the server at `hosts`; what it
+/// prints, to its output and then to its errors.
+///
+/// # Panics
+///
+/// If the client does not run.
+#[must_use]
+#[track_caller]
+pub fn zk_cli(hosts: &str, commands: &[&str]) -> String {
+    let classpath = [CLASSPATH.join(":"), "/usr/share/java/commons-cli.jar".to_owned()].join(":");
+    let mut client = Command::new(JAVA)
+        .args(["-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"])
+        .args(["-cp", &classpath, "org.apache.zookeeper.ZooKeeperMain"])
+        .args(["-waitforconnection", "-server", hosts])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot run {JAVA}: {error}"));
+    let mut input = client.stdin.take().expect("it is piped");
+    // What the client does not read is told by what it does not print.
+    let _ = input.write_all(commands.join("\n").as_bytes());
+    let _ = input.write_all(b"\nquit\n");
+    drop(input);
+    let output = client.wait_with_output().expect("the client ends");
+    let printed = [output.stdout, output.stderr].concat();
+    String::from_utf8(printed).expect("it prints UTF-8")
+}

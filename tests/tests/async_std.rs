@@ -1,0 +1,3 @@
+//! The suite on async-std.
+
+zk_tests::suite!(zk_tests::runtimes::async_std);

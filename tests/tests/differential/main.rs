@@ -1,0 +1,92 @@
+//! The embedded server against real ZooKeeper: both are put through the same random sequences of
+//! operations, and must answer alike, to the bit, but for what no two servers have in common: times,
+//! session ids, passwords, and the order of what has none.
+//!
+//! A run is short unless `ZK_DIFFERENTIAL_SEQUENCES` says how many sequences there are to be, and
+//! follows from `ZK_DIFFERENTIAL_SEED`. A sequence that fails is shrunk, and told with its seed.
+
+mod peer;
+mod steps;
+
+use std::{
+    env,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use zk_proto::jute::Secret;
+use zk_server::TestServer;
+use zk_tests::shared;
+
+use peer::Peer;
+use steps::{Step, sequence};
+
+/// How many sequences a test run takes.
+const SEQUENCES: u32 = 300;
+/// How often a failing sequence is tried smaller.
+const SHRINKS: u32 = 2_000;
+
+#[test]
+fn the_embedded_server_does_as_zookeeper_does() {
+    let sequences = setting("ZK_DIFFERENTIAL_SEQUENCES").unwrap_or(SEQUENCES.into());
+    let seed = setting("ZK_DIFFERENTIAL_SEED").unwrap_or(1);
+    let mut config = zk_server::Config::default();
+    config.super_digest = Secret::new(Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".to_owned()));
+    let embedded = TestServer::start_with(config).expect("a port");
+    let mut real = Peer::new(shared().node(0).address());
+    let mut ours = Peer::new(embedded.address());
+
+    let config = Config {
+        cases: u32::try_from(sequences).expect("a number of sequences"),
+        max_shrink_iters: SHRINKS,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_be_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let played = AtomicUsize::new(0);
+    let peers = std::sync::Mutex::new((&mut real, &mut ours));
+    let result = TestRunner::new_with_rng(config, rng).run(&sequence(), |steps| {
+        let mut peers = peers.lock().expect("nobody has panicked with it");
+        let (real, ours) = &mut *peers;
+        let root = format!("/d{}", played.fetch_add(1, Ordering::Relaxed));
+        compare(real, ours, &root, &steps)
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(why, steps)) => {
+            let steps: Vec<_> = steps.iter().map(|step| format!("\n  {step:?}")).collect();
+            panic!("seed {seed}: after {played:?} sequences: {}\n{why}", steps.concat());
+        }
+        Err(error) => panic!("seed {seed}: {error}"),
+    }
+}
+
+fn compare(
+    real: &mut Peer,
+    ours: &mut Peer,
+    root: &str,
+    steps: &[Step],
+) -> Result<(), TestCaseError> {
+    let (expected, got) = thread::scope(|scope| {
+        let expected = scope.spawn(|| real.play(root, steps));
+        let got = ours.play(root, steps);
+        (expected.join().expect("ZooKeeper answers"), got)
+    });
+    for (at, (expected, got)) in expected.iter().zip(&got).enumerate() {
+        if expected != got {
+            return Err(TestCaseError::fail(format!(
+                "step {at} differs: {:?}\nZooKeeper: {expected:#?}\nembedded: {got:#?}",
+                steps[at]
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, not a number")))
+}

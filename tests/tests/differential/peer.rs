@@ -1,0 +1,453 @@
+//! One server under test: does the steps on it, and tells what came of them, in terms that do not
+//! depend on the server.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use zk_proto::{
+    Acl, CreateMode, ErrorCode, EventType, OpCode, Request, Response, Ustring,
+    frame::{Frame, FrameReader, write_frame},
+    jute::{Decode, Encode, Reader, Secret},
+    path,
+    records::*,
+};
+use zk_tests::{eventually, raw};
+
+use crate::steps::{Ask, CLIENTS, Scene, Step};
+
+/// How long a server may take to answer, or to notice something.
+const LIMIT: Duration = Duration::from_secs(20);
+/// The sessions' timeout in milliseconds, longer than any sequence.
+const TIMEOUT: i32 = 60_000;
+/// More than any reply.
+const MAX_REPLY: usize = 4 << 20;
+
+/// What a client sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// The session is there: which one, in the order of their first appearance, and what was granted.
+    Connected {
+        session: i64,
+        timeout: i32,
+        read_only: Option<bool>,
+        password_len: usize,
+    },
+    /// The session is not there any more, or the password is wrong.
+    Expired,
+    Reply {
+        xid: i32,
+        zxid: i64,
+        err: ErrorCode,
+        response: Response,
+    },
+    /// A reply that cannot be read.
+    Garbage(Vec<u8>),
+    Event {
+        kind: EventType,
+        path: Ustring,
+    },
+    Closed,
+}
+
+/// A server, and the clients that play the sequence on it.
+pub(crate) struct Peer {
+    address: SocketAddr,
+    /// A client with all rights that sets the scene.
+    admin: Client,
+    clients: Vec<Client>,
+    /// The sessions of the sequence, in the order of their first appearance.
+    sessions: BTreeMap<i64, i64>,
+    base: i64,
+}
+
+#[derive(Default)]
+struct Client {
+    session: Option<(i64, Bytes)>,
+    connection: Option<Connection>,
+}
+
+impl Peer {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        let mut peer = Self {
+            address,
+            admin: Client::default(),
+            clients: Vec::new(),
+            sessions: BTreeMap::new(),
+            base: 0,
+        };
+        let (connection, response) = peer.handshake(0, &[0; 16]);
+        peer.admin.session = Some((response.session_id, Bytes::new()));
+        peer.admin.connection = connection;
+        let auth = AuthPacket {
+            auth_type: 0,
+            scheme: "digest",
+            auth: Secret::new(Some(b"super:test".as_slice())),
+        };
+        peer.admin(&Request::Auth(auth), xid::AUTH);
+        peer
+    }
+
+    /// What each client sees at each step of `steps`, played below `root`, which is free.
+    pub(crate) fn play(&mut self, root: &str, steps: &[Step]) -> Vec<Vec<Vec<Seen>>> {
+        self.set_up(root);
+        let seen = steps.iter().map(|step| self.step(root, step)).collect();
+        self.clean_up();
+        seen
+    }
+
+    // ---- the scene ---------------------------------------------------------------------------------
+
+    fn set_up(&mut self, root: &str) {
+        self.sessions.clear();
+        self.clients = (0..CLIENTS).map(|_| Client::default()).collect();
+        let create = CreateRequest {
+            path: root,
+            data: None,
+            acl: Some(zk_proto::OPEN_ACL_UNSAFE.as_slice().into()),
+            flags: CreateMode::Persistent,
+        };
+        self.base = self.admin(&Request::Create(create), 1).0;
+    }
+
+    fn clean_up(&mut self) {
+        for at in 0..CLIENTS {
+            let client = &mut self.clients[at];
+            if client.connection.is_none() {
+                let Some((id, password)) = client.session.clone() else { continue };
+                let (connection, _) = self.handshake(id, &password);
+                self.clients[at].connection = connection;
+            }
+            if let Some(connection) = &mut self.clients[at].connection {
+                connection.send(&Request::CloseSession, 1);
+                while connection.receive().is_some() {}
+            }
+        }
+        let open = || Some(zk_proto::OPEN_ACL_UNSAFE.as_slice().into());
+        for path in ["/", "/zookeeper", "/zookeeper/quota"] {
+            let set = SetAclRequest { path, acl: open(), version: -1 };
+            self.admin(&Request::SetAcl(set), 1);
+        }
+        let acl: &[Acl] = &zk_proto::READ_ACL_UNSAFE;
+        let set = SetAclRequest { path: "/zookeeper/config", acl: Some(acl.into()), version: -1 };
+        self.admin(&Request::SetAcl(set), 1);
+        let mut nodes = vec!["/".to_owned()];
+        let mut at = 0;
+        while let Some(node) = nodes.get(at).cloned() {
+            at += 1;
+            let get = Request::GetChildren(GetChildrenRequest { path: &node, watch: false });
+            let Response::GetChildren(reply) = self.admin(&get, 1).1 else {
+                panic!("no children of {node}")
+            };
+            nodes.extend(reply.children.iter().map(|name| path::join(&node, name)));
+        }
+        let keep = ["/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"];
+        let gone = nodes.iter().rev().filter(|node| !keep.contains(&node.as_str()));
+        let ops = gone.map(|path| MultiOp::Delete(DeleteRequest { path, version: -1 })).collect();
+        self.admin(&Request::Multi(MultiRequest { ops }), 1);
+    }
+
+    /// Has the admin do `request`; the zxid and the reply.
+    fn admin(&mut self, request: &Request<'_>, xid: i32) -> (i64, Response) {
+        let connection = self.admin.connection.as_mut().expect("the admin stays connected");
+        connection.send(request, xid);
+        let frame = connection.receive().expect("the server answers the admin");
+        let mut input = Reader::new(&frame);
+        let header = ReplyHeader::decode(&mut input).expect("a header");
+        assert_eq!(header.err, ErrorCode::Ok, "the admin's {request:?}");
+        let response = Response::decode(request.op(), header.err, &mut input).expect("a reply");
+        (header.zxid, response)
+    }
+
+    // ---- the steps ---------------------------------------------------------------------------------
+
+    /// Does `step`; what each client sees.
+    fn step(&mut self, root: &str, step: &Step) -> Vec<Vec<Seen>> {
+        let mut seen = vec![Vec::new(); CLIENTS];
+        match step {
+            Step::Ask(client, ask) => self.ask(root, *client, std::slice::from_ref(ask), &mut seen),
+            Step::Burst(client, asks) => self.ask(root, *client, asks, &mut seen),
+            Step::Cut(client) => {
+                self.clients[*client].connection = None;
+                self.wait_connections(*client, 0);
+            }
+            Step::Resume { client, right_password } => {
+                let Some((id, password)) = self.clients[*client].session.clone() else {
+                    return seen;
+                };
+                let wrong = [7; 16].as_slice();
+                let password = if *right_password { &password } else { wrong };
+                let old = self.clients[*client].connection.take();
+                self.connect(*client, id, password, &mut seen[*client]);
+                if let Some(mut old) = old {
+                    while let Some(frame) = old.receive() {
+                        let unasked = self.read_unasked(&frame);
+                        seen[*client].push(unasked);
+                    }
+                }
+            }
+        }
+        for (at, seen) in seen.iter_mut().enumerate() {
+            self.drain(at, seen);
+        }
+        if matches!(step, Step::Ask(_, Ask::CloseSession)) {
+            // Ephemeral nodes go in no particular order.
+            for seen in &mut seen {
+                seen.sort_by_key(|seen| match seen {
+                    Seen::Event { kind, path } => (0, kind.code(), path.clone()),
+                    _ => (1, 0, Ustring::new()),
+                });
+            }
+        }
+        seen
+    }
+
+    /// Has a client do `asks` at once; what it sees.
+    fn ask(&mut self, root: &str, at: usize, asks: &[Ask], seen: &mut [Vec<Seen>]) {
+        if self.clients[at].connection.is_none() {
+            let (id, password) =
+                self.clients[at].session.clone().unwrap_or((0, Bytes::from_static(&[0; 16])));
+            self.connect(at, id, &password, &mut seen[at]);
+        }
+        let base = self.base;
+        let Some(connection) = &mut self.clients[at].connection else { return };
+        let mut expected = Vec::new();
+        for ask in asks {
+            connection.next_xid += 1;
+            let xid = ask.xid(connection.next_xid);
+            let op = ask.settle(&Scene { root, base }, |request| {
+                connection.send(request, xid);
+                request.op()
+            });
+            expected.push((xid, op));
+        }
+        let mut replies = expected.into_iter().peekable();
+        while let Some((xid, op)) = replies.peek().copied() {
+            let Some(frame) = self.clients[at].receive() else { break };
+            let reply = self.read_reply(&frame, xid, op);
+            if !matches!(reply, Seen::Event { .. }) {
+                replies.next();
+            }
+            let refused =
+                op == OpCode::Auth && !matches!(reply, Seen::Reply { err: ErrorCode::Ok, .. });
+            seen[at].push(reply);
+            if refused || matches!(op, OpCode::CloseSession | OpCode::Unknown(_)) {
+                while self.clients[at].receive().is_some() {}
+            }
+        }
+        if self.clients[at].connection.is_none() {
+            seen[at].push(Seen::Closed);
+            self.wait_connections(at, 0);
+        }
+        if matches!(asks, [Ask::CloseSession]) {
+            self.clients[at].session = None;
+        }
+    }
+
+    fn connect(&mut self, at: usize, id: i64, password: &[u8], seen: &mut Vec<Seen>) {
+        let (connection, response) = self.handshake(id, password);
+        if response.timeout <= 0 {
+            seen.push(Seen::Expired);
+            return;
+        }
+        let number = i64::try_from(self.sessions.len()).expect("few sessions") + 1;
+        let password = response.password.expose().clone().expect("a password");
+        seen.push(Seen::Connected {
+            session: *self.sessions.entry(response.session_id).or_insert(number),
+            timeout: response.timeout,
+            read_only: response.read_only,
+            password_len: password.len(),
+        });
+        self.clients[at] = Client { session: Some((response.session_id, password)), connection };
+        self.wait_connections(at, 1);
+    }
+
+    /// What has come for a client without its asking.
+    fn drain(&mut self, at: usize, seen: &mut Vec<Seen>) {
+        let Some(connection) = &mut self.clients[at].connection else { return };
+        connection.send(&Request::Ping, xid::PING);
+        while let Some(frame) = self.clients[at].receive() {
+            match self.read_unasked(&frame) {
+                Seen::Reply { xid: xid::PING, .. } => return,
+                other => seen.push(other),
+            }
+        }
+        seen.push(Seen::Closed);
+    }
+
+    /// Waits until the server knows of so many connections of the client's session.
+    fn wait_connections(&self, at: usize, count: usize) {
+        let Some((id, _)) = self.clients[at].session else { return };
+        let sid = format!("sid={id:#x},");
+        for _ in 0..2 {
+            eventually(LIMIT, "the server to know who is connected", || {
+                let cons = raw::four_letter(self.address, "cons").ok()?;
+                (cons.matches(&sid).count() == count).then_some(())
+            });
+        }
+    }
+
+    fn handshake(&self, session_id: i64, password: &[u8]) -> (Option<Connection>, ConnectResponse) {
+        let mut connection = Connection::open(self.address);
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: 0,
+            timeout: TIMEOUT,
+            session_id,
+            password: Secret::new(Some(password)),
+            read_only: Some(false),
+        };
+        connection.write(|out| request.encode(out));
+        let frame = connection.receive().expect("the server answers the handshake");
+        let response = ConnectResponse::decode_all(&frame).expect("a connect response");
+        ((response.timeout > 0).then_some(connection), response)
+    }
+
+    // ---- what comes back, in terms that do not depend on the server ----------------------------------
+
+    fn read_unasked(&self, frame: &Bytes) -> Seen {
+        self.read_reply(frame, xid::PING, OpCode::Ping)
+    }
+
+    fn read_reply(&self, frame: &Bytes, xid: i32, op: OpCode) -> Seen {
+        self.try_read(frame, xid, op).unwrap_or_else(|| Seen::Garbage(frame.to_vec()))
+    }
+
+    fn try_read(&self, frame: &Bytes, xid: i32, op: OpCode) -> Option<Seen> {
+        let mut input = Reader::new(frame);
+        let header = ReplyHeader::decode(&mut input).ok()?;
+        if header.xid == xid::NOTIFICATION {
+            let event = WatcherEvent::decode(&mut input).ok()?;
+            let known = header.zxid == -1 && header.err.is_ok() && event.state.code() == 3;
+            return known.then_some(Seen::Event { kind: event.kind, path: event.path });
+        }
+        if header.xid != xid {
+            return None;
+        }
+        let mut response = Response::decode(op, header.err, &mut input).ok()?;
+        self.normalise(&mut response);
+        Some(Seen::Reply {
+            xid: header.xid,
+            zxid: self.relative(header.zxid),
+            err: header.err,
+            response,
+        })
+    }
+
+    fn normalise(&self, response: &mut Response) {
+        match response {
+            Response::Exists(stat) | Response::SetData(stat) | Response::SetAcl(stat) => {
+                self.normalise_stat(stat);
+            }
+            Response::GetData(reply) => self.normalise_stat(&mut reply.stat),
+            Response::GetAcl(reply) => {
+                reply.acl.sort();
+                self.normalise_stat(&mut reply.stat);
+            }
+            Response::GetChildren(reply) => reply.children.sort(),
+            Response::GetChildren2(reply) => {
+                reply.children.sort();
+                self.normalise_stat(&mut reply.stat);
+            }
+            Response::Create2(reply)
+            | Response::CreateContainer(reply)
+            | Response::CreateTtl(reply) => self.normalise_stat(&mut reply.stat),
+            Response::GetEphemerals(reply) => reply.ephemerals.sort(),
+            Response::WhoAmI(reply) => reply.client_info.sort(),
+            Response::Multi(reply) | Response::MultiRead(reply) => {
+                for result in &mut reply.results {
+                    match result {
+                        MultiResult::Create2(reply) => self.normalise_stat(&mut reply.stat),
+                        MultiResult::SetData(stat) => self.normalise_stat(stat),
+                        MultiResult::GetData(reply) => self.normalise_stat(&mut reply.stat),
+                        MultiResult::GetChildren(reply) => reply.children.sort(),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Times are left out; transactions count from the start of the sequence, sessions by their order. Of
+    /// nodes that outlive the sequence nothing counts that earlier ones may have changed.
+    fn normalise_stat(&self, stat: &mut Stat) {
+        if stat.czxid <= self.base {
+            stat.version = 0;
+            stat.cversion = 0;
+            stat.aversion = 0;
+        }
+        stat.ctime = 0;
+        stat.mtime = 0;
+        for zxid in [&mut stat.czxid, &mut stat.mzxid, &mut stat.pzxid] {
+            *zxid = self.relative(*zxid);
+        }
+        if let Some(session) = self.sessions.get(&stat.ephemeral_owner) {
+            stat.ephemeral_owner = *session;
+        }
+    }
+
+    fn relative(&self, zxid: i64) -> i64 {
+        if zxid > 0 { (zxid - self.base).max(0) } else { zxid }
+    }
+}
+
+impl Client {
+    /// The next frame; `None`, and no connection any more, when there is none.
+    fn receive(&mut self) -> Option<Bytes> {
+        let frame = self.connection.as_mut().and_then(Connection::receive);
+        if frame.is_none() {
+            self.connection = None;
+        }
+        frame
+    }
+}
+
+/// A connection that sends and receives frames.
+struct Connection {
+    stream: TcpStream,
+    incoming: FrameReader,
+    next_xid: i32,
+}
+
+impl Connection {
+    fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, LIMIT).expect("the server listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_read_timeout(Some(LIMIT)).expect("a TCP socket");
+        Self { stream, incoming: FrameReader::new(MAX_REPLY), next_xid: 0 }
+    }
+
+    fn send(&mut self, request: &Request<'_>, xid: i32) {
+        self.write(|out| request.encode(xid, out));
+    }
+
+    /// Sends a frame; the other side may be gone, which the next read tells.
+    fn write(&mut self, body: impl FnOnce(&mut BytesMut)) {
+        let mut packet = BytesMut::new();
+        write_frame(&mut packet, body);
+        let _ = self.stream.write_all(&packet);
+    }
+
+    fn receive(&mut self) -> Option<Bytes> {
+        loop {
+            match self.incoming.next_frame().expect("frames") {
+                Some(Frame::Whole(frame)) => return Some(frame),
+                Some(Frame::Oversize { length, .. }) => panic!("a reply of {length} bytes"),
+                None => {}
+            }
+            match self.stream.read(self.incoming.spare()) {
+                Ok(0) => return None,
+                Ok(len) => self.incoming.advance(len),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    panic!("no answer from {:?}", self.stream.peer_addr())
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,563 @@
+//! What is done to both servers: sequences of steps, drawn at random and shrunk by proptest.
+//!
+//! Everything is drawn from small sets, so that steps meet: three clients, a dozen nodes, a few
+//! identities, versions that are often right.
+
+use proptest::{
+    collection::vec,
+    prelude::{Just, Strategy, any, prop_oneof},
+    sample::select,
+};
+use zk_proto::{
+    Acl, AddWatchMode, CreateMode, OpCode, Perms, Request, WatcherType, jute::Secret, records::*,
+};
+
+/// How many clients there are.
+pub(crate) const CLIENTS: usize = 3;
+
+/// One step of a sequence.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// The client sends a request and waits for the reply. It opens a session first, if it has none.
+    Ask(usize, Ask),
+    /// The client's connection breaks.
+    Cut(usize),
+    /// The client goes on with its session on a new connection, maybe with a wrong password.
+    Resume { client: usize, right_password: bool },
+    /// The client sends several requests at once, and then waits for all replies.
+    Burst(usize, Vec<Ask>),
+}
+
+/// A path: below the node of the sequence, or as it stands.
+#[derive(Debug, Clone)]
+pub(crate) enum Path {
+    Below(&'static str),
+    Whole(&'static str),
+}
+
+/// A request, with paths and zxids that are not settled yet.
+#[derive(Debug, Clone)]
+pub(crate) enum Ask {
+    Create(Creation),
+    Delete(Path, i32),
+    SetData(Path, Option<&'static [u8]>, i32),
+    SetAcl(Path, Option<Vec<Acl>>, i32),
+    Exists(Path, bool),
+    GetData(Path, bool),
+    GetAcl(Path),
+    GetChildren(Path, bool),
+    GetChildren2(Path, bool),
+    GetAllChildrenNumber(Path),
+    GetEphemerals(Path),
+    Sync(Path),
+    AddWatch(Path, AddWatchMode),
+    CheckWatches(Path, WatcherType),
+    RemoveWatches(Path, WatcherType),
+    SetWatches(WatchLists),
+    SetWatches2(WatchLists, Vec<Path>, Vec<Path>),
+    Multi(Vec<Part>),
+    MultiRead(Vec<Part>),
+    Auth(&'static str, Option<&'static str>),
+    WhoAmI,
+    Ping,
+    CloseSession,
+    Reconfig,
+    Sasl,
+    /// An operation that there is not.
+    Unknown,
+    /// An operation whose record ends early.
+    Truncated(OpCode),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Creation {
+    pub(crate) op: OpCode,
+    pub(crate) path: Path,
+    pub(crate) data: Option<&'static [u8]>,
+    pub(crate) acl: Option<Vec<Acl>>,
+    pub(crate) flags: i32,
+    pub(crate) ttl: i64,
+}
+
+/// One operation of a multi.
+#[derive(Debug, Clone)]
+pub(crate) enum Part {
+    Create(Creation),
+    Delete(Path, i32),
+    SetData(Path, Option<&'static [u8]>, i32),
+    Check(Path, i32),
+    GetData(Path, bool),
+    GetChildren(Path, bool),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct WatchLists {
+    /// After the zxid at which the sequence began.
+    pub(crate) zxid: i64,
+    pub(crate) data: Vec<Path>,
+    pub(crate) exist: Vec<Path>,
+    pub(crate) child: Vec<Path>,
+}
+
+/// Where a sequence happens, on one of the servers.
+pub(crate) struct Scene<'s> {
+    /// The node that it has to itself.
+    pub(crate) root: &'s str,
+    /// The zxid at which it began.
+    pub(crate) base: i64,
+}
+
+impl Scene<'_> {
+    fn path(&self, path: &Path) -> String {
+        match path {
+            Path::Below(rest) => format!("{}{rest}", self.root),
+            Path::Whole(path) => (*path).to_owned(),
+        }
+    }
+
+    fn paths(&self, paths: &[Path]) -> Vec<String> {
+        paths.iter().map(|path| self.path(path)).collect()
+    }
+}
+
+impl Ask {
+    /// Hands the request to `send`, settled for `scene`.
+    pub(crate) fn settle<T>(&self, scene: &Scene<'_>, send: impl FnOnce(&Request<'_>) -> T) -> T {
+        let path = self.path().map(|path| scene.path(path)).unwrap_or_default();
+        let path = path.as_str();
+        match self {
+            Self::Create(creation) => send(&creation.request(path)),
+            Self::Delete(_, version) => {
+                send(&Request::Delete(DeleteRequest { path, version: *version }))
+            }
+            Self::SetData(_, data, version) => {
+                send(&Request::SetData(SetDataRequest { path, data: *data, version: *version }))
+            }
+            Self::SetAcl(_, acl, version) => send(&Request::SetAcl(SetAclRequest {
+                path,
+                acl: acl.as_deref().map(Into::into),
+                version: *version,
+            })),
+            Self::Exists(_, watch) => send(&Request::Exists(ExistsRequest { path, watch: *watch })),
+            Self::GetData(_, watch) => {
+                send(&Request::GetData(GetDataRequest { path, watch: *watch }))
+            }
+            Self::GetAcl(_) => send(&Request::GetAcl(GetAclRequest { path })),
+            Self::GetChildren(_, watch) => {
+                send(&Request::GetChildren(GetChildrenRequest { path, watch: *watch }))
+            }
+            Self::GetChildren2(_, watch) => {
+                send(&Request::GetChildren2(GetChildrenRequest { path, watch: *watch }))
+            }
+            Self::GetAllChildrenNumber(_) => {
+                send(&Request::GetAllChildrenNumber(GetAllChildrenNumberRequest { path }))
+            }
+            Self::GetEphemerals(_) => {
+                send(&Request::GetEphemerals(GetEphemeralsRequest { prefix_path: path }))
+            }
+            Self::Sync(_) => send(&Request::Sync(SyncRequest { path })),
+            Self::AddWatch(_, mode) => {
+                send(&Request::AddWatch(AddWatchRequest { path, mode: *mode }))
+            }
+            Self::CheckWatches(_, kind) => {
+                send(&Request::CheckWatches(CheckWatchesRequest { path, watcher_type: *kind }))
+            }
+            Self::RemoveWatches(_, kind) => {
+                send(&Request::RemoveWatches(RemoveWatchesRequest { path, watcher_type: *kind }))
+            }
+            Self::SetWatches(lists) => {
+                let [data, exist, child] = lists.settle(scene);
+                send(&Request::SetWatches(SetWatches {
+                    relative_zxid: scene.base + lists.zxid,
+                    data_watches: strs(&data),
+                    exist_watches: strs(&exist),
+                    child_watches: strs(&child),
+                }))
+            }
+            Self::SetWatches2(lists, persistent, recursive) => {
+                let [data, exist, child] = lists.settle(scene);
+                let [persistent, recursive] = [persistent, recursive].map(|p| scene.paths(p));
+                send(&Request::SetWatches2(SetWatches2 {
+                    relative_zxid: scene.base + lists.zxid,
+                    data_watches: strs(&data),
+                    exist_watches: strs(&exist),
+                    child_watches: strs(&child),
+                    persistent_watches: strs(&persistent),
+                    persistent_recursive_watches: strs(&recursive),
+                }))
+            }
+            Self::Multi(parts) => {
+                let paths: Vec<_> = parts.iter().map(|part| scene.path(part.path())).collect();
+                let ops = parts.iter().zip(&paths).map(|(part, path)| part.op(path)).collect();
+                send(&Request::Multi(MultiRequest { ops }))
+            }
+            Self::MultiRead(parts) => {
+                let paths: Vec<_> = parts.iter().map(|part| scene.path(part.path())).collect();
+                let ops = parts.iter().zip(&paths).map(|(part, path)| part.op(path)).collect();
+                send(&Request::MultiRead(MultiRequest { ops }))
+            }
+            Self::Auth(scheme, proof) => send(&Request::Auth(AuthPacket {
+                auth_type: 0,
+                scheme,
+                auth: Secret::new(proof.map(str::as_bytes)),
+            })),
+            Self::WhoAmI => send(&Request::WhoAmI),
+            Self::Ping => send(&Request::Ping),
+            Self::CloseSession => send(&Request::CloseSession),
+            Self::Reconfig => send(&Request::Reconfig(ReconfigRequest {
+                joining_servers: None,
+                leaving_servers: None,
+                new_members: Some("server.1=127.0.0.1:1:2;3"),
+                cur_config_id: -1,
+            })),
+            Self::Sasl => send(&Request::Sasl(SaslRequest { token: Secret::new(Some(b"token")) })),
+            Self::Unknown => send(&Request::Unknown { op: OpCode::Unknown(99), body: b"whatever" }),
+            Self::Truncated(op) => send(&Request::Unknown { op: *op, body: &[0, 0, 0] }),
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Create(Creation { path, .. })
+            | Self::Delete(path, _)
+            | Self::SetData(path, ..)
+            | Self::SetAcl(path, ..)
+            | Self::Exists(path, _)
+            | Self::GetData(path, _)
+            | Self::GetAcl(path)
+            | Self::GetChildren(path, _)
+            | Self::GetChildren2(path, _)
+            | Self::GetAllChildrenNumber(path)
+            | Self::GetEphemerals(path)
+            | Self::Sync(path)
+            | Self::AddWatch(path, _)
+            | Self::CheckWatches(path, _)
+            | Self::RemoveWatches(path, _) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The xid that the reply has.
+    pub(crate) fn xid(&self, next: i32) -> i32 {
+        match self {
+            Self::Auth(..) => xid::AUTH,
+            Self::SetWatches(_) | Self::SetWatches2(..) => xid::SET_WATCHES,
+            Self::Ping => xid::PING,
+            _ => next,
+        }
+    }
+}
+
+impl Creation {
+    fn request<'a>(&'a self, path: &'a str) -> Request<'a> {
+        match self.op {
+            OpCode::CreateTtl => Request::CreateTtl(self.ttl_record(path)),
+            OpCode::CreateContainer => Request::CreateContainer(self.record(path)),
+            OpCode::Create2 => Request::Create2(self.record(path)),
+            _ => Request::Create(self.record(path)),
+        }
+    }
+
+    fn part<'a>(&'a self, path: &'a str) -> MultiOp<'a> {
+        match self.op {
+            OpCode::CreateTtl => MultiOp::CreateTtl(self.ttl_record(path)),
+            OpCode::CreateContainer => MultiOp::CreateContainer(self.record(path)),
+            OpCode::Create2 => MultiOp::Create2(self.record(path)),
+            _ => MultiOp::Create(self.record(path)),
+        }
+    }
+
+    fn record<'a>(&'a self, path: &'a str) -> CreateRequest<'a> {
+        let flags = CreateMode::from_code(self.flags);
+        CreateRequest { path, data: self.data, acl: self.acl.as_deref().map(Into::into), flags }
+    }
+
+    fn ttl_record<'a>(&'a self, path: &'a str) -> CreateTtlRequest<'a> {
+        let CreateRequest { path, data, acl, flags } = self.record(path);
+        CreateTtlRequest { path, data, acl, flags, ttl: self.ttl }
+    }
+}
+
+impl Part {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Create(Creation { path, .. })
+            | Self::Delete(path, _)
+            | Self::SetData(path, ..)
+            | Self::Check(path, _)
+            | Self::GetData(path, _)
+            | Self::GetChildren(path, _) => path,
+        }
+    }
+
+    fn op<'a>(&'a self, path: &'a str) -> MultiOp<'a> {
+        match self {
+            Self::Create(creation) => creation.part(path),
+            Self::Delete(_, version) => MultiOp::Delete(DeleteRequest { path, version: *version }),
+            Self::SetData(_, data, version) => {
+                MultiOp::SetData(SetDataRequest { path, data: *data, version: *version })
+            }
+            Self::Check(_, version) => {
+                MultiOp::Check(CheckVersionRequest { path, version: *version })
+            }
+            Self::GetData(_, watch) => MultiOp::GetData(GetDataRequest { path, watch: *watch }),
+            Self::GetChildren(_, watch) => {
+                MultiOp::GetChildren(GetChildrenRequest { path, watch: *watch })
+            }
+        }
+    }
+}
+
+impl WatchLists {
+    fn settle(&self, scene: &Scene<'_>) -> [Vec<String>; 3] {
+        [&self.data, &self.exist, &self.child].map(|paths| scene.paths(paths))
+    }
+}
+
+fn strs(paths: &[String]) -> Vec<&str> {
+    paths.iter().map(String::as_str).collect()
+}
+
+// ---- how they are drawn ----------------------------------------------------------------------------
+
+/// A sequence.
+pub(crate) fn sequence() -> impl Strategy<Value = Vec<Step>> {
+    vec(step(), 1..40)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let client = || 0..CLIENTS;
+    prop_oneof![
+        40 => (client(), ask()).prop_map(|(client, ask)| Step::Ask(client, ask)),
+        1 => client().prop_map(Step::Cut),
+        1 => (client(), select(vec![true, true, true, false]))
+            .prop_map(|(client, right_password)| Step::Resume { client, right_password }),
+        2 => (client(), vec(in_burst(), 2..5)).prop_map(|(client, asks)| Step::Burst(client, asks)),
+    ]
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        30 => in_burst(),
+        1 => (path(), acl(), version())
+            .prop_map(|(path, acl, version)| Ask::SetAcl(path, acl, version)),
+        1 => vec(odd_part(), 1..4).prop_map(Ask::Multi),
+        2 => auth(),
+        1 => Just(Ask::CloseSession),
+        1 => select(vec![Ask::Reconfig, Ask::Sasl, Ask::Unknown]),
+    ]
+}
+
+/// What leaves the connection open, is answered in its turn, and does the same however soon the next
+/// request comes: in ZooKeeper a write behind a setACL, or behind a multi that it trips over, may be
+/// checked against what was there before, or what was not to be.
+fn in_burst() -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        14 => fitting().prop_map(Ask::Create),
+        1 => odd().prop_map(Ask::Create),
+        5 => (path(), version()).prop_map(|(path, version)| Ask::Delete(path, version)),
+        5 => (path(), data(), version()).prop_map(|(p, data, version)| Ask::SetData(p, data, version)),
+        4 => (path(), any::<bool>()).prop_map(|(path, watch)| Ask::Exists(path, watch)),
+        4 => (path(), any::<bool>()).prop_map(|(path, watch)| Ask::GetData(path, watch)),
+        3 => path().prop_map(Ask::GetAcl),
+        3 => (path(), any::<bool>()).prop_map(|(path, watch)| Ask::GetChildren(path, watch)),
+        3 => (path(), any::<bool>()).prop_map(|(path, watch)| Ask::GetChildren2(path, watch)),
+        1 => path().prop_map(Ask::GetAllChildrenNumber),
+        2 => path().prop_map(Ask::GetEphemerals),
+        1 => path().prop_map(Ask::Sync),
+        3 => (path(), select(vec![0, 0, 1, 1, 2]))
+            .prop_map(|(path, mode)| Ask::AddWatch(path, AddWatchMode::from_code(mode))),
+        2 => (path(), watcher_type()).prop_map(|(path, kind)| Ask::CheckWatches(path, kind)),
+        2 => (path(), watcher_type()).prop_map(|(path, kind)| Ask::RemoveWatches(path, kind)),
+        1 => watch_lists().prop_map(Ask::SetWatches),
+        1 => (watch_lists(), paths(), paths())
+            .prop_map(|(lists, persistent, recursive)| Ask::SetWatches2(lists, persistent, recursive)),
+        4 => vec(part(), 0..5).prop_map(Ask::Multi),
+        2 => vec(read_part(), 0..4).prop_map(Ask::MultiRead),
+        1 => vec(prop_oneof![part(), read_part()], 1..4).prop_map(Ask::Multi),
+        1 => (read_part(), vec(prop_oneof![part(), read_part()], 0..3))
+            .prop_map(|(first, rest)| Ask::MultiRead([vec![first], rest].concat())),
+        1 => Just(Ask::WhoAmI),
+        1 => Just(Ask::Ping),
+        1 => truncated().prop_map(Ask::Truncated),
+    ]
+}
+
+fn path() -> impl Strategy<Value = Path> {
+    prop_oneof![
+        12 => select(vec!["", "/a", "/b", "/a/b", "/a/c", "/a/b/c", "/e", "/e/x", "/a/0000000000"])
+            .prop_map(Path::Below),
+        1 => select(vec![
+            "/", "//a", "/a/", "/./a", "/a/..", "/a/.", "/.a", "/...", "/a\0b", "/\u{1}", "/\u{7f}",
+            "/\u{9f}", "/é", "/\u{f8ff}", "/\u{fff0}", "/ ",
+        ]).prop_map(Path::Below),
+        1 => select(vec!["/", "", "x", "/zookeeper", "/zookeeper/config", "/zookeeper/quota", "/nope"])
+            .prop_map(Path::Whole),
+    ]
+}
+
+fn paths() -> impl Strategy<Value = Vec<Path>> {
+    vec(path(), 0..3)
+}
+
+fn version() -> impl Strategy<Value = i32> {
+    select(vec![-1, -1, -1, 0, 0, 1, 2, -2])
+}
+
+fn data() -> impl Strategy<Value = Option<&'static [u8]>> {
+    select(vec![
+        None,
+        Some(b"".as_slice()),
+        Some(b"some".as_slice()),
+        Some(b"other data".as_slice()),
+    ])
+}
+
+fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
+    let open = || vec![Acl::open_unsafe()];
+    let ann = || Acl::new(Perms::ALL, "digest", "ann:7RJfAeIvrl4zdj6sS2fXrQHDvHM=");
+    let all = |scheme: &'static str, id: &'static str| vec![Acl::new(Perms::ALL, scheme, id)];
+    prop_oneof![
+        10 => Just(Some(open())),
+        4 => select(vec![
+            Some(vec![Acl::creator_all()]),
+            Some(vec![Acl::creator_all(), Acl::read_unsafe(), Acl::creator_all()]),
+            Some(vec![ann(), Acl::read_unsafe()]),
+            Some(vec![ann()]),
+            Some(vec![Acl::new(Perms::READ | Perms::CREATE, "world", "anyone")]),
+            Some(vec![Acl::new(Perms::WRITE | Perms::DELETE, "world", "anyone")]),
+            Some(vec![Acl::new(Perms::NONE, "world", "anyone")]),
+            Some(all("ip", "127.0.0.1")),
+            Some(all("ip", "127.0.0.0/8")),
+            Some(all("ip", "10.0.0.0/8")),
+        ]),
+        1 => select(vec![
+            None,
+            Some(vec![]),
+            Some(all("world", "someone")),
+            Some(all("nope", "x")),
+            Some(all("super", "")),
+            Some(all("x509", "CN=x")),
+            Some(all("digest", "ann")),
+            Some(all("digest", "a:b:c")),
+            Some(all("digest", "ann:x:")),
+            Some(all("ip", "127.0.0")),
+            Some(all("ip", "127.0.0.1/33")),
+            Some(all("ip", "127.0.0.1/0")),
+        ]),
+    ]
+}
+
+/// A creation whose operation, flags and TTL belong together.
+fn fitting() -> impl Strategy<Value = Creation> {
+    creation(vec![
+        (OpCode::Create, 0, -1),
+        (OpCode::Create, 0, -1),
+        (OpCode::Create, 1, -1),
+        (OpCode::Create, 1, -1),
+        (OpCode::Create, 2, -1),
+        (OpCode::Create, 3, -1),
+        (OpCode::Create2, 0, -1),
+        (OpCode::Create2, 1, -1),
+        (OpCode::Create2, 2, -1),
+        (OpCode::CreateContainer, 4, -1),
+        (OpCode::CreateTtl, 5, 3_600_000),
+        (OpCode::CreateTtl, 6, 0xff_ffff_ffff),
+    ])
+}
+
+/// One where they do not.
+fn odd() -> impl Strategy<Value = Creation> {
+    creation(vec![
+        (OpCode::Create, 4, -1),
+        (OpCode::Create2, 4, -1),
+        (OpCode::Create, 5, -1),
+        (OpCode::Create, 9, -1),
+        (OpCode::CreateContainer, 0, -1),
+        (OpCode::CreateContainer, 2, -1),
+        (OpCode::CreateContainer, 6, -1),
+        (OpCode::CreateTtl, 5, 0),
+        (OpCode::CreateTtl, 5, -1),
+        (OpCode::CreateTtl, 5, 0x100_0000_0000),
+        (OpCode::CreateTtl, 0, 1000),
+        (OpCode::CreateTtl, 1, 1000),
+        (OpCode::CreateTtl, 4, 1000),
+    ])
+}
+
+fn creation(kinds: Vec<(OpCode, i32, i64)>) -> impl Strategy<Value = Creation> {
+    (select(kinds), path(), data(), acl()).prop_map(|((op, flags, ttl), path, data, acl)| {
+        Creation { op, path, data, acl, flags, ttl }
+    })
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        4 => fitting().prop_map(Part::Create),
+        2 => (path(), version()).prop_map(|(path, version)| Part::Delete(path, version)),
+        2 => (path(), data(), version()).prop_map(|(path, data, v)| Part::SetData(path, data, v)),
+        2 => (path(), version()).prop_map(|(path, version)| Part::Check(path, version)),
+    ]
+}
+
+fn odd_part() -> impl Strategy<Value = Part> {
+    prop_oneof![3 => part(), 1 => odd().prop_map(Part::Create)]
+}
+
+fn read_part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        (path(), any::<bool>()).prop_map(|(path, watch)| Part::GetData(path, watch)),
+        (path(), any::<bool>()).prop_map(|(path, watch)| Part::GetChildren(path, watch)),
+    ]
+}
+
+fn watcher_type() -> impl Strategy<Value = WatcherType> {
+    select(vec![1, 2, 3, 3, 3, 4, 0]).prop_map(WatcherType::from_code)
+}
+
+fn watch_lists() -> impl Strategy<Value = WatchLists> {
+    (0..40_i64, paths(), paths(), paths()).prop_map(|(zxid, data, exist, child)| WatchLists {
+        zxid,
+        data,
+        exist,
+        child,
+    })
+}
+
+fn auth() -> impl Strategy<Value = Ask> {
+    select(vec![
+        Ask::Auth("digest", Some("ann:secret")),
+        Ask::Auth("digest", Some("ann:secret")),
+        Ask::Auth("digest", Some("bob:secret")),
+        Ask::Auth("digest", Some("nobody")),
+        Ask::Auth("digest", Some("")),
+        Ask::Auth("digest", None),
+        Ask::Auth("digest", Some("super:test")),
+        Ask::Auth("ip", Some("")),
+        Ask::Auth("ip", None),
+        Ask::Auth("nope", Some("x")),
+        Ask::Auth("world", Some("anyone")),
+    ])
+}
+
+fn truncated() -> impl Strategy<Value = OpCode> {
+    select(vec![
+        OpCode::Create,
+        OpCode::CreateTtl,
+        OpCode::Delete,
+        OpCode::SetData,
+        OpCode::SetAcl,
+        OpCode::Multi,
+        OpCode::MultiRead,
+        OpCode::GetData,
+        OpCode::GetAcl,
+        OpCode::GetChildren2,
+        OpCode::SetWatches,
+        OpCode::SetWatches2,
+        OpCode::AddWatch,
+        OpCode::RemoveWatches,
+        OpCode::GetEphemerals,
+        OpCode::Sync,
+        OpCode::Reconfig,
+    ])
+}

@@ -1,0 +1,17 @@
+//! The suite on the embedded server instead of ZooKeeper, on tokio; with kazoo too.
+
+use std::future::Future;
+
+use zk_handler_tokio::TokioHandler;
+use zk_tests::{runtimes, suite::share_embedded};
+
+fn run<F>(test: impl FnOnce(TokioHandler) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    share_embedded();
+    runtimes::tokio(test);
+}
+
+zk_tests::suite!(crate::run);
+zk_tests::suite!(crate::run, kazoo);

@@ -1,0 +1,165 @@
+//! Other people's clients and tools on the embedded server. Kazoo is with the suite, in `embedded.rs`.
+
+use std::time::Duration;
+
+use tokio::{runtime::Builder, time::timeout};
+use zk_server::TestServer;
+use zk_tests::{Ensemble, raw, zk_cli};
+use zookeeper_client::{Acls, AddWatchMode, Client, CreateMode, EventType};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn zk_cli_cannot_tell_the_servers_apart() {
+    let commands = [
+        "create /app data",
+        "create -s /app/q- 1",
+        "create -s -e /app/q- 2",
+        "create -c /container",
+        "create -t 100000 /ttl x",
+        "ls -R /",
+        "ls -s /app",
+        "get -s /app",
+        "get /nope",
+        "set -v 7 /app wrong",
+        "set -s -v 0 /app new",
+        "stat /ttl",
+        "addauth digest ann:secret",
+        "create /secret x auth::cdrwa",
+        "getAcl -s /secret",
+        "setAcl /app world:anyone:cdr",
+        "set /app refused",
+        "getEphemerals",
+        "getEphemerals /app",
+        "getAllChildrenNumber /app",
+        "delete /app",
+        "deleteall /app",
+        "sync /",
+        "ls /",
+        "create /a/b/c x",
+        "create -e /parent x",
+        "create /parent/child x",
+        "config",
+        "reconfig -remove 3",
+    ];
+    let real = Ensemble::standalone();
+    let embedded = TestServer::start().expect("a port");
+    let expected = results(&zk_cli(&real.hosts(), &commands));
+    assert!(expected.contains("Created /app/q-0000000001"), "{expected}");
+    assert_eq!(results(&zk_cli(&embedded.hosts(), &commands)), expected);
+}
+
+/// What does not differ from run to run.
+fn results(printed: &str) -> String {
+    let differs = ["Connecting to ", "ctime = ", "mtime = ", "ephemeralOwner = "];
+    let lines = printed.lines().filter(|line| !differs.iter().any(|start| line.starts_with(start)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn words_of_four_letters_read_alike() {
+    let real = Ensemble::standalone();
+    let embedded = TestServer::start().expect("a port");
+    let [expected, got] = [real.node(0).address(), embedded.address()].map(|address| {
+        let mut session = raw::Session::open(address, LIMIT).expect("a session");
+        let create = [string("/e"), vec![0xff; 4], acl(), 1_i32.to_be_bytes().to_vec()].concat();
+        assert_eq!(session.request(CREATE, &create).expect("a reply").error, 0);
+        for path in ["/e", "/nope"] {
+            let exists = [string(path), vec![1]].concat();
+            session.request(EXISTS, &exists).expect("a reply");
+        }
+        let id = format!("{:#x}", session.id());
+        move |word: &str| {
+            let answer = raw::four_letter(address, word).expect("an answer");
+            let _open = &session;
+            answer.replace(&id, "ID")
+        }
+    });
+
+    for word in ["ruok", "isro", "wchs"] {
+        assert_eq!(got(word), expected(word), "{word}");
+    }
+    for word in ["wchp", "wchc"] {
+        // They come in no particular order.
+        let sorted = |text: String| {
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(sorted(got(word)), sorted(expected(word)), "{word}");
+    }
+    for word in ["srvr", "stat", "cons"] {
+        assert_eq!(without_values(&got(word)), without_values(&expected(word)), "{word}");
+    }
+    let sessions = |dump: String| {
+        let (sessions, _) = dump.split_once("Connections dump:").expect("the connections");
+        without_values(sessions)
+    };
+    assert_eq!(sessions(got("dump")), sessions(expected("dump")));
+    let known = expected("mntr");
+    for figure in got("mntr").lines() {
+        let (name, _) = figure.split_once('\t').expect("a name and a value");
+        assert!(known.contains(&format!("{name}\t")), "{name}");
+    }
+}
+
+const CREATE: i32 = 1;
+const EXISTS: i32 = 3;
+
+fn string(text: &str) -> Vec<u8> {
+    let length = i32::try_from(text.len()).expect("a short text");
+    [&length.to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// The access list that lets everyone do everything.
+fn acl() -> Vec<u8> {
+    let entries = 1_i32.to_be_bytes().to_vec();
+    let perms = 31_i32.to_be_bytes().to_vec();
+    [entries, perms, string("world"), string("anyone")].concat()
+}
+
+/// `text` with every part of a line cut where it gets to a value: at a number, a colon or an equals sign.
+fn without_values(text: &str) -> Vec<String> {
+    let is_label = |c: &char| !c.is_ascii_digit() && !matches!(c, ':' | '=');
+    let parts = text.split(['\n', ',']).filter(|part| !part.starts_with(" built on "));
+    parts.map(|part| part.chars().take_while(is_label).collect()).collect()
+}
+
+#[test]
+fn the_crate_zookeeper_client_is_served() {
+    let server = TestServer::start().expect("a port");
+    let runtime = Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let test = async {
+        let zk = Client::connect(&server.hosts()).await.expect("a session");
+        let persistent = CreateMode::Persistent.with_acls(Acls::anyone_all());
+        let queue = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
+        let (stat, _) = zk.create("/app", b"one", &persistent).await.expect("create");
+        let (_, number) = zk.create("/app/q-", b"", &queue).await.expect("create");
+        assert_eq!(number.into_i64(), 0);
+        assert_eq!(zk.list_ephemerals("/app").await.expect("list"), ["/app/q-0000000000"]);
+
+        let (data, found, once) = zk.get_and_watch_data("/app").await.expect("get");
+        assert_eq!((data.as_slice(), found.czxid), (b"one".as_slice(), stat.czxid));
+        let mut lasting = zk.watch("/", AddWatchMode::PersistentRecursive).await.expect("watch");
+        let mut writer = zk.new_multi_writer();
+        writer.add_check_version("/app", 0).expect("check");
+        writer.add_set_data("/app", b"two", Some(0)).expect("set");
+        writer.add_create("/app/new", b"", &persistent).expect("create");
+        writer.commit().await.expect("a transaction");
+        assert_eq!(once.changed().await.event_type, EventType::NodeDataChanged);
+        let event = lasting.changed().await;
+        assert_eq!((event.event_type, event.path.as_str()), (EventType::NodeDataChanged, "/app"));
+        let event = lasting.changed().await;
+        assert_eq!((event.event_type, event.path.as_str()), (EventType::NodeCreated, "/app/new"));
+
+        zk.auth("digest", b"ann:secret").await.expect("auth");
+        let users = zk.list_auth_users().await.expect("whoAmI");
+        assert!(users.iter().any(|user| user.user() == "ann"), "{users:?}");
+        let mut reader = zk.new_multi_reader();
+        reader.add_get_data("/app").expect("get");
+        reader.add_get_children("/app").expect("list");
+        assert_eq!(reader.commit().await.expect("a multiRead").len(), 2);
+        assert_eq!(zk.count_descendants_number("/app").await.expect("count"), 2);
+    };
+    runtime.block_on(async { timeout(LIMIT, test).await.expect("it takes no time") });
+}

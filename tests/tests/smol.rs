@@ -1,0 +1,3 @@
+//! The suite on smol.
+
+zk_tests::suite!(zk_tests::runtimes::smol);

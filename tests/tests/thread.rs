@@ -1,0 +1,49 @@
+//! The suite on plain threads.
+
+zk_tests::suite!(zk_tests::runtimes::thread);
+
+/// Which thread a client runs on: one for each, or one for many.
+mod threads {
+    use std::thread::{self, ThreadId};
+
+    use zk_client::{Client, CreateMode, Error, OPEN_ACL_UNSAFE, ThreadHandler, blocking};
+    use zk_tests::shared;
+
+    fn thread_of(zk: &Client) -> ThreadId {
+        zk.spawn(async { Ok(thread::current().id()) }).get().expect("a thread")
+    }
+
+    #[test]
+    fn each_client_has_one_of_its_own() {
+        let connect = || blocking::Client::connect(shared().hosts()).expect("a session");
+        let (first, second) = (connect(), connect());
+        assert_ne!(thread_of(&first), thread_of(&second));
+        assert_eq!(thread_of(&first), thread_of(&first.clone()));
+        assert_ne!(thread_of(&first), thread::current().id());
+    }
+
+    #[test]
+    fn many_clients_share_one() {
+        let handler = ThreadHandler::new();
+        let connect = || Client::builder().hosts(shared().hosts()).connect_on(handler.clone());
+        let connecting: Vec<_> = (0..50).map(|_| connect()).collect();
+        let clients: Vec<_> =
+            connecting.into_iter().map(|client| client.get().expect("a session")).collect();
+        for zk in &clients {
+            assert_eq!(thread_of(zk), thread_of(&clients[0]));
+            zk.exists("/").get().expect("the root");
+        }
+    }
+
+    #[test]
+    fn calls_read_as_in_kazoo() -> Result<(), Error> {
+        let builder = blocking::Client::builder().hosts(shared().hosts());
+        let zk = builder.default_acl(&OPEN_ACL_UNSAFE).connect_blocking()?;
+        zk.create("/as-in-kazoo", b"one", CreateMode::Ephemeral)?;
+        let (data, stat, watch) = zk.get_and_watch("/as-in-kazoo")?;
+        zk.set("/as-in-kazoo", b"two", stat.version)?;
+        assert_eq!(watch.get()?.path, "/as-in-kazoo");
+        assert_eq!((&*data, &*zk.get("/as-in-kazoo")?.0), (&b"one"[..], &b"two"[..]));
+        zk.stop()
+    }
+}

@@ -1,0 +1,63 @@
+//! When to stop work that goes on in a task.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{Mutex, PoisonError},
+    task::Poll,
+    time::Duration,
+};
+
+use crate::{Client, Error, Event};
+
+/// When to stop: nobody wants the result any more, or it has taken too long.
+pub(crate) struct Stop {
+    abandoned: Event,
+    timeout: Option<Duration>,
+    timer: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+}
+
+impl Stop {
+    pub(crate) fn new(client: &Client, abandoned: Event, timeout: Option<Duration>) -> Self {
+        let timer = timeout.map(|timeout| Box::pin(client.sleep(timeout)) as Pin<Box<_>>);
+        Self { abandoned, timeout, timer: Mutex::new(timer) }
+    }
+
+    /// Never too late.
+    pub(crate) fn on(abandoned: Event) -> Self {
+        Self { abandoned, timeout: None, timer: Mutex::new(None) }
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.is_set()
+    }
+
+    /// Why work was stopped.
+    pub(crate) fn error(&self, what: &str) -> Error {
+        if self.is_abandoned() {
+            Error::cancelled()
+        } else {
+            Error::timeout(what, self.timeout.unwrap_or_default())
+        }
+    }
+}
+
+/// What comes of `task`, or `None` when it is to stop first.
+pub(crate) async fn unless<T>(stop: &Stop, task: impl Future<Output = T>) -> Option<T> {
+    let mut task = pin!(task);
+    let mut abandoned = pin!(stop.abandoned.happened());
+    poll_fn(|context| {
+        if let Poll::Ready(value) = task.as_mut().poll(context) {
+            return Poll::Ready(Some(value));
+        }
+        if abandoned.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        let mut timer = stop.timer.lock().unwrap_or_else(PoisonError::into_inner);
+        match timer.as_mut() {
+            Some(timer) => timer.as_mut().poll(context).map(|()| None),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}

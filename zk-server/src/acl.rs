@@ -1,0 +1,227 @@
+//! Who a client is, and what it may do: the schemes `world`, `auth`, `digest`, `ip`, and the super user.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha1::{Digest as _, Sha1};
+use zk_proto::{Acl, ErrorCode, Id, Perms, Ustring, records::ClientInfo};
+
+const WORLD: &str = "world";
+const AUTH: &str = "auth";
+const DIGEST: &str = "digest";
+const IP: &str = "ip";
+const SUPER: &str = "super";
+
+/// The identities that a connection has proven, each once, in the order of the proofs.
+#[derive(Debug, Clone)]
+pub(crate) struct Identities(Vec<Id>);
+
+impl Identities {
+    /// Those of a new connection: the address that it comes from.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        Self(vec![id(IP, address.to_canonical().to_string())])
+    }
+
+    /// Those of the server itself, which nobody asks for permission.
+    pub(crate) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Takes a proof of identity (`handleAuthentication`).
+    pub(crate) fn prove(
+        &mut self,
+        scheme: &str,
+        proof: Option<&[u8]>,
+        super_digest: Option<&str>,
+    ) -> Result<(), ErrorCode> {
+        match (scheme, proof) {
+            // The address is there since the connection is.
+            (IP, _) => Ok(()),
+            (DIGEST, Some(proof)) => {
+                let digest = digest(&String::from_utf8_lossy(proof));
+                if super_digest == Some(digest.as_str()) {
+                    self.add(id(SUPER, String::new()));
+                }
+                self.add(id(DIGEST, digest));
+                Ok(())
+            }
+            _ => Err(ErrorCode::AuthFailed),
+        }
+    }
+
+    fn add(&mut self, id: Id) {
+        if !self.0.contains(&id) {
+            self.0.push(id);
+        }
+    }
+
+    /// What whoAmI tells.
+    pub(crate) fn client_info(&self) -> Vec<ClientInfo> {
+        self.0
+            .iter()
+            .map(|id| ClientInfo { auth_scheme: id.scheme.clone(), user: user(id).into() })
+            .collect()
+    }
+
+    /// Whether `acl` lets one of these do any of `perms` (`ZooKeeperServer.checkACL`).
+    pub(crate) fn check(&self, acl: &[Acl], perms: Perms) -> Result<(), ErrorCode> {
+        let allowed = acl.is_empty()
+            || self.0.iter().any(|id| id.scheme == SUPER)
+            || acl.iter().any(|entry| entry.perms.intersects(perms) && self.matches(&entry.id));
+        if allowed { Ok(()) } else { Err(ErrorCode::NoAuth) }
+    }
+
+    fn matches(&self, wanted: &Id) -> bool {
+        let own = || self.0.iter().filter(|id| id.scheme == wanted.scheme);
+        match wanted.scheme.as_str() {
+            WORLD => wanted.id == "anyone",
+            DIGEST => own().any(|id| id.id == wanted.id),
+            IP => Network::parse(&wanted.id)
+                .is_some_and(|network| own().any(|id| network.contains(&id.id))),
+            _ => false,
+        }
+    }
+
+    /// The access list that a node gets for the one that was sent (`PrepRequestProcessor.fixupACL`).
+    pub(crate) fn fix(&self, acl: Option<&[Acl]>) -> Result<Vec<Acl>, ErrorCode> {
+        let acl = acl.filter(|acl| !acl.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
+        let mut fixed: Vec<Acl> = Vec::with_capacity(acl.len());
+        for (at, entry) in acl.iter().enumerate() {
+            if acl.iter().take(at).any(|earlier| earlier == entry) {
+                continue;
+            }
+            match entry.id.scheme.as_str() {
+                AUTH => {
+                    let before = fixed.len();
+                    let own = self.0.iter().filter(|id| id.scheme == DIGEST);
+                    fixed.extend(own.map(|id| Acl { perms: entry.perms, id: owned_id(id) }));
+                    if fixed.len() == before {
+                        return Err(ErrorCode::InvalidAcl);
+                    }
+                }
+                _ if is_valid(&entry.id) => {
+                    fixed.push(Acl { perms: entry.perms, id: owned_id(&entry.id) });
+                }
+                _ => return Err(ErrorCode::InvalidAcl),
+            }
+        }
+        Ok(fixed)
+    }
+}
+
+/// An access list as it is shown to who may not set it: digests read `x`.
+pub(crate) fn masked(acl: &[Acl]) -> Vec<Acl> {
+    let mask = |entry: &Acl| match entry.id.id.split_once(':') {
+        Some((user, _)) if entry.id.scheme == DIGEST => {
+            Acl { perms: entry.perms, id: id(DIGEST, [user, ":x"].concat()) }
+        }
+        _ => entry.clone(),
+    };
+    acl.iter().map(mask).collect()
+}
+
+/// `user:base64(sha1(user:password))` for `user:password`.
+fn digest(proof: &str) -> String {
+    let user = proof.split(':').next().unwrap_or_default();
+    [user, ":", &STANDARD.encode(Sha1::digest(proof))].concat()
+}
+
+fn user(id: &Id) -> &str {
+    match id.scheme.as_str() {
+        SUPER => "",
+        DIGEST => id.id.split(':').next().unwrap_or_default(),
+        _ => &id.id,
+    }
+}
+
+fn is_valid(id: &Id) -> bool {
+    match id.scheme.as_str() {
+        WORLD => id.id == "anyone",
+        // Two parts, not counting empty ones at the end.
+        DIGEST => id.id.trim_end_matches(':').split(':').count() == 2,
+        IP => Network::parse(&id.id).is_some(),
+        _ => false,
+    }
+}
+
+/// IPv4 addresses that begin with the same bits; ZooKeeper 3.8 knows no others.
+struct Network {
+    address: u32,
+    mask: u32,
+}
+
+impl Network {
+    /// Reads `1.2.3.4` or `1.2.3.4/16`.
+    fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, bits.parse().ok()?),
+            None => (text, u32::BITS),
+        };
+        let host_bits = u32::BITS.checked_sub(bits)?;
+        let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
+        Some(Self { address: u32::from(parse_v4(address)?) & mask, mask })
+    }
+
+    fn contains(&self, address: &str) -> bool {
+        parse_v4(address).is_some_and(|address| u32::from(address) & self.mask == self.address)
+    }
+}
+
+/// Four numbers, which may begin with zeros, other than for [`Ipv4Addr`]'s parser.
+fn parse_v4(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = text.split('.').map(|octet| octet.parse().ok());
+    let address = [octets.next()??, octets.next()??, octets.next()??, octets.next()??];
+    octets.next().is_none().then(|| address.into())
+}
+
+fn id(scheme: &'static str, id: String) -> Id {
+    Id { scheme: Ustring::from_static(scheme), id: id.into() }
+}
+
+/// A copy that does not hold on to the packet that `id` came in.
+fn owned_id(id: &Id) -> Id {
+    Id { scheme: id.scheme.as_str().into(), id: id.id.as_str().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_those_of_zookeeper() {
+        assert_eq!(digest("super:test"), "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
+    }
+
+    #[test]
+    fn ids_are_valid_as_zookeeper_has_it() {
+        let cases = [
+            (DIGEST, "ann:x", true),
+            (DIGEST, ":x", true),
+            (DIGEST, "ann:x::", true),
+            (DIGEST, "ann:", false),
+            (DIGEST, "ann", false),
+            (DIGEST, "a:b:c", false),
+            (IP, "10.0.0.1", true),
+            (IP, "10.0.0.0/8", true),
+            (IP, "10.0.0.0/33", false),
+            (IP, "10.0.0", false),
+            (IP, "::1", false),
+            (WORLD, "anyone", true),
+            (WORLD, "someone", false),
+            (SUPER, "", false),
+        ];
+        for (scheme, text, valid) in cases {
+            assert_eq!(is_valid(&id(scheme, text.into())), valid, "{scheme}:{text}");
+        }
+    }
+
+    #[test]
+    fn networks_take_their_addresses() {
+        let matches = |network, address| Network::parse(network).unwrap().contains(address);
+        assert!(matches("127.0.0.0/8", "127.1.2.3"));
+        assert!(!matches("127.0.0.0/8", "128.0.0.1"));
+        assert!(matches("0.0.0.0/0", "9.9.9.9"));
+        assert!(matches("127.0.0.1", "127.0.0.1"));
+        assert!(!matches("127.0.0.1", "::1"));
+    }
+}

@@ -1,0 +1,61 @@
+//! What a server is made with.
+
+use std::time::Duration;
+
+use zk_proto::{frame::DEFAULT_MAX_BUFFER, jute::Secret};
+
+/// How a server is to behave. Start from [`Config::default`], which suits tests, and change what should
+/// differ.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let mut config = zk_server::Config::default();
+/// config.min_session_timeout = Duration::from_secs(4);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// Sessions expire at multiples of this (`tickTime`). Default 100 ms.
+    pub tick_time: Duration,
+    /// The shortest session timeout that is granted. Default 200 ms.
+    pub min_session_timeout: Duration,
+    /// The longest session timeout that is granted. Default 60 s.
+    pub max_session_timeout: Duration,
+    /// The largest packet that is taken, in bytes (`jute.maxbuffer`); one that is longer ends its
+    /// connection. Default 1,048,575.
+    pub max_packet: usize,
+    /// How many bytes may wait for a client that does not read; one more ends its connection. Default
+    /// 64 MiB.
+    pub max_pending: usize,
+    /// Whether nodes may have a TTL (`zookeeper.extendedTypesEnabled`). Default true, other than
+    /// ZooKeeper's.
+    pub extended_types: bool,
+    /// How often containers and nodes with a TTL are looked at (`znode.container.checkIntervalMs`).
+    /// Default 60 s.
+    pub container_check_interval: Duration,
+    /// Who may do everything, as `user:base64(sha1(user:password))`
+    /// (`zookeeper.DigestAuthenticationProvider.superDigest`). Default nobody.
+    pub super_digest: Secret<Option<String>>,
+    /// The wall clock at the origin of the server's time, since 1970: what [`Stat`] has times by.
+    /// Default 0.
+    ///
+    /// [`Stat`]: zk_proto::records::Stat
+    pub epoch: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            tick_time: Duration::from_millis(100),
+            min_session_timeout: Duration::from_millis(200),
+            max_session_timeout: Duration::from_secs(60),
+            max_packet: DEFAULT_MAX_BUFFER,
+            max_pending: 64 << 20,
+            extended_types: true,
+            container_check_interval: Duration::from_secs(60),
+            super_digest: Secret::new(None),
+            epoch: Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! One client's connection: what has come in, what is to go out, and how far it has got.
+
+use std::{fmt, net::SocketAddr};
+
+use bytes::BytesMut;
+use zk_proto::{
+    ErrorCode, EventType, KeeperState, OpCode, Response, Time,
+    frame::{FrameReader, write_frame},
+    jute::Encode,
+    records::{ReplyHeader, WatcherEvent, xid},
+    session::SessionId,
+};
+
+use crate::acl::Identities;
+
+/// How far a connection has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Less than four bytes have come, which may be a word.
+    Fresh,
+    /// The first packet is awaited.
+    Handshake,
+    /// It belongs to a session.
+    Up(SessionId),
+    /// Nothing that comes in counts any more. What is to go out still goes.
+    Closed,
+}
+
+pub(crate) struct Connection {
+    pub(crate) peer: SocketAddr,
+    pub(crate) phase: Phase,
+    pub(crate) incoming: FrameReader,
+    pub(crate) outgoing: BytesMut,
+    pub(crate) identities: Identities,
+    pub(crate) counters: Counters,
+}
+
+/// What the word `cons` tells of a connection.
+pub(crate) struct Counters {
+    pub(crate) established: Time,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) last_op: OpCode,
+    pub(crate) last_xid: i32,
+    pub(crate) last_zxid: i64,
+    pub(crate) last_response: Time,
+}
+
+impl Connection {
+    pub(crate) fn new(now: Time, peer: SocketAddr, max_packet: usize) -> Self {
+        Self {
+            peer,
+            phase: Phase::Fresh,
+            incoming: FrameReader::new(max_packet),
+            outgoing: BytesMut::new(),
+            identities: Identities::of(peer.ip()),
+            counters: Counters {
+                established: now,
+                received: 0,
+                sent: 0,
+                last_op: OpCode::Notification,
+                last_xid: 0,
+                last_zxid: 0,
+                last_response: now,
+            },
+        }
+    }
+
+    pub(crate) const fn session(&self) -> Option<SessionId> {
+        match self.phase {
+            Phase::Up(session) => Some(session),
+            Phase::Fresh | Phase::Handshake | Phase::Closed => None,
+        }
+    }
+
+    pub(crate) fn send(&mut self, packet: impl FnOnce(&mut BytesMut)) {
+        write_frame(&mut self.outgoing, packet);
+        self.counters.sent = self.counters.sent.saturating_add(1);
+    }
+
+    pub(crate) fn reply(&mut self, xid: i32, zxid: i64, result: &Result<Response, ErrorCode>) {
+        let (err, response) = match result {
+            Ok(response) => (ErrorCode::Ok, response),
+            Err(err) => (*err, &Response::Empty),
+        };
+        self.send(|out| response.encode(&ReplyHeader { xid, zxid, err }, out));
+    }
+
+    pub(crate) fn notify(&mut self, kind: EventType, path: &str) {
+        let header = ReplyHeader { xid: xid::NOTIFICATION, zxid: -1, err: ErrorCode::Ok };
+        let event = WatcherEvent { kind, state: KeeperState::SyncConnected, path: path.into() };
+        self.send(|out| {
+            header.encode(out);
+            event.encode(out);
+        });
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.peer)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}

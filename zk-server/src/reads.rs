@@ -1,0 +1,220 @@
+//! Requests that change nothing but watches (`FinalRequestProcessor`).
+
+use bytes::Bytes;
+use zk_proto::{
+    Acl, ErrorCode, EventType, Perms, Request, Response, Ustring,
+    records::{
+        ErrorResponse, GetAclResponse, GetAllChildrenNumberResponse, GetChildren2Response,
+        GetChildrenResponse, GetDataResponse, GetEphemeralsResponse, SetWatches2, Stat,
+        WhoAmIResponse,
+    },
+    session::SessionId,
+};
+
+use crate::{
+    ConnectionId, Server,
+    acl::masked,
+    tree::Node,
+    watches::{Mode, Tables},
+};
+
+impl Server {
+    pub(crate) fn read(
+        &mut self,
+        connection: ConnectionId,
+        session: SessionId,
+        request: &Request<'_>,
+    ) -> Result<Response, ErrorCode> {
+        match request {
+            Request::Exists(exists) => {
+                self.exists(connection, exists.path, exists.watch).map(Response::Exists)
+            }
+            Request::GetData(get) => {
+                let (data, stat) = self.get_data(connection, get.path, get.watch)?;
+                Ok(Response::GetData(GetDataResponse { data, stat }))
+            }
+            Request::GetChildren(get) => {
+                let (children, _) = self.get_children(connection, get.path, get.watch)?;
+                Ok(Response::GetChildren(GetChildrenResponse { children }))
+            }
+            Request::GetChildren2(get) => {
+                let (children, stat) = self.get_children(connection, get.path, get.watch)?;
+                Ok(Response::GetChildren2(GetChildren2Response { children, stat }))
+            }
+            Request::MultiRead(multi) => {
+                self.multi_read(connection, multi).map(Response::MultiRead)
+            }
+            Request::GetAcl(get) => {
+                let (acl, stat) = self.get_acl(connection, get.path)?;
+                Ok(Response::GetAcl(GetAclResponse { acl, stat }))
+            }
+            Request::GetAllChildrenNumber(get) => {
+                self.readable(connection, get.path, Perms::READ)?;
+                let total_number = self.tree.count_below(get.path);
+                let total_number = i32::try_from(total_number).unwrap_or(i32::MAX);
+                Ok(Response::GetAllChildrenNumber(GetAllChildrenNumberResponse { total_number }))
+            }
+            Request::GetEphemerals(get) => {
+                let ephemerals = self.ephemerals_below(session, get.prefix_path);
+                Ok(Response::GetEphemerals(GetEphemeralsResponse { ephemerals }))
+            }
+            Request::WhoAmI => {
+                let connection = self.connections.get(&connection);
+                let client_info = connection.map(|c| c.identities.client_info());
+                let client_info = client_info.unwrap_or_default();
+                Ok(Response::WhoAmI(WhoAmIResponse { client_info }))
+            }
+            Request::AddWatch(add) => {
+                let mode = Mode::of(add.mode).ok_or(ErrorCode::MarshallingError)?;
+                self.watches.add_persistent(add.path, connection, mode);
+                Ok(Response::AddWatch(ErrorResponse { err: ErrorCode::Ok }))
+            }
+            Request::CheckWatches(check) => {
+                let tables = Tables::of(check.watcher_type).ok_or(ErrorCode::MarshallingError)?;
+                // ZooKeeper looks for the nodes above, and trips.
+                if !check.path.is_empty() && !check.path.starts_with('/') {
+                    return Err(ErrorCode::MarshallingError);
+                }
+                found(self.watches.contains(check.path, tables))
+            }
+            Request::RemoveWatches(remove) => {
+                let tables = Tables::of(remove.watcher_type).ok_or(ErrorCode::MarshallingError)?;
+                found(self.watches.remove(remove.path, connection, tables))
+            }
+            Request::SetWatches(set) => {
+                let set = SetWatches2 {
+                    relative_zxid: set.relative_zxid,
+                    data_watches: set.data_watches.clone(),
+                    exist_watches: set.exist_watches.clone(),
+                    child_watches: set.child_watches.clone(),
+                    persistent_watches: Vec::new(),
+                    persistent_recursive_watches: Vec::new(),
+                };
+                self.set_watches(connection, &set);
+                Ok(Response::Empty)
+            }
+            Request::SetWatches2(set) => {
+                self.set_watches(connection, set);
+                Ok(Response::Empty)
+            }
+            _ => Err(ErrorCode::Unimplemented),
+        }
+    }
+
+    fn exists(
+        &mut self,
+        connection: ConnectionId,
+        path: &str,
+        watch: bool,
+    ) -> Result<Stat, ErrorCode> {
+        if path.contains('\0') {
+            return Err(ErrorCode::BadArguments);
+        }
+        if watch {
+            self.watches.data.add(path, connection, Mode::OneShot);
+        }
+        self.tree.get(path).map(Node::stat).ok_or(ErrorCode::NoNode)
+    }
+
+    pub(crate) fn get_data(
+        &mut self,
+        connection: ConnectionId,
+        path: &str,
+        watch: bool,
+    ) -> Result<(Option<Bytes>, Stat), ErrorCode> {
+        let node = self.readable(connection, path, Perms::READ)?;
+        let result = (node.data.clone(), node.stat());
+        if watch {
+            self.watches.data.add(path, connection, Mode::OneShot);
+        }
+        Ok(result)
+    }
+
+    pub(crate) fn get_children(
+        &mut self,
+        connection: ConnectionId,
+        path: &str,
+        watch: bool,
+    ) -> Result<(Vec<Ustring>, Stat), ErrorCode> {
+        let node = self.readable(connection, path, Perms::READ)?;
+        let children = node.children.iter().map(|name| name.as_str().into()).collect();
+        let result = (children, node.stat());
+        if watch {
+            self.watches.children.add(path, connection, Mode::OneShot);
+        }
+        Ok(result)
+    }
+
+    fn get_acl(&self, connection: ConnectionId, path: &str) -> Result<(Vec<Acl>, Stat), ErrorCode> {
+        let node = self.readable(connection, path, Perms::READ | Perms::ADMIN)?;
+        let acl: &[Acl] = if node.acl.is_empty() { &zk_proto::OPEN_ACL_UNSAFE } else { &node.acl };
+        let acl = match self.readable(connection, path, Perms::ADMIN) {
+            Ok(_) => acl.to_vec(),
+            Err(_) => masked(acl),
+        };
+        Ok((acl, node.stat()))
+    }
+
+    /// The node at `path`, if the connection may do any of `perms` with it.
+    fn readable(
+        &self,
+        connection: ConnectionId,
+        path: &str,
+        perms: Perms,
+    ) -> Result<&Node, ErrorCode> {
+        let node = self.tree.get(path).ok_or(ErrorCode::NoNode)?;
+        let connection = self.connections.get(&connection).ok_or(ErrorCode::NoAuth)?;
+        connection.identities.check(&node.acl, perms)?;
+        Ok(node)
+    }
+
+    fn ephemerals_below(&self, session: SessionId, prefix: &str) -> Vec<Ustring> {
+        let all = matches!(prefix.trim(), "" | "/");
+        let paths = self.tree.ephemerals_of(session);
+        paths.filter(|path| all || path.starts_with(prefix)).map(Ustring::from).collect()
+    }
+
+    /// Arms watches again; those that have fired meanwhile fire now.
+    fn set_watches(&mut self, connection: ConnectionId, set: &SetWatches2<'_>) {
+        for path in &set.data_watches {
+            let changed = |node: &Node| node.mzxid > set.relative_zxid;
+            let missed = match self.tree.get(path) {
+                None => Some(EventType::NodeDeleted),
+                Some(node) => changed(node).then_some(EventType::NodeDataChanged),
+            };
+            match missed {
+                Some(kind) => self.on(connection, |state| state.notify(kind, path)),
+                None => self.watches.data.add(path, connection, Mode::OneShot),
+            }
+        }
+        for path in &set.exist_watches {
+            match self.tree.get(path) {
+                Some(_) => {
+                    self.on(connection, |state| state.notify(EventType::NodeCreated, path));
+                }
+                None => self.watches.data.add(path, connection, Mode::OneShot),
+            }
+        }
+        for path in &set.child_watches {
+            let changed = |node: &Node| node.pzxid > set.relative_zxid;
+            let missed = match self.tree.get(path) {
+                None => Some(EventType::NodeDeleted),
+                Some(node) => changed(node).then_some(EventType::NodeChildrenChanged),
+            };
+            match missed {
+                Some(kind) => self.on(connection, |state| state.notify(kind, path)),
+                None => self.watches.children.add(path, connection, Mode::OneShot),
+            }
+        }
+        for path in &set.persistent_watches {
+            self.watches.add_persistent(path, connection, Mode::Persistent);
+        }
+        for path in &set.persistent_recursive_watches {
+            self.watches.add_persistent(path, connection, Mode::Recursive);
+        }
+    }
+}
+
+fn found(found: bool) -> Result<Response, ErrorCode> {
+    if found { Ok(Response::Empty) } else { Err(ErrorCode::NoWatcher) }
+}

@@ -1,0 +1,159 @@
+//! Requests and their replies (`ZooKeeperServer.processPacket`, `FinalRequestProcessor`).
+
+use bytes::Bytes;
+use zk_proto::{
+    ErrorCode, OpCode, Request, Response, Time,
+    jute::{Decode, Reader, Secret},
+    records::{
+        AuthPacket, Create2Response, CreateResponse, RequestHeader, SaslResponse, SyncResponse, xid,
+    },
+    session::SessionId,
+};
+
+use crate::{ConnectionId, Server, txn::Creation};
+
+impl Server {
+    pub(crate) fn handle_request(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        session: SessionId,
+        frame: &Bytes,
+    ) {
+        let mut input = Reader::new(frame);
+        let Ok(header) = RequestHeader::decode(&mut input) else { return self.close(connection) };
+        self.sessions.touch(now, session);
+        let op = header.op;
+        let is_write = is_write(op);
+        let result = if self.is_read_only && (is_write || op == OpCode::Sync) {
+            Err(ErrorCode::NotReadOnly)
+        } else {
+            match Request::decode_prefix(op, &mut input) {
+                Ok(Request::Auth(packet)) => {
+                    return self.handle_auth(connection, header.xid, &packet);
+                }
+                // SASL is not set up, which ZooKeeper says by an empty step.
+                Ok(Request::Sasl(_)) => {
+                    let step = Response::Sasl(SaslResponse { token: Secret::new(None) });
+                    return self.on(connection, |state| state.reply(header.xid, 0, &Ok(step)));
+                }
+                Ok(Request::Unknown { .. }) => {
+                    let refusal = Err(ErrorCode::Unimplemented);
+                    self.on(connection, |state| state.reply(header.xid, -1, &refusal));
+                    return self.close(connection);
+                }
+                Ok(request) => self.answer(now, connection, session, &request),
+                // ZooKeeper reads a reconfig before it takes a zxid for it.
+                Err(_) if is_write && op != OpCode::Reconfig => {
+                    self.transact(now, None, |_| Err(ErrorCode::MarshallingError))
+                }
+                Err(_) => Err(ErrorCode::MarshallingError),
+            }
+        };
+
+        let zxid = self.zxid;
+        let answers = if op == OpCode::Ping { xid::PING } else { header.xid };
+        self.on(connection, |state| {
+            state.counters.last_op = op;
+            state.counters.last_xid = header.xid;
+            state.counters.last_zxid = zxid;
+            state.counters.last_response = now;
+            state.reply(answers, zxid, &result);
+        });
+        if op == OpCode::CloseSession {
+            self.close(connection);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        session: SessionId,
+        request: &Request<'_>,
+    ) -> Result<Response, ErrorCode> {
+        let client = Some((connection, session));
+        match request {
+            Request::Create(create) => {
+                let creation = Creation::new(OpCode::Create, create);
+                let (path, _) = self.transact(now, client, |txn| txn.create(&creation))?;
+                Ok(Response::Create(CreateResponse { path: path.into() }))
+            }
+            Request::Create2(create) | Request::CreateContainer(create) => {
+                self.create2(now, client, &Creation::new(request.op(), create))
+            }
+            Request::CreateTtl(create) => {
+                self.create2(now, client, &Creation::with_ttl(request.op(), create))
+            }
+            Request::Delete(delete) => {
+                self.transact(now, client, |txn| txn.delete(delete))?;
+                Ok(Response::Empty)
+            }
+            Request::SetData(set) => {
+                self.transact(now, client, |txn| txn.set_data(set)).map(Response::SetData)
+            }
+            Request::SetAcl(set) => {
+                self.transact(now, client, |txn| txn.set_acl(set)).map(Response::SetAcl)
+            }
+            Request::Multi(multi) => self.multi(now, client, multi).map(Response::Multi),
+            Request::Check(check) => {
+                self.transact(now, client, |txn| txn.check(check))?;
+                Ok(Response::Empty)
+            }
+            Request::Reconfig(_) => self.transact(now, client, |_| Err(ErrorCode::Unimplemented)),
+            Request::CloseSession => {
+                self.delete_session(now, session);
+                Ok(Response::Empty)
+            }
+            Request::Sync(sync) => Ok(Response::Sync(SyncResponse { path: sync.path.into() })),
+            Request::Ping => Ok(Response::Empty),
+            _ => self.read(connection, session, request),
+        }
+    }
+
+    fn create2(
+        &mut self,
+        now: Time,
+        client: Option<(ConnectionId, SessionId)>,
+        creation: &Creation<'_>,
+    ) -> Result<Response, ErrorCode> {
+        let (path, stat) = self.transact(now, client, |txn| txn.create(creation))?;
+        let reply = Create2Response { path: path.into(), stat };
+        Ok(match creation.op {
+            OpCode::CreateContainer => Response::CreateContainer(reply),
+            OpCode::CreateTtl => Response::CreateTtl(reply),
+            _ => Response::Create2(reply),
+        })
+    }
+
+    fn handle_auth(&mut self, connection: ConnectionId, xid: i32, packet: &AuthPacket<'_>) {
+        let super_digest = self.config.super_digest.expose().clone();
+        let mut refused = false;
+        self.on(connection, |state| {
+            let proof = *packet.auth.expose();
+            let result = state.identities.prove(packet.scheme, proof, super_digest.as_deref());
+            refused = result.is_err();
+            state.reply(xid, 0, &result.map(|()| Response::Empty));
+        });
+        if refused {
+            self.close(connection);
+        }
+    }
+}
+
+/// What takes a zxid, be it for an error.
+const fn is_write(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::Create
+            | OpCode::Create2
+            | OpCode::CreateContainer
+            | OpCode::CreateTtl
+            | OpCode::Delete
+            | OpCode::SetData
+            | OpCode::SetAcl
+            | OpCode::Multi
+            | OpCode::Check
+            | OpCode::Reconfig
+    )
+}

@@ -1,0 +1,244 @@
+//! The nodes, by path (`DataTree`, `DataNode`). Who may do what, and when, is decided in
+//! [`txn`](crate::txn); here it is done.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use zk_proto::{Acl, READ_ACL_UNSAFE, records::Stat, session::SessionId};
+
+/// Nodes that are there from the start and cannot be deleted.
+const SYSTEM: [&str; 4] = ["/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"];
+
+/// What ends a node besides a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Persistent,
+    Ephemeral(SessionId),
+    Container,
+    /// Milliseconds.
+    Ttl(i64),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) data: Option<Bytes>,
+    pub(crate) acl: Arc<[Acl]>,
+    pub(crate) kind: Kind,
+    pub(crate) children: BTreeSet<String>,
+    pub(crate) czxid: i64,
+    pub(crate) mzxid: i64,
+    pub(crate) pzxid: i64,
+    pub(crate) ctime: i64,
+    pub(crate) mtime: i64,
+    pub(crate) version: i32,
+    /// How many children were ever made.
+    pub(crate) creations: i32,
+    pub(crate) aversion: i32,
+}
+
+impl Node {
+    pub(crate) fn new(
+        data: Option<Bytes>,
+        acl: Arc<[Acl]>,
+        kind: Kind,
+        zxid: i64,
+        time: i64,
+    ) -> Self {
+        Self {
+            data,
+            acl,
+            kind,
+            children: BTreeSet::new(),
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ctime: time,
+            mtime: time,
+            version: 0,
+            creations: 0,
+            aversion: 0,
+        }
+    }
+
+    /// One that is there from the start.
+    fn system(acl: &[Acl]) -> Self {
+        Self::new(Some(Bytes::new()), acl.into(), Kind::Persistent, 0, 0)
+    }
+
+    pub(crate) fn stat(&self) -> Stat {
+        let num_children = saturate(self.children.len());
+        Stat {
+            czxid: self.czxid,
+            mzxid: self.mzxid,
+            ctime: self.ctime,
+            mtime: self.mtime,
+            version: self.version,
+            // Creations and deletions: each creation counts twice, but for the children that are left.
+            cversion: self.creations.wrapping_mul(2).wrapping_sub(num_children),
+            aversion: self.aversion,
+            ephemeral_owner: match self.kind {
+                Kind::Ephemeral(owner) => owner.0,
+                _ => 0,
+            },
+            data_length: saturate(self.data_len()),
+            num_children,
+            pzxid: self.pzxid,
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.data.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// The tree of nodes. What holds: every node but the root has a parent, which lists it.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    nodes: BTreeMap<String, Node>,
+    ephemerals: BTreeMap<SessionId, BTreeSet<String>>,
+    /// Containers and nodes with a TTL.
+    transient: BTreeSet<String>,
+}
+
+impl Tree {
+    pub(crate) fn new() -> Self {
+        // An empty access list lets everyone do everything.
+        let nodes = SYSTEM.map(|path| (path.to_owned(), Node::system(&[])));
+        let mut tree =
+            Self { nodes: nodes.into(), ephemerals: BTreeMap::new(), transient: BTreeSet::new() };
+        for path in SYSTEM {
+            if let Some((parent, name)) = split(path)
+                && let Some(parent) = tree.get_mut(parent)
+                && path != "/"
+            {
+                parent.children.insert(name.to_owned());
+            }
+        }
+        if let Some(config) = tree.get_mut("/zookeeper/config") {
+            config.acl = READ_ACL_UNSAFE.as_slice().into();
+            config.aversion = -1;
+        }
+        tree
+    }
+
+    /// The node at `path`. The root goes by the empty path as well.
+    pub(crate) fn get(&self, path: &str) -> Option<&Node> {
+        self.nodes.get(key(path))
+    }
+
+    pub(crate) fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
+        self.nodes.get_mut(key(path))
+    }
+
+    /// Puts a node at `path`, whose parent is there and whose place is empty.
+    pub(crate) fn insert(&mut self, path: &str, node: Node) {
+        if let Some((parent, name)) = split(path)
+            && let Some(parent) = self.get_mut(parent)
+        {
+            parent.children.insert(name.to_owned());
+        }
+        match node.kind {
+            Kind::Persistent => {}
+            Kind::Ephemeral(owner) => {
+                self.ephemerals.entry(owner).or_default().insert(path.to_owned());
+            }
+            Kind::Container | Kind::Ttl(_) => {
+                self.transient.insert(path.to_owned());
+            }
+        }
+        self.nodes.insert(path.to_owned(), node);
+    }
+
+    /// Takes out the node at `path`, which has no children.
+    pub(crate) fn remove(&mut self, path: &str) -> Option<Node> {
+        let node = self.nodes.remove(path)?;
+        if let Some((parent, name)) = split(path)
+            && let Some(parent) = self.get_mut(parent)
+        {
+            parent.children.remove(name);
+        }
+        match node.kind {
+            Kind::Persistent => {}
+            Kind::Ephemeral(owner) => {
+                if let Some(paths) = self.ephemerals.get_mut(&owner) {
+                    paths.remove(path);
+                    if paths.is_empty() {
+                        self.ephemerals.remove(&owner);
+                    }
+                }
+            }
+            Kind::Container | Kind::Ttl(_) => {
+                self.transient.remove(path);
+            }
+        }
+        Some(node)
+    }
+
+    /// How many nodes there are, the root counting twice, as ZooKeeper does.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len().saturating_add(1)
+    }
+
+    /// How many nodes have a path that begins with `path` and a slash.
+    pub(crate) fn count_below(&self, path: &str) -> usize {
+        if path == "/" {
+            return self.nodes.len().saturating_sub(1);
+        }
+        let prefix = [path, "/"].concat();
+        self.nodes.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix)).count()
+    }
+
+    /// Bytes of paths and data.
+    pub(crate) fn data_size(&self) -> usize {
+        let sizes =
+            self.nodes.iter().map(|(path, node)| path.len().saturating_add(node.data_len()));
+        sizes.sum()
+    }
+
+    pub(crate) fn ephemerals_of(&self, owner: SessionId) -> impl Iterator<Item = &str> {
+        self.ephemerals.get(&owner).into_iter().flatten().map(String::as_str)
+    }
+
+    pub(crate) fn ephemerals(&self) -> impl Iterator<Item = (SessionId, &BTreeSet<String>)> {
+        self.ephemerals.iter().map(|(owner, paths)| (*owner, paths))
+    }
+
+    pub(crate) fn has_transient(&self) -> bool {
+        !self.transient.is_empty()
+    }
+
+    /// The containers and the nodes with a TTL whose time is over at `now`, in milliseconds of the wall
+    /// clock (`ContainerManager`). A container that never had a child stays.
+    pub(crate) fn outlived(&self, now: i64) -> Vec<String> {
+        let outlived = |node: &Node| {
+            node.children.is_empty()
+                && match node.kind {
+                    Kind::Container => node.creations > 0,
+                    Kind::Ttl(ttl) => now.saturating_sub(node.mtime) > ttl,
+                    Kind::Persistent | Kind::Ephemeral(_) => false,
+                }
+        };
+        self.transient.iter().filter(|path| self.get(path).is_some_and(outlived)).cloned().collect()
+    }
+}
+
+/// Whether the node at `path` is one that must stay.
+pub(crate) fn is_system(path: &str) -> bool {
+    SYSTEM.contains(&path)
+}
+
+/// The path of the parent and the name of a node, where ZooKeeper finds them in any text with a slash.
+pub(crate) fn split(path: &str) -> Option<(&str, &str)> {
+    path.rsplit_once('/')
+}
+
+fn key(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
+}
+
+fn saturate(len: usize) -> i32 {
+    i32::try_from(len).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,428 @@
+//! The server as a state machine, under a clock that the test moves: what depends on time and on
+//! connections. What it answers is compared with ZooKeeper elsewhere.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use zk_proto::{
+    CreateMode, ErrorCode, EventType, OPEN_ACL_UNSAFE, Request, Response,
+    frame::{Frame, FrameReader, write_frame},
+    jute::{Decode, Encode, Reader, Secret},
+    records::*,
+};
+use zk_server::{Config, ConnectionId, Output, Server, SessionId, Time};
+
+/// The timeout of the sessions here.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A server, its clock, and what it sends.
+struct World {
+    server: Server,
+    now: Time,
+    next: u64,
+}
+
+/// A client's end of a connection.
+struct Client {
+    id: ConnectionId,
+    incoming: FrameReader,
+    closed: bool,
+    xid: i32,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    fn with(config: Config) -> Self {
+        let now = Time::from_origin(Duration::from_secs(1000));
+        Self { server: Server::new(config, 7), now, next: 0 }
+    }
+
+    fn connect(&mut self) -> Client {
+        self.next += 1;
+        let id = ConnectionId(self.next);
+        self.server.handle_connected(self.now, id, "127.0.0.1:50000".parse().unwrap());
+        Client { id, incoming: FrameReader::new(1 << 20), closed: false, xid: 0 }
+    }
+
+    fn send(&mut self, client: &Client, body: impl FnOnce(&mut BytesMut)) {
+        let mut packet = BytesMut::new();
+        write_frame(&mut packet, body);
+        self.server.handle_data(self.now, client.id, &packet);
+    }
+
+    /// What comes in for `client`; it is told when it is cut off.
+    fn receive(&mut self, client: &mut Client) -> Vec<Bytes> {
+        let mut bytes = BytesMut::new();
+        self.server.poll_transmit(client.id, &mut bytes);
+        while let Some(output) = self.server.poll_output() {
+            if output == Output::Disconnect(client.id) {
+                client.closed = true;
+            }
+        }
+        client.incoming.extend(&bytes);
+        std::iter::from_fn(|| match client.incoming.next_frame().unwrap() {
+            Some(Frame::Whole(frame)) => Some(frame),
+            _ => None,
+        })
+        .collect()
+    }
+
+    fn handshake(
+        &mut self,
+        id: SessionId,
+        password: &[u8],
+        last_zxid: i64,
+        read_only: bool,
+    ) -> (Client, Option<ConnectResponse>) {
+        let mut client = self.connect();
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: last_zxid,
+            timeout: TIMEOUT.as_millis() as i32,
+            session_id: id.0,
+            password: Secret::new(Some(password)),
+            read_only: Some(read_only),
+        };
+        self.send(&client, |out| request.encode(out));
+        let response = self
+            .receive(&mut client)
+            .first()
+            .map(|frame| ConnectResponse::decode_all(frame).unwrap());
+        (client, response)
+    }
+
+    /// A client with a new session; the session's id and password.
+    fn open(&mut self) -> (Client, SessionId, Bytes) {
+        let (client, response) = self.handshake(SessionId(0), &[0; 16], 0, false);
+        let response = response.unwrap();
+        assert!(response.timeout > 0);
+        let password = response.password.expose().clone().unwrap();
+        (client, SessionId(response.session_id), password)
+    }
+
+    /// The events that come before the reply, and the reply.
+    fn ask(
+        &mut self,
+        client: &mut Client,
+        request: &Request<'_>,
+    ) -> (Vec<(EventType, String)>, Result<Response, ErrorCode>) {
+        client.xid += 1;
+        let xid = client.xid;
+        self.send(client, |out| request.encode(xid, out));
+        let mut events = Vec::new();
+        for frame in self.receive(client) {
+            let mut input = Reader::new(&frame);
+            let header = ReplyHeader::decode(&mut input).unwrap();
+            if header.xid == xid::NOTIFICATION {
+                let event = WatcherEvent::decode(&mut input).unwrap();
+                events.push((event.kind, String::from(event.path)));
+            } else if header.err.is_ok() {
+                let response = Response::decode(request.op(), header.err, &mut input);
+                return (events, Ok(response.unwrap()));
+            } else {
+                return (events, Err(header.err));
+            }
+        }
+        panic!("no reply to {request:?}")
+    }
+
+    fn exists(&mut self, client: &mut Client, path: &str) -> bool {
+        let exists = Request::Exists(ExistsRequest { path, watch: false });
+        match self.ask(client, &exists).1 {
+            Ok(_) => true,
+            Err(ErrorCode::NoNode) => false,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn create(&mut self, client: &mut Client, path: &str, flags: CreateMode) {
+        let acl = Some(OPEN_ACL_UNSAFE.as_slice().into());
+        let request = CreateRequest { path, data: None, acl, flags };
+        let request = match flags {
+            CreateMode::Container => Request::CreateContainer(request),
+            _ => Request::Create(request),
+        };
+        self.ask(client, &request).1.unwrap();
+    }
+
+    /// Lets time pass, and all happen that is due.
+    fn advance(&mut self, by: Duration) {
+        let end = self.now.after(by);
+        while let Some(due) = self.server.poll_timeout().filter(|due| *due <= end) {
+            self.now = due;
+            self.server.handle_timeout(due);
+        }
+        self.now = end;
+    }
+}
+
+#[test]
+fn a_session_expires_with_its_nodes_once_it_is_silent() {
+    let mut world = World::new();
+    let (mut silent, session, password) = world.open();
+    let (mut watcher, ..) = world.open();
+    world.create(&mut silent, "/e", CreateMode::Ephemeral);
+    let watch = Request::Exists(ExistsRequest { path: "/e", watch: true });
+    world.ask(&mut watcher, &watch).1.unwrap();
+
+    for _ in 0..3 {
+        world.advance(TIMEOUT / 2);
+        world.ask(&mut silent, &Request::Ping).1.unwrap();
+        world.ask(&mut watcher, &Request::Ping).1.unwrap();
+    }
+    assert!(world.exists(&mut watcher, "/e"));
+
+    for _ in 0..2 {
+        world.ask(&mut watcher, &Request::Ping).1.unwrap();
+        world.advance(TIMEOUT / 2 + Config::default().tick_time);
+    }
+    let (events, _) = world.ask(&mut watcher, &Request::Ping);
+    assert_eq!(events, [(EventType::NodeDeleted, "/e".into())]);
+    let (_, response) = world.handshake(session, &password, 0, false);
+    let response = response.unwrap();
+    assert_eq!((response.timeout, response.session_id), (0, 0));
+}
+
+#[test]
+fn a_session_outlives_its_connection_and_is_its_owners_alone() {
+    let mut world = World::new();
+    let (mut first, session, password) = world.open();
+    world.create(&mut first, "/e", CreateMode::Ephemeral);
+    world.server.handle_disconnected(first.id);
+
+    let (mut thief, response) = world.handshake(session, &[1; 16], 0, false);
+    assert_eq!(response.unwrap().timeout, 0);
+    world.receive(&mut thief);
+
+    let (mut second, response) = world.handshake(session, &password, 0, false);
+    assert_eq!(response.unwrap().session_id, session.0);
+    assert!(world.exists(&mut second, "/e"));
+
+    let (mut third, response) = world.handshake(session, &password, 0, false);
+    assert!(response.unwrap().timeout > 0);
+    world.send(&second, |out| Request::Ping.encode(xid::PING, out));
+    assert!(world.receive(&mut second).is_empty(), "the session has moved");
+    assert!(world.exists(&mut third, "/e"));
+}
+
+#[test]
+fn a_client_that_has_seen_more_is_turned_away() {
+    let mut world = World::new();
+    let (mut client, response) = world.handshake(SessionId(0), &[0; 16], 1000, false);
+    assert_eq!(response, None);
+    world.receive(&mut client);
+    assert_eq!(world.server.sessions().count(), 0);
+}
+
+#[test]
+fn containers_go_after_their_last_child_and_nodes_after_their_time() {
+    let mut world = World::new();
+    let (mut client, ..) = world.open();
+    let check = Config::default().container_check_interval + Duration::from_secs(1);
+    let pass = |world: &mut World, client: &mut Client| {
+        let mut left = check;
+        while !left.is_zero() {
+            let step = left.min(TIMEOUT / 2);
+            world.advance(step);
+            world.ask(client, &Request::Ping).1.unwrap();
+            left -= step;
+        }
+    };
+    world.create(&mut client, "/c", CreateMode::Container);
+    let ttl = CreateTtlRequest {
+        path: "/t",
+        data: None,
+        acl: Some(OPEN_ACL_UNSAFE.as_slice().into()),
+        flags: CreateMode::PersistentWithTtl,
+        ttl: 90_000,
+    };
+    world.ask(&mut client, &Request::CreateTtl(ttl)).1.unwrap();
+    pass(&mut world, &mut client);
+    assert!(world.exists(&mut client, "/c"), "it never had a child");
+    assert!(world.exists(&mut client, "/t"), "its time is not over");
+
+    world.create(&mut client, "/c/child", CreateMode::Persistent);
+    pass(&mut world, &mut client);
+    assert!(world.exists(&mut client, "/c"), "it has a child");
+    assert!(!world.exists(&mut client, "/t"));
+
+    let delete = Request::Delete(DeleteRequest { path: "/c/child", version: -1 });
+    world.ask(&mut client, &delete).1.unwrap();
+    pass(&mut world, &mut client);
+    assert!(!world.exists(&mut client, "/c"));
+    assert!(world.server.poll_timeout().is_some(), "the session");
+}
+
+#[test]
+fn a_read_only_server_has_sessions_of_its_own() {
+    let mut world = World::new();
+    let (mut client, session, password) = world.open();
+    world.create(&mut client, "/a", CreateMode::Persistent);
+    world.server.set_read_only(world.now, true);
+    world.receive(&mut client);
+    assert!(client.closed);
+
+    assert_eq!(world.handshake(SessionId(0), &[0; 16], 0, false).1, None, "it wants to write");
+    assert_eq!(world.handshake(session, &password, 0, true).1, None, "it is of the quorum");
+    let (mut reader, response) = world.handshake(SessionId(0), &[0; 16], 0, true);
+    let response = response.unwrap();
+    assert_eq!(response.read_only, Some(true));
+    assert!(world.exists(&mut reader, "/a"));
+    for request in [
+        Request::Delete(DeleteRequest { path: "/a", version: -1 }),
+        Request::Sync(SyncRequest { path: "/a" }),
+        Request::Multi(MultiRequest::default()),
+    ] {
+        assert_eq!(world.ask(&mut reader, &request).1, Err(ErrorCode::NotReadOnly));
+    }
+
+    world.server.set_read_only(world.now, false);
+    world.receive(&mut reader);
+    assert!(reader.closed);
+    let own = response.password.expose().clone().unwrap();
+    let resumed = world.handshake(SessionId(response.session_id), &own, 0, true).1.unwrap();
+    assert_eq!(resumed.timeout, 0, "it went with the read-only server");
+    assert!(world.handshake(session, &password, 0, false).1.unwrap().timeout > 0);
+}
+
+#[test]
+fn a_restart_keeps_nodes_and_sessions_but_no_connection_and_no_watch() {
+    let mut world = World::new();
+    let (mut client, session, password) = world.open();
+    world.create(&mut client, "/e", CreateMode::Ephemeral);
+    world.ask(&mut client, &Request::Exists(ExistsRequest { path: "/e", watch: true })).1.unwrap();
+    world.advance(TIMEOUT - Duration::from_secs(1));
+    world.server.restart(world.now);
+    world.receive(&mut client);
+    assert!(client.closed);
+
+    world.advance(TIMEOUT - Duration::from_secs(1));
+    let (mut client, response) = world.handshake(session, &password, 0, false);
+    assert!(response.unwrap().timeout > 0, "a restart gives it time");
+    let delete = Request::Delete(DeleteRequest { path: "/e", version: -1 });
+    assert_eq!(world.ask(&mut client, &delete), (vec![], Ok(Response::Empty)));
+}
+
+#[test]
+fn a_packet_over_the_limit_ends_the_connection() {
+    let mut world = World::new();
+    let (mut client, ..) = world.open();
+    let limit = Config::default().max_packet;
+    // The header, the length of the path, and whether to watch.
+    let path = "x".repeat(limit - 8 - 4 - 1);
+    let get = |path| Request::GetData(GetDataRequest { path, watch: false });
+    assert_eq!(world.ask(&mut client, &get(&path)).1, Err(ErrorCode::NoNode));
+    let longer = format!("{path}x");
+    world.send(&client, |out| get(&longer).encode(9, out));
+    assert!(world.receive(&mut client).is_empty());
+    assert!(client.closed);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up() {
+    let mut config = Config::default();
+    config.max_pending = 10_000;
+    let mut world = World::with(config);
+    let (mut client, ..) = world.open();
+    world.create(&mut client, "/a", CreateMode::Persistent);
+    let get = Request::GetData(GetDataRequest { path: "/a", watch: false });
+    for xid in 0..1000 {
+        world.send(&client, |out| get.encode(xid, out));
+    }
+    let replies = world.receive(&mut client).len();
+    assert!(client.closed && replies < 200, "{replies} replies waited");
+}
+
+#[test]
+fn bytes_may_come_one_by_one() {
+    let mut world = World::new();
+    let mut client = world.connect();
+    let mut packet = BytesMut::new();
+    let request = ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: 0,
+        timeout: 10_000,
+        session_id: 0,
+        password: Secret::new(None),
+        read_only: None,
+    };
+    write_frame(&mut packet, |out| request.encode(out));
+    write_frame(&mut packet, |out| Request::Ping.encode(xid::PING, out));
+    for byte in packet {
+        world.server.handle_data(world.now, client.id, &[byte]);
+    }
+    let frames = world.receive(&mut client);
+    let response = ConnectResponse::decode_all(&frames[0]).unwrap();
+    assert_eq!((frames.len(), response.read_only), (2, None));
+}
+
+#[test]
+fn what_follows_a_record_is_ignored() {
+    let mut world = World::new();
+    let (mut client, ..) = world.open();
+    let exists = Request::Exists(ExistsRequest { path: "/", watch: false });
+    world.send(&client, |out| {
+        exists.encode(1, out);
+        out.extend_from_slice(b"more");
+    });
+    let reply = world.receive(&mut client).remove(0);
+    let header = ReplyHeader::decode(&mut Reader::new(&reply)).unwrap();
+    assert_eq!(header.err, ErrorCode::Ok);
+}
+
+#[test]
+fn words_are_answered_and_the_connection_closed() {
+    let mut world = World::new();
+    let (mut client, session, _) = world.open();
+    world.create(&mut client, "/e", CreateMode::Ephemeral);
+    world
+        .ask(&mut client, &Request::Exists(ExistsRequest { path: "/w", watch: true }))
+        .1
+        .unwrap_err();
+    let mut word = |word: &str| {
+        let client = world.connect();
+        world.server.handle_data(world.now, client.id, word.as_bytes());
+        let mut answer = BytesMut::new();
+        world.server.poll_transmit(client.id, &mut answer);
+        let mut closed = false;
+        while let Some(output) = world.server.poll_output() {
+            closed |= output == Output::Disconnect(client.id);
+        }
+        world.server.handle_disconnected(client.id);
+        assert!(closed, "{word}");
+        String::from_utf8(answer.to_vec()).unwrap()
+    };
+    assert_eq!(word("ruok"), "imok");
+    assert_eq!(word("isro"), "rw");
+    assert_eq!(word("wchp"), format!("/w\n\t{session}\n\n"));
+    assert_eq!(word("wchc"), format!("{session}\n\t/w\n\n"));
+    assert_eq!(word("wchs"), "1 connections watching 1 paths\nTotal watches:1\n");
+    let has = [
+        ("srvr", "Mode: standalone\nNode count: 6\n".to_owned()),
+        ("stat", "Clients:\n /127.0.0.1:50000[1](queued=0,recved=3,sent=3)\n".to_owned()),
+        ("mntr", "zk_ephemerals_count\t1\n".to_owned()),
+        ("mntr", "zk_znode_count\t6\n".to_owned()),
+        ("cons", format!(",sid={session},lop=EXIS,")),
+        ("dump", format!("Sessions with Ephemerals (1):\n{session}:\n\t/e\n")),
+    ];
+    for (name, part) in has {
+        let answer = word(name);
+        assert!(answer.contains(&part), "{name}: {answer:?} has no {part:?}");
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_outputs() {
+    let run = || {
+        let mut world = World::new();
+        let (mut client, session, password) = world.open();
+        world.create(&mut client, "/e", CreateMode::EphemeralSequential);
+        let stat =
+            world.ask(&mut client, &Request::Exists(ExistsRequest { path: "/", watch: true }));
+        (session, password, stat)
+    };
+    assert_eq!(run(), run());
+}
