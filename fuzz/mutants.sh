@@ -16,9 +16,9 @@ missed=0
 for patch in "${patches[@]}"; do
     name=$(basename "$patch" .patch)
     git -C "$copy" apply --unsafe-paths --directory="$copy" "$PWD/fuzz/mutants/$name.patch"
-    (cd "$copy" && cargo test --quiet -p zk-fuzz --test session --no-run 2>/dev/null)
+    (cd "$copy" && cargo test --quiet -p zk-fuzz --test random --no-run 2>/dev/null)
     start=${EPOCHREALTIME/./}
-    if (cd "$copy" && timeout 60 cargo test --quiet -p zk-fuzz --test session) >"$copy/log" 2>&1 ||
+    if (cd "$copy" && timeout 60 cargo test --quiet -p zk-fuzz --test random) >"$copy/log" 2>&1 ||
         ! grep -q "minimal failing input" "$copy/log"; then
         verdict="NOT FOUND"
         missed=1

@@ -38,6 +38,7 @@ use zk_proto::{
 };
 
 pub use event::watch_event;
+pub(crate) use ops::{Ask, path_of};
 
 use foretell::Seen;
 use ledger::{Arms, Auth, Call, Ledger};

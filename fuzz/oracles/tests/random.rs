@@ -1,10 +1,10 @@
-//! The session against the model, over random operations. A failure prints the bytes that it shrank to;
+//! The session against the model, and the embedded server, over random operations. A failure prints the bytes that it shrank to;
 //! `ZK_FUZZ_LOG=1 cargo run -p zk-fuzz --example replay <target> <bytes>` tells what happens with them.
 
 use std::fmt;
 
 use proptest::{collection::vec, prelude::*};
-use zk_fuzz::{session, session_model};
+use zk_fuzz::{server, session, session_model};
 
 #[derive(Clone)]
 struct Input(Vec<u8>);
@@ -30,5 +30,10 @@ proptest! {
     #[test]
     fn any_server_gives_what_may_be(input in input()) {
         session(&input.0);
+    }
+
+    #[test]
+    fn any_clients_of_the_embedded_server_are_answered(input in input()) {
+        server(&input.0);
     }
 }
