@@ -11,7 +11,7 @@ use crate::{AsyncResult, Error};
 /// The configuration that fits any.
 const ANY_CONFIG: i64 = -1;
 
-/// How the members of an ensemble are to change, for [`Client::reconfig`].
+/// How the members of an ensemble are to change, for [`Client::reconfig`](crate::Client::reconfig).
 #[derive(Debug, Clone, Default)]
 #[must_use = "it does nothing by itself: see `Client::reconfig`"]
 pub struct Reconfig {
