@@ -149,9 +149,7 @@ impl Client {
     /// judged from when the last packet was sent that they acknowledged. Zero without a connection.
     #[must_use]
     pub fn held_for(&self) -> Duration {
-        let now = self.shared.now();
-        let until = self.shared.lock().session.held_until();
-        until.map_or(Duration::ZERO, |until| until.since(now))
+        self.shared.held_for(|_| true)
     }
 
     // ---- listeners --------------------------------------------------------------------------------

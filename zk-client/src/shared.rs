@@ -15,7 +15,9 @@ use std::{
 use zk_handler::{Handler, Lane};
 use zk_proto::{
     Chroot, HostPort, Request, Time,
-    session::{Config, Credential, Failure, Output, Reason, Reply, RequestId, Session, State},
+    session::{
+        Config, Credential, Failure, Output, Reason, Reply, RequestId, Session, SessionId, State,
+    },
 };
 
 use crate::{
@@ -199,6 +201,17 @@ impl Shared {
 
     pub(crate) fn now(&self) -> Time {
         self.runtime.now()
+    }
+
+    /// For how much longer the servers surely keep the session, if it is one that is `wanted`.
+    pub(crate) fn held_for(&self, wanted: impl FnOnce(SessionId) -> bool) -> Duration {
+        let until = {
+            let core = self.lock();
+            // One look at both: the next session is held, too.
+            core.session.session_id().filter(|id| wanted(*id)).and(core.session.held_until())
+        };
+        // The clock comes last, so that a pause before it counts.
+        until.map_or(Duration::ZERO, |until| until.since(self.now()))
     }
 
     pub(crate) fn runtime_name(&self) -> &'static str {

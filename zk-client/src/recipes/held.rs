@@ -60,11 +60,10 @@ impl Held {
     }
 
     pub(super) fn held_for(&self) -> Duration {
-        if self.released.load(Ordering::Acquire) || self.is_lost() {
-            Duration::ZERO
-        } else {
-            self.client.held_for()
+        if self.released.load(Ordering::Acquire) || self.lost.is_set() {
+            return Duration::ZERO;
         }
+        self.client.shared().held_for(|session| session == self.session)
     }
 
     fn is_lost(&self) -> bool {
