@@ -1,10 +1,6 @@
 //! The calls on nodes. Each sends at once, in the order of calls, and returns a handle.
 
-use std::{
-    borrow::Cow,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use zk_proto::{
@@ -61,7 +57,7 @@ crate::blocking::faces! {
     ) -> AsyncResult<Ustring> {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
-            let created = self.create_once(&protect(path), data, &options);
+            let created = self.create_once(&protect(path, self.shared().unique_id()), data, &options);
             return self.shared().work(async { created.await.map(|(path, _)| path) });
         }
         self.create_node(path, data, &options, false)
@@ -79,7 +75,7 @@ crate::blocking::faces! {
     ) -> AsyncResult<(Ustring, Stat)> {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
-            return self.shared().work(self.create_once(&protect(path), data, &options));
+            return self.shared().work(self.create_once(&protect(path, self.shared().unique_id()), data, &options));
         }
         self.create_node(path, data, &options, true)
     }
@@ -585,11 +581,10 @@ impl Client {
 }
 
 /// `path` with a unique id before its name, as Curator writes it.
-fn protect(path: &str) -> String {
+fn protect(path: &str, id: u128) -> String {
     let Some((above, name)) = path.rsplit_once('/') else {
         return path.to_owned(); // to be refused
     };
-    let id = unique_id();
     let part = |shift: u32, bits: u32| (id >> shift) & ((1 << bits) - 1);
     let uuid = format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
@@ -600,12 +595,6 @@ fn protect(path: &str) -> String {
         part(0, 48)
     );
     format!("{above}/_c_{uuid}-{name}")
-}
-
-/// A number that nobody else comes by: 128 bits of the operating system's randomness.
-pub(crate) fn unique_id() -> u128 {
-    let half = || u128::from(RandomState::new().hash_one(()));
-    half() << 64 | half()
 }
 
 /// The creation of a node and all above it, under way.

@@ -1,0 +1,19 @@
+//! What happens, and what must hold.
+
+mod session;
+
+use crate::Sim;
+
+pub use session::session;
+
+/// A world: what it is called, and how it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct World {
+    /// Its name.
+    pub name: &'static str,
+    /// Runs it to its end, or to the first thing that breaks.
+    pub run: fn(&Sim) -> Result<(), String>,
+}
+
+/// All of them.
+pub const WORLDS: &[World] = &[World { name: "session", run: session }];
