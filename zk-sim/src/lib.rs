@@ -199,7 +199,7 @@ impl Sim {
     #[must_use]
     pub fn load(&self) -> (usize, usize, usize) {
         let core = self.shared.lock();
-        (core.host.tap.connection_count(), core.task_count(), core.timer_count())
+        (core.network.left(), core.task_count(), core.timer_count())
     }
 
     /// A number that tells runs apart: two with the same one went the same way.

@@ -71,6 +71,8 @@ struct Connection {
     to_client: Pipe,
     client: End,
     is_served: bool,
+    /// Nothing comes through any more, so that the ends cannot know of each other.
+    is_silent: bool,
     latency: Duration,
 }
 
@@ -84,6 +86,11 @@ impl Network {
     pub(crate) fn open(&self) -> Vec<u64> {
         let open = |(_, c): &(&u64, &Connection)| c.is_served && !c.client.is_dropped;
         self.connections.iter().filter(open).map(|(id, _)| *id).collect()
+    }
+
+    /// How many have an end that does not know that the other one is closed, and should.
+    pub(crate) fn left(&self) -> usize {
+        self.connections.values().filter(|connection| !connection.is_silent).count()
     }
 
     pub(crate) fn forget_wakers(&mut self) {
@@ -110,6 +117,7 @@ impl Core {
             to_client: Pipe::default(),
             client: End::default(),
             is_served: true,
+            is_silent: false,
             latency,
         };
         if let Some(cut) = self.draw_cut() {
@@ -187,6 +195,7 @@ impl Core {
             }
             Cut::HalfClose => self.put(id, Direction::ToClient, Parcel::End),
             Cut::Silence => {
+                connection.is_silent = true;
                 for pipe in [&mut connection.to_server, &mut connection.to_client] {
                     pipe.under_way.clear();
                     pipe.bytes = 0;

@@ -85,9 +85,10 @@ impl Stage {
     /// # Errors
     /// That one is not, or what else broke.
     pub fn calm(&self, mut look: impl FnMut()) -> Result<(), String> {
-        // A silent connection is noticed, an attempt that hangs given up, on each of three names; a
-        // pause between attempts is over.
-        let limit = 2 * self.timeout + Duration::from_secs(10);
+        // Silent connections are noticed.
+        self.sim.run_for(self.timeout, &mut look)?;
+        // Attempts that hang are given up, on each of three names; a pause between attempts is over.
+        let limit = self.timeout + Duration::from_secs(10);
         self.wait("all clients are connected", limit, || {
             look();
             self.actors.iter().all(|actor| actor.client.state() == State::Connected)

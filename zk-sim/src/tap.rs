@@ -97,11 +97,6 @@ impl Tap {
         self.connections.remove(&id);
     }
 
-    /// How many connections are open to the server.
-    pub(crate) fn connection_count(&self) -> usize {
-        self.connections.len()
-    }
-
     /// The client puts bytes on their way.
     pub(crate) fn written(&mut self, now: Duration, id: ConnectionId, is_calm: bool) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
