@@ -60,6 +60,7 @@ impl Core {
     /// Does something to the server, and what follows from it.
     pub(crate) fn with_server<T>(&mut self, act: impl FnOnce(&mut Server, Time) -> T) -> T {
         let now = Time::from_origin(self.now);
+        let logged = self.host.tap.log.len();
         let result = act(&mut self.host.server, now);
         let mut bytes = BytesMut::new();
         while let Some(output) = self.host.server.poll_output() {
@@ -74,6 +75,9 @@ impl Core {
                 self.host.tap.closed(id);
                 self.closed_by_server(id.0);
             }
+        }
+        for record in self.host.tap.log.get(logged..).unwrap_or_default() {
+            self.trace.note(self.now, || format!("{record:?}"));
         }
         while let Some(what) = self.host.tap.violations.pop() {
             self.fail(|| what);

@@ -25,10 +25,10 @@ pub mod worlds;
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use zk_client::Stat;
+use zk_client::{CreateMode, OPEN_ACL_UNSAFE, Stat};
 use zk_proto::{
     Request, Response,
-    records::{ExistsRequest, GetChildrenRequest},
+    records::{CreateRequest, ExistsRequest, GetChildrenRequest},
 };
 use zk_server::{ConnectionId, Server, SessionId, Time};
 
@@ -131,14 +131,20 @@ impl Sim {
 
     /// Says what is broken, which ends the run.
     pub fn fail(&self, what: impl FnOnce() -> String) {
-        self.shared.lock().fail(what);
+        // Not under the lock: it may ask the world for the time.
+        let what = what();
+        self.shared.lock().fail(|| what);
     }
 
     /// Writes a line to the trace, if somebody reads it.
     pub fn note(&self, text: impl FnOnce() -> String) {
+        if !self.shared.lock().trace.is_read() {
+            return;
+        }
+        let text = text();
         let mut core = self.shared.lock();
         let now = core.now;
-        core.trace.note(now, text);
+        core.trace.note(now, || text);
     }
 
     /// All that the server has answered, from the beginning, or from `first` on.
@@ -171,6 +177,16 @@ impl Sim {
             server.handle_disconnected(QUESTION);
         });
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Makes a node, past the network.
+    pub fn create(&self, path: &str) {
+        let acl = Some(OPEN_ACL_UNSAFE.as_slice().into());
+        let flags = CreateMode::Persistent;
+        let create = Request::Create(CreateRequest { path, data: None, acl, flags });
+        if let Err(error) = self.shared.lock().query(&create) {
+            self.fail(|| format!("{path} is not to be made: {error}"));
+        }
     }
 
     /// What the server has of a node.

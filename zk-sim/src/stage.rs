@@ -101,6 +101,13 @@ impl Stage {
                 return Err(format!("client {} has changed its state in calm", actor.number));
             }
         }
+        let calls: Vec<_> = self.actors.iter().map(|actor| actor.client.exists("/")).collect();
+        self.sim.run_for(Duration::from_secs(1), || {})?;
+        for (actor, call) in self.actors.iter().zip(calls) {
+            if !call.successful() {
+                return Err(format!("a call of client {} in calm: {call:?}", actor.number));
+            }
+        }
         Ok(())
     }
 

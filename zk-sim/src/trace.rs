@@ -26,6 +26,11 @@ impl Trace {
         self.line(now, format_args!("{kind} {a} {b}"));
     }
 
+    /// Whether somebody reads it.
+    pub(crate) const fn is_read(&self) -> bool {
+        self.print.is_some()
+    }
+
     /// A line for the reader.
     pub(crate) fn note(&mut self, now: Duration, text: impl FnOnce() -> String) {
         if self.print.is_some() {

@@ -1,9 +1,11 @@
 //! What happens, and what must hold.
 
+mod locks;
 mod session;
 
 use crate::Sim;
 
+pub use locks::locks;
 pub use session::session;
 
 /// A world: what it is called, and how it runs.
@@ -16,4 +18,7 @@ pub struct World {
 }
 
 /// All of them.
-pub const WORLDS: &[World] = &[World { name: "session", run: session }];
+pub const WORLDS: &[World] = &[
+    World { name: "session", run: session },
+    World { name: "locks", run: locks },
+];
