@@ -67,7 +67,7 @@ impl Core {
             let (Output::Transmit(id) | Output::Disconnect(id)) = output else { continue };
             bytes.clear();
             if self.host.server.poll_transmit(id, &mut bytes) {
-                self.host.tap.sent(self.now, id, &bytes);
+                self.host.tap.sent(id, &bytes);
                 self.send(id.0, Direction::ToClient, &bytes);
             }
             if matches!(output, Output::Disconnect(_)) {

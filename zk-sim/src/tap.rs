@@ -7,10 +7,10 @@ use std::{
 };
 
 use zk_proto::{
-    ErrorCode, OpCode, Request,
+    ErrorCode, OpCode, Request, Response,
     frame::{Frame, FrameReader},
     jute::{Decode, Reader},
-    records::{ConnectRequest, ConnectResponse, MultiOp, ReplyHeader, RequestHeader, xid},
+    records::{ConnectRequest, ConnectResponse, MultiOp, MultiResult, ReplyHeader, RequestHeader, xid},
     session::SessionId,
 };
 use zk_server::ConnectionId;
@@ -136,8 +136,7 @@ impl Tap {
     }
 
     /// The server sends bytes.
-    pub(crate) fn sent(&mut self, now: Duration, id: ConnectionId, bytes: &[u8]) {
-        let _ = now;
+    pub(crate) fn sent(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if connection.phase == Phase::Word {
             return;
@@ -203,8 +202,26 @@ impl Connection {
             return Err(format!("zxid {:#x} after {:#x}", header.zxid, self.last_zxid));
         }
         self.last_zxid = self.last_zxid.max(header.zxid);
-        let (session, zxid, outcome) = (self.session, header.zxid, header.err);
+        let (session, zxid) = (self.session, header.zxid);
+        let outcome = match (op, header.err) {
+            (OpCode::Multi, ErrorCode::Ok) => outcome(op, &mut input)?,
+            (_, outcome) => outcome,
+        };
         Ok(Some(Record { session, op, changes, zxid, outcome }))
+    }
+}
+
+/// What came of a multi: its header says nothing of that.
+fn outcome(op: OpCode, input: &mut Reader<'_>) -> Result<ErrorCode, String> {
+    match Response::decode(op, ErrorCode::Ok, input) {
+        Ok(Response::Multi(multi)) => {
+            let failed = multi.results.iter().find_map(|result| match result {
+                MultiResult::Error(code) if *code != ErrorCode::Ok => Some(*code),
+                _ => None,
+            });
+            Ok(failed.unwrap_or(ErrorCode::Ok))
+        }
+        other => Err(format!("a multi is answered with {other:?}")),
     }
 }
 

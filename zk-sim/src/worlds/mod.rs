@@ -2,11 +2,13 @@
 
 mod locks;
 mod session;
+mod watchers;
 
 use crate::Sim;
 
 pub use locks::locks;
 pub use session::session;
+pub use watchers::watchers;
 
 /// A world: what it is called, and how it runs.
 #[derive(Debug, Clone, Copy)]
@@ -21,4 +23,5 @@ pub struct World {
 pub const WORLDS: &[World] = &[
     World { name: "session", run: session },
     World { name: "locks", run: locks },
+    World { name: "watchers", run: watchers },
 ];

@@ -345,7 +345,7 @@ fn check_writes(sim: &Sim, ledger: &Ledger) -> Result<(), String> {
     for ((client, call), answer) in &answers {
         let fits = match ledger.calls[*client].get(*call) {
             Some(Some(End::Done)) => *answer == ErrorCode::Ok,
-            Some(Some(End::Refused(code))) => answer == code || *answer == ErrorCode::Ok,
+            Some(Some(End::Refused(code))) => answer == code,
             Some(Some(End::Unknown)) => true,
             Some(Some(End::NotSent) | None) | None => false,
         };
