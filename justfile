@@ -45,6 +45,18 @@ differential sequences="10000" seed="2":
 golden:
     zk-proto/tests/golden/record/record.sh
 
+# Fuzz all targets, or those named, each for so many seconds; needs a nightly toolchain and cargo-fuzz
+fuzz seconds="600" *targets:
+    fuzz/run.sh "$@"
+
+# Make the seeds of the fuzz targets again; look at the difference before committing it
+fuzz-seeds:
+    cargo run -p zk-fuzz --example seeds
+
+# Break the session on purpose, and see that the tests notice
+fuzz-mutants:
+    fuzz/mutants.sh
+
 # Every check of continuous integration
 ci:
     .ci/run

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests and the quickstart need beside Rust, where it is missing: ZooKeeper, and
+# Installs what the tests need beside Rust, where it is missing: ZooKeeper, and
 # Python with venv for the tests that compare with kazoo. Debian or Ubuntu; as root, or with sudo.
 set -eu
 

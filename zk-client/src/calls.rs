@@ -569,7 +569,7 @@ impl Client {
         Transaction::new(self.clone())
     }
 
-    fn call<T>(&self, request: &Request<'_>) -> AsyncResult<T>
+    pub(crate) fn call<T>(&self, request: &Request<'_>) -> AsyncResult<T>
     where
         T: FromReply + Clone + Send + 'static,
     {

@@ -264,6 +264,21 @@ impl Client {
         &self.chroot
     }
 
+    /// A path as this client has it, of one as the servers have it: kazoo's `unchroot`. Those that are not
+    /// below the chroot stay as they are.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), zk_client::Error> {
+    /// let zk = zk_client::Client::connect("127.0.0.1:2181/app").await?;
+    /// assert_eq!(zk.unchroot("/app/config"), "/config");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn unchroot<'p>(&self, path: &'p str) -> &'p str {
+        self.chroot.strip(path).unwrap_or(path)
+    }
+
     /// A client on the same session whose root is `path` of this one.
     ///
     /// # Errors

@@ -317,25 +317,40 @@ async fn connect_share<H: Handler>(
     within(handler, now.after(share), handler.connect(address)).await
 }
 
+/// The longest answer to a word of four letters that is taken.
+const MAX_ANSWER: usize = 4 << 20;
+
 /// Asks `host` whether it takes writes.
 async fn probe<H: Handler>(handler: H, host: Arc<HostPort>, deadline: Time) -> io::Result<bool> {
+    let answer = ask(handler, host, *b"isro", deadline).await?;
+    Ok(answer == b"rw")
+}
+
+/// The answer of `host` to a word of four letters, on a connection of its own.
+pub(crate) async fn ask<H: Handler>(
+    handler: H,
+    host: Arc<HostPort>,
+    word: [u8; 4],
+    deadline: Time,
+) -> io::Result<Vec<u8>> {
     let asking = async {
         let mut stream = open(handler.clone(), host, deadline, 0).await?;
-        let mut question: &[u8] = b"isro";
+        let mut question: &[u8] = &word;
         while !question.is_empty() {
             let written =
                 poll_fn(|context| Pin::new(&mut stream).poll_write(context, question)).await?;
             question = question.get(written.max(1)..).unwrap_or_default();
         }
-        let mut answer = [0; 2];
-        let mut read = 0;
-        while let Some(rest @ [_, ..]) = answer.get_mut(read..) {
-            match poll_fn(|context| Pin::new(&mut stream).poll_read(context, rest)).await? {
-                0 => break,
-                more => read += more,
+        let (mut answer, mut buffer) = (Vec::new(), vec![0; 8 << 10]);
+        loop {
+            let read =
+                poll_fn(|context| Pin::new(&mut stream).poll_read(context, &mut buffer)).await?;
+            match buffer.get(..read) {
+                None | Some([]) => return Ok(answer),
+                Some(more) if answer.len() + more.len() <= MAX_ANSWER => answer.extend(more),
+                Some(_) => return Err(io::Error::other("the answer has no end")),
             }
         }
-        Ok(answer == *b"rw")
     };
     within(&handler, deadline, asking).await
 }

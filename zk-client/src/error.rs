@@ -178,6 +178,10 @@ impl Error {
         Self::local(ErrorKind::Runtime, message)
     }
 
+    pub(crate) fn undecodable(message: impl Into<String>) -> Self {
+        Self::local(ErrorKind::Undecodable, message)
+    }
+
     pub(crate) fn timeout(what: &str, after: Duration) -> Self {
         Self::local(ErrorKind::Timeout, format!("{what} was not to be had within {after:?}"))
     }
@@ -214,6 +218,22 @@ impl Error {
             path: Some(path.into()),
             host: None,
             message: Message::Text(message),
+        }))
+    }
+
+    /// A word of four letters that was not answered.
+    pub(crate) fn of_command(word: [u8; 4], host: Arc<HostPort>, error: &std::io::Error) -> Self {
+        let word = word.escape_ascii();
+        Self(Arc::new(Inner {
+            kind: match error.kind() {
+                std::io::ErrorKind::TimedOut => ErrorKind::Timeout,
+                _ => ErrorKind::ConnectionLoss,
+            },
+            outcome: Outcome::Unknown,
+            op: None,
+            path: None,
+            message: Message::Text(format!("command {word} on {host}: {error}")),
+            host: Some(host),
         }))
     }
 

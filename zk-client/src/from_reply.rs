@@ -39,7 +39,9 @@ from_reply!(Stat,
     Response::SetAcl(stat) => stat,
 );
 from_reply!((Bytes, Stat),
-    Response::GetData(reply) => (reply.data.unwrap_or_default(), reply.stat),
+    Response::GetData(reply) | Response::Reconfig(reply) => {
+        (reply.data.unwrap_or_default(), reply.stat)
+    },
 );
 from_reply!((Option<Bytes>, Stat), Response::GetData(reply) => (reply.data, reply.stat));
 from_reply!(Vec<Ustring>,

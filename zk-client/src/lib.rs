@@ -86,6 +86,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod admin;
 pub mod blocking;
 mod builder;
 mod calls;
@@ -106,6 +107,7 @@ mod stop;
 mod transaction;
 mod watch;
 
+pub use admin::Reconfig;
 pub use builder::ClientBuilder;
 pub use bytes::Bytes;
 pub use client::Client;

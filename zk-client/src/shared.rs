@@ -20,7 +20,7 @@ use zk_proto::{
 
 use crate::{
     AsyncResult, Error, WatchedEvent,
-    driver::Driver,
+    driver::{self, Driver},
     listeners::Listeners,
     result::{Cell, Promise, Wakers},
 };
@@ -131,8 +131,12 @@ trait Runtime: Send + Sync {
     fn random(&self) -> u64;
     fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>);
     fn sleep_until(&self, due: Time) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    fn ask(&self, host: Arc<HostPort>, word: [u8; 4], deadline: Time) -> Asking;
     fn drive(&self, shared: Arc<Shared>);
 }
+
+/// An answer to a word of four letters, to come.
+type Asking = Pin<Box<dyn Future<Output = std::io::Result<Vec<u8>>> + Send>>;
 
 struct Erased<H>(H);
 
@@ -155,6 +159,10 @@ impl<H: Handler> Runtime for Erased<H> {
 
     fn sleep_until(&self, due: Time) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(self.0.sleep_until(due.since_origin()))
+    }
+
+    fn ask(&self, host: Arc<HostPort>, word: [u8; 4], deadline: Time) -> Asking {
+        Box::pin(driver::ask(self.0.clone(), host, word, deadline))
     }
 
     fn drive(&self, shared: Arc<Shared>) {
@@ -320,6 +328,23 @@ impl Shared {
             Err(failure) => self.fail(&cell, failure),
         }
         result
+    }
+
+    /// Asks the present server a word of four letters.
+    pub(crate) fn ask(self: &Arc<Self>, word: [u8; 4]) -> AsyncResult<String> {
+        let host = {
+            let core = self.lock();
+            core.session.host().filter(|_| core.session.state().is_connected()).cloned()
+        };
+        let shared = self.clone();
+        self.work(async move {
+            let host = host.ok_or_else(|| Error::of_session(Reason::Closed))?;
+            let deadline = shared.now().after(shared.connect_timeout);
+            match shared.runtime.ask(host.clone(), word, deadline).await {
+                Ok(answer) => Ok(String::from_utf8_lossy(&answer).into_owned()),
+                Err(error) => Err(Error::of_command(word, host, &error)),
+            }
+        })
     }
 
     pub(crate) fn set_hosts(&self, hosts: Vec<HostPort>) {

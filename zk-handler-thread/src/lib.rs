@@ -2,8 +2,8 @@
 //!
 //! A [`ThreadHandler`] is one I/O thread, on which all of its tasks, sockets and timers are at home; it
 //! is in `io.rs`, and a connection in `stream.rs`. What may block, that is the user's callbacks and the
-//! resolution of names, goes to a pool of threads apart, each of which ends when it has been idle for a
-//! while.
+//! resolution of names, goes to a pool of threads apart, that of the crate `blocking`, which grows with
+//! what blocks and stays.
 
 mod io;
 mod stream;

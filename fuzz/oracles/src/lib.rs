@@ -1,4 +1,4 @@
-//! What must hold for any input of the protocol core: the bodies of the fuzz targets.
+//! What must hold for any input of the protocol core and of the embedded server: the bodies of the fuzz targets.
 //!
 //! Each target is a function of bytes that panics when something does not hold. libFuzzer runs them
 //! (`fuzz/targets`), and so does this crate's own test, on stable Rust, over the corpus that is kept in
@@ -11,12 +11,14 @@ mod frame;
 mod handshake;
 mod memory;
 mod records;
+mod server;
 mod text;
 mod world;
 
 pub use frame::frame;
 pub use handshake::connect_response;
 pub use records::{multi_response, record, reply, request};
+pub use server::server;
 pub use text::{connect_string, path};
 pub use world::{session, session_model, watch_event};
 
@@ -34,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     ("connect_string", connect_string),
     ("connect_response", connect_response),
     ("watch_event", watch_event),
+    ("server", server),
     ("session", session),
     ("session_model", session_model),
 ];

@@ -17,7 +17,7 @@ use std::{
 };
 
 use zk_client::{
-    Backoff, Client, CreateMode, ErrorCode, ErrorKind, EventType, Outcome, State,
+    Backoff, Client, CreateMode, ErrorCode, ErrorKind, EventType, Outcome, Reconfig, State,
     State::{Connected, ConnectedReadOnly, Lost, Suspended},
     Watch,
 };
@@ -811,4 +811,24 @@ pub async fn many_watches<H: Handler>(handler: H) {
     assert_eq!(zk.session_id(), session);
     assert_eq!(changes.rest(), []);
     zk.stop().await.expect("the client stops");
+}
+
+/// A member leaves, by the one who may do that, and the client goes on.
+pub async fn members_change<H: Handler>(handler: H) {
+    let stage = Stage::new(handler).await;
+    let zk = stage.connect(stage.hosts(stage.leader().await), LONG).await;
+    let leaver = stage.follower().await + 1;
+    let leave = Reconfig::default().leaving(leaver.to_string());
+    let error = stage.within("a refusal", zk.reconfig(&leave)).await.expect_err("no right");
+    assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
+
+    stage.within("auth", zk.add_auth("digest", "super:test")).await.expect("it is taken");
+    let stale = leave.clone().from_config(1);
+    let error = stage.within("a refusal", zk.reconfig(&stale)).await.expect_err("another version");
+    assert_eq!(error.code(), Some(ErrorCode::BadVersion), "{error}");
+    let changed = stage.within("a change", zk.reconfig(&leave)).await.expect("it is done");
+    let config = String::from_utf8_lossy(&changed.0).into_owned();
+    assert_eq!(config.matches("server.").count(), 2, "{config}");
+    assert!(!config.contains(&format!("server.{leaver}=")), "{config}");
+    stage.within("a call", zk.exists("/")).await.expect("the session goes on");
 }

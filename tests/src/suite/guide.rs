@@ -98,6 +98,16 @@ pub async fn life_cycle<H: Handler>(handler: H) {
         let ticket = zk.client_id();
         // end
         assert!(ticket.is_some());
+        // guide: ask the server itself
+        let [major, minor, _] = zk.server_version().await?;
+        println!("{major}.{minor}");
+        println!("{}", zk.command("srvr").await?);
+        // end
+        assert_eq!([major, minor], [3, 8]);
+        // guide: a path without the chroot
+        let absolute = format!("{}/node", zk.chroot());
+        assert_eq!(zk.unchroot(&absolute), "/node");
+        // end
         // guide: another list of hosts
         zk.set_hosts("127.0.0.1:2181,127.0.0.1:2182")?;
         // end

@@ -419,7 +419,7 @@ pub async fn given_up_at_any_packet_it_leaves_nothing<H: Handler>(handler: H) {
             }
             drop(crate::lock(&handle).take());
             pass_all(&proxy);
-            site.ok("a call after it", zk.exists("/")).await;
+            site.ok("a call after it", zk.retry(|zk| zk.exists("/"))).await;
             site.until_nodes(&other, PATH, 1).await;
         }
     }

@@ -96,6 +96,7 @@ macro_rules! suite {
                 a_request_over_the_limit_is_not_sent,
                 calls_beyond_the_queue_are_refused,
                 the_hosts_can_change,
+                a_server_answers_words_of_four_letters,
             }
             nodes {
                 every_kind_of_node_can_be_created,
@@ -265,6 +266,7 @@ macro_rules! suite {
                 read_only,
                 no_quorum,
                 no_servers,
+                members_change,
                 rolling_restart,
                 leaders_die,
                 cuts_and_watches,

@@ -191,7 +191,7 @@ pub async fn given_up_anywhere_it_leaves_nothing<H: Handler>(handler: H) {
             site.when("the packet", || is_given_up(&handle)).await;
             drop(lock(&handle).take());
             pass_all(&proxy);
-            site.ok("a call after it", zk.exists("/")).await;
+            site.ok("a call after it", zk.retry(|zk| zk.exists("/"))).await;
             site.until_nodes(&other, TURNS, 0).await;
             site.until_nodes(&other, PATH, 0).await;
         }
@@ -207,6 +207,7 @@ pub async fn a_lease_is_taken_only_in_turn<H: Handler>(handler: H) {
     let (zk, other) = (site.client().await, site.client().await);
     for _ in 0..5 {
         let held = lease(&site, &of(&zk, 1)).await;
+        site.until_nodes(&zk, TURNS, 0).await; // its own turn is over
         let mut waiting = vec![of(&zk, 1).acquire()];
         site.until_nodes(&zk, TURNS, 1).await;
         let turn = format!("{TURNS}/{}", site.nodes(&zk, TURNS).await[0]);

@@ -28,7 +28,7 @@ pub(super) struct Call {
 
 /// Which watch a request leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arms {
+pub(crate) enum Arms {
     /// A data watch if the node is there, an exist watch if not.
     ByExists,
     Always(WatchKind),

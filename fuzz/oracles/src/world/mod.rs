@@ -21,13 +21,14 @@ mod wire;
 
 use std::{
     collections::VecDeque,
-    fmt,
+    fmt::{self, Write as _},
     hash::{DefaultHasher, Hasher},
     sync::Arc,
     time::Duration,
 };
 
 use arbitrary::Unstructured;
+use bytes::BytesMut;
 use zk_proto::{
     Chroot, HostPort, Request, Time,
     frame::FrameReader,
@@ -37,6 +38,7 @@ use zk_proto::{
 };
 
 pub use event::watch_event;
+pub(crate) use ops::{Ask, path_of};
 
 use foretell::Seen;
 use ledger::{Arms, Auth, Call, Ledger};
@@ -48,11 +50,17 @@ use wire::Arrived;
 /// An input of more operations tells nothing new.
 const MAX_OPS: usize = 256;
 
+/// Far more than one input brings about.
+const MAX_OUTPUTS: usize = 100_000;
+
 /// How many requests may wait.
 const MAX_IN_FLIGHT: usize = 40;
 
-/// The session against an honest server, which may hang up, lose its quorum, and expire sessions. The
-/// input is read as a [setup and operations](self), as that of [`session`] is.
+/// The session against an honest server, which may hang up, lose its quorum, and expire sessions: every
+/// output is known before it comes.
+///
+/// The input is read as what the session is made with and a list of operations, as that of [`session`]
+/// is. It is run twice, the server's bytes as they come and one by one: both must give the same.
 ///
 /// # Panics
 /// When something does not hold.
@@ -60,9 +68,8 @@ pub fn session_model(input: &[u8]) {
     run(input, true);
 }
 
-/// The session against a server of any kind.
-///
-/// It is run twice, the server's bytes as they come and one by one: both must give the same.
+/// The session against a server that may say anything: what holds for any server is checked, as in
+/// [`session_model`].
 ///
 /// # Panics
 /// When something does not hold.
@@ -203,13 +210,26 @@ impl World {
         }
     }
 
-    fn note(&mut self, what: fmt::Arguments<'_>) {
-        let line = format!("{:?} {what}", self.now.since_origin());
-        self.trace.write(line.as_bytes());
+    /// Puts what came out into the trace.
+    fn note(&mut self, output: &Output) {
+        self.tell(format_args!("{output:?}"));
+        self.trace.write_u128(self.now.since_origin().as_nanos());
+        // A hasher takes any text.
+        let _ = write!(Hashed(&mut self.trace), "{output:?}");
+        if let Output::Completed { result: Ok(reply), .. } = output {
+            // Which shows no data.
+            let mut body = BytesMut::new();
+            reply.response.encode_body(&mut body);
+            self.trace.write(&body);
+        }
+    }
+
+    /// Tells what happens, if that was asked for.
+    fn tell(&self, what: fmt::Arguments<'_>) {
         if self.log {
             #[expect(clippy::print_stderr, reason = "it was asked for")]
             {
-                eprintln!("{line}");
+                eprintln!("{:?} {what}", self.now.since_origin());
             }
         }
     }
@@ -242,7 +262,7 @@ impl World {
                 assert!(!self.is_over() && room, "{request:?} is taken");
                 assert_eq!(id, self.last_id + 1);
                 self.last_id = id;
-                let mut body = bytes::BytesMut::new();
+                let mut body = BytesMut::new();
                 request.encode_body_below(chroot, &mut String::new(), &mut body);
                 self.ledger.calls.push_back(Call {
                     id,
@@ -457,18 +477,11 @@ impl World {
 
     /// Takes in the outputs that are there.
     fn absorb_outputs(&mut self) {
-        let bound = 16 + 4 * (MAX_IN_FLIGHT + self.ledger.watches.len() + self.ledger.auths.len());
         let mut count = 0;
         while let Some(output) = self.session.poll_output() {
             count += 1;
-            // Events may be many in one piece.
-            assert!(self.tainted || count <= bound + 64 * self.outbox.len() + 4_096, "endless");
-            self.note(format_args!("{output:?}"));
-            if let Output::Completed { result: Ok(reply), .. } = &output {
-                let mut body = bytes::BytesMut::new();
-                reply.response.encode_body(&mut body);
-                self.trace.write(&body);
-            }
+            assert!(count <= MAX_OUTPUTS, "endless");
+            self.note(&output);
             self.compare(&output);
             self.ledger.observe(&output);
             self.follow(&output);
@@ -486,7 +499,7 @@ impl World {
                     self.resumable = self.session.ticket().map(|ticket| ticket.id.0);
                 }
                 if !self.route.is_known() {
-                    self.route.current = Some(host.port);
+                    self.route.took(host.port);
                 }
                 let share = self.timeout / self.route.hosts.len() as u32;
                 assert_eq!(deadline.since(self.now), share, "the host's share of the timeout");
@@ -623,6 +636,16 @@ impl World {
         assert_eq!(*state, State::Lost);
         assert!(self.session.end_reason().is_some() && !self.session.wants_transmit());
         self.submit(&Chroot::ROOT, &Request::Ping, None);
+    }
+}
+
+/// Text goes into a hash.
+struct Hashed<'h>(&'h mut DefaultHasher);
+
+impl fmt::Write for Hashed<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
     }
 }
 

@@ -1,10 +1,10 @@
 //! What happens to a session, made of bytes.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use arbitrary::Arbitrary;
 use zk_proto::{
-    AddWatchMode, Chroot, CreateMode, ErrorCode, EventType, Request, WatcherType,
+    AddWatchMode, Chroot, CreateMode, ErrorCode, EventType, OPEN_ACL_UNSAFE, Request, WatcherType,
     frame::write_frame,
     jute::{Encode, Secret},
     records::*,
@@ -73,8 +73,9 @@ pub(super) enum Rare {
     Probed(bool),
 }
 
+/// What a user asks for.
 #[derive(Debug, Arbitrary)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     Get { watch: bool },
     Exists { watch: bool },
     Children { watch: bool },
@@ -101,12 +102,77 @@ pub(super) enum Hostile {
 const PATHS: [&str; 6] = ["/", "/a", "/a/b", "/a/b/c", "/d", "/a/e"];
 const DATA: &[u8] = &[7; 80];
 
-fn path_of(pick: u8) -> &'static str {
+pub(crate) fn path_of(pick: u8) -> &'static str {
     PATHS[usize::from(pick) % PATHS.len()]
 }
 
 fn mode(pick: u8) -> CreateMode {
     CreateMode::from(i32::from(pick % 4))
+}
+
+impl Ask {
+    /// The request, and the watch that it leaves.
+    pub(crate) fn request(&self, path: &'static str) -> (Request<'static>, Option<Arms>) {
+        let always = |watch: bool, kind| watch.then_some(Arms::Always(kind));
+        let data = |len: u8| Some(&DATA[..usize::from(len) % DATA.len()]);
+        match *self {
+            Ask::Get { watch } => {
+                (Request::GetData(GetDataRequest { path, watch }), always(watch, WatchKind::Data))
+            }
+            Ask::Exists { watch } => {
+                (Request::Exists(ExistsRequest { path, watch }), watch.then_some(Arms::ByExists))
+            }
+            Ask::Children { watch } => (
+                Request::GetChildren(GetChildrenRequest { path, watch }),
+                always(watch, WatchKind::Child),
+            ),
+            Ask::AddWatch { recursive } => {
+                let (mode, kind) = match recursive {
+                    true => (AddWatchMode::PersistentRecursive, WatchKind::PersistentRecursive),
+                    false => (AddWatchMode::Persistent, WatchKind::Persistent),
+                };
+                (Request::AddWatch(AddWatchRequest { path, mode }), always(true, kind))
+            }
+            Ask::RemoveWatches(kind) => {
+                let watcher_type = WatcherType::from(i32::from(kind % 3) + 1);
+                let remove = RemoveWatchesRequest { path, watcher_type };
+                (Request::RemoveWatches(remove), None)
+            }
+            Ask::Create { mode: pick, data: len } => {
+                let (data, flags) = (data(len), mode(pick));
+                (
+                    Request::Create(CreateRequest {
+                        path,
+                        data,
+                        acl: Some(Cow::Borrowed(&OPEN_ACL_UNSAFE)),
+                        flags,
+                    }),
+                    None,
+                )
+            }
+            Ask::Set { version, data: len } => {
+                let (data, version) = (data(len), expected(version));
+                (Request::SetData(SetDataRequest { path, data, version }), None)
+            }
+            Ask::Delete => (Request::Delete(DeleteRequest { path, version: -1 }), None),
+            Ask::Sync => (Request::Sync(SyncRequest { path }), None),
+            Ask::Multi { version, mode: pick } => {
+                let (version, flags) = (expected(version), mode(pick));
+                let create = CreateRequest {
+                    path: "/a/m",
+                    data: data(1),
+                    acl: Some(Cow::Borrowed(&OPEN_ACL_UNSAFE)),
+                    flags,
+                };
+                let ops = vec![
+                    MultiOp::Check(CheckVersionRequest { path, version: -1 }),
+                    MultiOp::SetData(SetDataRequest { path, data: data(9), version }),
+                    MultiOp::Create(create),
+                ];
+                (Request::Multi(MultiRequest { ops }), None)
+            }
+        }
+    }
 }
 
 /// A version that may be the right one; mostly any will do.
@@ -119,7 +185,7 @@ impl World {
         if self.ledger.ended {
             return;
         }
-        self.note(format_args!("{op:?}"));
+        self.tell(format_args!("{op:?}"));
         match op {
             Op::Submit { what, path, below } => self.ask(what, path_of(*path), *below),
             Op::Unwatch { back } => {
@@ -186,54 +252,9 @@ impl World {
         }
     }
 
-    pub(super) fn ask(&mut self, what: &Ask, path: &str, below: bool) {
+    pub(super) fn ask(&mut self, what: &Ask, path: &'static str, below: bool) {
         let chroot = if below { Chroot::new("/a").expect("a path") } else { Chroot::ROOT };
-        let always = |watch: bool, kind| watch.then_some(Arms::Always(kind));
-        let data = |len: u8| Some(&DATA[..usize::from(len) % DATA.len()]);
-        let (request, arms) = match *what {
-            Ask::Get { watch } => {
-                (Request::GetData(GetDataRequest { path, watch }), always(watch, WatchKind::Data))
-            }
-            Ask::Exists { watch } => {
-                (Request::Exists(ExistsRequest { path, watch }), watch.then_some(Arms::ByExists))
-            }
-            Ask::Children { watch } => (
-                Request::GetChildren(GetChildrenRequest { path, watch }),
-                always(watch, WatchKind::Child),
-            ),
-            Ask::AddWatch { recursive } => {
-                let (mode, kind) = match recursive {
-                    true => (AddWatchMode::PersistentRecursive, WatchKind::PersistentRecursive),
-                    false => (AddWatchMode::Persistent, WatchKind::Persistent),
-                };
-                (Request::AddWatch(AddWatchRequest { path, mode }), always(true, kind))
-            }
-            Ask::RemoveWatches(kind) => {
-                let watcher_type = WatcherType::from(i32::from(kind % 3) + 1);
-                let remove = RemoveWatchesRequest { path, watcher_type };
-                (Request::RemoveWatches(remove), None)
-            }
-            Ask::Create { mode: pick, data: len } => {
-                let (data, flags) = (data(len), mode(pick));
-                (Request::Create(CreateRequest { path, data, acl: None, flags }), None)
-            }
-            Ask::Set { version, data: len } => {
-                let (data, version) = (data(len), expected(version));
-                (Request::SetData(SetDataRequest { path, data, version }), None)
-            }
-            Ask::Delete => (Request::Delete(DeleteRequest { path, version: -1 }), None),
-            Ask::Sync => (Request::Sync(SyncRequest { path }), None),
-            Ask::Multi { version, mode: pick } => {
-                let (version, flags) = (expected(version), mode(pick));
-                let create = CreateRequest { path: "/a/m", data: data(1), acl: None, flags };
-                let ops = vec![
-                    MultiOp::Check(CheckVersionRequest { path, version: -1 }),
-                    MultiOp::SetData(SetDataRequest { path, data: data(9), version }),
-                    MultiOp::Create(create),
-                ];
-                (Request::Multi(MultiRequest { ops }), None)
-            }
-        };
+        let (request, arms) = what.request(path);
         self.submit(&chroot, &request, arms);
     }
 

@@ -53,6 +53,12 @@ impl Route {
         next
     }
 
+    /// An attempt was made that was not foreseen.
+    pub(super) fn took(&mut self, host: u16) {
+        self.preferred = None;
+        self.current = Some(host);
+    }
+
     pub(super) fn confirmed(&mut self) {
         self.attempts = 0;
         self.at_once = Some(self.others());

@@ -1,6 +1,9 @@
 //! The bytes between the session and the server: what arrives there is checked packet by packet.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    hash::Hasher as _,
+};
 
 use bytes::{Bytes, BytesMut};
 use zk_proto::{
@@ -66,7 +69,8 @@ impl World {
         assert_eq!(self.session.poll_transmit(self.now, &mut bytes), wanted);
         assert_eq!(bytes.is_empty(), !wanted);
         assert!(self.is_open() || bytes.is_empty(), "sent to nobody");
-        self.note(format_args!("> {bytes:?}"));
+        self.tell(format_args!("> {bytes:?}"));
+        self.trace.write(&bytes);
         if let (Link::Up(up), true) = (&mut self.link, wanted) {
             up.sent = self.now;
         }

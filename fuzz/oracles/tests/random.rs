@@ -1,0 +1,39 @@
+//! The session against the model, and the embedded server, over random operations. A failure prints the bytes that it shrank to;
+//! `ZK_FUZZ_LOG=1 cargo run -p zk-fuzz --example replay <target> <bytes>` tells what happens with them.
+
+use std::fmt;
+
+use proptest::{collection::vec, prelude::*};
+use zk_fuzz::{server, session, session_model};
+
+#[derive(Clone)]
+struct Input(Vec<u8>);
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    vec(any::<u8>(), 0..1_500).prop_map(Input)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_honest_server_gives_what_was_foretold(input in input()) {
+        session_model(&input.0);
+    }
+
+    #[test]
+    fn any_server_gives_what_may_be(input in input()) {
+        session(&input.0);
+    }
+
+    #[test]
+    fn any_clients_of_the_embedded_server_are_answered(input in input()) {
+        server(&input.0);
+    }
+}

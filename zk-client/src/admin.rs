@@ -1,0 +1,143 @@
+//! Calls on the servers themselves.
+
+use bytes::Bytes;
+use zk_proto::{
+    Request,
+    records::{ReconfigRequest, Stat},
+};
+
+use crate::{AsyncResult, Error};
+
+/// The configuration that fits any.
+const ANY_CONFIG: i64 = -1;
+
+/// How the members of an ensemble are to change, for [`Client::reconfig`](crate::Client::reconfig).
+#[derive(Debug, Clone, Default)]
+#[must_use = "it does nothing by itself: see `Client::reconfig`"]
+pub struct Reconfig {
+    joining: Option<String>,
+    leaving: Option<String>,
+    members: Option<String>,
+    from: Option<i64>,
+}
+
+impl Reconfig {
+    /// Servers to add or to change, as `server.<id>=<host>:<port>:<port>;<client port>`, separated by
+    /// commas.
+    pub fn joining(mut self, servers: impl Into<String>) -> Self {
+        self.joining = Some(servers.into());
+        self
+    }
+
+    /// Ids of servers to remove, separated by commas.
+    pub fn leaving(mut self, ids: impl Into<String>) -> Self {
+        self.leaving = Some(ids.into());
+        self
+    }
+
+    /// All servers that there are to be, as in [`joining`](Self::joining), instead of a difference.
+    pub fn new_members(mut self, servers: impl Into<String>) -> Self {
+        self.members = Some(servers.into());
+        self
+    }
+
+    /// The version that the present configuration must have: the transaction that made it. Default any.
+    pub const fn from_config(mut self, version: i64) -> Self {
+        self.from = Some(version);
+        self
+    }
+}
+
+crate::blocking::faces! {
+    /// The answer of the present server to a word of four letters, such as `ruok` or `srvr`: kazoo's
+    /// `command`. It goes over a connection of its own, for no longer than the client's
+    /// [`connect_timeout`](crate::ClientBuilder::connect_timeout).
+    ///
+    /// Servers answer `srvr` alone unless they are told otherwise (`4lw.commands.whitelist`).
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when it is no such word;
+    /// [`ConnectionClosed`](crate::ErrorKind::ConnectionClosed) when there is no connection now;
+    /// [`ConnectionLoss`](crate::ErrorKind::ConnectionLoss) and [`Timeout`](crate::ErrorKind::Timeout).
+    ///
+    /// ```no_run
+    /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
+    /// println!("{}", zk.command("srvr").await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn command(&self, word: &str) -> AsyncResult<String> {
+        match word.as_bytes().try_into() {
+            Ok(letters) if word.bytes().all(|byte| byte.is_ascii_lowercase()) => {
+                self.shared().ask(letters)
+            }
+            _ => self.failed(Error::invalid(format!("{word:?} is no word of four letters"))),
+        }
+    }
+
+    /// The version of the present server, such as `[3, 8, 0]`: kazoo's `server_version`.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command); [`Undecodable`](crate::ErrorKind::Undecodable) when the server does
+    /// not tell.
+    pub fn server_version(&self) -> AsyncResult<[u32; 3]> {
+        let answer = self.command("srvr");
+        self.shared().work(async move {
+            let answer = answer.await?;
+            version(&answer).ok_or_else(|| Error::undecodable("the server does not tell its version"))
+        })
+    }
+
+    /// Changes the members of the ensemble, and returns the new configuration and the stat of its node.
+    ///
+    /// # Errors
+    /// [`ReconfigDisabled`](crate::ErrorCode::ReconfigDisabled), [`NoAuth`](crate::ErrorCode::NoAuth),
+    /// [`BadVersion`](crate::ErrorCode::BadVersion) when the present configuration is another one,
+    /// [`NewConfigNoQuorum`](crate::ErrorCode::NewConfigNoQuorum),
+    /// [`ReconfigInProgress`](crate::ErrorCode::ReconfigInProgress).
+    ///
+    /// ```no_run
+    /// # use zk_client::{Client, Error, Reconfig};
+    /// # async fn example(zk: Client) -> Result<(), Error> {
+    /// let (config, _) = zk.reconfig(&Reconfig::default().leaving("3")).await?;
+    /// println!("{}", String::from_utf8_lossy(&config));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reconfig(&self, change: &Reconfig) -> AsyncResult<(Bytes, Stat)> {
+        self.call(&Request::Reconfig(ReconfigRequest {
+            joining_servers: change.joining.as_deref(),
+            leaving_servers: change.leaving.as_deref(),
+            new_members: change.members.as_deref(),
+            cur_config_id: change.from.unwrap_or(ANY_CONFIG),
+        }))
+    }
+}
+
+/// The version in the answer to `srvr`: `Zookeeper version: 3.8.0-5a02a05…, built on …`.
+fn version(srvr: &str) -> Option<[u32; 3]> {
+    let version = srvr.lines().find_map(|line| line.strip_prefix("Zookeeper version: "))?;
+    let version = version.split(['-', ',', ' ']).next()?;
+    let mut numbers = version.splitn(3, '.').map(str::parse);
+    let mut number = || numbers.next()?.ok();
+    Some([number()?, number()?, number()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn versions_are_read() {
+        let srvr = "Zookeeper version: 3.8.0-5a02a05eddb59aee6ac762f7ea82e92a68eb9c0f, built on 2022\nMode: \n";
+        assert_eq!(version(srvr), Some([3, 8, 0]));
+        assert_eq!(version("Zookeeper version: 3.10.12, built on 2030"), Some([3, 10, 12]));
+        for other in [
+            "",
+            "srvr is not executed because it is not in the whitelist.",
+            "Zookeeper version: 3.x",
+        ] {
+            assert_eq!(version(other), None, "{other}");
+        }
+    }
+}
