@@ -11,7 +11,7 @@ git ls-files -z | xargs -0 cp --parents -t "$copy"
 export CARGO_TARGET_DIR=${MUTANTS_TARGET_DIR:-$copy/target}
 patches=("$@")
 [ $# -gt 0 ] || patches=(zk-sim/mutants/*.patch
-    fuzz/mutants/{ping-never-sent,watches-not-armed-again,xid-off-by-one,sent-again-after-a-loss,expiry-told-twice,sent-called-not-sent}.patch)
+    fuzz/mutants/{ping-never-sent,watches-not-armed-again,xid-off-by-one,sent-again-after-a-loss,expiry-told-twice,sent-called-not-sent,held-by-what-was-received,one-shot-that-stays}.patch)
 
 missed=0
 for patch in "${patches[@]}"; do
