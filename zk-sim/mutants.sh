@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Breaks a copy of the project on purpose, by one patch of zk-sim/mutants or fuzz/mutants at a time, and tells
-# how long the simulation takes to notice: `just sim-mutants [patch...]`. It fails if one is not noticed in a
+# how long the simulation takes to notice: `just simulate-mutants [patch...]`. It fails if one is not noticed in a
 # minute.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -175,7 +175,7 @@ impl Shared {
         let mut core = self.lock();
         let due = core.next_due();
         let is_due = due.is_some_and(|due| due <= core.now);
-        if !core.ready.is_empty() && !(is_due && core.random.bool()) {
+        if !(core.ready.is_empty() || is_due && core.random.bool()) {
             self.run_task(core);
             return true;
         }
@@ -217,9 +217,8 @@ impl Shared {
         let (Some(mut job), waker) = (task.job.take(), task.waker.clone()) else { return };
         core.trace.step(now, "run", id, process as u64);
         drop(guard);
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            job.as_mut().poll(&mut Context::from_waker(&waker))
-        }));
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| job.as_mut().poll(&mut Context::from_waker(&waker))));
         let mut guard = self.lock();
         let mut core = &mut *guard;
         match polled {

@@ -15,11 +15,7 @@ use zk_proto::{
 };
 use zk_server::{Config, ConnectionId, Output, Server, SessionId, Time};
 
-use crate::{
-    executor::Core,
-    network::Direction,
-    tap::Tap,
-};
+use crate::{executor::Core, network::Direction, tap::Tap};
 
 /// The server, and whether it runs.
 pub(crate) struct Host {

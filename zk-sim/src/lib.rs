@@ -37,6 +37,7 @@ use crate::{executor::Shared, trace::Trace};
 pub use faults::Faults;
 pub use handler::{SimHandler, SimStream, yield_now};
 pub use tap::{Change, Record};
+pub use trace::Print;
 
 /// The hosts of the one server: three names for it.
 pub const HOSTS: &str = "zk1:2181,zk2:2181,zk3:2181";
@@ -46,9 +47,6 @@ pub const HOSTS: &str = "zk1:2181,zk2:2181,zk3:2181";
 pub struct Sim {
     shared: Arc<Shared>,
 }
-
-/// Takes the lines of a trace.
-pub type Print = Box<dyn FnMut(&str) + Send>;
 
 impl Sim {
     /// A world in which all is well, with a server that is empty. `print` gets a line for every step.

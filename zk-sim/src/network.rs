@@ -348,7 +348,11 @@ impl Core {
     }
 
     /// The client shuts its end down, or drops it.
-    pub(crate) fn closed_by_client(&mut self, id: u64, dropped: bool) -> Option<[Option<Waker>; 2]> {
+    pub(crate) fn closed_by_client(
+        &mut self,
+        id: u64,
+        dropped: bool,
+    ) -> Option<[Option<Waker>; 2]> {
         self.trace.step(self.now, "close", id, dropped.into());
         self.send_end(id, Direction::ToServer);
         let connection = self.network.connections.get_mut(&id)?;

@@ -10,7 +10,9 @@ use zk_proto::{
     ErrorCode, OpCode, Request, Response,
     frame::{Frame, FrameReader},
     jute::{Decode, Reader},
-    records::{ConnectRequest, ConnectResponse, MultiOp, MultiResult, ReplyHeader, RequestHeader, xid},
+    records::{
+        ConnectRequest, ConnectResponse, MultiOp, MultiResult, ReplyHeader, RequestHeader, xid,
+    },
     session::SessionId,
 };
 use zk_server::ConnectionId;
@@ -160,8 +162,7 @@ impl Connection {
             return Ok(());
         }
         let header = RequestHeader::decode(&mut input).map_err(|error| error.to_string())?;
-        let request =
-            Request::decode(header.op, &mut input).map_err(|error| error.to_string())?;
+        let request = Request::decode(header.op, &mut input).map_err(|error| error.to_string())?;
         match header.xid {
             xid::PING | xid::AUTH => {}
             xid::SET_WATCHES if self.last_xid > 0 => {

@@ -2,16 +2,19 @@
 
 use std::{fmt, time::Duration};
 
+/// Takes the lines of a trace.
+pub type Print = Box<dyn FnMut(&str) + Send>;
+
 /// Takes in every step of a run.
 pub(crate) struct Trace {
     hash: u64,
     steps: u64,
-    print: Option<Box<dyn FnMut(&str) + Send>>,
+    print: Option<Print>,
 }
 
 impl Trace {
     /// One that hands lines to `print`, if there is one.
-    pub(crate) fn new(print: Option<Box<dyn FnMut(&str) + Send>>) -> Self {
+    pub(crate) fn new(print: Option<Print>) -> Self {
         Self { hash: 0xcbf2_9ce4_8422_2325, steps: 0, print }
     }
 

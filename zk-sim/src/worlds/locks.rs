@@ -237,9 +237,8 @@ impl Contender {
             let pause = self.millis(10_000);
             self.actor.handler.sleep(pause).await;
         }
-        self.sim.note(|| {
-            format!("contender {} of client {} lets go", self.number, self.actor.number)
-        });
+        self.sim
+            .note(|| format!("contender {} of client {} lets go", self.number, self.actor.number));
         let (kept, others) = {
             let mut court = lock(&self.court);
             std::mem::take(&mut court.holdings).into_iter().partition(|held| held.id != id)

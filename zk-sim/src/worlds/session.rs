@@ -359,7 +359,8 @@ fn check_writes(sim: &Sim, ledger: &Ledger) -> Result<(), String> {
 
 /// Whoever watches has heard of every change.
 fn check_watches(sim: &Sim, ledger: &Ledger) -> Result<(), String> {
-    let stats: HashMap<&str, Option<Stat>> = SHARED.iter().map(|path| (*path, sim.stat(path))).collect();
+    let stats: HashMap<&str, Option<Stat>> =
+        SHARED.iter().map(|path| (*path, sim.stat(path))).collect();
     for armed in &ledger.watches {
         let (client, path, kind) = (armed.client, armed.path, armed.kind);
         let of = |stat: &Stat| if kind == Kind::Children { stat.pzxid } else { stat.mzxid };

@@ -75,7 +75,9 @@ fn watch_data(sim: &Sim, actor: &Actor, path: &'static str) -> (ToldData, DataWa
         sim.note(|| format!("client {number} is told that {path} is at {now:#x}"));
         let before = lock(&last).replace(now);
         if before == Some(now) || now != 0 && now <= newest {
-            sim.fail(|| format!("client {number} is told of {path} at {now:#x}, after {before:x?}"));
+            sim.fail(|| {
+                format!("client {number} is told of {path} at {now:#x}, after {before:x?}")
+            });
         }
         newest = newest.max(now);
         true
