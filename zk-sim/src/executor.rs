@@ -64,6 +64,8 @@ struct Task {
 pub(crate) struct Process {
     clock: Clock,
     timers: BTreeMap<(Duration, u64), Waker>,
+    /// When the first of them is due, by the right clock.
+    due: Option<Duration>,
     is_paused: bool,
     /// Tasks that are ready to run when the pause is over.
     parked: Vec<u64>,
@@ -91,6 +93,12 @@ impl Clock {
     /// The moment at which it first shows `time`.
     fn moment(self, time: Duration) -> Duration {
         nanos((time.saturating_sub(self.ahead).as_nanos() * MILLION).div_ceil(self.rate()))
+    }
+}
+
+impl Process {
+    fn set_due(&mut self) {
+        self.due = self.timers.first_key_value().map(|((at, _), _)| self.clock.moment(*at));
     }
 }
 
@@ -314,7 +322,7 @@ impl Core {
             .processes
             .iter()
             .filter(|process| !process.is_paused)
-            .filter_map(|p| p.timers.first_key_value().map(|((at, _), _)| p.clock.moment(*at)));
+            .filter_map(|process| process.due);
         let event = self.events.first_key_value().map(|((at, _), _)| *at);
         timers.chain(event).chain(self.host.due()).min()
     }
@@ -324,14 +332,14 @@ impl Core {
         self.count_step();
         let now = self.now;
         for (index, process) in self.processes.iter_mut().enumerate() {
-            if process.is_paused {
-                continue;
-            }
-            if let Some(entry) = process.timers.first_entry()
-                && process.clock.moment(entry.key().0) <= now
+            let is_due = process.due.is_some_and(|due| due <= now);
+            if is_due
+                && !process.is_paused
+                && let Some((_, waker)) = process.timers.pop_first()
             {
+                process.set_due();
                 self.trace.step(now, "timer", index as u64, 0);
-                return vec![entry.remove()];
+                return vec![waker];
             }
         }
         if self.host.due().is_some_and(|due| due <= now) {
@@ -374,11 +382,16 @@ impl Core {
     }
 
     pub(crate) fn add_timer(&mut self, process: usize, at: Duration, id: u64, waker: Waker) {
-        self.processes[process].timers.insert((at, id), waker);
+        let process = &mut self.processes[process];
+        process.timers.insert((at, id), waker);
+        process.set_due();
     }
 
     pub(crate) fn remove_timer(&mut self, process: usize, at: Duration, id: u64) -> Option<Waker> {
-        self.processes[process].timers.remove(&(at, id))
+        let process = &mut self.processes[process];
+        let waker = process.timers.remove(&(at, id));
+        process.set_due();
+        waker
     }
 
     /// Stops a process, as SIGSTOP does, or lets it go on.
@@ -397,6 +410,7 @@ impl Core {
     /// Has the clock of a process jump ahead, as after a suspension of its machine.
     pub(crate) fn jump(&mut self, process: usize, by: Duration) {
         self.processes[process].clock.ahead += by;
+        self.processes[process].set_due();
     }
 
     /// How many tasks there are.

@@ -222,6 +222,12 @@ impl Sim {
         self.shared.lock().trace.hash()
     }
 
+    /// How many sessions the server has opened.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.shared.lock().host.tap.sessions
+    }
+
     /// How many steps there were.
     #[must_use]
     pub fn steps(&self) -> u64 {

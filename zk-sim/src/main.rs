@@ -48,6 +48,33 @@ impl Options {
     }
 }
 
+/// What all runs add up to.
+#[derive(Default)]
+struct Total {
+    simulated: Duration,
+    sessions: u64,
+    steps: u64,
+}
+
+impl Total {
+    fn take(&mut self, sim: &Sim) {
+        self.simulated += sim.now();
+        self.sessions += sim.sessions();
+        self.steps += sim.steps();
+    }
+
+    fn print(&self, seeds: u64, took: Duration) {
+        let simulated = self.simulated.as_secs_f64();
+        println!(
+            "{seeds} seeds, {} sessions, {} steps; {simulated:.0} s in {:.1} s, {:.0} times as fast",
+            self.sessions,
+            self.steps,
+            took.as_secs_f64(),
+            simulated / took.as_secs_f64(),
+        );
+    }
+}
+
 fn main() -> ExitCode {
     let options = match Options::read() {
         Ok(options) => options,
@@ -58,22 +85,13 @@ fn main() -> ExitCode {
     };
     let begun = Instant::now();
     let mut told = begun;
-    let (mut simulated, mut steps) = (Duration::ZERO, 0);
-    let progress = |seeds: u64, simulated: Duration, steps: u64| {
-        let took = begun.elapsed().as_secs_f64();
-        println!(
-            "{seeds} seeds, {:.0} s simulated in {took:.1} s ({:.0} times as fast), {steps} steps",
-            simulated.as_secs_f64(),
-            simulated.as_secs_f64() / took,
-        );
-    };
+    let mut total = Total::default();
     for seed in options.from..options.from.saturating_add(options.seeds) {
         for world in &options.worlds {
             let print = options.trace.then(|| Box::new(|line: &str| println!("{line}")) as Print);
             let sim = Sim::new(seed, print);
             let result = catch_unwind(AssertUnwindSafe(|| (world.run)(&sim)));
-            simulated += sim.now();
-            steps += sim.steps();
+            total.take(&sim);
             sim.end();
             let failure = match result {
                 Ok(Ok(())) => continue,
@@ -86,14 +104,14 @@ fn main() -> ExitCode {
                 "again: cargo run --release -p zk-sim -- --world {name} --from {seed} --seeds 1 \
                  --trace"
             );
-            progress(seed - options.from, simulated, steps);
+            total.print(seed - options.from, begun.elapsed());
             return ExitCode::FAILURE;
         }
         if told.elapsed() > Duration::from_secs(10) {
             told = Instant::now();
-            progress(seed - options.from + 1, simulated, steps);
+            total.print(seed - options.from + 1, begun.elapsed());
         }
     }
-    progress(options.seeds, simulated, steps);
+    total.print(options.seeds, begun.elapsed());
     ExitCode::SUCCESS
 }

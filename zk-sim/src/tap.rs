@@ -54,6 +54,8 @@ pub enum Change {
 pub(crate) struct Tap {
     connections: BTreeMap<ConnectionId, Connection>,
     pub(crate) log: Vec<Record>,
+    /// How many sessions there were.
+    pub(crate) sessions: u64,
     pub(crate) violations: Vec<String>,
 }
 
@@ -62,6 +64,8 @@ struct Connection {
     replies: FrameReader,
     phase: Phase,
     waiting: VecDeque<(i32, OpCode, Vec<Change>)>,
+    /// Whether it is to go on with a session.
+    resumes: bool,
     session: SessionId,
     timeout: Duration,
     last_xid: i32,
@@ -86,6 +90,7 @@ impl Tap {
             replies: FrameReader::new(LIMIT),
             phase: Phase::Fresh,
             waiting: VecDeque::new(),
+            resumes: false,
             session: SessionId(0),
             timeout: Duration::MAX,
             last_xid: 0,
@@ -145,8 +150,12 @@ impl Tap {
         }
         connection.replies.extend(bytes);
         while let Ok(Some(Frame::Whole(frame))) = connection.replies.next_frame() {
+            let is_new = connection.phase == Phase::Asked && !connection.resumes;
             match connection.reply(&frame) {
-                Ok(record) => self.log.extend(record),
+                Ok(record) => {
+                    self.sessions += u64::from(is_new && connection.session != SessionId(0));
+                    self.log.extend(record);
+                }
                 Err(what) => self.violations.push(format!("on connection {}: {what}", id.0)),
             }
         }
@@ -158,7 +167,9 @@ impl Connection {
         let mut input = Reader::new(frame);
         if self.phase == Phase::Fresh {
             self.phase = Phase::Asked;
-            ConnectRequest::decode(&mut input).map_err(|error| error.to_string())?;
+            let request =
+                ConnectRequest::decode(&mut input).map_err(|error| error.to_string())?;
+            self.resumes = request.session_id != 0;
             return Ok(());
         }
         let header = RequestHeader::decode(&mut input).map_err(|error| error.to_string())?;
