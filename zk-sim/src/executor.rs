@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) processes: Vec<Process>,
     tasks: HashMap<u64, Task>,
     ready: Vec<u64>,
+    /// Tasks that are ready, and have to wait for no reason, as on a machine with too much to do.
+    delayed: Vec<u64>,
     events: BTreeMap<(Duration, u64), Event>,
     last_id: u64,
     /// What broke, first things first.
@@ -111,6 +113,8 @@ fn nanos(nanos: u128) -> Duration {
 pub(crate) enum Event {
     /// Something may arrive at an end of a connection.
     Arrival(u64, crate::network::Direction),
+    /// A task has waited long enough.
+    Delayed(u64),
     /// The next fault.
     Fault,
     /// The end of one.
@@ -149,6 +153,7 @@ impl Shared {
                 processes: vec![Process::default()],
                 tasks: HashMap::new(),
                 ready: Vec::new(),
+                delayed: Vec::new(),
                 events: BTreeMap::new(),
                 last_id: 0,
                 violations: Vec::new(),
@@ -215,6 +220,12 @@ impl Shared {
         let at = core.random.usize(..count);
         let id = core.ready.swap_remove(at);
         let now = core.now;
+        if let Some(delay) = core.draw_delay() {
+            core.trace.step(now, "delay", id, delay.as_millis() as u64);
+            core.delayed.push(id);
+            core.schedule(now + delay, Event::Delayed(id));
+            return;
+        }
         let Some(task) = core.tasks.get_mut(&id) else { return };
         let process = task.process;
         if core.processes[process].is_paused {
@@ -349,6 +360,10 @@ impl Core {
         }
         match self.events.first_entry().filter(|entry| entry.key().0 <= now).map(|e| e.remove()) {
             Some(Event::Arrival(connection, direction)) => self.arrive(connection, direction),
+            Some(Event::Delayed(id)) => {
+                self.end_delays(|delayed| delayed == id);
+                Vec::new()
+            }
             Some(Event::Fault) => self.next_fault(),
             Some(Event::Over(fault)) => self.end_fault(fault),
             None => Vec::new(),
@@ -411,6 +426,11 @@ impl Core {
     pub(crate) fn jump(&mut self, process: usize, by: Duration) {
         self.processes[process].clock.ahead += by;
         self.processes[process].set_due();
+    }
+
+    /// Lets tasks go on that wait for no reason.
+    pub(crate) fn end_delays(&mut self, which: impl Fn(u64) -> bool) {
+        self.ready.extend(self.delayed.extract_if(.., |task| which(*task)));
     }
 
     /// How many tasks there are.

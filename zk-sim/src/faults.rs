@@ -24,6 +24,8 @@ pub struct Faults {
     pub doomed: u8,
     /// In how many of a hundred attempts to connect, or to resolve, something is wrong.
     pub unwelcome: u8,
+    /// How many of a million runs of a task are put off.
+    pub delays: u32,
     /// Weights: an open connection is cut; one direction of one is held; the server goes down; the server
     /// freezes; a session is ended behind its owner's back; a process is paused; its clock jumps.
     pub weights: [u32; 7],
@@ -41,6 +43,7 @@ impl Faults {
             longest: session_timeout.mul_f64(0.2 + 2.0 * random.f64()),
             doomed: random.u8(..80),
             unwelcome: random.u8(..40),
+            delays: random.u32(..3) * 1_000,
             weights,
         }
     }
@@ -77,6 +80,7 @@ impl Core {
             self.set_paused(process, false);
         }
         self.release_all();
+        self.end_delays(|_| true);
         self.set_up(true);
         self.set_frozen(false);
     }
@@ -144,6 +148,16 @@ impl Core {
             Fault::Pause(process) => self.set_paused(process, false),
         }
         Vec::new()
+    }
+
+    /// Whether a task that is ready has to wait, and for how long.
+    pub(crate) fn draw_delay(&mut self) -> Option<Duration> {
+        let faults = self.faults.as_ref()?;
+        let (delays, longest) = (faults.delays, faults.longest);
+        if self.random.u32(..1_000_000) >= delays {
+            return None;
+        }
+        Some(longest.mul_f64(self.random.f64().powi(2)))
     }
 
     /// Whether, after how many bytes and how a new connection is to be cut.

@@ -143,6 +143,18 @@ impl Stage {
 }
 
 impl Actor {
+    /// Stops the client and starts it again, with a new session.
+    pub fn restart(&self) {
+        lock(&self.told).is_stopped = true;
+        drop(self.client.restart());
+    }
+
+    /// Whether it was ever stopped.
+    #[must_use]
+    pub fn was_stopped(&self) -> bool {
+        lock(&self.told).is_stopped
+    }
+
     fn changes(&self) -> usize {
         lock(&self.told).changes
     }

@@ -167,8 +167,7 @@ impl Connection {
         let mut input = Reader::new(frame);
         if self.phase == Phase::Fresh {
             self.phase = Phase::Asked;
-            let request =
-                ConnectRequest::decode(&mut input).map_err(|error| error.to_string())?;
+            let request = ConnectRequest::decode(&mut input).map_err(|error| error.to_string())?;
             self.resumes = request.session_id != 0;
             return Ok(());
         }

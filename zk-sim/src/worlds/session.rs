@@ -99,7 +99,7 @@ pub fn session(sim: &Sim) -> Result<(), String> {
         lock(&ledger).calls.iter().flatten().all(Option::is_some)
     })?;
     check_writes(sim, &lock(&ledger))?;
-    check_watches(sim, &lock(&ledger))?;
+    check_watches(&stage, &lock(&ledger))?;
     let watches = std::mem::take(&mut lock(&ledger).watches);
     drop(watches);
     stage.close()
@@ -128,6 +128,9 @@ impl Player {
     }
 
     fn act(&mut self) {
+        if self.random.u8(..100) == 0 {
+            return self.actor.restart();
+        }
         let client = self.actor.client.clone();
         let path = SHARED[self.random.usize(..SHARED.len())];
         let number = self.begin();
@@ -243,6 +246,10 @@ impl Player {
             if ledger.calls[client][number].replace(end).is_some() {
                 sim.fail(|| format!("call {number} of client {client} has ended twice"));
             }
+            // What is refused at once does not wait for its turn.
+            if result.is_err_and(|error| error.kind() == ErrorKind::ConnectionClosed) {
+                return;
+            }
             let last = ledger.ended[client].replace(number);
             if last.is_some_and(|last| last > number) {
                 sim.fail(|| {
@@ -325,7 +332,9 @@ impl Player {
 fn check_writes(sim: &Sim, ledger: &Ledger) -> Result<(), String> {
     // By client and call: what the server has answered.
     let mut answers: BTreeMap<(usize, usize), ErrorCode> = BTreeMap::new();
-    let mut last = vec![None; ledger.calls.len()];
+    // Sessions of a client that was stopped may overlap: what is sent last on one may come after what is sent
+    // first on the next.
+    let mut last = HashMap::new();
     for record in sim.log(0) {
         let id = record.changes.iter().find_map(|change| match change {
             Change::Create(_, id) | Change::Set(_, id) => Some(id),
@@ -335,12 +344,13 @@ fn check_writes(sim: &Sim, ledger: &Ledger) -> Result<(), String> {
         let id = String::from_utf8_lossy(id).into_owned();
         let parsed = id.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
         let Some((client, call)) = parsed else { return Err(format!("the server was sent {id}")) };
-        let last: &mut Option<usize> = &mut last[client];
-        if last.is_some_and(|last| last >= call) {
+        let last = last.insert((client, record.session), call);
+        if last.is_some_and(|last| last > call) {
             return Err(format!("the server got call {call} of client {client} after {last:?}"));
         }
-        *last = Some(call);
-        answers.insert((client, call), record.outcome);
+        if answers.insert((client, call), record.outcome).is_some() {
+            return Err(format!("the server got call {call} of client {client} twice"));
+        }
     }
     for ((client, call), answer) in &answers {
         let fits = match ledger.calls[*client].get(*call) {
@@ -358,9 +368,9 @@ fn check_writes(sim: &Sim, ledger: &Ledger) -> Result<(), String> {
 }
 
 /// Whoever watches has heard of every change.
-fn check_watches(sim: &Sim, ledger: &Ledger) -> Result<(), String> {
+fn check_watches(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
     let stats: HashMap<&str, Option<Stat>> =
-        SHARED.iter().map(|path| (*path, sim.stat(path))).collect();
+        SHARED.iter().map(|path| (*path, stage.sim.stat(path))).collect();
     for armed in &ledger.watches {
         let (client, path, kind) = (armed.client, armed.path, armed.kind);
         let of = |stat: &Stat| if kind == Kind::Children { stat.pzxid } else { stat.mzxid };
@@ -376,8 +386,15 @@ fn check_watches(sim: &Sim, ledger: &Ledger) -> Result<(), String> {
             Some(Ok(_)) if armed.fired != 1 => {
                 return Err(format!("a watch of client {client} fired {} times", armed.fired));
             }
-            Some(Err(error)) if error.kind() != ErrorKind::SessionExpired => {
-                return Err(format!("a watch of client {client} ended with {error}"));
+            Some(Err(error)) => {
+                let fits = match error.kind() {
+                    ErrorKind::SessionExpired => true,
+                    ErrorKind::ConnectionClosed => stage.actors[client].was_stopped(),
+                    _ => false,
+                };
+                if !fits {
+                    return Err(format!("a watch of client {client} ended with {error}"));
+                }
             }
             _ => {}
         }
