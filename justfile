@@ -41,6 +41,14 @@ bench *args:
 differential sequences="10000" seed="2":
     ZK_DIFFERENTIAL_SEQUENCES={{sequences}} ZK_DIFFERENTIAL_SEED={{seed}} cargo test -p zk-tests --test differential
 
+# Whole clusters in one thread under virtual time, so many seeds of every world; or one: --world locks
+simulate seeds="10000" *args:
+    cargo run --release -p zk-sim -- --seeds "$@"
+
+# Bugs put into a copy on purpose, which the simulation has to find
+simulate-mutants *patches:
+    zk-sim/mutants.sh "$@"
+
 # Record the golden vectors of the wire format again; look at the difference before committing it
 golden:
     zk-proto/tests/golden/record/record.sh

@@ -1,10 +1,6 @@
 //! The calls on nodes. Each sends at once, in the order of calls, and returns a handle.
 
-use std::{
-    borrow::Cow,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use zk_proto::{
@@ -61,7 +57,7 @@ crate::blocking::faces! {
     ) -> AsyncResult<Ustring> {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
-            let created = self.create_once(&protect(path), data, &options);
+            let created = self.create_once(&protect(path, self.shared().unique_id()), data, &options);
             return self.shared().work(async { created.await.map(|(path, _)| path) });
         }
         self.create_node(path, data, &options, false)
@@ -79,7 +75,7 @@ crate::blocking::faces! {
     ) -> AsyncResult<(Ustring, Stat)> {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
-            return self.shared().work(self.create_once(&protect(path), data, &options));
+            return self.shared().work(self.create_once(&protect(path, self.shared().unique_id()), data, &options));
         }
         self.create_node(path, data, &options, true)
     }
@@ -388,33 +384,50 @@ impl Client {
     where
         T: FromReply + Clone + Send + 'static,
     {
-        let acl = match options.resolve_acl(self.default_acl()) {
-            Ok(acl) => acl,
-            Err(error) => return self.failed(error),
-        };
-        let create = |client: &Self, path: &str, data: Option<&[u8]>| {
-            options.request(path, data, &acl, with_stat, |request| client.call::<T>(request))
-        };
-        let first = match create(self, path, data) {
-            Ok(first) => first,
-            Err(error) => return self.failed(error),
-        };
-        if !options.makes_path() {
-            return first;
+        if options.makes_path() {
+            return self.shared().work(self.creation(path, data, options, with_stat));
         }
-        let (client, path) = (self.clone(), path.to_owned());
+        let sent = self.send_create(path, data, options, with_stat);
+        sent.unwrap_or_else(|error| self.failed(error))
+    }
+
+    fn send_create<T>(
+        &self,
+        path: &str,
+        data: Option<&[u8]>,
+        options: &CreateOptions,
+        with_stat: bool,
+    ) -> Result<AsyncResult<T>, Error>
+    where
+        T: FromReply + Clone + Send + 'static,
+    {
+        let acl = options.resolve_acl(self.default_acl())?;
+        options.request(path, data, &acl, with_stat, |request| self.call::<T>(request))
+    }
+
+    /// Creates a node, and all above it if that is wanted. What it sends later than at once it sends only
+    /// as long as it is polled: once it is dropped, nothing more comes of it.
+    fn creation<T>(
+        &self,
+        path: &str,
+        data: Option<&[u8]>,
+        options: &CreateOptions,
+        with_stat: bool,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<T>
+    where
+        T: FromReply + Clone + Send + 'static,
+    {
+        let first = self.send_create(path, data, options, with_stat);
+        let (client, path, options) = (self.clone(), path.to_owned(), options.clone());
         let data = data.map(Bytes::copy_from_slice);
-        let options = options.clone();
-        self.shared().work(async move {
-            match first.await {
-                Err(error) if is_no_node(&error) => {
+        async move {
+            match first?.await {
+                Err(error) if options.makes_path() && is_no_node(&error) => {
                     let acl = options.resolve_acl(client.default_acl())?;
                     let above = path::parent(&path).unwrap_or("/");
                     let parents = client.create_parents(&client.absolute(above), &acl);
                     let again =
-                        options.request(&path, data.as_deref(), &acl, with_stat, |request| {
-                            client.call::<T>(request)
-                        })?;
+                        client.send_create::<T>(&path, data.as_deref(), &options, with_stat)?;
                     let made = parents.made().await;
                     match again.await {
                         Err(error) if is_no_node(&error) => Err(made.err().unwrap_or(error)),
@@ -423,18 +436,18 @@ impl Client {
                 }
                 result => result,
             }
-        })
+        }
     }
 
     /// Creates a node whose name begins with an id that is nobody else's, once, whatever happens to the
-    /// replies.
+    /// replies. Once this is dropped, nothing more is sent.
     pub(crate) fn create_once(
         &self,
         path: &str,
         data: Option<&[u8]>,
         options: &CreateOptions,
     ) -> impl Future<Output = Result<(Ustring, Stat), Error>> + Send + use<> {
-        let first = self.create_node(path, data, options, true);
+        let first = self.creation(path, data, options, true);
         let (client, path, options) = (self.clone(), path.to_owned(), options.clone());
         let data = data.map(Bytes::copy_from_slice);
         async move {
@@ -453,7 +466,7 @@ impl Client {
                     }
                 }
                 bide(&client, &error).await;
-                created = client.create_node(&path, data.as_deref(), &options, true).await;
+                created = client.creation(&path, data.as_deref(), &options, true).await;
             }
         }
     }
@@ -585,11 +598,10 @@ impl Client {
 }
 
 /// `path` with a unique id before its name, as Curator writes it.
-fn protect(path: &str) -> String {
+fn protect(path: &str, id: u128) -> String {
     let Some((above, name)) = path.rsplit_once('/') else {
         return path.to_owned(); // to be refused
     };
-    let id = unique_id();
     let part = |shift: u32, bits: u32| (id >> shift) & ((1 << bits) - 1);
     let uuid = format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
@@ -600,12 +612,6 @@ fn protect(path: &str) -> String {
         part(0, 48)
     );
     format!("{above}/_c_{uuid}-{name}")
-}
-
-/// A number that nobody else comes by: 128 bits of the operating system's randomness.
-pub(crate) fn unique_id() -> u128 {
-    let half = || u128::from(RandomState::new().hash_one(()));
-    half() << 64 | half()
 }
 
 /// The creation of a node and all above it, under way.

@@ -159,7 +159,7 @@ impl Retry {
                     Ok(value) => return Ok(value),
                     Err(error) => error,
                 };
-                let until = tries.next(error, shared.now(), fastrand::f64())?;
+                let until = tries.next(error, shared.now(), shared.random_part())?;
                 while let Some(pause) = tries.pause(until, shared.now())? {
                     if unless(&stop, shared.sleep_until(pause)).await.is_none() {
                         return Err(Error::cancelled());
@@ -186,7 +186,7 @@ impl Retry {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            let until = tries.next(error, shared.now(), fastrand::f64())?;
+            let until = tries.next(error, shared.now(), shared.random_part())?;
             while let Some(pause) = tries.pause(until, shared.now())? {
                 std::thread::sleep(pause.since(shared.now()));
             }

@@ -130,6 +130,7 @@ where
 trait Runtime: Send + Sync {
     fn name(&self) -> &'static str;
     fn now(&self) -> Time;
+    fn random(&self) -> u64;
     fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>);
     fn sleep_until(&self, due: Time) -> Pin<Box<dyn Future<Output = ()> + Send>>;
     fn ask(&self, host: Arc<HostPort>, word: [u8; 4], deadline: Time) -> Asking;
@@ -148,6 +149,10 @@ impl<H: Handler> Runtime for Erased<H> {
 
     fn now(&self) -> Time {
         Time::from_origin(self.0.now())
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random()
     }
 
     fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
@@ -212,6 +217,18 @@ impl Shared {
         };
         // The clock comes last, so that a pause before it counts.
         until.map_or(Duration::ZERO, |until| until.since(self.now()))
+    }
+
+    /// A number that nobody else comes by.
+    pub(crate) fn unique_id(&self) -> u128 {
+        u128::from(self.runtime.random()) << 64 | u128::from(self.runtime.random())
+    }
+
+    /// A random number in 0..1.
+    pub(crate) fn random_part(&self) -> f64 {
+        // As many bits as an f64 has.
+        let bits = u32::try_from(self.runtime.random() >> 32).unwrap_or_default();
+        f64::from(bits) / (f64::from(u32::MAX) + 1.0)
     }
 
     pub(crate) fn runtime_name(&self) -> &'static str {
@@ -379,7 +396,7 @@ impl Shared {
     /// Sees to it that there is a driver, for those who have started the client.
     fn drive(self: &Arc<Self>, mut core: MutexGuard<'_, Core>) {
         if matches!(core.driver, DriverState::Absent) {
-            core.begin(self.now(), self.connect_timeout);
+            core.begin(self.now(), self.runtime.random(), self.connect_timeout);
             drop(core);
             self.runtime.drive(self.clone());
         }
@@ -483,10 +500,10 @@ impl Action {
 
 impl Core {
     /// Begins a session, for a driver to drive.
-    fn begin(&mut self, now: Time, connect_timeout: Duration) {
+    fn begin(&mut self, now: Time, seed: u64, connect_timeout: Duration) {
         let mut config = self.config.clone();
         let credentials = std::mem::take(&mut config.auth);
-        self.session = Session::new(config, fastrand::u64(..));
+        self.session = Session::new(config, seed);
         self.start_auth = None;
         for credential in credentials {
             // Refused by a session that has ended, and by no other.

@@ -20,6 +20,7 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod lane;
+mod random;
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
@@ -27,6 +28,7 @@ pub use futures_io::{AsyncRead, AsyncWrite};
 pub use lane::Lane;
 
 pub use clock::boottime;
+pub use random::system_random;
 
 /// A runtime, as far as a client needs one. Clones are the same runtime.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -41,6 +43,13 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// The default goes on while the machine is suspended, as a session's life on the server does.
     fn now(&self) -> Duration {
         boottime()
+    }
+
+    /// Random bits: what nobody else comes by, such as the id of a lock's node, and jitter are made of them.
+    ///
+    /// The default is the system's. A simulation has its own, to replay a run.
+    fn random(&self) -> u64 {
+        system_random()
     }
 
     /// Opens a TCP connection, without Nagle's delay.

@@ -11,7 +11,6 @@ use zk_proto::{path, records::Stat, session::SessionId};
 
 use crate::{
     AsyncResult, Client, CreateOptions, Error, ErrorKind, Face, Ustring,
-    calls::unique_id,
     from_reply::is_no_node,
     retry::patiently,
     stop::{Stop, unless},
@@ -217,7 +216,7 @@ impl Contender {
     async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Arc<Held>>, Error> {
         loop {
             // A new id for each node: one of an earlier session may still be there, dying.
-            let id = format!("{:032x}{}", unique_id(), self.kind.node);
+            let id = format!("{:032x}{}", self.client.shared().unique_id(), self.kind.node);
             let id = path::join(&self.path, &id);
             let error = match unless(stop, self.contend_as(&id, wait)).await {
                 Some(Ok(Turn::Held(node))) => {

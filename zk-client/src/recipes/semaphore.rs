@@ -14,7 +14,6 @@ use zk_proto::{
 
 use crate::{
     AsyncResult, Client, CreateOptions, Error, ErrorCode, ErrorKind, Face,
-    calls::unique_id,
     from_reply::is_no_node,
     retry::{bide, passes, patiently},
     stop::{Stop, unless},
@@ -170,7 +169,7 @@ impl Contender {
     async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Arc<Held>>, Error> {
         loop {
             // A new id for each node: one of an earlier session may still be there, dying.
-            let own = path::join(&self.path, &format!("{:032x}", unique_id()));
+            let own = path::join(&self.path, &format!("{:032x}", self.client.shared().unique_id()));
             let error = match unless(stop, self.contend_as(&own, wait)).await {
                 Some(Ok(Some(stat))) => return Ok(Some(Held::new(&self.client, own, &stat))),
                 Some(Ok(None)) => return Ok(None),

@@ -17,6 +17,9 @@
 //! zk_handler::conformance!(my_runtime, MyHandler::new(), inside: |_, check| block_on(async { check() }));
 //! ```
 //!
+//! A handler that is not for the world of sockets and threads, such as that of a simulation, runs those checks
+//! that it can, from outside, and names them: `only: timer_is_never_early task_spawned_from_tasks`.
+//!
 //! The expression for the handler is evaluated for every test; it may well be the same runtime each time.
 //! The checks see the handler as the client does, through its trait, and talk to the tasks that they spawn
 //! through channels. Whoever waits, waits for a limited time, and says what for.
@@ -83,6 +86,19 @@ pub fn inside<H: Handler>(handler: &H, check: Check, enter: impl FnOnce(&H, Chec
 macro_rules! conformance {
     ($name:ident, $handler:expr $(,)?) => {
         $crate::conformance!($name, $handler, inside: |handler, check| handler.dispatch(check));
+    };
+    ($name:ident, $handler:expr, only: $($check:ident)+) => {
+        mod $name {
+            fn handler() -> impl $crate::Handler {
+                #[allow(unused_imports)]
+                use super::*;
+                $handler
+            }
+
+            mod outside {
+                $crate::__conformance_tests! { $crate::conformance::outside => $($check)+ }
+            }
+        }
     };
     ($name:ident, $handler:expr, inside: $enter:expr $(,)?) => {
         mod $name {

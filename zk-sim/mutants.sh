@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Breaks a copy of the project on purpose, by one patch of zk-sim/mutants or fuzz/mutants at a time, and tells
+# how long the simulation takes to notice: `just simulate-mutants [patch...]`. It fails if one is not noticed in a
+# minute.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+git ls-files -z | xargs -0 cp --parents -t "$copy"
+export CARGO_TARGET_DIR=${MUTANTS_TARGET_DIR:-$copy/target}
+patches=("$@")
+[ $# -gt 0 ] || patches=(zk-sim/mutants/*.patch
+    fuzz/mutants/{ping-never-sent,watches-not-armed-again,xid-off-by-one,sent-again-after-a-loss,expiry-told-twice,sent-called-not-sent,held-by-what-was-received,one-shot-that-stays}.patch)
+
+missed=0
+for patch in "${patches[@]}"; do
+    git -C "$copy" apply --unsafe-paths --directory="$copy" "$PWD/$patch"
+    (cd "$copy" && cargo build --quiet --release -p zk-sim)
+    start=${EPOCHREALTIME/./}
+    if timeout 60 "$CARGO_TARGET_DIR/release/zk-sim" --seeds 10000000 >"$copy/log" 2>&1 ||
+        ! grep -q "^seed" "$copy/log"; then
+        verdict="NOT FOUND"
+        missed=1
+    else
+        verdict=$(grep -m 1 "^seed" "$copy/log" | cut -c 1-120)
+    fi
+    printf '%-28s %6d ms  %s\n' "$(basename "$patch" .patch)" "$(((${EPOCHREALTIME/./} - start) / 1000))" \
+        "$verdict"
+    git -C "$copy" apply -R --unsafe-paths --directory="$copy" "$PWD/$patch"
+done
+exit $missed

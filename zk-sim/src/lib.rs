@@ -1,0 +1,247 @@
+//! Whole clusters in one thread: real clients of `zk-client` and the server of `zk-server`, under virtual
+//! time, on a network in memory, with faults. One seed decides everything that could come out in more than
+//! one way, so that a run can be replayed step by step.
+//!
+//! `docs/simulation.md` says what is simulated and what is not, and how to write a world for a new recipe.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `executor` | tasks, timers, processes, the order of things |
+//! | `network`, `faults` | connections, and what goes wrong |
+//! | `host`, `tap` | the server, and a log of what it was asked and answered |
+//! | `handler` | a process as a [`Handler`](zk_handler::Handler) |
+//! | [`stage`], [`worlds`] | what happens, and what must hold |
+
+mod executor;
+mod faults;
+mod handler;
+mod host;
+mod network;
+pub mod stage;
+mod tap;
+mod trace;
+pub mod worlds;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use zk_client::{CreateMode, OPEN_ACL_UNSAFE, Stat};
+use zk_proto::{
+    Request, Response,
+    records::{CreateRequest, ExistsRequest, GetChildrenRequest},
+};
+use zk_server::{ConnectionId, Server, SessionId, Time};
+
+use crate::{executor::Shared, trace::Trace};
+
+pub use faults::Faults;
+pub use handler::{SimHandler, SimStream, yield_now};
+pub use tap::{Change, Record};
+pub use trace::Print;
+
+/// The hosts of the one server: three names for it.
+pub const HOSTS: &str = "zk1:2181,zk2:2181,zk3:2181";
+
+/// A simulated world. Clones are the same world.
+#[derive(Clone)]
+pub struct Sim {
+    shared: Arc<Shared>,
+}
+
+impl Sim {
+    /// A world in which all is well, with a server that is empty. `print` gets a line for every step.
+    #[must_use]
+    pub fn new(seed: u64, print: Option<Print>) -> Self {
+        Self { shared: Shared::new(seed, Trace::new(print)) }
+    }
+
+    /// A process of its own, to run a client on.
+    #[must_use]
+    pub fn process(&self) -> SimHandler {
+        let process = self.shared.lock().add_process();
+        SimHandler::new(self.shared.clone(), process)
+    }
+
+    /// A source of random numbers for somebody in this world.
+    #[must_use]
+    pub fn random(&self) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.shared.lock().random.u64(..))
+    }
+
+    /// The time since the world began.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.shared.lock().now
+    }
+
+    /// Lets `time` pass, or less if something breaks. `look` is called whenever nothing more happens
+    /// before time passes.
+    ///
+    /// # Errors
+    /// What broke.
+    pub fn run_for(&self, time: Duration, mut look: impl FnMut()) -> Result<(), String> {
+        let until = self.now() + time;
+        self.run_until(until, || {
+            look();
+            false
+        })?;
+        Ok(())
+    }
+
+    /// As [`run_for`](Self::run_for), no longer than until `done` says so; whether it did.
+    ///
+    /// # Errors
+    /// What broke.
+    pub fn run_until(
+        &self,
+        until: Duration,
+        mut done: impl FnMut() -> bool,
+    ) -> Result<bool, String> {
+        loop {
+            if self.shared.is_idle() && done() {
+                return Ok(true);
+            }
+            let more = self.shared.step(until);
+            if let Some(violation) = self.shared.lock().violations.first() {
+                return Err(violation.clone());
+            }
+            if !more {
+                return Ok(done());
+            }
+        }
+    }
+
+    /// Runs beside other threads, at the speed of the real time, for as long as `is_over` is false: for
+    /// tests of the handler itself.
+    pub fn run_in_real_time(&self, is_over: impl Fn() -> bool) {
+        self.shared.run_in_real_time(is_over);
+    }
+
+    /// Breaks things from now on.
+    pub fn break_things(&self, faults: Faults) {
+        self.shared.lock().begin_faults(faults);
+    }
+
+    /// Ends all faults; what is lost stays lost.
+    pub fn heal(&self) {
+        self.shared.lock().heal();
+    }
+
+    /// Says what is broken, which ends the run.
+    pub fn fail(&self, what: impl FnOnce() -> String) {
+        // Not under the lock: it may ask the world for the time.
+        let what = what();
+        self.shared.lock().fail(|| what);
+    }
+
+    /// Writes a line to the trace, if somebody reads it.
+    pub fn note(&self, text: impl FnOnce() -> String) {
+        if !self.shared.lock().trace.is_read() {
+            return;
+        }
+        let text = text();
+        let mut core = self.shared.lock();
+        let now = core.now;
+        core.trace.note(now, || text);
+    }
+
+    /// All that the server has answered, from the beginning, or from `first` on.
+    #[must_use]
+    pub fn log(&self, first: usize) -> Vec<Record> {
+        self.shared.lock().host.tap.log.get(first..).unwrap_or_default().to_vec()
+    }
+
+    /// Whether a session was ended behind its owner's back.
+    #[must_use]
+    pub fn was_ended(&self, session: SessionId) -> bool {
+        self.shared.lock().host.ended.contains(&session)
+    }
+
+    /// Does something to the server itself.
+    pub fn with_server<T>(&self, act: impl FnOnce(&mut Server, Time) -> T) -> T {
+        self.shared.lock().with_server(act)
+    }
+
+    /// What the server answers to a word of four letters.
+    #[must_use]
+    pub fn ask(&self, word: &str) -> String {
+        const QUESTION: ConnectionId = ConnectionId(u64::MAX);
+
+        let mut answer = BytesMut::new();
+        self.with_server(|server, now| {
+            server.handle_connected(now, QUESTION, ([127, 0, 0, 1], 0).into());
+            server.handle_data(now, QUESTION, word.as_bytes());
+            server.poll_transmit(QUESTION, &mut answer);
+            server.handle_disconnected(QUESTION);
+        });
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Makes a node, past the network.
+    pub fn create(&self, path: &str) {
+        let acl = Some(OPEN_ACL_UNSAFE.as_slice().into());
+        let flags = CreateMode::Persistent;
+        let create = Request::Create(CreateRequest { path, data: None, acl, flags });
+        if let Err(error) = self.shared.lock().query(&create) {
+            self.fail(|| format!("{path} is not to be made: {error}"));
+        }
+    }
+
+    /// What the server has of a node.
+    #[must_use]
+    pub fn stat(&self, path: &str) -> Option<Stat> {
+        let request = Request::Exists(ExistsRequest { path, watch: false });
+        match self.shared.lock().query(&request) {
+            Ok(Response::Exists(response)) => Some(response),
+            _ => None,
+        }
+    }
+
+    /// The names of the children that the server has of a node.
+    #[must_use]
+    pub fn children(&self, path: &str) -> Option<Vec<String>> {
+        let request = Request::GetChildren(GetChildrenRequest { path, watch: false });
+        match self.shared.lock().query(&request) {
+            Ok(Response::GetChildren(response)) => {
+                Some(response.children.iter().map(ToString::to_string).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// How many connections, tasks and timers there are.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize, usize) {
+        let core = self.shared.lock();
+        (core.network.left(), core.task_count(), core.timer_count())
+    }
+
+    /// A number that tells runs apart: two with the same one went the same way.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.shared.lock().trace.hash()
+    }
+
+    /// How many sessions the server has opened.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.shared.lock().host.tap.sessions
+    }
+
+    /// How many steps there were.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.shared.lock().trace.steps()
+    }
+
+    /// Ends all tasks; the world stands still.
+    pub fn end(&self) {
+        self.shared.end();
+    }
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sim({:?}, {:#x})", self.now(), self.hash())
+    }
+}

@@ -1,0 +1,200 @@
+//! What worlds have in common: clients, each in a process of its own, through a time of faults and into
+//! one of calm, and what must hold for every client whatever it is used for.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use zk_client::{Client, OPEN_ACL_UNSAFE, State};
+
+use crate::{Faults, HOSTS, Sim, SimHandler};
+
+/// A client and the process that it runs in.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// Its number on this stage.
+    pub number: usize,
+    /// The process.
+    pub handler: SimHandler,
+    /// The client.
+    pub client: Client,
+    told: Arc<Mutex<Told>>,
+}
+
+/// What an actor's listener heard last.
+#[derive(Debug)]
+struct Told {
+    state: State,
+    changes: usize,
+    is_stopped: bool,
+}
+
+/// Clients in a world.
+#[derive(Debug)]
+pub struct Stage {
+    /// The world.
+    pub sim: Sim,
+    /// The clients.
+    pub actors: Vec<Actor>,
+    /// Their session timeout.
+    pub timeout: Duration,
+}
+
+impl Stage {
+    /// `count` clients, which start to connect.
+    #[must_use]
+    pub fn new(sim: &Sim, count: usize) -> Self {
+        let timeout = Duration::from_millis(sim.random().u64(1_000..8_000));
+        let actors = (0..count).map(|number| actor(sim, number, timeout)).collect();
+        Self { sim: sim.clone(), actors, timeout }
+    }
+
+    /// Breaks things for `time`, with faults that the seed draws.
+    ///
+    /// # Errors
+    /// What broke that must not.
+    pub fn rough(&self, time: Duration, look: impl FnMut()) -> Result<(), String> {
+        let faults = Faults::draw(&mut self.sim.random(), self.timeout);
+        self.sim.note(|| format!("session timeout {:?}, {faults:?}", self.timeout));
+        self.sim.break_things(faults);
+        self.sim.run_for(time, look)?;
+        self.sim.heal();
+        Ok(())
+    }
+
+    /// Lets time pass until `done`, no longer than `limit`.
+    ///
+    /// # Errors
+    /// That it was not done by then, or what else broke.
+    pub fn wait(
+        &self,
+        what: &str,
+        limit: Duration,
+        done: impl FnMut() -> bool,
+    ) -> Result<(), String> {
+        if self.sim.run_until(self.sim.now() + limit, done)? {
+            return Ok(());
+        }
+        Err(format!("at {:?}: not within {limit:?}: {what}", self.sim.now()))
+    }
+
+    /// Waits for all clients to be connected, as they must be in a time that follows from their
+    /// session timeout, and to stay so.
+    ///
+    /// # Errors
+    /// That one is not, or what else broke.
+    pub fn calm(&self, mut look: impl FnMut()) -> Result<(), String> {
+        // Silent connections are noticed.
+        self.sim.run_for(self.timeout, &mut look)?;
+        // Attempts that hang are given up, on each of three names; a pause between attempts is over.
+        let limit = self.timeout + Duration::from_secs(10);
+        self.wait("all clients are connected", limit, || {
+            look();
+            self.actors.iter().all(|actor| actor.client.state() == State::Connected)
+        })?;
+        let before: Vec<_> = self.actors.iter().map(Actor::changes).collect();
+        // Those that have heard of it by now: callbacks take a moment.
+        self.sim.run_for(3 * self.timeout, look)?;
+        for (actor, before) in self.actors.iter().zip(before) {
+            if actor.changes() > before + 1 || actor.client.state() != State::Connected {
+                return Err(format!("client {} has changed its state in calm", actor.number));
+            }
+        }
+        let calls: Vec<_> = self.actors.iter().map(|actor| actor.client.exists("/")).collect();
+        self.sim.run_for(Duration::from_secs(1), || {})?;
+        for (actor, call) in self.actors.iter().zip(calls) {
+            if !call.successful() {
+                return Err(format!("a call of client {} in calm: {call:?}", actor.number));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops all clients, and sees that nothing is left of them: no session, connection, task or timer.
+    ///
+    /// # Errors
+    /// What is left.
+    pub fn close(self) -> Result<(), String> {
+        let stops: Vec<_> = self
+            .actors
+            .iter()
+            .map(|actor| {
+                lock(&actor.told).is_stopped = true;
+                actor.client.stop()
+            })
+            .collect();
+        self.wait("all clients are stopped", Duration::from_secs(10), || {
+            stops.iter().all(|stop| stop.ready())
+        })?;
+        let sim = self.sim.clone();
+        drop(self);
+        sim.run_for(Duration::from_secs(5), || {})?;
+        let sessions = sim.with_server(|server, _| server.sessions().count());
+        let (connections, tasks, timers) = sim.load();
+        if (sessions, connections, tasks, timers) != (0, 0, 0, 0) {
+            return Err(format!(
+                "left behind: {sessions} sessions, {connections} connections, {tasks} tasks, \
+                 {timers} timers"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Actor {
+    /// Stops the client and starts it again, with a new session.
+    pub fn restart(&self) {
+        lock(&self.told).is_stopped = true;
+        drop(self.client.restart());
+    }
+
+    /// Whether it was ever stopped.
+    #[must_use]
+    pub fn was_stopped(&self) -> bool {
+        lock(&self.told).is_stopped
+    }
+
+    fn changes(&self) -> usize {
+        lock(&self.told).changes
+    }
+}
+
+fn actor(sim: &Sim, number: usize, timeout: Duration) -> Actor {
+    let handler = sim.process();
+    let client = Client::builder()
+        .hosts(HOSTS)
+        .session_timeout(timeout)
+        .connect_timeout(Duration::from_secs(1_000_000))
+        .default_acl(&OPEN_ACL_UNSAFE)
+        .build_on(handler.clone())
+        .expect("options that can be");
+    let told = Told { state: State::Lost, changes: 0, is_stopped: false };
+    let told = Arc::new(Mutex::new(told));
+    let actor = Actor { number, handler, client, told: told.clone() };
+    let (world, shared) = (sim.clone(), Arc::downgrade(&told));
+    // Without the client: it would keep itself.
+    actor.client.add_listener(move |state| {
+        let Some(told) = shared.upgrade() else { return };
+        let mut told = lock(&told);
+        let legal = match (told.state, state) {
+            (State::Lost | State::Suspended, State::Connected)
+            | (State::Connected, State::Suspended)
+            | (State::Suspended, State::Lost) => true,
+            (State::Connected, State::Lost) => told.is_stopped,
+            _ => false,
+        };
+        if !legal {
+            world.fail(|| format!("client {number} went from {} to {state}", told.state));
+        }
+        world.note(|| format!("client {number} is {state}"));
+        told.state = state;
+        told.changes += 1;
+    });
+    drop(actor.client.start());
+    actor
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,387 @@
+//! Clients that contend for a lock, for the two sides of a shared one, or for a semaphore.
+//!
+//! What must hold:
+//! - no two clients are sure at one moment of what only one may hold, be they paused or not;
+//! - what is written under a lock is written under fencing tokens that never decrease;
+//! - in calm, everybody gets a turn;
+//! - whoever gave up waiting, at whatever moment, leaves no node behind.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::Poll,
+    time::Duration,
+};
+
+use zk_client::{
+    AsyncResult, Client, Error, ErrorCode, ErrorKind, Handler,
+    recipes::{Lease, Lock, LockGuard, ReadLock, Semaphore, SemaphoreOptions, WriteLock},
+};
+
+use crate::{
+    Change, Sim,
+    stage::{Actor, Stage, lock},
+};
+
+const PATH: &str = "/contested";
+/// What is written under the lock.
+const FENCED: &str = "/fenced";
+
+/// What is contended for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prize {
+    Lock,
+    Shared,
+    Semaphore(usize),
+}
+
+/// One way to get it.
+enum Way {
+    Lock(Lock),
+    Read(ReadLock),
+    Write(WriteLock),
+    Semaphore(Semaphore),
+}
+
+/// It, held.
+#[derive(Debug, Clone)]
+enum Grip {
+    Lock(LockGuard),
+    Lease(Lease),
+}
+
+/// How long to wait for it.
+#[derive(Debug, Clone, Copy)]
+enum Patience {
+    Endless,
+    Timeout(Duration),
+    /// The handle is dropped, or cancelled, after a while.
+    Dropped(Duration),
+    Cancelled(Duration),
+    None,
+}
+
+/// Who believes to hold what.
+#[derive(Default)]
+struct Court {
+    holdings: Vec<Holding>,
+    last_id: u64,
+    /// By contender: how often it had a turn in calm.
+    turns: Vec<u64>,
+    is_calm: bool,
+    is_over: bool,
+    contenders: usize,
+}
+
+struct Holding {
+    id: u64,
+    client: Client,
+    alone: bool,
+    grip: Grip,
+}
+
+/// Runs the world.
+///
+/// # Errors
+/// What broke.
+pub fn locks(sim: &Sim) -> Result<(), String> {
+    let mut random = sim.random();
+    let prize = match random.u8(..4) {
+        0 => Prize::Shared,
+        1 => Prize::Semaphore(random.usize(1..=3)),
+        _ => Prize::Lock,
+    };
+    sim.note(|| format!("{prize:?}"));
+    sim.create(FENCED);
+    let stage = Stage::new(sim, random.usize(3..=6));
+    let court = Arc::new(Mutex::new(Court::default()));
+    for actor in &stage.actors {
+        for _ in 0..random.usize(1..=2) {
+            let number = lock(&court).turns.len();
+            lock(&court).turns.push(0);
+            lock(&court).contenders += 1;
+            let contender = Contender {
+                sim: sim.clone(),
+                actor: actor.clone(),
+                court: court.clone(),
+                random: sim.random(),
+                prize,
+                number,
+            };
+            actor.handler.spawn(contender.contend());
+        }
+    }
+    let look = || check_holders(sim, &lock(&court), prize);
+    stage.rough(Duration::from_secs(random.u64(5..40)), look)?;
+    stage.calm(look)?;
+    lock(&court).is_calm = true;
+    stage.wait("everybody has a turn", Duration::from_secs(120), || {
+        look();
+        lock(&court).turns.iter().all(|turns| *turns > 0)
+    })?;
+    lock(&court).is_over = true;
+    stage.wait("all have ended", Duration::from_secs(120), || {
+        look();
+        lock(&court).contenders == 0
+    })?;
+    stage.wait("no node is left", 2 * stage.timeout, || {
+        [PATH, &format!("{PATH}-__lock__")]
+            .iter()
+            .all(|path| sim.children(path).is_none_or(|children| children.is_empty()))
+    })?;
+    check_tokens(sim)?;
+    stage.close()
+}
+
+/// With a timeout or without.
+macro_rules! acquire {
+    ($what:expr, $timeout:expr) => {
+        match $timeout {
+            Some(timeout) => $what.acquire_timeout(timeout),
+            None => $what.acquire(),
+        }
+    };
+}
+
+struct Contender {
+    sim: Sim,
+    actor: Actor,
+    court: Arc<Mutex<Court>>,
+    random: fastrand::Rng,
+    prize: Prize,
+    number: usize,
+}
+
+impl Contender {
+    async fn contend(mut self) {
+        while !lock(&self.court).is_over {
+            let pause = self.millis(400);
+            self.actor.handler.sleep(pause).await;
+            let way = self.way();
+            let patience = self.patience();
+            match way.take(&self.actor, patience).await {
+                Ok(Some(grip)) => self.hold(grip, way.alone(self.prize)).await,
+                Ok(None) => {}
+                Err(error) => match error.kind() {
+                    ErrorKind::Timeout | ErrorKind::Cancelled => {}
+                    _ => self.sim.fail(|| format!("no lock, but {error:?}")),
+                },
+            }
+        }
+        lock(&self.court).contenders -= 1;
+    }
+
+    fn millis(&mut self, most: u64) -> Duration {
+        Duration::from_micros(self.random.u64(..most * 1_000))
+    }
+
+    fn way(&mut self) -> Way {
+        let client = &self.actor.client;
+        match self.prize {
+            Prize::Lock => Way::Lock(Lock::new(client, PATH)),
+            Prize::Shared if self.random.bool() => Way::Read(ReadLock::new(client, PATH)),
+            Prize::Shared => Way::Write(WriteLock::new(client, PATH)),
+            Prize::Semaphore(leases) => {
+                let options = SemaphoreOptions::default().max_leases(leases);
+                Way::Semaphore(Semaphore::with(client, PATH, options))
+            }
+        }
+    }
+
+    fn patience(&mut self) -> Patience {
+        let most = [20, 300, 3_000][self.random.usize(..3)];
+        let while_ = self.millis(most);
+        match self.random.u8(..8) {
+            _ if lock(&self.court).is_calm => Patience::Endless,
+            0 => Patience::Timeout(while_),
+            1 | 2 => Patience::Dropped(while_),
+            3 => Patience::Cancelled(while_),
+            4 => Patience::None,
+            _ => Patience::Endless,
+        }
+    }
+
+    async fn hold(&mut self, grip: Grip, alone: bool) {
+        self.sim.note(|| {
+            let (number, client) = (self.number, self.actor.number);
+            format!("contender {number} of client {client} has {grip:?}")
+        });
+        let id = {
+            let mut court = lock(&self.court);
+            court.last_id += 1;
+            if court.is_calm {
+                court.turns[self.number] += 1;
+            }
+            let (id, client) = (court.last_id, self.actor.client.clone());
+            court.holdings.push(Holding { id, client, alone, grip: grip.clone() });
+            check_holders(&self.sim, &court, self.prize);
+            id
+        };
+        for _ in 0..self.random.u8(..4) {
+            let pause = self.millis(200);
+            self.actor.handler.sleep(pause).await;
+            if let Grip::Lock(guard) = &grip
+                && alone
+            {
+                let token = guard.fencing_token().to_string();
+                let written = guard.transaction().set(FENCED, token, None).commit();
+                if self.random.bool() {
+                    let _ = written.await;
+                } else {
+                    drop(written);
+                }
+            }
+        }
+        if !lock(&self.court).is_calm && self.random.u8(..8) == 0 {
+            let pause = self.millis(10_000);
+            self.actor.handler.sleep(pause).await;
+        }
+        self.sim
+            .note(|| format!("contender {} of client {} lets go", self.number, self.actor.number));
+        let (kept, others) = {
+            let mut court = lock(&self.court);
+            std::mem::take(&mut court.holdings).into_iter().partition(|held| held.id != id)
+        };
+        lock(&self.court).holdings = kept;
+        drop::<Vec<_>>(others);
+        match self.random.u8(..3) {
+            0 => drop(grip),
+            1 => drop(grip.release()),
+            _ => match grip.release().await {
+                Err(error) if error.kind() != ErrorKind::Cancelled => {
+                    self.sim.fail(|| format!("a release ends with {error:?}"));
+                }
+                _ => {}
+            },
+        }
+    }
+}
+
+impl Way {
+    /// Whether nobody else may hold it at the same time.
+    const fn alone(&self, prize: Prize) -> bool {
+        match self {
+            Self::Lock(_) | Self::Write(_) => true,
+            Self::Read(_) => false,
+            Self::Semaphore(_) => matches!(prize, Prize::Semaphore(1)),
+        }
+    }
+
+    async fn take(&self, actor: &Actor, patience: Patience) -> Result<Option<Grip>, Error> {
+        match self {
+            Self::Lock(lock) => {
+                let try_it = || lock.try_acquire();
+                take(actor, patience, |t| acquire!(lock, t), try_it, Grip::Lock).await
+            }
+            Self::Read(lock) => {
+                let try_it = || lock.try_acquire();
+                take(actor, patience, |t| acquire!(lock, t), try_it, Grip::Lock).await
+            }
+            Self::Write(lock) => {
+                let try_it = || lock.try_acquire();
+                take(actor, patience, |t| acquire!(lock, t), try_it, Grip::Lock).await
+            }
+            Self::Semaphore(semaphore) => {
+                let try_it = || semaphore.try_acquire();
+                take(actor, patience, |t| acquire!(semaphore, t), try_it, Grip::Lease).await
+            }
+        }
+    }
+}
+
+async fn take<T: Clone + Send + 'static>(
+    actor: &Actor,
+    patience: Patience,
+    acquire: impl Fn(Option<Duration>) -> AsyncResult<T>,
+    try_acquire: impl Fn() -> AsyncResult<Option<T>>,
+    grip: fn(T) -> Grip,
+) -> Result<Option<Grip>, Error> {
+    match patience {
+        Patience::Endless => acquire(None).await.map(|held| Some(grip(held))),
+        Patience::Timeout(after) => acquire(Some(after)).await.map(|held| Some(grip(held))),
+        Patience::None => try_acquire().await.map(|held| held.map(grip)),
+        Patience::Dropped(after) | Patience::Cancelled(after) => {
+            let mut handle = acquire(None);
+            let mut sleep = pin!(actor.handler.sleep(after));
+            let taken = poll_fn(|context| {
+                if let Poll::Ready(result) = pin!(&mut handle).poll(context) {
+                    return Poll::Ready(Some(result));
+                }
+                sleep.as_mut().poll(context).map(|()| None)
+            });
+            match taken.await {
+                Some(result) => result.map(|held| Some(grip(held))),
+                None => {
+                    if matches!(patience, Patience::Cancelled(_)) {
+                        handle.cancel();
+                    }
+                    drop(handle);
+                    Ok(None)
+                }
+            }
+        }
+    }
+}
+
+impl Grip {
+    fn is_held(&self) -> bool {
+        match self {
+            Self::Lock(guard) => guard.is_held(),
+            Self::Lease(lease) => lease.is_held(),
+        }
+    }
+
+    fn release(self) -> AsyncResult<()> {
+        match self {
+            Self::Lock(guard) => guard.release(),
+            Self::Lease(lease) => lease.release(),
+        }
+    }
+}
+
+/// No more are sure of it than may be. A session that was ended behind its owner's back is no fault of
+/// the owner's.
+fn check_holders(sim: &Sim, court: &Court, prize: Prize) {
+    let sure = |held: &&Holding| {
+        held.grip.is_held() && held.client.session_id().is_none_or(|id| !sim.was_ended(id))
+    };
+    let holders: Vec<_> = court.holdings.iter().filter(sure).collect();
+    let most = match prize {
+        Prize::Semaphore(leases) => leases,
+        _ if holders.iter().any(|held| held.alone) => 1,
+        _ => usize::MAX,
+    };
+    if holders.len() > most {
+        let paths: Vec<_> = holders
+            .iter()
+            .map(|held| match &held.grip {
+                Grip::Lock(guard) => guard.path().to_owned(),
+                Grip::Lease(lease) => lease.path().to_owned(),
+            })
+            .collect();
+        sim.fail(|| format!("{} holders of {prize:?}: {paths:?}", holders.len()));
+    }
+}
+
+/// What was written was written in the order of its tokens.
+fn check_tokens(sim: &Sim) -> Result<(), String> {
+    let mut last = 0;
+    for record in sim.log(0).iter().filter(|record| record.outcome == ErrorCode::Ok) {
+        for change in &record.changes {
+            let Change::Set(path, token) = change else { continue };
+            if path != FENCED {
+                continue;
+            }
+            let token = String::from_utf8_lossy(token).parse().unwrap_or(0);
+            if token < last {
+                return Err(format!(
+                    "two writers: {:#x} wrote under {token:#x}, after one under {last:#x}",
+                    record.zxid
+                ));
+            }
+            last = token;
+        }
+    }
+    Ok(())
+}
