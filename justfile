@@ -41,6 +41,10 @@ bench *args:
 differential sequences="10000" seed="2":
     ZK_DIFFERENTIAL_SEQUENCES={{sequences}} ZK_DIFFERENTIAL_SEED={{seed}} cargo test -p zk-tests --test differential
 
+# Twenty clients contend for a lock while servers, lines and processes fail, for so many seconds
+faults seconds="600" *args:
+    cargo run --release -p zk-tests --bin fault-run -- --seconds "$@"
+
 # Whole clusters in one thread under virtual time, so many seeds of every world; or one: --world locks
 simulate seeds="10000" *args:
     cargo run --release -p zk-sim -- --seeds "$@"
