@@ -100,7 +100,9 @@ fn words_of_four_letters_read_alike() {
     assert_eq!(connections(got("cons")), connections(expected("cons")));
     let sessions = |dump: String| {
         let (sessions, _) = dump.split_once("Connections dump:").expect("the connections");
-        without_values(sessions)
+        // A set of sessions that all have moved on to a later one stays for a while.
+        let sets = sessions.lines().filter(|line| !line.starts_with("0 expire at "));
+        without_values(&sets.collect::<Vec<_>>().join("\n"))
     };
     assert_eq!(sessions(got("dump")), sessions(expected("dump")));
     let known = expected("mntr");
