@@ -183,6 +183,10 @@ impl Core {
                 for direction in [Direction::ToServer, Direction::ToClient] {
                     let Some(connection) = self.network.connections.get_mut(&id) else { return };
                     let pipe = connection.pipe(direction);
+                    // An end that is under way goes down with the rest; the reset is told instead.
+                    let ends =
+                        matches!(pipe.under_way.back(), Some((_, Parcel::End | Parcel::Reset)));
+                    pipe.is_shut &= !ends;
                     pipe.under_way.clear();
                     pipe.bytes = 0;
                     pipe.held_until = Duration::ZERO;

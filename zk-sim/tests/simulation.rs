@@ -35,6 +35,17 @@ fn a_seed_decides_all() {
     }
 }
 
+/// A reset that comes upon an end that is under way is told to the server, which would keep the connection
+/// for ever otherwise.
+#[test]
+fn a_reset_upon_an_end_leaves_no_connection() {
+    let sim = Sim::new(230_323, None);
+    let world = WORLDS.iter().find(|world| world.name == "locks").expect("a world");
+    let result = (world.run)(&sim);
+    sim.end();
+    assert_eq!(result, Ok(()));
+}
+
 /// A client that is connected, in a world where all is well.
 fn connected(sim: &Sim) -> Client {
     let builder = Client::builder().hosts(HOSTS).default_acl(&OPEN_ACL_UNSAFE);
