@@ -57,7 +57,7 @@ crate::blocking::faces! {
     ) -> AsyncResult<Ustring> {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
-            let created = self.create_once(&protect(path, self.shared().unique_id()), data, &options);
+            let created = self.create_protected(path, data, &options);
             return self.shared().work(async { created.await.map(|(path, _)| path) });
         }
         self.create_node(path, data, &options, false)
@@ -75,7 +75,7 @@ crate::blocking::faces! {
     ) -> AsyncResult<(Ustring, Stat)> {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
-            return self.shared().work(self.create_once(&protect(path, self.shared().unique_id()), data, &options));
+            return self.shared().work(self.create_protected(path, data, &options));
         }
         self.create_node(path, data, &options, true)
     }
@@ -437,6 +437,16 @@ impl Client {
                 result => result,
             }
         }
+    }
+
+    /// As [`create_once`](Self::create_once), with an id of Curator's form before the name.
+    fn create_protected(
+        &self,
+        path: &str,
+        data: Option<&[u8]>,
+        options: &CreateOptions,
+    ) -> impl Future<Output = Result<(Ustring, Stat), Error>> + Send + use<> {
+        self.create_once(&protect(path, self.shared().unique_id()), data, options)
     }
 
     /// Creates a node whose name begins with an id that is nobody else's, once, whatever happens to the

@@ -55,14 +55,7 @@ struct World {
 /// Runs it all.
 pub(crate) fn run(plan: &Plan, lock: Kind, clients: usize) -> Verdict {
     let ensemble = Ensemble::of(3);
-    let zk = Client::from(
-        zk_client::Client::builder()
-            .hosts(ensemble.hosts())
-            .default_acl(&OPEN_ACL_UNSAFE)
-            .build_on(ThreadHandler::new())
-            .expect("the options are good"),
-    );
-    zk.start().expect("a session");
+    let zk = connect(&ensemble);
     zk.ensure_path(LOCK).expect("a node");
     zk.ensure_path(FENCED).expect("a node");
     zk.stop().expect("a stop");
@@ -276,12 +269,7 @@ impl World {
     }
 
     fn nodes_left(&self) -> Vec<String> {
-        let zk = zk_client::Client::builder()
-            .hosts(self.ensemble.hosts())
-            .build_on(ThreadHandler::new())
-            .expect("the options are good");
-        let zk = Client::from(zk);
-        zk.start().expect("a session");
+        let zk = connect(&self.ensemble);
         zk.sync(LOCK).expect("a sync");
         let left = zk.get_children(LOCK).expect("the children");
         zk.stop().expect("a stop");
@@ -307,6 +295,12 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A client of the servers themselves, past all proxies.
+fn connect(ensemble: &Ensemble) -> Client {
+    let zk = zk_client::Client::builder().hosts(ensemble.hosts()).default_acl(&OPEN_ACL_UNSAFE);
+    zk.connect_on(ThreadHandler::new()).get().map(Client::from).expect("a session")
 }
 
 /// A time span from `least` to `most` session timeouts.
