@@ -42,6 +42,10 @@ pub struct Config {
     ///
     /// [`Stat`]: zk_proto::records::Stat
     pub epoch: Duration,
+    /// Whether this is one of several copies that are fed the same requests in the same order, as those of
+    /// an ensemble are. A session that is resumed then keeps the connections that it had, of which requests
+    /// may be on their way to this copy still; to close them is up to whoever feeds it. Default false.
+    pub is_copy: bool,
 }
 
 impl Default for Config {
@@ -56,6 +60,7 @@ impl Default for Config {
             container_check_interval: Duration::from_secs(60),
             super_digest: Secret::new(None),
             epoch: Duration::ZERO,
+            is_copy: false,
         }
     }
 }

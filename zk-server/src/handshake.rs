@@ -31,7 +31,8 @@ impl Server {
                     return self.close(connection);
                 }
                 // As in ZooKeeper the other connection is closed before the password is looked at.
-                if let Some(other) = self.sessions.get(id).and_then(|session| session.connection) {
+                let other = self.sessions.get(id).and_then(|session| session.connection);
+                if let Some(other) = other.filter(|_| !self.config.is_copy) {
                     self.close(other);
                 }
                 let password = self.sessions.password(id);

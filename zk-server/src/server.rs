@@ -142,6 +142,12 @@ impl Server {
         self.sessions.iter().map(|(id, _)| id)
     }
 
+    /// The newest transaction.
+    #[must_use]
+    pub const fn last_zxid(&self) -> i64 {
+        self.zxid
+    }
+
     /// The session that a connection belongs to.
     #[must_use]
     pub fn session_of(&self, connection: ConnectionId) -> Option<SessionId> {

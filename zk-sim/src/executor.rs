@@ -15,6 +15,7 @@ use std::{
 };
 
 use crate::{
+    ensemble::Turn,
     faults::{Fault, Faults},
     host::Host,
     network::Network,
@@ -51,9 +52,11 @@ pub(crate) struct Core {
     pub(crate) violations: Vec<String>,
     steps: (u128, u32),
     is_over: bool,
+    /// Tasks of processes that were killed, to be dropped when the lock is not held.
+    garbage: Vec<Task>,
 }
 
-struct Task {
+pub(crate) struct Task {
     process: usize,
     /// Taken while it is polled.
     job: Option<Job>,
@@ -69,6 +72,7 @@ pub(crate) struct Process {
     /// When the first of them is due, by the right clock.
     due: Option<Duration>,
     is_paused: bool,
+    is_dead: bool,
     /// Tasks that are ready to run when the pause is over.
     parked: Vec<u64>,
 }
@@ -119,6 +123,8 @@ pub(crate) enum Event {
     Fault,
     /// The end of one.
     Over(Fault),
+    /// A member of the ensemble has something to do.
+    Turn(Turn),
 }
 
 struct TaskWaker {
@@ -159,6 +165,7 @@ impl Shared {
                 violations: Vec::new(),
                 steps: (0, 0),
                 is_over: false,
+                garbage: Vec::new(),
             }),
             woken: Condvar::new(),
         })
@@ -170,7 +177,7 @@ impl Shared {
 
     pub(crate) fn spawn(self: &Arc<Self>, process: usize, job: Job) {
         let mut core = self.lock();
-        if core.is_over {
+        if core.is_over || core.is_dead(process) {
             drop(core);
             drop(job);
             return;
@@ -196,7 +203,9 @@ impl Shared {
             Some(due) => {
                 core.now = core.now.max(due);
                 let wakers = core.happen();
+                let garbage = std::mem::take(&mut core.garbage);
                 drop(core);
+                drop(garbage);
                 wakers.into_iter().for_each(Waker::wake);
                 true
             }
@@ -355,17 +364,21 @@ impl Core {
         }
         if self.host.due().is_some_and(|due| due <= now) {
             self.trace.step(now, "server timeout", 0, 0);
-            self.with_server(|server, now| server.handle_timeout(now));
+            self.serve_timeout();
             return Vec::new();
         }
         match self.events.first_entry().filter(|entry| entry.key().0 <= now).map(|e| e.remove()) {
             Some(Event::Arrival(connection, direction)) => self.arrive(connection, direction),
-            Some(Event::Delayed(id)) => {
-                self.end_delays(|delayed| delayed == id);
+            Some(event) => {
+                match event {
+                    Event::Fault => self.next_fault(),
+                    Event::Over(fault) => self.end_fault(fault),
+                    Event::Turn(turn) => self.take_turn(turn),
+                    Event::Delayed(id) => self.end_delays(|delayed| delayed == id),
+                    Event::Arrival(..) => {}
+                }
                 Vec::new()
             }
-            Some(Event::Fault) => self.next_fault(),
-            Some(Event::Over(fault)) => self.end_fault(fault),
             None => Vec::new(),
         }
     }
@@ -420,6 +433,29 @@ impl Core {
 
     pub(crate) fn is_paused(&self, process: usize) -> bool {
         self.processes[process].is_paused
+    }
+
+    /// Ends a process at once; what is left of it is to be dropped without the lock.
+    pub(crate) fn kill(&mut self, process: usize) -> Vec<Task> {
+        self.processes[process].is_dead = true;
+        let mut tasks: Vec<_> = self.tasks.extract_if(|_, task| task.process == process).collect();
+        tasks.sort_unstable_by_key(|(id, _)| *id);
+        tasks.into_iter().map(|(_, task)| task).collect()
+    }
+
+    /// Ends a process at once, as soon as may be.
+    pub(crate) fn kill_soon(&mut self, process: usize) {
+        let tasks = self.kill(process);
+        self.garbage.extend(tasks);
+    }
+
+    pub(crate) fn is_dead(&self, process: usize) -> bool {
+        self.processes[process].is_dead
+    }
+
+    /// The processes that clients may be in, and live.
+    pub(crate) fn alive(&self) -> Vec<usize> {
+        (1..self.processes.len()).filter(|process| !self.is_dead(*process)).collect()
     }
 
     /// Has the clock of a process jump ahead, as after a suspension of its machine.

@@ -3,7 +3,6 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    task::Waker,
     time::Duration,
 };
 
@@ -11,6 +10,45 @@ use crate::{
     executor::{Core, Event},
     network::{Cut, Direction},
 };
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A connection is cut.
+    Cut,
+    /// One direction of a connection is held.
+    Hold,
+    /// Servers go down, for a while.
+    Outage,
+    /// A server freezes.
+    Freeze,
+    /// A session is ended behind its owner's back.
+    EndSession,
+    /// A process is paused.
+    Pause,
+    /// Its clock jumps.
+    Jump,
+    /// A process is killed.
+    Kill,
+    /// A member of the ensemble is cut off from the others.
+    CutOff,
+    /// A member of the ensemble learns late of what was agreed on.
+    Lag,
+}
+
+/// All kinds, and how often each is drawn by comparison.
+const KINDS: [(Kind, u32); 10] = [
+    (Kind::Cut, 8),
+    (Kind::Hold, 6),
+    (Kind::Outage, 2),
+    (Kind::Freeze, 2),
+    (Kind::EndSession, 1),
+    (Kind::Pause, 3),
+    (Kind::Jump, 1),
+    (Kind::Kill, 1),
+    (Kind::CutOff, 3),
+    (Kind::Lag, 3),
+];
 
 /// What may go wrong. Each kind has a weight, 0 for never; a kind's share of all faults is its share of
 /// the weights.
@@ -26,18 +64,14 @@ pub struct Faults {
     pub unwelcome: u8,
     /// How many of a million runs of a task are put off.
     pub delays: u32,
-    /// Weights: an open connection is cut; one direction of one is held; the server goes down; the server
-    /// freezes; a session is ended behind its owner's back; a process is paused; its clock jumps.
-    pub weights: [u32; 7],
+    /// Weights, in the order of [`Kind`].
+    pub weights: [u32; KINDS.len()],
 }
 
 impl Faults {
     /// A mixture of faults, of which some may be missing, for sessions with this timeout.
     pub(crate) fn draw(random: &mut fastrand::Rng, session_timeout: Duration) -> Self {
-        let mut weights = [8, 6, 2, 2, 1, 3, 1];
-        for weight in &mut weights {
-            *weight *= random.u32(..3);
-        }
+        let weights = KINDS.map(|(_, weight)| weight * random.u32(..3));
         Self {
             every: Duration::from_millis(random.u64(100..4_000)),
             longest: session_timeout.mul_f64(0.2 + 2.0 * random.f64()),
@@ -52,9 +86,11 @@ impl Faults {
 /// A fault that ends by itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
-    Outage,
-    Freeze,
+    Outage(usize),
+    Freeze(usize),
     Pause(usize),
+    CutOff(usize),
+    Lag(usize),
 }
 
 /// What awaits an attempt to connect.
@@ -81,73 +117,98 @@ impl Core {
         }
         self.release_all();
         self.end_delays(|_| true);
-        self.set_up(true);
-        self.set_frozen(false);
+        for machine in 0..self.host.machines.len() {
+            for fault in [Fault::Outage, Fault::Freeze, Fault::CutOff, Fault::Lag] {
+                self.end_fault(fault(machine));
+            }
+        }
     }
 
-    pub(crate) fn next_fault(&mut self) -> Vec<Waker> {
-        let Some(faults) = self.faults.clone() else { return Vec::new() };
+    pub(crate) fn next_fault(&mut self) {
+        let Some(faults) = self.faults.clone() else { return };
         let pause = faults.every.mul_f64(-(1.0 - self.random.f64()).ln());
         self.schedule(self.now + pause, Event::Fault);
         let total: u32 = faults.weights.iter().sum();
         if total == 0 {
-            return Vec::new();
+            return;
         }
         let mut drawn = self.random.u32(..total);
-        let mut kind = 0;
-        while drawn >= faults.weights[kind] {
-            drawn -= faults.weights[kind];
-            kind += 1;
-        }
+        let mut kinds = KINDS.iter().zip(faults.weights);
+        let kind = loop {
+            let Some(((kind, _), weight)) = kinds.next() else { return };
+            match drawn.checked_sub(weight) {
+                Some(rest) => drawn = rest,
+                None => break *kind,
+            }
+        };
         // Most faults are short.
         let lasts = faults.longest.mul_f64(self.random.f64().powi(2));
-        let until = self.now + lasts;
         self.trace.step(self.now, "fault", kind as u64, lasts.as_millis() as u64);
-        match kind {
-            0 => {
+        self.begin_fault(kind, lasts);
+    }
+
+    fn begin_fault(&mut self, kind: Kind, lasts: Duration) {
+        let until = self.now + lasts;
+        let machine = self.random.usize(..self.host.machines.len());
+        let alive = self.alive();
+        let process = (!alive.is_empty()).then(|| alive[self.random.usize(..alive.len())]);
+        let fault = match (kind, process) {
+            (Kind::Cut, _) => {
                 let cut = self.draw_cut_kind();
                 if let Some(connection) = self.draw_connection() {
                     self.cut(connection, cut);
                 }
+                return;
             }
-            1 => {
+            (Kind::Hold, _) => {
                 let direction = self.draw_direction();
                 if let Some(connection) = self.draw_connection() {
                     self.hold(connection, direction, until);
                 }
+                return;
             }
-            2 => {
-                self.set_up(false);
-                self.schedule(until, Event::Over(Fault::Outage));
-            }
-            3 => {
-                self.set_frozen(true);
-                self.schedule(until, Event::Over(Fault::Freeze));
-            }
-            4 => self.end_a_session(),
-            5 if self.processes.len() > 1 => {
-                let process = self.random.usize(1..self.processes.len());
-                if !self.is_paused(process) {
-                    self.set_paused(process, true);
-                    self.schedule(until, Event::Over(Fault::Pause(process)));
+            (Kind::Outage, _) => {
+                // Now and then of two at once, which is a quorum.
+                if self.random.u8(..4) == 0 {
+                    let other = (machine + 1) % self.host.machines.len();
+                    self.set_down(other, true);
+                    self.schedule(until, Event::Over(Fault::Outage(other)));
                 }
+                self.set_down(machine, true);
+                Fault::Outage(machine)
             }
-            6 if self.processes.len() > 1 => {
-                let process = self.random.usize(1..self.processes.len());
-                self.jump(process, lasts);
+            (Kind::Freeze, _) => {
+                self.set_frozen(machine, true);
+                Fault::Freeze(machine)
             }
-            _ => {}
-        }
-        Vec::new()
+            (Kind::EndSession, _) => return self.end_a_session(),
+            (Kind::Pause, Some(process)) if !self.is_paused(process) => {
+                self.set_paused(process, true);
+                Fault::Pause(process)
+            }
+            (Kind::Jump, Some(process)) => return self.jump(process, lasts),
+            (Kind::Kill, Some(process)) if alive.len() > 2 => return self.kill_soon(process),
+            (Kind::CutOff, _) => {
+                self.set_cut_off(machine, true);
+                Fault::CutOff(machine)
+            }
+            (Kind::Lag, _) => {
+                self.set_lag(machine, lasts);
+                Fault::Lag(machine)
+            }
+            (Kind::Pause | Kind::Jump | Kind::Kill, _) => return,
+        };
+        self.schedule(until, Event::Over(fault));
     }
 
-    pub(crate) fn end_fault(&mut self, fault: Fault) -> Vec<Waker> {
+    pub(crate) fn end_fault(&mut self, fault: Fault) {
         match fault {
-            Fault::Outage => self.set_up(true),
-            Fault::Freeze => self.set_frozen(false),
+            Fault::Outage(machine) => self.set_down(machine, false),
+            Fault::Freeze(machine) => self.set_frozen(machine, false),
             Fault::Pause(process) => self.set_paused(process, false),
+            Fault::CutOff(machine) => self.set_cut_off(machine, false),
+            Fault::Lag(machine) => self.set_lag(machine, Duration::ZERO),
         }
-        Vec::new()
     }
 
     /// Whether a task that is ready has to wait, and for how long.
@@ -210,13 +271,20 @@ impl Core {
         Err(io::Error::new(io::ErrorKind::NotFound, "the resolver fails"))
     }
 
-    /// The address of one of the three names that the server has.
+    /// The address of one of the three names that servers have.
     pub(crate) fn resolve(host: &str) -> Option<IpAddr> {
         let number: u8 = host.strip_prefix("zk")?.parse().ok()?;
         (1..=3).contains(&number).then_some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)))
     }
 
-    pub(crate) fn is_reachable(&self, address: SocketAddr) -> bool {
-        self.host.is_up() && matches!(address.ip(), IpAddr::V4(ip) if ip.octets()[0] == 10)
+    /// The machine with this address, if it is up.
+    pub(crate) fn machine_at(&self, address: SocketAddr) -> Option<usize> {
+        match address.ip() {
+            IpAddr::V4(ip) => {
+                let [10, 0, 0, number] = ip.octets() else { return None };
+                self.host.machine(number)
+            }
+            IpAddr::V6(_) => None,
+        }
     }
 }

@@ -71,12 +71,11 @@ impl Handler for SimHandler {
             Welcome::Refuse => Err(io::ErrorKind::ConnectionRefused.into()),
             Welcome::Accept => {
                 let mut core = self.shared.lock();
-                if core.is_reachable(address) {
-                    let connection = core.open_connection();
-                    Ok(SimStream { shared: self.shared.clone(), connection })
-                } else {
-                    Err(io::ErrorKind::ConnectionRefused.into())
-                }
+                let Some(machine) = core.machine_at(address) else {
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                };
+                let connection = core.open_connection(machine);
+                Ok(SimStream { shared: self.shared.clone(), process: self.process, connection })
             }
         }
     }
@@ -146,6 +145,7 @@ impl Drop for Sleep {
 /// A connection in memory.
 pub struct SimStream {
     shared: Arc<Shared>,
+    process: usize,
     connection: u64,
 }
 
@@ -165,7 +165,11 @@ impl AsyncWrite for SimStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.shared.lock().write(self.connection, context, bytes)
+        let mut core = self.shared.lock();
+        if core.is_dead(self.process) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        core.write(self.connection, context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

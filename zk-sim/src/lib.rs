@@ -8,14 +8,17 @@
 //! |---|---|
 //! | `executor` | tasks, timers, processes, the order of things |
 //! | `network`, `faults` | connections, and what goes wrong |
-//! | `host`, `tap` | the server, and a log of what it was asked and answered |
+//! | `host`, `ensemble` | the servers: one, or three that agree |
+//! | `tap`, `log` | what they are asked and answer: the rules for it, and what it changed |
 //! | `handler` | a process as a [`Handler`](zk_handler::Handler) |
 //! | [`stage`], [`worlds`] | what happens, and what must hold |
 
+mod ensemble;
 mod executor;
 mod faults;
 mod handler;
 mod host;
+mod log;
 mod network;
 pub mod stage;
 mod tap;
@@ -24,22 +27,21 @@ pub mod worlds;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::BytesMut;
 use zk_client::{CreateMode, OPEN_ACL_UNSAFE, Stat};
 use zk_proto::{
     Request, Response,
     records::{CreateRequest, ExistsRequest, GetChildrenRequest},
 };
-use zk_server::{ConnectionId, Server, SessionId, Time};
+use zk_server::SessionId;
 
-use crate::{executor::Shared, trace::Trace};
+use crate::{ensemble::Ensemble, executor::Shared, trace::Trace};
 
 pub use faults::Faults;
 pub use handler::{SimHandler, SimStream, yield_now};
-pub use tap::{Change, Record};
+pub use log::{Change, Record};
 pub use trace::Print;
 
-/// The hosts of the one server: three names for it.
+/// The hosts: the members of an ensemble, or three names for one server.
 pub const HOSTS: &str = "zk1:2181,zk2:2181,zk3:2181";
 
 /// A simulated world. Clones are the same world.
@@ -49,7 +51,8 @@ pub struct Sim {
 }
 
 impl Sim {
-    /// A world in which all is well, with a server that is empty. `print` gets a line for every step.
+    /// A world in which all is well, with a server that is empty, or an ensemble of three: that is for the seed
+    /// to say. `print` gets a line for every step.
     #[must_use]
     pub fn new(seed: u64, print: Option<Print>) -> Self {
         Self { shared: Shared::new(seed, Trace::new(print)) }
@@ -145,49 +148,37 @@ impl Sim {
         core.trace.note(now, || text);
     }
 
-    /// All that the server has answered, from the beginning, or from `first` on.
+    /// All that was to be changed, and what came of it, in order.
     #[must_use]
-    pub fn log(&self, first: usize) -> Vec<Record> {
-        self.shared.lock().host.tap.log.get(first..).unwrap_or_default().to_vec()
+    pub fn log(&self) -> Vec<Record> {
+        self.shared.lock().host.log.records.clone()
     }
 
-    /// Whether a session was ended behind its owner's back.
+    /// Whether a session was ended behind its owner's back: by force, or by a leader to which a member
+    /// could not tell that it had answered it.
     #[must_use]
     pub fn was_ended(&self, session: SessionId) -> bool {
         self.shared.lock().host.ended.contains(&session)
     }
 
-    /// Does something to the server itself.
-    pub fn with_server<T>(&self, act: impl FnOnce(&mut Server, Time) -> T) -> T {
-        self.shared.lock().with_server(act)
-    }
-
-    /// What the server answers to a word of four letters.
+    /// The sessions that live.
     #[must_use]
-    pub fn ask(&self, word: &str) -> String {
-        const QUESTION: ConnectionId = ConnectionId(u64::MAX);
-
-        let mut answer = BytesMut::new();
-        self.with_server(|server, now| {
-            server.handle_connected(now, QUESTION, ([127, 0, 0, 1], 0).into());
-            server.handle_data(now, QUESTION, word.as_bytes());
-            server.poll_transmit(QUESTION, &mut answer);
-            server.handle_disconnected(QUESTION);
-        });
-        String::from_utf8_lossy(&answer).into_owned()
+    pub fn live_sessions(&self) -> Vec<SessionId> {
+        self.shared.lock().host.agreed().sessions().collect()
     }
 
-    /// Makes a node, past the network.
+    /// Makes a node, past the network, on all servers.
     pub fn create(&self, path: &str) {
         let acl = Some(OPEN_ACL_UNSAFE.as_slice().into());
         let flags = CreateMode::Persistent;
         let create = Request::Create(CreateRequest { path, data: None, acl, flags });
-        if let Err(error) = self.shared.lock().query(&create) {
+        let result = self.shared.lock().query_all(&create);
+        if let Err(error) = result {
             self.fail(|| format!("{path} is not to be made: {error}"));
         }
     }
 
-    /// What the server has of a node.
+    /// What the server has of a node, or a majority of the ensemble.
     #[must_use]
     pub fn stat(&self, path: &str) -> Option<Stat> {
         let request = Request::Exists(ExistsRequest { path, watch: false });
@@ -197,7 +188,7 @@ impl Sim {
         }
     }
 
-    /// The names of the children that the server has of a node.
+    /// The names of the children that the server, or a majority of the ensemble, has of a node.
     #[must_use]
     pub fn children(&self, path: &str) -> Option<Vec<String>> {
         let request = Request::GetChildren(GetChildrenRequest { path, watch: false });
@@ -207,6 +198,24 @@ impl Sim {
             }
             _ => None,
         }
+    }
+
+    /// Kills a process, as SIGKILL does: all of its tasks are gone at once, and its connections closed.
+    pub fn kill(&self, process: &SimHandler) {
+        let garbage = self.shared.lock().kill(process.process());
+        drop(garbage);
+    }
+
+    /// Whether a process was killed.
+    #[must_use]
+    pub fn is_dead(&self, process: &SimHandler) -> bool {
+        self.shared.lock().is_dead(process.process())
+    }
+
+    /// How long all servers need at most to be well again once all faults are over.
+    #[must_use]
+    pub const fn settles_in(&self) -> Duration {
+        Ensemble::SETTLES_IN
     }
 
     /// How many connections, tasks and timers there are.
@@ -222,10 +231,10 @@ impl Sim {
         self.shared.lock().trace.hash()
     }
 
-    /// How many sessions the server has opened.
+    /// How many sessions were opened.
     #[must_use]
     pub fn sessions(&self) -> u64 {
-        self.shared.lock().host.tap.sessions
+        self.shared.lock().host.log.sessions
     }
 
     /// How many steps there were.

@@ -109,7 +109,7 @@ impl Connection {
 
 impl Core {
     /// A connection comes about.
-    pub(crate) fn open_connection(&mut self) -> u64 {
+    pub(crate) fn open_connection(&mut self, machine: usize) -> u64 {
         let id = self.next_id();
         let latency = Duration::from_micros(self.random.u64(50..5_000));
         let mut connection = Connection {
@@ -124,8 +124,8 @@ impl Core {
             connection.pipe(cut.0).cut_after = Some((cut.1, cut.2));
         }
         self.network.connections.insert(id, connection);
-        self.trace.step(self.now, "connected", id, 0);
-        self.serve_connected(ConnectionId(id));
+        self.trace.step(self.now, "connected", id, machine as u64);
+        self.serve_connected(ConnectionId(id), machine);
         id
     }
 
@@ -343,7 +343,8 @@ impl Core {
             return Poll::Pending;
         }
         let most = room.min(bytes.len());
-        let len = if self.random.u8(..8) > 0 { most } else { self.random.usize(1..=most) };
+        let whole = most == 0 || self.random.u8(..8) > 0;
+        let len = if whole { most } else { self.random.usize(1..=most) };
         self.trace.step(now, "write", id, len as u64);
         let bytes = bytes.get(..len).unwrap_or(bytes);
         self.tap_written(id);
@@ -365,5 +366,27 @@ impl Core {
         let wakers = dropped.then(|| [end.reader.take(), end.writer.take()]);
         self.bury(id);
         wakers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{executor::Shared, trace::Trace};
+
+    /// A reset that comes upon an end that is under way is told to the server, which would keep the connection
+    /// for ever otherwise.
+    #[test]
+    fn a_reset_upon_an_end_leaves_no_connection() {
+        for seed in 0..10 {
+            let shared = Shared::new(seed, Trace::new(None));
+            let mut core = shared.lock();
+            let id = core.open_connection(0);
+            core.closed_by_client(id, true);
+            core.cut(id, Cut::Reset);
+            drop(core);
+            while shared.step(Duration::from_secs(10)) {}
+            assert_eq!(shared.lock().network.left(), 0, "seed {seed}");
+        }
     }
 }

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use zk_client::{Client, OPEN_ACL_UNSAFE, State};
+use zk_client::{CREATOR_ALL_ACL, Client, ClientBuilder, OPEN_ACL_UNSAFE, State};
 
-use crate::{Faults, HOSTS, Sim, SimHandler};
+use crate::{Faults, HOSTS, Sim, SimHandler, host::IDENTITY};
 
 /// A client and the process that it runs in.
 #[derive(Debug, Clone)]
@@ -19,6 +19,7 @@ pub struct Actor {
     pub handler: SimHandler,
     /// The client.
     pub client: Client,
+    sim: Sim,
     told: Arc<Mutex<Told>>,
 }
 
@@ -42,12 +43,28 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// `count` clients, which start to connect.
+    /// `count` clients, which start to connect. They may be content with a server that can only be read;
+    /// and what they make may be for those alone who can prove who they are, as all of them can.
     #[must_use]
     pub fn new(sim: &Sim, count: usize) -> Self {
-        let timeout = Duration::from_millis(sim.random().u64(1_000..8_000));
-        let actors = (0..count).map(|number| actor(sim, number, timeout)).collect();
+        let mut random = sim.random();
+        let timeout = Duration::from_millis(random.u64(1_000..8_000));
+        let acl = if random.bool() { &OPEN_ACL_UNSAFE } else { &CREATOR_ALL_ACL };
+        let builder = Client::builder()
+            .hosts(HOSTS)
+            .session_timeout(timeout)
+            .connect_timeout(Duration::from_secs(1_000_000))
+            .auth(IDENTITY.0, IDENTITY.1)
+            .default_acl(acl);
+        let actors = (0..count)
+            .map(|number| actor(sim, number, builder.clone().read_only(random.u8(..4) == 0)))
+            .collect();
         Self { sim: sim.clone(), actors, timeout }
+    }
+
+    /// The clients whose processes were not killed.
+    pub fn alive(&self) -> impl Iterator<Item = &Actor> {
+        self.actors.iter().filter(|actor| !actor.is_dead())
     }
 
     /// Breaks things for `time`, with faults that the seed draws.
@@ -85,25 +102,25 @@ impl Stage {
     /// # Errors
     /// That one is not, or what else broke.
     pub fn calm(&self, mut look: impl FnMut()) -> Result<(), String> {
-        // Silent connections are noticed.
-        self.sim.run_for(self.timeout, &mut look)?;
+        // Silent connections are noticed; an ensemble has a leader whom all know.
+        self.sim.run_for(self.timeout.max(self.sim.settles_in()), &mut look)?;
         // Attempts that hang are given up, on each of three names; a pause between attempts is over.
         let limit = self.timeout + Duration::from_secs(10);
         self.wait("all clients are connected", limit, || {
             look();
-            self.actors.iter().all(|actor| actor.client.state() == State::Connected)
+            self.alive().all(|actor| actor.client.state() == State::Connected)
         })?;
-        let before: Vec<_> = self.actors.iter().map(Actor::changes).collect();
+        let before: Vec<_> = self.alive().map(Actor::changes).collect();
         // Those that have heard of it by now: callbacks take a moment.
         self.sim.run_for(3 * self.timeout, look)?;
-        for (actor, before) in self.actors.iter().zip(before) {
+        for (actor, before) in self.alive().zip(before) {
             if actor.changes() > before + 1 || actor.client.state() != State::Connected {
                 return Err(format!("client {} has changed its state in calm", actor.number));
             }
         }
-        let calls: Vec<_> = self.actors.iter().map(|actor| actor.client.exists("/")).collect();
+        let calls: Vec<_> = self.alive().map(|actor| actor.client.exists("/")).collect();
         self.sim.run_for(Duration::from_secs(1), || {})?;
-        for (actor, call) in self.actors.iter().zip(calls) {
+        for (actor, call) in self.alive().zip(calls) {
             if !call.successful() {
                 return Err(format!("a call of client {} in calm: {call:?}", actor.number));
             }
@@ -117,8 +134,7 @@ impl Stage {
     /// What is left.
     pub fn close(self) -> Result<(), String> {
         let stops: Vec<_> = self
-            .actors
-            .iter()
+            .alive()
             .map(|actor| {
                 lock(&actor.told).is_stopped = true;
                 actor.client.stop()
@@ -130,7 +146,7 @@ impl Stage {
         let sim = self.sim.clone();
         drop(self);
         sim.run_for(Duration::from_secs(5), || {})?;
-        let sessions = sim.with_server(|server, _| server.sessions().count());
+        let sessions = sim.live_sessions().len();
         let (connections, tasks, timers) = sim.load();
         if (sessions, connections, tasks, timers) != (0, 0, 0, 0) {
             return Err(format!(
@@ -155,33 +171,33 @@ impl Actor {
         lock(&self.told).is_stopped
     }
 
+    /// Whether its process was killed.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.sim.is_dead(&self.handler)
+    }
+
     fn changes(&self) -> usize {
         lock(&self.told).changes
     }
 }
 
-fn actor(sim: &Sim, number: usize, timeout: Duration) -> Actor {
+fn actor(sim: &Sim, number: usize, builder: ClientBuilder) -> Actor {
     let handler = sim.process();
-    let client = Client::builder()
-        .hosts(HOSTS)
-        .session_timeout(timeout)
-        .connect_timeout(Duration::from_secs(1_000_000))
-        .default_acl(&OPEN_ACL_UNSAFE)
-        .build_on(handler.clone())
-        .expect("options that can be");
+    let client = builder.build_on(handler.clone()).expect("options that can be");
     let told = Told { state: State::Lost, changes: 0, is_stopped: false };
     let told = Arc::new(Mutex::new(told));
-    let actor = Actor { number, handler, client, told: told.clone() };
+    let actor = Actor { number, handler, client, sim: sim.clone(), told: told.clone() };
     let (world, shared) = (sim.clone(), Arc::downgrade(&told));
     // Without the client: it would keep itself.
     actor.client.add_listener(move |state| {
         let Some(told) = shared.upgrade() else { return };
         let mut told = lock(&told);
         let legal = match (told.state, state) {
-            (State::Lost | State::Suspended, State::Connected)
-            | (State::Connected, State::Suspended)
+            (State::Lost | State::Suspended, State::Connected | State::ConnectedReadOnly)
+            | (State::Connected | State::ConnectedReadOnly, State::Suspended)
             | (State::Suspended, State::Lost) => true,
-            (State::Connected, State::Lost) => told.is_stopped,
+            (State::Connected | State::ConnectedReadOnly, State::Lost) => told.is_stopped,
             _ => false,
         };
         if !legal {

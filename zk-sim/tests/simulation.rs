@@ -35,17 +35,6 @@ fn a_seed_decides_all() {
     }
 }
 
-/// A reset that comes upon an end that is under way is told to the server, which would keep the connection
-/// for ever otherwise.
-#[test]
-fn a_reset_upon_an_end_leaves_no_connection() {
-    let sim = Sim::new(230_323, None);
-    let world = WORLDS.iter().find(|world| world.name == "locks").expect("a world");
-    let result = (world.run)(&sim);
-    sim.end();
-    assert_eq!(result, Ok(()));
-}
-
 /// A client that is connected, in a world where all is well.
 fn connected(sim: &Sim) -> Client {
     let builder = Client::builder().hosts(HOSTS).default_acl(&OPEN_ACL_UNSAFE);
@@ -64,7 +53,7 @@ fn who_gives_up_a_lock_whose_path_is_missing_leaves_no_node() {
         let sim = Sim::new(seed, None);
         let client = connected(&sim);
         let acquiring = Lock::new(&client, "/lock").acquire();
-        let refused = || sim.log(0).iter().any(|record| record.outcome == ErrorCode::NoNode);
+        let refused = || sim.log().iter().any(|record| record.outcome == ErrorCode::NoNode);
         assert_eq!(sim.run_until(sim.now() + Duration::from_secs(5), refused), Ok(true));
         drop(acquiring);
         sim.run_for(Duration::from_secs(5), || {}).unwrap();

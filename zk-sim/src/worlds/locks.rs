@@ -15,7 +15,7 @@ use std::{
 };
 
 use zk_client::{
-    AsyncResult, Client, Error, ErrorCode, ErrorKind, Handler,
+    AsyncResult, Error, ErrorCode, ErrorKind, Handler,
     recipes::{Lease, Lock, LockGuard, ReadLock, Semaphore, SemaphoreOptions, WriteLock},
 };
 
@@ -67,16 +67,29 @@ enum Patience {
 struct Court {
     holdings: Vec<Holding>,
     last_id: u64,
-    /// By contender: how often it had a turn in calm.
-    turns: Vec<u64>,
+    contenders: Vec<Standing>,
     is_calm: bool,
     is_over: bool,
-    contenders: usize,
+}
+
+/// How a contender fares.
+struct Standing {
+    actor: Actor,
+    /// How often it had a turn in calm.
+    turns: u64,
+    has_ended: bool,
+}
+
+impl Court {
+    /// Whether it is so for all whose process was not killed.
+    fn all(&self, mut is_so: impl FnMut(&Standing) -> bool) -> bool {
+        self.contenders.iter().all(|standing| standing.actor.is_dead() || is_so(standing))
+    }
 }
 
 struct Holding {
     id: u64,
-    client: Client,
+    actor: Actor,
     alone: bool,
     grip: Grip,
 }
@@ -98,9 +111,9 @@ pub fn locks(sim: &Sim) -> Result<(), String> {
     let court = Arc::new(Mutex::new(Court::default()));
     for actor in &stage.actors {
         for _ in 0..random.usize(1..=2) {
-            let number = lock(&court).turns.len();
-            lock(&court).turns.push(0);
-            lock(&court).contenders += 1;
+            let number = lock(&court).contenders.len();
+            let standing = Standing { actor: actor.clone(), turns: 0, has_ended: false };
+            lock(&court).contenders.push(standing);
             let contender = Contender {
                 sim: sim.clone(),
                 actor: actor.clone(),
@@ -118,12 +131,12 @@ pub fn locks(sim: &Sim) -> Result<(), String> {
     lock(&court).is_calm = true;
     stage.wait("everybody has a turn", Duration::from_secs(120), || {
         look();
-        lock(&court).turns.iter().all(|turns| *turns > 0)
+        lock(&court).all(|standing| standing.turns > 0)
     })?;
     lock(&court).is_over = true;
     stage.wait("all have ended", Duration::from_secs(120), || {
         look();
-        lock(&court).contenders == 0
+        lock(&court).all(|standing| standing.has_ended)
     })?;
     stage.wait("no node is left", 2 * stage.timeout, || {
         [PATH, &format!("{PATH}-__lock__")]
@@ -131,6 +144,7 @@ pub fn locks(sim: &Sim) -> Result<(), String> {
             .all(|path| sim.children(path).is_none_or(|children| children.is_empty()))
     })?;
     check_tokens(sim)?;
+    lock(&court).contenders.clear();
     stage.close()
 }
 
@@ -169,7 +183,7 @@ impl Contender {
                 },
             }
         }
-        lock(&self.court).contenders -= 1;
+        lock(&self.court).contenders[self.number].has_ended = true;
     }
 
     fn millis(&mut self, most: u64) -> Duration {
@@ -211,10 +225,10 @@ impl Contender {
             let mut court = lock(&self.court);
             court.last_id += 1;
             if court.is_calm {
-                court.turns[self.number] += 1;
+                court.contenders[self.number].turns += 1;
             }
-            let (id, client) = (court.last_id, self.actor.client.clone());
-            court.holdings.push(Holding { id, client, alone, grip: grip.clone() });
+            let (id, actor) = (court.last_id, self.actor.clone());
+            court.holdings.push(Holding { id, actor, alone, grip: grip.clone() });
             check_holders(&self.sim, &court, self.prize);
             id
         };
@@ -341,10 +355,13 @@ impl Grip {
 }
 
 /// No more are sure of it than may be. A session that was ended behind its owner's back is no fault of
-/// the owner's.
+/// the owner's, and who was killed is sure of nothing.
 fn check_holders(sim: &Sim, court: &Court, prize: Prize) {
     let sure = |held: &&Holding| {
-        held.grip.is_held() && held.client.session_id().is_none_or(|id| !sim.was_ended(id))
+        let session = held.actor.client.session_id();
+        held.grip.is_held()
+            && !held.actor.is_dead()
+            && session.is_none_or(|session| !sim.was_ended(session))
     };
     let holders: Vec<_> = court.holdings.iter().filter(sure).collect();
     let most = match prize {
@@ -367,7 +384,7 @@ fn check_holders(sim: &Sim, court: &Court, prize: Prize) {
 /// What was written was written in the order of its tokens.
 fn check_tokens(sim: &Sim) -> Result<(), String> {
     let mut last = 0;
-    for record in sim.log(0).iter().filter(|record| record.outcome == ErrorCode::Ok) {
+    for record in sim.log().iter().filter(|record| record.outcome == ErrorCode::Ok) {
         for change in &record.changes {
             let Change::Set(path, token) = change else { continue };
             if path != FENCED {

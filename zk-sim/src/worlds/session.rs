@@ -5,7 +5,7 @@
 //! - the server gets the writes of a client in that order, none of them twice;
 //! - a write that succeeded, or that the server refused, was done or refused by the server; one that was
 //!   not sent was not; one whose outcome is unknown may have been;
-//! - what a client reads of a node never goes back;
+//! - what a client reads of a node never goes back, until it is started again;
 //! - a watch fires once at most, and only if its node has changed; its event is there before any reply that
 //!   shows the change; no change goes by unnoticed; it ends otherwise with its session alone.
 
@@ -38,10 +38,12 @@ enum End {
 struct Ledger {
     /// By client: the ends of its calls, by number.
     calls: Vec<Vec<Option<End>>>,
+    /// By client: how often it was started.
+    starts: Vec<u32>,
     /// By client: the last of its calls that has ended.
     ended: Vec<Option<usize>>,
-    /// By client and path: the newest change that was seen.
-    seen: HashMap<(usize, &'static str), i64>,
+    /// By client, start and path: the newest change that was seen.
+    seen: HashMap<(usize, u32, &'static str), i64>,
     watches: Vec<Armed>,
 }
 
@@ -71,12 +73,13 @@ pub fn session(sim: &Sim) -> Result<(), String> {
     let mut random = sim.random();
     let stage = Stage::new(sim, random.usize(1..=4));
     let ledger = Arc::new(Mutex::new(Ledger::default()));
-    let going = Arc::new(Mutex::new(stage.actors.len()));
+    let going = Arc::new(Mutex::new(vec![true; stage.actors.len()]));
     let end = sim.now() + Duration::from_secs(random.u64(5..40));
     {
         let mut ledger = lock(&ledger);
         ledger.calls = vec![Vec::new(); stage.actors.len()];
         ledger.ended = vec![None; stage.actors.len()];
+        ledger.starts = vec![0; stage.actors.len()];
     }
     for actor in &stage.actors {
         let client = Player {
@@ -86,19 +89,22 @@ pub fn session(sim: &Sim) -> Result<(), String> {
             random: sim.random(),
             own: Vec::new(),
         };
-        let going = going.clone();
+        let (going, number) = (going.clone(), actor.number);
         zk_client::Handler::spawn(&actor.handler, async move {
             client.play(end).await;
-            *lock(&going) -= 1;
+            lock(&going)[number] = false;
         });
     }
     stage.rough(end.saturating_sub(sim.now()), || {})?;
     stage.calm(|| {})?;
-    stage.wait("all have ended", stage.timeout, || *lock(&going) == 0)?;
-    stage.wait("all calls have ended", stage.timeout, || {
-        lock(&ledger).calls.iter().flatten().all(Option::is_some)
+    stage.wait("all have ended", stage.timeout, || {
+        stage.alive().all(|actor| !lock(&going)[actor.number])
     })?;
-    check_writes(sim, &lock(&ledger))?;
+    stage.wait("all calls have ended", stage.timeout, || {
+        let calls = &lock(&ledger).calls;
+        stage.alive().all(|actor| calls[actor.number].iter().all(Option::is_some))
+    })?;
+    check_writes(&stage, &lock(&ledger))?;
     check_watches(&stage, &lock(&ledger))?;
     let watches = std::mem::take(&mut lock(&ledger).watches);
     drop(watches);
@@ -129,6 +135,7 @@ impl Player {
 
     fn act(&mut self) {
         if self.random.u8(..100) == 0 {
+            lock(&self.ledger).starts[self.actor.number] += 1;
             return self.actor.restart();
         }
         let client = self.actor.client.clone();
@@ -233,6 +240,9 @@ impl Player {
             sim.note(|| format!("client {client}, call {number}: {result:?}"));
             let end = match &result {
                 Ok(()) => End::Done,
+                Err(error) if error.kind() == ErrorKind::Server(ErrorCode::NoAuth) => {
+                    return sim.fail(|| format!("client {client} could not prove who it is"));
+                }
                 Err(error) => match (error.kind(), error.outcome()) {
                     (ErrorKind::Server(code), _) => End::Refused(code),
                     (_, Outcome::NotSent) => End::NotSent,
@@ -262,10 +272,11 @@ impl Player {
     /// What takes in the state of a node.
     fn see(&self, path: &'static str) -> impl Fn(Option<&Stat>) + Send + 'static {
         let (sim, ledger, client) = (self.sim.clone(), self.ledger.clone(), self.actor.number);
+        let start = lock(&ledger).starts[client];
         move |stat| {
             let mut ledger = lock(&ledger);
             let Some(stat) = stat else { return };
-            let last = ledger.seen.entry((client, path)).or_default();
+            let last = ledger.seen.entry((client, start, path)).or_default();
             if stat.mzxid < *last {
                 sim.fail(|| format!("{path} went back for client {client}: {stat:?}, {last:#x}"));
             }
@@ -329,13 +340,13 @@ impl Player {
 }
 
 /// Compares what the clients believe of their writes with what the server has done.
-fn check_writes(sim: &Sim, ledger: &Ledger) -> Result<(), String> {
+fn check_writes(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
     // By client and call: what the server has answered.
     let mut answers: BTreeMap<(usize, usize), ErrorCode> = BTreeMap::new();
     // Sessions of a client that was stopped may overlap: what is sent last on one may come after what is sent
     // first on the next.
     let mut last = HashMap::new();
-    for record in sim.log(0) {
+    for record in stage.sim.log() {
         let id = record.changes.iter().find_map(|change| match change {
             Change::Create(_, id) | Change::Set(_, id) => Some(id),
             Change::Delete(_) => None,
@@ -357,7 +368,9 @@ fn check_writes(sim: &Sim, ledger: &Ledger) -> Result<(), String> {
             Some(Some(End::Done)) => *answer == ErrorCode::Ok,
             Some(Some(End::Refused(code))) => answer == code,
             Some(Some(End::Unknown)) => true,
-            Some(Some(End::NotSent) | None) | None => false,
+            // Who was killed cannot say.
+            Some(None) => stage.actors[*client].is_dead(),
+            Some(Some(End::NotSent)) | None => false,
         };
         if !fits {
             let end = ledger.calls[*client].get(*call);
@@ -373,6 +386,9 @@ fn check_watches(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
         SHARED.iter().map(|path| (*path, stage.sim.stat(path))).collect();
     for armed in &ledger.watches {
         let (client, path, kind) = (armed.client, armed.path, armed.kind);
+        if stage.actors[client].is_dead() {
+            continue;
+        }
         let of = |stat: &Stat| if kind == Kind::Children { stat.pzxid } else { stat.mzxid };
         let now = stats[path].as_ref().map_or(0, of);
         match armed.watch.get_nowait() {

@@ -43,20 +43,20 @@ pub fn watchers(sim: &Sim) -> Result<(), String> {
     let mut child_watches = Vec::new();
     for actor in &stage.actors {
         for path in DATA {
-            data_watches.push((path, watch_data(sim, actor, path)));
+            data_watches.push((actor, path, watch_data(sim, actor, path)));
         }
-        child_watches.push(watch_children(sim, actor));
+        child_watches.push((actor, watch_children(sim, actor)));
         actor.handler.spawn(write(sim.clone(), actor.clone(), sim.random(), end));
     }
     stage.rough(end.saturating_sub(sim.now()), || {})?;
     stage.calm(|| {})?;
-    for (path, (told, watch)) in &data_watches {
+    for (_, path, (told, watch)) in data_watches.iter().filter(|(actor, ..)| !actor.is_dead()) {
         let (told, now) = (*lock(told), sim.stat(path).map_or(0, |stat| stat.mzxid));
         if told != Some(now) || watch.running().ready() {
             return Err(format!("{path} is at {now:#x}, and {told:x?} was told; {watch:?}"));
         }
     }
-    for (told, watch) in &child_watches {
+    for (_, (told, watch)) in child_watches.iter().filter(|(actor, _)| !actor.is_dead()) {
         let (told, now) = (lock(told).clone(), sim.children(PARENT));
         if told != now || watch.running().ready() {
             return Err(format!("{PARENT} has {now:?}, and {told:?} were told; {watch:?}"));
@@ -117,7 +117,9 @@ async fn write(sim: Sim, actor: Actor, mut random: fastrand::Rng, end: Duration)
         };
         match result.as_ref().map_err(zk_client::Error::kind) {
             Ok(())
-            | Err(ErrorKind::Server(ErrorCode::NoNode | ErrorCode::NodeExists))
+            | Err(ErrorKind::Server(
+                ErrorCode::NoNode | ErrorCode::NodeExists | ErrorCode::NotReadOnly,
+            ))
             | Err(ErrorKind::ConnectionLoss | ErrorKind::SessionExpired) => {}
             Err(_) => sim.fail(|| format!("a write ends with {result:?}")),
         }
