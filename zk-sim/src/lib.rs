@@ -34,7 +34,7 @@ use zk_proto::{
 };
 use zk_server::SessionId;
 
-use crate::{ensemble::Ensemble, executor::Shared, trace::Trace};
+use crate::{ensemble::Ensemble, executor::Shared, network::Cut, trace::Trace};
 
 pub use faults::Faults;
 pub use handler::{SimHandler, SimStream, yield_now};
@@ -210,6 +210,20 @@ impl Sim {
     #[must_use]
     pub fn is_dead(&self, process: &SimHandler) -> bool {
         self.shared.lock().is_dead(process.process())
+    }
+
+    /// Resets all connections.
+    pub fn cut_all(&self) {
+        let mut core = self.shared.lock();
+        for connection in core.network.open() {
+            core.cut(connection, Cut::Reset);
+        }
+    }
+
+    /// On how many of the connections that are open watches were armed again.
+    #[must_use]
+    pub fn watches_armed_again(&self) -> usize {
+        self.shared.lock().host.tap.armed_again()
     }
 
     /// How long all servers need at most to be well again once all faults are over.

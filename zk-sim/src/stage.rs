@@ -128,6 +128,24 @@ impl Stage {
         Ok(())
     }
 
+    /// Sees that clients whose watches were all dropped arm none again on their next connection.
+    ///
+    /// # Errors
+    /// That one does, or what else broke.
+    pub fn watch_no_more(&self) -> Result<(), String> {
+        // Who was told last lets go of its watch.
+        self.sim.run_for(Duration::from_secs(1), || {})?;
+        self.sim.cut_all();
+        self.sim.run_for(Duration::from_millis(10), || {})?;
+        self.wait("all clients are connected again", self.timeout, || {
+            self.alive().all(|actor| actor.client.state() == State::Connected)
+        })?;
+        match self.sim.watches_armed_again() {
+            0 => Ok(()),
+            armed => Err(format!("{armed} clients have watches that nobody waits for")),
+        }
+    }
+
     /// Stops all clients, and sees that nothing is left of them: no session, connection, task or timer.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ struct Connection {
     timeout: Duration,
     last_xid: i32,
     last_zxid: i64,
+    /// Watches were armed again.
+    has_armed: bool,
     /// When the client wrote last, and whether all was calm then.
     written: Option<(Duration, bool)>,
 }
@@ -54,6 +56,7 @@ impl Tap {
             timeout: Duration::MAX,
             last_xid: 0,
             last_zxid: 0,
+            has_armed: false,
             written: Some((now, false)),
         };
         self.connections.insert(id, connection);
@@ -61,6 +64,11 @@ impl Tap {
 
     pub(crate) fn closed(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
+    }
+
+    /// On how many of the connections that there are watches were armed again.
+    pub(crate) fn armed_again(&self) -> usize {
+        self.connections.values().filter(|connection| connection.has_armed).count()
     }
 
     /// The client puts bytes on their way.
@@ -117,7 +125,7 @@ impl Connection {
             xid::SET_WATCHES if self.last_xid > 0 => {
                 return Err("watches are armed again behind requests".into());
             }
-            xid::SET_WATCHES => {}
+            xid::SET_WATCHES => self.has_armed = true,
             number if number <= 0 => return Err(format!("xid {number}")),
             number if number != self.last_xid + 1 && self.last_xid > 0 => {
                 return Err(format!("xid {number} after {}", self.last_xid));

@@ -144,6 +144,7 @@ pub fn locks(sim: &Sim) -> Result<(), String> {
             .all(|path| sim.children(path).is_none_or(|children| children.is_empty()))
     })?;
     check_tokens(sim)?;
+    stage.watch_no_more()?;
     lock(&court).contenders.clear();
     stage.close()
 }

@@ -63,6 +63,7 @@ pub fn watchers(sim: &Sim) -> Result<(), String> {
         }
     }
     drop((data_watches, child_watches));
+    stage.watch_no_more()?;
     stage.close()
 }
 
