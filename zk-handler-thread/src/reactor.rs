@@ -4,10 +4,9 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     future::poll_fn,
     io::{self, ErrorKind, Read, Write},
-    mem,
     net::{Shutdown, SocketAddr},
     pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
@@ -34,7 +33,7 @@ thread_local!(static REACTOR: RefCell<Option<Reactor>> = const { RefCell::new(No
 pub(crate) struct Reactor {
     poll: mio::Poll,
     events: Events,
-    sources: HashMap<Token, Source>,
+    sources: BTreeMap<Token, Source>,
     /// Those who sleep, by deadline. The number tells those with the same deadline apart.
     sleepers: BTreeMap<(Duration, usize), Waker>,
 }
@@ -56,7 +55,7 @@ pub(crate) fn with<T>(work: impl FnOnce(&mut Reactor) -> io::Result<T>) -> io::R
 }
 
 fn elsewhere() -> io::Error {
-    io::Error::other("connections and timers are for tasks of their ThreadHandler")
+    io::Error::other("not in a task of the ThreadHandler that this belongs to")
 }
 
 /// A number that no other connection or timer of the process has, whichever its thread.
@@ -69,8 +68,8 @@ impl Reactor {
     /// Gives this thread a reactor.
     pub(crate) fn start(poll: mio::Poll) {
         let events = Events::with_capacity(1024);
-        let (sources, sleepers) = (HashMap::new(), BTreeMap::new());
-        REACTOR.set(Some(Self { poll, events, sources, sleepers }));
+        let reactor = Self { poll, events, sources: BTreeMap::new(), sleepers: BTreeMap::new() };
+        REACTOR.set(Some(reactor));
     }
 
     /// Finds out who is to be woken; if `idle`, waits until there is somebody or the alarm is raised.
@@ -122,11 +121,8 @@ impl Stream {
             reactor.sources.insert(stream.token, Source { reader: None, writer, closed: false });
             Ok(())
         })?;
-        poll_fn(|context| {
-            let outcome = || stream.socket.take_error()?.map_or(Ok(0), Err);
-            stream.attempt(|it| &mut it.writer, context, 0, outcome)
-        })
-        .await?;
+        let outcome = || stream.socket.take_error()?.map_or(Ok(0), Err);
+        poll_fn(|context| stream.attempt(|it| &mut it.writer, context, 0, outcome)).await?;
         stream.socket.set_nodelay(true)?;
         Ok(stream)
     }
@@ -144,23 +140,23 @@ impl Stream {
         wanted: usize,
         operation: impl FnOnce() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let (poll, _earlier_waker) = with(|reactor| {
+        let (result, _earlier_waker) = with(|reactor| {
             let source = reactor.sources.get_mut(&self.token).ok_or_else(elsewhere)?;
             let (closed, waker) = (source.closed, waker(source));
             let result = match waker {
                 None => operation(),
                 Some(_) => Err(ErrorKind::WouldBlock.into()),
             };
-            let (poll, over) = match result {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => (Poll::Pending, true),
-                Ok(done) if 0 < done && done < wanted => {
-                    (Poll::Ready(Ok(done)), SHORT_MEANS_DONE && !closed)
-                }
-                result => (Poll::Ready(result), false),
+            let over = match &result {
+                Err(error) => error.kind() == ErrorKind::WouldBlock,
+                Ok(done) => SHORT_MEANS_DONE && !closed && (1..wanted).contains(done),
             };
-            Ok((poll, mem::replace(waker, over.then(|| context.waker().clone()))))
+            Ok((result, std::mem::replace(waker, over.then(|| context.waker().clone()))))
         })?;
-        poll
+        match result {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
+            result => Poll::Ready(result),
+        }
     }
 }
 
@@ -214,8 +210,8 @@ pub(crate) async fn sleep_until(deadline: Duration) {
             return Poll::Ready(());
         }
         let waker = context.waker().clone();
-        let earlier_waker = with(|reactor| Ok(reactor.sleepers.insert(timer.0, waker)));
-        earlier_waker.expect("to sleep in a task of a ThreadHandler");
+        let _earlier_waker = with(|reactor| Ok(reactor.sleepers.insert(timer.0, waker)))
+            .expect("a timer is for tasks of a ThreadHandler");
         Poll::Pending
     })
     .await;

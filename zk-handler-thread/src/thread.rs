@@ -15,7 +15,7 @@ use crate::reactor::{self, ALARM, Reactor};
 /// How many rounds of tasks run before the next look at the sockets and the clock.
 const ROUNDS: usize = 32;
 
-/// All that the thread shares with others. Its lock is not held while anything else is called.
+/// All that the thread shares with others. Who has the lock calls no task and no waker.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox(Mutex<Contents>);
 
@@ -38,14 +38,13 @@ impl Inbox {
     /// Starts the thread, unless it has been started before.
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<()> {
         let mut contents = self.lock();
-        if contents.started {
-            return Ok(());
+        if !contents.started {
+            let poll = mio::Poll::new()?;
+            let alarm = Arc::new(mio::Waker::new(poll.registry(), ALARM)?);
+            let inbox = self.clone();
+            thread::Builder::new().name("zk-io".into()).spawn(move || inbox.run(poll, &alarm))?;
+            contents.started = true;
         }
-        let poll = mio::Poll::new()?;
-        let alarm = Arc::new(mio::Waker::new(poll.registry(), ALARM)?);
-        let inbox = self.clone();
-        thread::Builder::new().name("zk-io".into()).spawn(move || inbox.run(poll, &alarm))?;
-        contents.started = true;
         Ok(())
     }
 
