@@ -1,10 +1,9 @@
 //! Runs the `zk` ZooKeeper client on a plain thread: the program needs no async runtime.
 //!
-//! A [`ThreadHandler`] is one I/O thread, on which all of its tasks run. Sockets and timers belong to the
-//! thread, and are within reach of its tasks alone; what other threads leave for it is tasks. The loop is in
-//! `thread.rs`, sockets and timers are in `reactor.rs`. What may block, that is the user's callbacks and
-//! the resolution of names, goes to a pool of threads apart, that of the crate `blocking`, which grows with
-//! what blocks and stays.
+//! A [`ThreadHandler`] is one I/O thread, on which all of its tasks run. The thread and its inbox are in
+//! `thread.rs`: tasks are all that others leave for it. Connections and timers, in `reactor.rs`, are within
+//! reach of tasks alone. What may block, that is the user's callbacks and the resolution of names, goes to
+//! a pool of threads apart, that of the crate `blocking`, which grows with what blocks and stays.
 
 mod reactor;
 mod thread;
@@ -31,10 +30,10 @@ use crate::thread::Inbox;
 /// The thread starts with the first task, and ends with the last clone and the last task. Should the
 /// system refuse to start it, tasks are dropped without having run, and the next one tries again.
 ///
-/// Connections and timers are for tasks. A connection is that of the thread which has made it: elsewhere,
-/// in tasks of another handler as well, making or using one is an error; to drop it there closes it,
-/// but the thread remembers some 100 bytes of it. A timer works in the tasks of any `ThreadHandler`; to
-/// wait for one elsewhere panics.
+/// Connections and timers are for tasks. A connection belongs to the thread that makes it: to use it on
+/// another, or to make one outside of tasks, is an error. Dropped elsewhere, it is closed, but its thread
+/// keeps its notes on it for as long as it runs. A timer works in tasks of any `ThreadHandler`; to wait for
+/// one elsewhere panics.
 #[derive(Debug, Clone, Default)]
 pub struct ThreadHandler {
     owner: Arc<Owner>,

@@ -1,6 +1,7 @@
 //! Connections and timers.
 //!
-//! What is known of them is at home on the I/O thread, as are the tasks that use them: it needs no lock.
+//! What is known of them is at home on the I/O thread, where the tasks that use them run as well; so it
+//! needs no lock.
 
 use std::{
     cell::RefCell,
@@ -38,10 +39,11 @@ pub(crate) struct Reactor {
     sleepers: BTreeMap<(Duration, usize), Waker>,
 }
 
-/// What is known of a socket: whom to wake when the system tells that one can read or write. As long as
-/// there is nobody, the next attempt may succeed.
+/// What is known of a socket.
 struct Source {
+    /// Whom to wake when the system tells that one can read. If nobody, it has told: an attempt may succeed.
     reader: Option<Waker>,
+    /// The same for writing.
     writer: Option<Waker>,
     /// The peer has hung up, or the connection has failed: the system may tell nothing more.
     closed: bool,
@@ -55,7 +57,7 @@ pub(crate) fn with<T>(work: impl FnOnce(&mut Reactor) -> io::Result<T>) -> io::R
 }
 
 fn elsewhere() -> io::Error {
-    io::Error::other("not in a task of the ThreadHandler that this belongs to")
+    io::Error::other("not on the I/O thread that this belongs to")
 }
 
 /// A number that no other connection or timer of the process has, whichever its thread.
@@ -131,18 +133,18 @@ impl Stream {
     ///
     /// The system tells of readiness when it begins, so one has to go on until it ends: to the error
     /// "would block" or, where the system is known to keep to that, to an operation that does less than
-    /// was wanted. The end of a stream is told along with the last bytes, though, and only once: after
-    /// that, a short read proves nothing.
+    /// was wanted. Whoever gets so far is woken when it begins again. The end of a stream is told along
+    /// with the last bytes, though, and only once: after that, a short read proves nothing.
     fn attempt(
         &self,
-        waker: fn(&mut Source) -> &mut Option<Waker>,
+        whose: fn(&mut Source) -> &mut Option<Waker>,
         context: &Context<'_>,
         wanted: usize,
         operation: impl FnOnce() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let (result, _earlier_waker) = with(|reactor| {
             let source = reactor.sources.get_mut(&self.token).ok_or_else(elsewhere)?;
-            let (closed, waker) = (source.closed, waker(source));
+            let (closed, waker) = (source.closed, whose(source));
             let result = match waker {
                 None => operation(),
                 Some(_) => Err(ErrorKind::WouldBlock.into()),

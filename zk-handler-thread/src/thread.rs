@@ -58,6 +58,7 @@ impl Inbox {
         self.change(|contents| contents.tasks.push(task));
     }
 
+    /// Changes the contents, and ends the thread's wait.
     fn change(&self, change: impl FnOnce(&mut Contents)) {
         let mut contents = self.lock();
         change(&mut contents);
@@ -71,11 +72,10 @@ impl Inbox {
         }
     }
 
-    /// The thread.
+    /// The thread: runs tasks until there are none, then waits until it can go on.
     fn run(&self, poll: mio::Poll, alarm: &Arc<mio::Waker>) {
         Reactor::start(poll);
-        let mut tasks = Vec::new();
-        let mut wakers = Vec::new();
+        let (mut tasks, mut wakers) = (Vec::new(), Vec::new());
         loop {
             for _ in 0..ROUNDS {
                 std::mem::swap(&mut self.lock().tasks, &mut tasks);

@@ -90,7 +90,7 @@ fn the_thread_ends_with_the_last_handler_and_the_last_task() {
 }
 
 #[test]
-fn a_connection_is_for_tasks_of_its_handler() {
+fn a_connection_is_for_tasks_on_its_thread() {
     let (first, second) = (ThreadHandler::new(), ThreadHandler::new());
     let (mut stream, mut peer) = pair(&first);
     assert!(is_refused(&read(&mut stream)));
