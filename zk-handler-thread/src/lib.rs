@@ -1,43 +1,47 @@
 //! Runs the `zk` ZooKeeper client on a plain thread: the program needs no async runtime.
 //!
-//! A [`ThreadHandler`] is one I/O thread, on which all of its tasks, sockets and timers are at home; it
-//! is in `io.rs`, and a connection in `stream.rs`. What may block, that is the user's callbacks and the
-//! resolution of names, goes to a pool of threads apart, that of the crate `blocking`, which grows with
-//! what blocks and stays.
+//! A [`ThreadHandler`] is one I/O thread, on which all of its tasks run. The thread and its inbox are in
+//! `thread.rs`: tasks are all that others leave for it. Connections and timers, in `reactor.rs`, are within
+//! reach of tasks alone. What may block, that is the user's callbacks and the resolution of names, goes to
+//! a pool of threads apart, that of the crate `blocking`, which grows with what blocks and stays.
 
-mod io;
-mod stream;
+mod reactor;
+mod thread;
 
 use std::{
     future::Future,
+    io,
     net::{SocketAddr, ToSocketAddrs},
     sync::Arc,
     time::Duration,
 };
 
 use blocking::unblock;
-pub use stream::Stream;
 use zk_handler::Handler;
 
-use crate::io::{Io, Sleep};
+pub use crate::reactor::Stream;
+use crate::thread::Inbox;
 
 /// An I/O thread, named `zk-io`.
 ///
 /// Clones share it. Give each client a handler of its own, and each has its own thread; give many
 /// clients clones of one handler, and they share one thread, which carries thousands of sessions.
 ///
-/// The thread starts when it is first needed, and ends with the last clone and the last task. Should the
+/// The thread starts with the first task, and ends with the last clone and the last task. Should the
 /// system refuse to start it, tasks are dropped without having run, and the next one tries again.
+///
+/// Connections and timers are for tasks. A connection belongs to the thread that makes it: to use it on
+/// another, or to make one outside of tasks, is an error. Dropped elsewhere, it is closed, but its thread
+/// keeps its notes on it for as long as it runs. A timer works in tasks of any `ThreadHandler`; to wait for
+/// one elsewhere panics.
 #[derive(Debug, Clone, Default)]
 pub struct ThreadHandler {
     owner: Arc<Owner>,
 }
 
-/// What keeps the I/O thread going: the handler's clones and its tasks own it, the thread does not.
+/// What keeps the thread going: the handler's clones and its tasks own it, the thread does not.
 #[derive(Debug, Default)]
-struct Owner {
-    io: Arc<Io>,
-}
+struct Owner(Arc<Inbox>);
 
 impl ThreadHandler {
     /// A new I/O thread.
@@ -49,7 +53,7 @@ impl ThreadHandler {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.io.stop();
+        self.0.stop();
     }
 }
 
@@ -60,11 +64,11 @@ impl Handler for ThreadHandler {
         "thread"
     }
 
-    async fn connect(&self, address: SocketAddr) -> std::io::Result<Stream> {
-        Stream::connect(&self.owner.io, address).await
+    async fn connect(&self, address: SocketAddr) -> io::Result<Stream> {
+        Stream::connect(address).await
     }
 
-    async fn resolve(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = host.parse() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
@@ -72,27 +76,25 @@ impl Handler for ThreadHandler {
         let addresses = unblock(move || (host.as_str(), port).to_socket_addrs()).await?;
         let addresses: Vec<_> = addresses.collect();
         if addresses.is_empty() {
-            let kind = std::io::ErrorKind::NotFound;
-            return Err(std::io::Error::new(kind, "host has no address"));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "host has no address"));
         }
         Ok(addresses)
     }
 
     fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
-        Sleep::new(self.owner.io.clone(), deadline)
+        reactor::sleep_until(deadline)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if self.owner.io.start().is_err() {
+        let (owner, inbox) = (self.owner.clone(), self.owner.0.clone());
+        if inbox.start().is_err() {
             return;
         }
-        let owner = self.owner.clone();
         let task = async move {
             task.await;
             drop(owner);
         };
-        let io = self.owner.io.clone();
-        let (runnable, task) = async_task::spawn(task, move |runnable| io.schedule(runnable));
+        let (runnable, task) = async_task::spawn(task, move |runnable| inbox.put(runnable));
         runnable.schedule();
         task.detach();
     }

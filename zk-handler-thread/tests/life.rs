@@ -1,22 +1,55 @@
-//! The I/O thread: who shares it, and how long it lives.
+//! The I/O thread: who shares it, how long it lives, and what belongs to it.
 
 use std::{
     cell::RefCell,
+    future::Future,
+    io::{self, ErrorKind, Read},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    pin::{Pin, pin},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    task::{Context, Poll, Waker},
     thread::{self, ThreadId},
     time::Duration,
 };
 
-use zk_handler::Handler;
-use zk_handler_thread::ThreadHandler;
+use zk_handler::{AsyncRead, Handler};
+use zk_handler_thread::{Stream, ThreadHandler};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What comes of `task` on `handler`.
+fn run<T: Send + 'static>(
+    handler: &ThreadHandler,
+    task: impl Future<Output = T> + Send + 'static,
+) -> T {
+    let (say, said) = channel();
+    handler.spawn(async move { say.send(task.await).expect("somebody waits") });
+    said.recv_timeout(PATIENCE).expect("the task to end")
+}
+
 /// The thread of `handler`'s tasks.
 fn thread_of(handler: &ThreadHandler) -> ThreadId {
-    let (say, said) = channel();
-    handler.spawn(async move { say.send(thread::current().id()).expect("somebody waits") });
-    said.recv_timeout(PATIENCE).expect("the task to run")
+    run(handler, async { thread::current().id() })
+}
+
+/// A connection of `handler`, and its other end.
+fn pair(handler: &ThreadHandler) -> (Stream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let inside = handler.clone();
+    let stream = run(handler, async move { inside.connect(address).await });
+    let (peer, _) = listener.accept().expect("a connection");
+    peer.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    (stream.expect("a connection"), peer)
+}
+
+/// Reads, without waiting.
+fn read(stream: &mut Stream) -> Poll<io::Result<usize>> {
+    Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut [0])
+}
+
+fn is_refused<T>(poll: &Poll<io::Result<T>>) -> bool {
+    matches!(poll, Poll::Ready(Err(error)) if error.kind() == ErrorKind::Other)
 }
 
 /// Hears of the end of `handler`'s thread.
@@ -54,4 +87,50 @@ fn the_thread_ends_with_the_last_handler_and_the_last_task() {
     // The sender goes with the thread.
     assert_eq!(end.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
     thread_of(&second);
+}
+
+#[test]
+fn a_connection_is_for_tasks_on_its_thread() {
+    let (first, second) = (ThreadHandler::new(), ThreadHandler::new());
+    let (mut stream, mut peer) = pair(&first);
+    assert!(is_refused(&read(&mut stream)));
+    let (refused, mut stream) = run(&second, async { (is_refused(&read(&mut stream)), stream) });
+    assert!(refused);
+    // It has come to no harm.
+    let (waits, stream) = run(&first, async { (read(&mut stream).is_pending(), stream) });
+    assert!(waits);
+    run(&second, async { drop(stream) });
+    assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
+
+    let address = peer.local_addr().expect("an address");
+    let connect = pin!(first.connect(address));
+    assert!(is_refused(&connect.poll(&mut Context::from_waker(Waker::noop()))));
+}
+
+#[test]
+fn a_connection_may_outlive_the_thread() {
+    let handler = ThreadHandler::new();
+    let end = end_of(&handler);
+    let (mut stream, mut peer) = pair(&handler);
+    drop(handler);
+    assert_eq!(end.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+    assert!(is_refused(&read(&mut stream)));
+    drop(stream);
+    assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
+}
+
+#[test]
+fn a_timer_is_for_tasks_of_any_handler() {
+    let (first, second) = (ThreadHandler::new(), ThreadHandler::new());
+    let deadline = first.now() + Duration::from_millis(50);
+    run(&second, first.sleep_until(deadline));
+    assert!(first.now() >= deadline);
+}
+
+#[test]
+#[should_panic(expected = "a timer is for tasks of a ThreadHandler")]
+fn a_timer_is_for_tasks() {
+    let handler = ThreadHandler::new();
+    let sleep = pin!(handler.sleep_until(Duration::MAX));
+    let _ = sleep.poll(&mut Context::from_waker(Waker::noop()));
 }
