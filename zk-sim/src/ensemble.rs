@@ -28,6 +28,7 @@ use zk_server::{ConnectionId, Server, SessionId, Time};
 use crate::{
     executor::{Core, Event},
     host::{Machine, PEER, QUESTION, Which, config},
+    network::Cut,
     tap::LIMIT,
 };
 
@@ -90,6 +91,8 @@ pub(crate) struct Ensemble {
     unheard: BTreeSet<SessionId>,
     /// Whether members without a majority can be read.
     is_readable_alone: bool,
+    /// The connection of the next request that is agreed on is cut.
+    loses_reply: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -162,6 +165,7 @@ impl Ensemble {
             owners: BTreeMap::new(),
             unheard: BTreeSet::new(),
             is_readable_alone: random.bool(),
+            loses_reply: false,
         }
     }
 
@@ -354,8 +358,18 @@ impl Core {
     /// A session has been heard of.
     fn touch(&mut self, id: ConnectionId, member: usize) {
         let has_contact = self.has_contact(member);
+        let session = self
+            .host
+            .ensemble
+            .as_ref()
+            .and_then(|ensemble| ensemble.copies[member].server.session_of(id));
+        let Some(session) = session else { return };
+        if !self.host.agreed().sessions().any(|live| live == session) {
+            // The member has not learned of its end.
+            self.host.ended.insert(session);
+            return;
+        }
         let Some(ensemble) = &mut self.host.ensemble else { return };
-        let Some(session) = ensemble.copies[member].server.session_of(id) else { return };
         if has_contact {
             ensemble.unheard.remove(&session);
             self.act(Which::Agreed, |server, now| server.handle_data(now, id, &ping()));
@@ -421,9 +435,20 @@ impl Core {
                 _ => None,
             },
         );
+        let Some(ensemble) = &mut self.host.ensemble else { return };
+        ensemble.owners.extend(session);
+        if let Entry::Data { connection, connects: false, .. } = entry
+            && std::mem::take(&mut ensemble.loses_reply)
+        {
+            self.cut(connection.0, Cut::Reset);
+        }
+        self.record(Agreed { entry, at, zxid: Some(zxid) });
+    }
+
+    /// Whether the next request that is agreed on is to go without an answer.
+    pub(crate) fn lose_next_reply(&mut self, loses: bool) {
         if let Some(ensemble) = &mut self.host.ensemble {
-            ensemble.owners.extend(session);
-            self.record(Agreed { entry, at, zxid: Some(zxid) });
+            ensemble.loses_reply = loses;
         }
     }
 

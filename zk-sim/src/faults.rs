@@ -34,10 +34,12 @@ enum Kind {
     CutOff,
     /// A member of the ensemble learns late of what was agreed on.
     Lag,
+    /// A connection to a member is cut just when a request that came by it has been agreed on.
+    LoseReply,
 }
 
 /// All kinds, and how often each is drawn by comparison.
-const KINDS: [(Kind, u32); 10] = [
+const KINDS: [(Kind, u32); 11] = [
     (Kind::Cut, 8),
     (Kind::Hold, 6),
     (Kind::Outage, 2),
@@ -48,6 +50,7 @@ const KINDS: [(Kind, u32); 10] = [
     (Kind::Kill, 1),
     (Kind::CutOff, 3),
     (Kind::Lag, 3),
+    (Kind::LoseReply, 3),
 ];
 
 /// What may go wrong. Each kind has a weight, 0 for never; a kind's share of all faults is its share of
@@ -117,6 +120,7 @@ impl Core {
         }
         self.release_all();
         self.end_delays(|_| true);
+        self.lose_next_reply(false);
         for machine in 0..self.host.machines.len() {
             for fault in [Fault::Outage, Fault::Freeze, Fault::CutOff, Fault::Lag] {
                 self.end_fault(fault(machine));
@@ -182,6 +186,7 @@ impl Core {
                 Fault::Freeze(machine)
             }
             (Kind::EndSession, _) => return self.end_a_session(),
+            (Kind::LoseReply, _) => return self.lose_next_reply(true),
             (Kind::Pause, Some(process)) if !self.is_paused(process) => {
                 self.set_paused(process, true);
                 Fault::Pause(process)
@@ -193,7 +198,8 @@ impl Core {
                 Fault::CutOff(machine)
             }
             (Kind::Lag, _) => {
-                self.set_lag(machine, lasts);
+                let most = [20, 100, 500, 3_000][self.random.usize(..4)];
+                self.set_lag(machine, Duration::from_millis(most));
                 Fault::Lag(machine)
             }
             (Kind::Pause | Kind::Jump | Kind::Kill, _) => return,

@@ -125,6 +125,17 @@ impl Sim {
         self.shared.lock().begin_faults(faults);
     }
 
+    /// Has a member of the ensemble learn of what was agreed on as late as after `lag`; zero has it catch up.
+    pub fn set_lag(&self, member: usize, lag: Duration) {
+        self.shared.lock().set_lag(member, lag);
+    }
+
+    /// Whether there is an ensemble of three, and not one server.
+    #[must_use]
+    pub fn is_ensemble(&self) -> bool {
+        self.shared.lock().host.ensemble.is_some()
+    }
+
     /// Ends all faults; what is lost stays lost.
     pub fn heal(&self) {
         self.shared.lock().heal();
@@ -154,8 +165,8 @@ impl Sim {
         self.shared.lock().host.log.records.clone()
     }
 
-    /// Whether a session was ended behind its owner's back: by force, or by a leader to which a member
-    /// could not tell that it had answered it.
+    /// Whether a session was ended behind its owner's back: by force, or while a member that had lost touch
+    /// with the leader, or was late to learn of it, still answered the owner.
     #[must_use]
     pub fn was_ended(&self, session: SessionId) -> bool {
         self.shared.lock().host.ended.contains(&session)
@@ -220,10 +231,10 @@ impl Sim {
         }
     }
 
-    /// On how many of the connections that are open watches were armed again.
+    /// On how many connections watches were armed again, since this was asked last.
     #[must_use]
-    pub fn watches_armed_again(&self) -> usize {
-        self.shared.lock().host.tap.armed_again()
+    pub fn take_armed_again(&self) -> usize {
+        self.shared.lock().host.tap.take_armed()
     }
 
     /// How long all servers need at most to be well again once all faults are over.

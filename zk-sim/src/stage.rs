@@ -135,12 +135,13 @@ impl Stage {
     pub fn watch_no_more(&self) -> Result<(), String> {
         // Who was told last lets go of its watch.
         self.sim.run_for(Duration::from_secs(1), || {})?;
+        let _before = self.sim.take_armed_again();
         self.sim.cut_all();
         self.sim.run_for(Duration::from_millis(10), || {})?;
         self.wait("all clients are connected again", self.timeout, || {
             self.alive().all(|actor| actor.client.state() == State::Connected)
         })?;
-        match self.sim.watches_armed_again() {
+        match self.sim.take_armed_again() {
             0 => Ok(()),
             armed => Err(format!("{armed} clients have watches that nobody waits for")),
         }

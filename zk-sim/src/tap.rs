@@ -66,9 +66,10 @@ impl Tap {
         self.connections.remove(&id);
     }
 
-    /// On how many of the connections that there are watches were armed again.
-    pub(crate) fn armed_again(&self) -> usize {
-        self.connections.values().filter(|connection| connection.has_armed).count()
+    /// On how many connections watches were armed again since it was asked last.
+    pub(crate) fn take_armed(&mut self) -> usize {
+        let armed = self.connections.values_mut().map(|it| std::mem::take(&mut it.has_armed));
+        armed.filter(|has_armed| *has_armed).count()
     }
 
     /// The client puts bytes on their way.

@@ -63,3 +63,28 @@ fn who_gives_up_a_lock_whose_path_is_missing_leaves_no_node() {
         sim.end();
     }
 }
+
+/// Whether a node was made before its reply was lost is asked of a member that may not have heard of it.
+#[test]
+fn a_member_that_lags_is_not_asked_what_was_made() {
+    for seed in 0..100 {
+        let sim = Sim::new(seed, None);
+        if sim.is_ensemble() {
+            sim.create("/lock");
+            let client = connected(&sim);
+            for member in 0..3 {
+                sim.set_lag(member, Duration::from_millis(500));
+            }
+            let lock = Lock::new(&client, "/lock");
+            let acquiring = lock.acquire();
+            let made = || !sim.log().is_empty();
+            assert_eq!(sim.run_until(sim.now() + Duration::from_secs(5), made), Ok(true));
+            sim.cut_all();
+            let until = sim.now() + Duration::from_secs(20);
+            assert_eq!(sim.run_until(until, || acquiring.ready()), Ok(true), "seed {seed}");
+            assert_eq!(sim.children("/lock").map(|nodes| nodes.len()), Some(1), "seed {seed}");
+            drop((acquiring, lock, client));
+        }
+        sim.end();
+    }
+}
