@@ -32,7 +32,7 @@ enum Kind {
     Kill,
     /// A member of the ensemble is cut off from the others.
     CutOff,
-    /// A member of the ensemble learns late of what was agreed on.
+    /// A member of the ensemble learns of what was agreed on later than before, or earlier.
     Lag,
     /// A connection to a member is cut just when a request that came by it has been agreed on.
     LoseReply,
@@ -93,7 +93,6 @@ pub(crate) enum Fault {
     Freeze(usize),
     Pause(usize),
     CutOff(usize),
-    Lag(usize),
 }
 
 /// What awaits an attempt to connect.
@@ -109,6 +108,15 @@ impl Core {
     pub(crate) fn begin_faults(&mut self, faults: Faults) {
         self.faults = Some(faults);
         self.schedule(self.now, Event::Fault);
+        for machine in 0..self.host.machines.len() {
+            self.begin_lag(machine);
+        }
+    }
+
+    /// Has a member learn late of what is agreed on, or not.
+    fn begin_lag(&mut self, machine: usize) {
+        let most = [0, 20, 100, 500, 3_000][self.random.usize(..5)];
+        self.set_lag(machine, Duration::from_millis(most));
     }
 
     /// Ends all faults. What was lost stays lost.
@@ -122,9 +130,10 @@ impl Core {
         self.end_delays(|_| true);
         self.lose_next_reply(false);
         for machine in 0..self.host.machines.len() {
-            for fault in [Fault::Outage, Fault::Freeze, Fault::CutOff, Fault::Lag] {
+            for fault in [Fault::Outage, Fault::Freeze, Fault::CutOff] {
                 self.end_fault(fault(machine));
             }
+            self.set_lag(machine, Duration::ZERO);
         }
     }
 
@@ -197,11 +206,7 @@ impl Core {
                 self.set_cut_off(machine, true);
                 Fault::CutOff(machine)
             }
-            (Kind::Lag, _) => {
-                let most = [20, 100, 500, 3_000][self.random.usize(..4)];
-                self.set_lag(machine, Duration::from_millis(most));
-                Fault::Lag(machine)
-            }
+            (Kind::Lag, _) => return self.begin_lag(machine),
             (Kind::Pause | Kind::Jump | Kind::Kill, _) => return,
         };
         self.schedule(until, Event::Over(fault));
@@ -213,7 +218,6 @@ impl Core {
             Fault::Freeze(machine) => self.set_frozen(machine, false),
             Fault::Pause(process) => self.set_paused(process, false),
             Fault::CutOff(machine) => self.set_cut_off(machine, false),
-            Fault::Lag(machine) => self.set_lag(machine, Duration::ZERO),
         }
     }
 
