@@ -236,7 +236,7 @@ async fn faked<H: Handler>(
             }
         }
     });
-    let zk = site.connect(Client::builder().hosts(fake.address().to_string())).await;
+    let zk = site.connect(site.builder_at(fake.address())).await;
     (fake, zk)
 }
 

@@ -463,7 +463,7 @@ pub async fn a_release_wakes_the_next_in_line_alone<H: Handler>(handler: H) {
         site.ok("to release", site.ok("the next", next).await.release()).await;
     }
     site.moment().await;
-    // Each turn takes one of either at least.
+    // Nobody has a turn without a look: as many looks as turns are one each.
     assert_eq!(events.load(Ordering::Relaxed), WAITERS, "events of {WAITERS} releases");
     assert_eq!(looks.load(Ordering::Relaxed), WAITERS, "waiters woken by {WAITERS} releases");
 }
