@@ -17,6 +17,10 @@ test *args:
 test-unit *args:
     cargo test --workspace --exclude zk-tests --exclude zk-benches "$@"
 
+# The whole client on the embedded server, kazoo beside it: in seconds, as its tests wait more than they work
+test-embedded *args:
+    RUST_TEST_THREADS=16 cargo test -p zk-tests --test embedded "$@"
+
 # Clippy with warnings denied
 lint:
     cargo clippy --workspace --all-targets --all-features -- -D warnings

@@ -240,10 +240,11 @@ pub(crate) fn passes(error: &Error) -> bool {
     )
 }
 
+/// How long to wait for what no connection brings.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Waits for what [passes](passes). The next call waits for a connection by itself; all else needs time.
 pub(crate) async fn bide(client: &Client, error: &Error) {
-    const PAUSE: Duration = Duration::from_millis(50);
-
     if error.kind() != ErrorKind::ConnectionLoss {
         client.sleep(PAUSE).await;
     }
@@ -328,5 +329,27 @@ impl fmt::Debug for Retry {
             .field("deadline", &self.deadline)
             .field("unknown", &self.unknown)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests {
+    use super::*;
+
+    /// There is nothing to await in such a call: made again without a pause, it keeps its thread from all else.
+    #[tokio::test]
+    async fn a_full_queue_is_given_time() {
+        let full = Client::builder().hosts("127.0.0.1:1").max_in_flight(0).build().unwrap();
+        drop(full.start());
+        let closed = Client::builder().hosts("127.0.0.1:1").build().unwrap();
+        let begun = full.shared().now();
+        let mut calls = 0;
+        let result = patiently(&full, |full| {
+            calls += 1;
+            if calls < 3 { full.exists("/") } else { closed.exists("/") }
+        });
+        assert_eq!(result.await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
+        let taken = full.shared().now().since(begun);
+        assert!(calls == 3 && taken >= 2 * PAUSE, "{calls} calls in {taken:?}");
     }
 }

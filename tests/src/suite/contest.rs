@@ -19,6 +19,7 @@ pub(crate) const DELETE: i32 = 2;
 pub(crate) const EXISTS: i32 = 3;
 pub(crate) const SET_DATA: i32 = 5;
 pub(crate) const GET_CHILDREN: i32 = 8;
+pub(crate) const GET_CHILDREN2: i32 = 12;
 pub(crate) const MULTI: i32 = 14;
 pub(crate) const CREATE2: i32 = 15;
 /// The xid of a notification.

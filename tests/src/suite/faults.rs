@@ -236,7 +236,7 @@ async fn faked<H: Handler>(
             }
         }
     });
-    let zk = site.connect(Client::builder().hosts(fake.address().to_string())).await;
+    let zk = site.connect(site.builder_at(fake.address())).await;
     (fake, zk)
 }
 
@@ -244,8 +244,11 @@ pub async fn a_body_that_cannot_be_decoded_remakes_the_connection<H: Handler>(ha
     let site = Site::new(handler);
     // Too short, and too long.
     for length in [0, 67, 69] {
-        let (_fake, zk) =
-            faked(&site, move |client, xid| client.reply(xid, 0, &vec![0; length])).await;
+        let (_fake, zk) = faked(&site, move |client, xid| {
+            client.request()?; // the second one is on its way, too
+            client.reply(xid, 0, &vec![0; length])
+        })
+        .await;
         let mut states = zk.states();
         let (first, second) = (zk.exists("/a"), zk.exists("/b"));
         let error = site.err("a call", first).await;
@@ -378,7 +381,7 @@ pub async fn dead_and_silent_hosts_are_passed_over<H: Handler>(handler: H) {
     let proxy = proxy();
     let hosts = format!("127.0.0.1:1,no-such-host.invalid,{},{}", silent.0, proxy.address());
     let builder = site.builder_at(hosts).randomize_hosts(false);
-    let zk = site.connect(builder.session_timeout(Duration::from_secs(4))).await;
+    let zk = site.connect(builder.session_timeout(Duration::from_secs(2))).await;
     assert_eq!(zk.host(), Some(proxy.address().to_string()));
     // After a loss as well, and within the session.
     let session = zk.session_id();

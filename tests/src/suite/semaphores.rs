@@ -14,7 +14,10 @@ use zk_client::{
 };
 
 use super::{
-    contest::{MULTI, give_up_at, is_given_up, lose_replies, lose_requests, pass_all},
+    contest::{
+        GET_CHILDREN2, MULTI, count_requests, give_up_at, is_given_up, lose_replies, lose_requests,
+        pass_all,
+    },
     site::{Site, blocking, spawned},
 };
 use crate::lock;
@@ -182,11 +185,12 @@ pub async fn a_lost_reply_makes_one_lease<H: Handler>(handler: H) {
 pub async fn given_up_anywhere_it_leaves_nothing<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let other = site.client().await;
-    let (proxy, zk) = site.proxied().await;
-    site.ok("to release", lease(&site, &of(&zk, 1)).await.release()).await;
+    site.ok("to release", lease(&site, &of(&other, 1)).await.release()).await;
     for cut in [false, true] {
         // The number, the turn, the children, the lease and a look at it, with their replies.
         for packet in 0..12 {
+            // What is still to be undone passes elsewhere.
+            let (proxy, zk) = site.proxied().await;
             let handle = give_up_at(&proxy, packet, cut, || of(&zk, 1).acquire());
             site.when("the packet", || is_given_up(&handle)).await;
             drop(lock(&handle).take());
@@ -198,24 +202,26 @@ pub async fn given_up_anywhere_it_leaves_nothing<H: Handler>(handler: H) {
     }
     site.moment().await;
     assert!(site.nodes(&other, PATH).await.is_empty());
-    assert!(lease(&site, &of(&zk, 1)).await.is_held());
+    assert!(lease(&site, &of(&other, 1)).await.is_held());
 }
 
 /// Whoever has lost his turn without knowing takes no lease.
 pub async fn a_lease_is_taken_only_in_turn<H: Handler>(handler: H) {
     let site = Site::new(handler);
-    let (zk, other) = (site.client().await, site.client().await);
+    let [(proxy, zk), (others, other)] = [site.proxied().await, site.proxied().await];
     for _ in 0..5 {
         let held = lease(&site, &of(&zk, 1)).await;
         site.until_nodes(&zk, TURNS, 0).await; // its own turn is over
+        let reads = [&proxy, &others].map(|proxy| count_requests(proxy, GET_CHILDREN2));
+        let looks = |who: usize| reads[who].load(Ordering::Relaxed) > 0;
         let mut waiting = vec![of(&zk, 1).acquire()];
         site.until_nodes(&zk, TURNS, 1).await;
         let turn = format!("{TURNS}/{}", site.nodes(&zk, TURNS).await[0]);
         waiting.push(of(&other, 1).acquire());
         site.until_nodes(&zk, TURNS, 2).await;
-        site.moment().await;
+        site.when("the first to look for a lease", || looks(0)).await;
         site.ok("somebody deletes the turn", zk.delete(turn, None)).await;
-        site.moment().await; // now both think that it is theirs
+        site.when("both to think that it is their turn", || looks(1)).await;
         site.ok("to release", held.release()).await;
         site.when("one of them", || waiting.iter().any(|handle| handle.ready())).await;
         site.moment().await;

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use zk_client::{Client, ClientBuilder, Error, Handler, OPEN_ACL_UNSAFE, State, States};
+use zk_client::{Backoff, Client, ClientBuilder, Error, Handler, OPEN_ACL_UNSAFE, State, States};
 
 use zk_server::{SessionId, TestServer};
 
@@ -26,6 +26,9 @@ use crate::{Ensemble, Proxy, lock, raw};
 pub(crate) const LIMIT: Duration = Duration::from_secs(25);
 /// How long a whole test may take.
 const TEST_LIMIT: Duration = Duration::from_secs(90);
+/// How attempts to connect are spaced, so that tests that are about something else are quick.
+const RECONNECT: Backoff =
+    Backoff { min: Duration::from_millis(5), max: Duration::from_millis(50) };
 /// How often a condition is looked at that nobody announces.
 const INTERVAL: Duration = Duration::from_millis(5);
 
@@ -248,9 +251,12 @@ impl<H: Handler> Site<H> {
         self.builder_at(shared().hosts())
     }
 
-    /// A client of the servers at `hosts`, not started.
+    /// A client of the servers at `hosts`, not started. It does not wait for long to connect again.
     pub(crate) fn builder_at(&self, hosts: impl Display) -> ClientBuilder {
-        Client::builder().hosts(format!("{hosts}{}", self.root)).default_acl(&OPEN_ACL_UNSAFE)
+        Client::builder()
+            .hosts(format!("{hosts}{}", self.root))
+            .default_acl(&OPEN_ACL_UNSAFE)
+            .connection_retry(RECONNECT)
     }
 
     /// A client of the shared server.

@@ -5,11 +5,9 @@ use std::{
     time::Duration,
 };
 
-use zk_client::{
-    Backoff, Client, ClientState, CreateMode, ErrorKind, EventType, Handler, Outcome, State,
-};
+use zk_client::{Client, ClientState, CreateMode, ErrorKind, EventType, Handler, Outcome, State};
 
-use super::site::{LIMIT, Site, blocking, proxy};
+use super::site::{LIMIT, Site, blocking};
 use crate::{Direction, lock};
 
 /// The states that a listener has heard of.
@@ -263,10 +261,8 @@ pub async fn a_silent_server_is_left_in_time<H: Handler>(handler: H) {
 }
 
 pub async fn a_session_outlives_many_connections<H: Handler>(handler: H) {
-    let (site, proxy) = (Site::new(handler), proxy());
-    // Connections that come to nothing are spaced; here not so much that one has to wait for long.
-    let soon = Backoff { min: Duration::from_millis(5), max: Duration::from_millis(50) };
-    let zk = site.connect(site.builder_at(proxy.address()).connection_retry(soon)).await;
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
     let mut states = zk.states();
     let session = zk.session_id();
     site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;

@@ -44,9 +44,14 @@ impl Told {
         lock(&self.0).clone()
     }
 
+    /// Waits until `count` times something was told.
+    async fn counts<H: Handler>(&self, site: &Site<H>, count: usize) {
+        site.when("the callbacks", || self.all().len() >= count).await;
+    }
+
     /// Waits until as much was told as is `expected`, and a moment longer.
     async fn is<H: Handler>(&self, site: &Site<H>, expected: &[(&str, Option<EventType>)]) {
-        site.when("the callbacks", || self.all().len() >= expected.len()).await;
+        self.counts(site, expected.len()).await;
         site.moment().await;
         let expected: Vec<_> =
             expected.iter().map(|(what, event)| ((*what).to_owned(), *event)).collect();
@@ -125,18 +130,18 @@ pub async fn a_data_watch_on_a_missing_node_waits_for_it<H: Handler>(handler: H)
     let told = Told::default();
     let _watch = DataWatch::new(&zk, "/node", told.data());
     let mut all = vec![("-", None)];
-    told.is(&site, &all).await;
     for round in ["first", "second"] {
+        told.counts(&site, all.len()).await;
         node(&site, &other, "/node", round).await;
         all.push((round, Some(NodeCreated)));
-        told.is(&site, &all).await;
+        told.counts(&site, all.len()).await;
         set(&site, &other, "changed").await;
         all.push(("changed", Some(NodeDataChanged)));
-        told.is(&site, &all).await;
+        told.counts(&site, all.len()).await;
         site.ok("to delete", other.delete("/node", None)).await;
         all.push(("-", Some(NodeDeleted)));
-        told.is(&site, &all).await;
     }
+    told.is(&site, &all).await;
 }
 
 /// Tricky case 11.

@@ -32,6 +32,16 @@
 //! - a watch's event comes out before any reply that the server sent after it;
 //! - a state change comes out before whatever it ends, and before any result of the new state;
 //! - the same inputs give the same outputs.
+//!
+//! In the source, this file has the contract and the state; the rest is one file per concern:
+//!
+//! | | |
+//! |---|---|
+//! | `config`, `output`, `failure` | what a session is made with, what it tells, how requests fail |
+//! | `route`, `connection`, `handshake` | which host comes next and when, how connections come and go, and what each begins with |
+//! | `keepalive`, `read_only` | deadlines, and the search for a server that takes writes |
+//! | `requests`, `outgoing`, `replies` | what is taken to be sent, what waits to be sent or answered, and what the server sends |
+//! | `watches` | what is armed, and what an event means for it |
 #![cfg_attr(
     not(test),
     deny(
@@ -44,170 +54,43 @@
 )]
 
 mod config;
+mod connection;
 mod failure;
 mod handshake;
 mod keepalive;
 mod outgoing;
+mod output;
 mod read_only;
 mod replies;
+mod requests;
 mod route;
 #[cfg(test)]
 mod tests;
 mod watches;
 
-use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    AddWatchMode, Chroot, EventType, HostPort, OpCode, Request, Response, Time, Ustring,
+    Chroot, HostPort, OpCode, Time,
     frame::{Frame, FrameReader},
-    jute::{Encode, Secret},
-    records::{AuthPacket, xid},
+    jute::Secret,
     rng::Rng,
 };
 
 pub use config::{Config, Credential, SessionId, SessionTicket};
 pub use failure::{Failure, Outcome, Reason};
+pub use output::{ClientState, Output, Reply, RequestId, State, WatchedEvent};
 pub use route::Backoff;
 pub use watches::WatchKind;
 
 use keepalive::{Keepalive, Timeouts};
-use outgoing::{Outgoing, Submission, WatchChange};
+use outgoing::{Outgoing, Submission};
 use read_only::Search;
+use requests::auth_packet;
 use route::Route;
 use watches::WatchTable;
-
-/// A request's number, growing from call to call; also the number of the watch that it arms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// How the session stands, as kazoo's `KazooState` with read-only told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum State {
-    /// There is no session: not yet, or no more. Ephemeral nodes and watches are gone.
-    Lost,
-    /// The connection is lost; the session may live on. Held locks must be doubted.
-    Suspended,
-    /// The session lives.
-    Connected,
-    /// The session lives on a server without a quorum: reads work, and may be stale.
-    ConnectedReadOnly,
-}
-
-impl State {
-    /// Whether there is a connection, read-only or not.
-    #[must_use]
-    pub const fn is_connected(self) -> bool {
-        matches!(self, Self::Connected | Self::ConnectedReadOnly)
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Lost => "LOST",
-            Self::Suspended => "SUSPENDED",
-            Self::Connected => "CONNECTED",
-            Self::ConnectedReadOnly => "CONNECTED_RO",
-        })
-    }
-}
-
-/// How the connection stands, as kazoo's `KeeperState` (`client_state`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ClientState {
-    /// Not started, or closed.
-    Closed,
-    /// Looking for a server.
-    Connecting,
-    /// Connected to a server with a quorum.
-    Connected,
-    /// Connected to a server without a quorum.
-    ConnectedReadOnly,
-    /// Credentials were refused.
-    AuthFailed,
-    /// The session expired, and no new one was asked for.
-    ExpiredSession,
-}
-
-/// What has happened on a watched path (`org.apache.zookeeper.proto.WatcherEvent`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WatchedEvent {
-    /// What.
-    pub kind: EventType,
-    /// Where, without the chroot.
-    pub path: Ustring,
-    /// The transaction that did it, where the server tells it (3.9 and later).
-    pub zxid: Option<i64>,
-}
-
-/// The answer to a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Reply {
-    /// The newest transaction that the server had applied.
-    pub zxid: i64,
-    /// The answer itself; paths in it are without the chroot.
-    pub response: Response,
-}
-
-/// What a session asks for or tells, from [`Session::poll_output`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Output {
-    /// Open a connection to this host, then call [`Session::handle_connected`] or
-    /// [`Session::handle_disconnected`].
-    Connect {
-        /// The host.
-        host: Arc<HostPort>,
-        /// When [`Session::handle_timeout`] will give it up.
-        deadline: Time,
-    },
-    /// Drop the connection, or the attempt at one. Nothing that was heard of it is taken in any more.
-    Disconnect,
-    /// Ask this host on a connection of its own, with the four-letter word `isro`, whether it takes
-    /// writes, then call [`Session::handle_probed`].
-    Probe {
-        /// The host.
-        host: Arc<HostPort>,
-        /// When to give up.
-        deadline: Time,
-    },
-    /// The session's state has changed.
-    State(State),
-    /// A request has ended.
-    Completed {
-        /// Which.
-        id: RequestId,
-        /// How.
-        result: Result<Reply, Box<Failure>>,
-    },
-    /// A watch has fired. A one-shot watch is gone with it.
-    Fired {
-        /// The request that armed it.
-        id: RequestId,
-        /// What happened.
-        event: WatchedEvent,
-    },
-    /// A lasting watch goes on on a new connection; what happened since `since` may have been missed.
-    Gap {
-        /// The request that armed it.
-        id: RequestId,
-        /// The newest transaction that was seen before.
-        since: i64,
-    },
-    /// A watch is gone with its session.
-    Unwatched {
-        /// The request that armed it.
-        id: RequestId,
-        /// Why the session ended.
-        reason: Reason,
-    },
-}
 
 /// Where the connection stands; each variant holds just what it needs.
 #[derive(Debug)]
@@ -345,82 +228,6 @@ impl Session {
         if matches!(self.link, Link::Idle) {
             self.connect_when_due(now);
         }
-    }
-
-    /// Queues a request. `request` has paths below `chroot`; the answer's are below it again.
-    ///
-    /// While the session is suspended the request waits for the next connection. Its end comes as
-    /// [`Output::Completed`], in the order of requests.
-    ///
-    /// # Errors
-    /// When it cannot be queued, so that there will be no such output: a bad path, a packet over the
-    /// server's limit, too many requests in flight, a session that has ended, or an operation that
-    /// the session does by itself ([`OpCode::Auth`]: see [`add_auth`](Self::add_auth);
-    /// [`OpCode::CloseSession`]: see [`close`](Self::close); pings, setWatches, SASL), or that the
-    /// server answers only inside a multi ([`OpCode::Check`]).
-    pub fn submit(
-        &mut self,
-        now: Time,
-        chroot: &Chroot,
-        request: &Request<'_>,
-    ) -> Result<RequestId, Box<Failure>> {
-        self.check_silence(now);
-        if let Err(reason) = self.admit(request) {
-            return Err(self.failure(
-                reason,
-                Outcome::NotSent,
-                request.op(),
-                request.path().map(Into::into),
-            ));
-        }
-        let id = RequestId(self.last_id.saturating_add(1));
-        let submission = Submission {
-            id: Some(id),
-            op: request.op(),
-            change: watch_change(request),
-            path: request.path(),
-            chroot,
-        };
-        let limit = self.config.max_request;
-        let submitted = if chroot.is_root() {
-            self.outgoing.submit(now, limit, &submission, |out| request.encode_body(out))
-        } else {
-            let scratch = &mut self.scratch;
-            self.outgoing.submit(now, limit, &submission, |out| {
-                request.encode_body_below(chroot, scratch, out);
-            })
-        };
-        match submitted {
-            Ok(()) => {
-                self.last_id = id.0;
-                Ok(id)
-            }
-            Err(length) => Err(self.failure(
-                Reason::RequestTooLarge { length, limit },
-                Outcome::NotSent,
-                request.op(),
-                request.path().map(Into::into),
-            )),
-        }
-    }
-
-    /// Adds a credential, for this connection and all later ones. The reply comes as
-    /// [`Output::Completed`]; a refusal ends the session.
-    ///
-    /// # Errors
-    /// When the session has ended, or is being closed.
-    pub fn add_auth(&mut self, credential: Credential) -> Result<RequestId, Box<Failure>> {
-        if let Some(reason) = self.over() {
-            return Err(self.failure(reason, Outcome::NotSent, OpCode::Auth, None));
-        }
-        let id = RequestId(self.last_id.saturating_add(1));
-        self.last_id = id.0;
-        if matches!(self.link, Link::Up(_)) {
-            let body = |out: &mut BytesMut| auth_packet(&credential).encode(out);
-            self.outgoing.special(xid::AUTH, OpCode::Auth, body);
-        }
-        self.credentials.push(Registered { credential, waiter: Some(id), sent: false });
-        Ok(id)
     }
 
     /// Forgets a watch, armed or about to be: nothing more will be heard of it. The request that arms it
@@ -693,213 +500,4 @@ impl Session {
     pub fn armed(&self) -> usize {
         self.watches.len()
     }
-
-    // ---- the inner works --------------------------------------------------------------------------
-
-    /// Why nothing more is taken from a user.
-    fn over(&self) -> Option<Reason> {
-        match &self.link {
-            Link::Ended(reason) => Some(reason.clone()),
-            Link::Up(up) if up.closing.is_some() => Some(Reason::Closed),
-            _ => None,
-        }
-    }
-
-    fn admit(&self, request: &Request<'_>) -> Result<(), Reason> {
-        if let Some(reason) = self.over() {
-            return Err(reason);
-        }
-        if matches!(self.link, Link::Idle) {
-            return Err(Reason::Closed);
-        }
-        if self.outgoing.len() >= self.config.max_in_flight {
-            return Err(Reason::QueueFull { limit: self.config.max_in_flight });
-        }
-        // A check that holds gets no answer outside of a multi.
-        if matches!(
-            request.op(),
-            OpCode::Auth
-                | OpCode::Check
-                | OpCode::Ping
-                | OpCode::SetWatches
-                | OpCode::SetWatches2
-                | OpCode::CloseSession
-                | OpCode::CreateSession
-                | OpCode::Sasl
-        ) {
-            return Err(Reason::Reserved);
-        }
-        request.validate_paths().map_err(Reason::InvalidPath)
-    }
-
-    fn failure(
-        &self,
-        reason: Reason,
-        outcome: Outcome,
-        op: OpCode,
-        path: Option<Box<str>>,
-    ) -> Box<Failure> {
-        Box::new(Failure { reason, outcome, op, path, host: self.route.current().cloned() })
-    }
-
-    fn set_state(&mut self, state: State) {
-        if self.state != state {
-            tracing::debug!(
-                from = %self.state,
-                to = %state,
-                session = self.identity.id,
-                host = self.route.current().map(tracing::field::display),
-                "session state"
-            );
-            self.state = state;
-            self.outputs.push_back(Output::State(state));
-        }
-    }
-
-    fn connect_when_due(&mut self, now: Time) {
-        let delay = self.route.delay(self.identity.timeouts.session(), &mut self.rng);
-        if delay.is_zero() {
-            self.connect(now);
-        } else {
-            self.link = Link::Waiting { until: now.after(delay) };
-        }
-    }
-
-    fn connect(&mut self, now: Time) {
-        let deadline = now.after(self.identity.timeouts.connect(self.route.len()));
-        if let Some(host) = self.route.advance() {
-            tracing::debug!(%host, "connecting");
-            self.link = Link::Connecting { deadline };
-            self.outputs.push_back(Output::Connect { host, deadline });
-        } else {
-            self.link = Link::Waiting { until: deadline };
-        }
-    }
-
-    fn disconnect(&mut self) {
-        self.leaving = self.leaving.saturating_add(1);
-        self.outputs.push_back(Output::Disconnect);
-    }
-
-    /// Leaves the connection on this side's account.
-    fn drop_connection(&mut self, now: Time, cause: Arc<str>) {
-        self.disconnect();
-        self.lose_connection(now, cause);
-    }
-
-    fn lose_connection(&mut self, now: Time, cause: Arc<str>) {
-        self.last_cause = Some(match self.route.current() {
-            Some(host) => format!("{host}: {cause}").into(),
-            None => cause.clone(),
-        });
-        tracing::debug!(
-            host = self.route.current().map(tracing::field::display),
-            %cause,
-            "connection lost"
-        );
-        match &self.link {
-            Link::Up(up) if up.closing.is_some() => return self.end(Reason::Closed),
-            Link::Up(_) => {
-                self.set_state(State::Suspended);
-                self.fail_in_flight(&Reason::ConnectionLoss(cause));
-            }
-            _ => self.outgoing.reset_prologue(),
-        }
-        self.connect_when_due(now);
-    }
-
-    /// Fails all requests, sent or not.
-    fn fail_in_flight(&mut self, reason: &Reason) {
-        self.outgoing.reset_buffers();
-        while let Some((entry, path, sent)) = self.outgoing.pop_failed() {
-            self.fail(entry.id, entry.op, path, reason.clone(), unanswered(sent));
-        }
-    }
-
-    fn fail(
-        &mut self,
-        id: Option<RequestId>,
-        op: OpCode,
-        path: Option<String>,
-        reason: Reason,
-        outcome: Outcome,
-    ) {
-        let Some(id) = id else { return };
-        let failure = self.failure(reason, outcome, op, path.map(String::into_boxed_str));
-        self.outputs.push_back(Output::Completed { id, result: Err(failure) });
-    }
-
-    /// The session is gone: its requests and watches go with it.
-    fn lose_session(&mut self, reason: &Reason) {
-        self.set_state(State::Lost);
-        self.fail_in_flight(reason);
-        for id in self.watches.clear() {
-            self.outputs.push_back(Output::Unwatched { id, reason: reason.clone() });
-        }
-    }
-
-    /// The session is gone and no other follows.
-    fn end(&mut self, reason: Reason) {
-        self.lose_session(&reason);
-        let waiters: Vec<_> = self
-            .credentials
-            .iter_mut()
-            .filter_map(|registered| Some((registered.waiter.take()?, registered.sent)))
-            .collect();
-        for (id, sent) in waiters {
-            self.fail(Some(id), OpCode::Auth, None, reason.clone(), unanswered(sent));
-        }
-        self.link = Link::Ended(reason);
-    }
-
-    /// Drops a connection on which nothing was received for too long. True if that was so.
-    fn check_silence(&mut self, now: Time) -> bool {
-        match &self.link {
-            Link::Up(up) if up.alive.dead_at() <= now => {
-                let silence = up.alive.silence(now);
-                self.drop_connection(now, format!("nothing received for {silence:.1?}").into());
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn keep_alive(&mut self, now: Time) {
-        let Link::Up(up) = &mut self.link else { return };
-        if up.alive.ping_due() <= now {
-            up.alive.ping_queued(now);
-            self.outgoing.special(xid::PING, OpCode::Ping, |_| {});
-        }
-        self.search_writable(now);
-    }
-}
-
-fn auth_packet(credential: &Credential) -> AuthPacket<'_> {
-    AuthPacket {
-        auth_type: 0,
-        scheme: &credential.scheme,
-        auth: Secret::new(Some(credential.auth.expose())),
-    }
-}
-
-/// Whether a request without an answer was carried out.
-const fn unanswered(sent: bool) -> Outcome {
-    if sent { Outcome::Unknown } else { Outcome::NotSent }
-}
-
-/// What a request, if it succeeds, means for the watches of its path.
-fn watch_change(request: &Request<'_>) -> Option<WatchChange> {
-    Some(match request {
-        Request::Exists(exists) if exists.watch => WatchChange::ArmedByExists,
-        Request::GetData(get) if get.watch => WatchChange::Armed(WatchKind::Data),
-        Request::GetChildren(get) | Request::GetChildren2(get) if get.watch => {
-            WatchChange::Armed(WatchKind::Child)
-        }
-        Request::AddWatch(add) => WatchChange::Armed(match add.mode {
-            AddWatchMode::PersistentRecursive => WatchKind::PersistentRecursive,
-            _ => WatchKind::Persistent,
-        }),
-        Request::RemoveWatches(remove) => WatchChange::Removed(remove.watcher_type),
-        _ => return None,
-    })
 }

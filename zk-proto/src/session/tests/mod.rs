@@ -21,9 +21,9 @@ use std::{
 
 use super::*;
 use crate::{
-    DecodeError, ErrorCode, KeeperState,
+    AddWatchMode, DecodeError, ErrorCode, EventType, KeeperState, Request, Response,
     frame::{LENGTH_LEN, write_frame},
-    jute::{Decode, Reader},
+    jute::{Decode, Encode, Reader},
     records::*,
 };
 

@@ -1,0 +1,155 @@
+//! How connections come and go, and what goes with them: requests under way, and at last the session.
+
+use std::sync::Arc;
+
+use crate::{OpCode, Time, records::xid};
+
+use super::{Failure, Link, Outcome, Output, Reason, RequestId, Session, State};
+
+impl Session {
+    pub(super) fn connect_when_due(&mut self, now: Time) {
+        let delay = self.route.delay(self.identity.timeouts.session(), &mut self.rng);
+        if delay.is_zero() {
+            self.connect(now);
+        } else {
+            self.link = Link::Waiting { until: now.after(delay) };
+        }
+    }
+
+    pub(super) fn connect(&mut self, now: Time) {
+        let deadline = now.after(self.identity.timeouts.connect(self.route.len()));
+        if let Some(host) = self.route.advance() {
+            tracing::debug!(%host, "connecting");
+            self.link = Link::Connecting { deadline };
+            self.outputs.push_back(Output::Connect { host, deadline });
+        } else {
+            self.link = Link::Waiting { until: deadline };
+        }
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        self.leaving = self.leaving.saturating_add(1);
+        self.outputs.push_back(Output::Disconnect);
+    }
+
+    /// Leaves the connection on this side's account.
+    pub(super) fn drop_connection(&mut self, now: Time, cause: Arc<str>) {
+        self.disconnect();
+        self.lose_connection(now, cause);
+    }
+
+    pub(super) fn lose_connection(&mut self, now: Time, cause: Arc<str>) {
+        self.last_cause = Some(match self.route.current() {
+            Some(host) => format!("{host}: {cause}").into(),
+            None => cause.clone(),
+        });
+        tracing::debug!(
+            host = self.route.current().map(tracing::field::display),
+            %cause,
+            "connection lost"
+        );
+        match &self.link {
+            Link::Up(up) if up.closing.is_some() => return self.end(Reason::Closed),
+            Link::Up(_) => {
+                self.set_state(State::Suspended);
+                self.fail_in_flight(&Reason::ConnectionLoss(cause));
+            }
+            _ => self.outgoing.reset_prologue(),
+        }
+        self.connect_when_due(now);
+    }
+
+    /// Fails all requests, sent or not.
+    fn fail_in_flight(&mut self, reason: &Reason) {
+        self.outgoing.reset_buffers();
+        while let Some((entry, path, sent)) = self.outgoing.pop_failed() {
+            self.fail(entry.id, entry.op, path, reason.clone(), unanswered(sent));
+        }
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        id: Option<RequestId>,
+        op: OpCode,
+        path: Option<String>,
+        reason: Reason,
+        outcome: Outcome,
+    ) {
+        let Some(id) = id else { return };
+        let failure = self.failure(reason, outcome, op, path.map(String::into_boxed_str));
+        self.outputs.push_back(Output::Completed { id, result: Err(failure) });
+    }
+
+    /// The session is gone: its requests and watches go with it.
+    pub(super) fn lose_session(&mut self, reason: &Reason) {
+        self.set_state(State::Lost);
+        self.fail_in_flight(reason);
+        for id in self.watches.clear() {
+            self.outputs.push_back(Output::Unwatched { id, reason: reason.clone() });
+        }
+    }
+
+    /// The session is gone and no other follows.
+    pub(super) fn end(&mut self, reason: Reason) {
+        self.lose_session(&reason);
+        let waiters: Vec<_> = self
+            .credentials
+            .iter_mut()
+            .filter_map(|registered| Some((registered.waiter.take()?, registered.sent)))
+            .collect();
+        for (id, sent) in waiters {
+            self.fail(Some(id), OpCode::Auth, None, reason.clone(), unanswered(sent));
+        }
+        self.link = Link::Ended(reason);
+    }
+
+    /// Drops a connection on which nothing was received for too long. True if that was so.
+    pub(super) fn check_silence(&mut self, now: Time) -> bool {
+        match &self.link {
+            Link::Up(up) if up.alive.dead_at() <= now => {
+                let silence = up.alive.silence(now);
+                self.drop_connection(now, format!("nothing received for {silence:.1?}").into());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn keep_alive(&mut self, now: Time) {
+        let Link::Up(up) = &mut self.link else { return };
+        if up.alive.ping_due() <= now {
+            up.alive.ping_queued(now);
+            self.outgoing.special(xid::PING, OpCode::Ping, |_| {});
+        }
+        self.search_writable(now);
+    }
+
+    pub(super) fn set_state(&mut self, state: State) {
+        if self.state != state {
+            tracing::debug!(
+                from = %self.state,
+                to = %state,
+                session = self.identity.id,
+                host = self.route.current().map(tracing::field::display),
+                "session state"
+            );
+            self.state = state;
+            self.outputs.push_back(Output::State(state));
+        }
+    }
+
+    pub(super) fn failure(
+        &self,
+        reason: Reason,
+        outcome: Outcome,
+        op: OpCode,
+        path: Option<Box<str>>,
+    ) -> Box<Failure> {
+        Box::new(Failure { reason, outcome, op, path, host: self.route.current().cloned() })
+    }
+}
+
+/// Whether a request without an answer was carried out.
+const fn unanswered(sent: bool) -> Outcome {
+    if sent { Outcome::Unknown } else { Outcome::NotSent }
+}

@@ -1,0 +1,139 @@
+//! What a session tells: how it stands, how requests end, and what happens on watched paths.
+
+use std::{fmt, sync::Arc};
+
+use crate::{EventType, HostPort, Response, Time, Ustring};
+
+use super::{Failure, Reason};
+
+/// A request's number, growing from call to call; also the number of the watch that it arms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// How the session stands, as kazoo's `KazooState` with read-only told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// There is no session: not yet, or no more. Ephemeral nodes and watches are gone.
+    Lost,
+    /// The connection is lost; the session may live on. Held locks must be doubted.
+    Suspended,
+    /// The session lives.
+    Connected,
+    /// The session lives on a server without a quorum: reads work, and may be stale.
+    ConnectedReadOnly,
+}
+
+impl State {
+    /// Whether there is a connection, read-only or not.
+    #[must_use]
+    pub const fn is_connected(self) -> bool {
+        matches!(self, Self::Connected | Self::ConnectedReadOnly)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lost => "LOST",
+            Self::Suspended => "SUSPENDED",
+            Self::Connected => "CONNECTED",
+            Self::ConnectedReadOnly => "CONNECTED_RO",
+        })
+    }
+}
+
+/// How the connection stands, as kazoo's `KeeperState` (`client_state`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClientState {
+    /// Not started, or closed.
+    Closed,
+    /// Looking for a server.
+    Connecting,
+    /// Connected to a server with a quorum.
+    Connected,
+    /// Connected to a server without a quorum.
+    ConnectedReadOnly,
+    /// Credentials were refused.
+    AuthFailed,
+    /// The session expired, and no new one was asked for.
+    ExpiredSession,
+}
+
+/// What has happened on a watched path (`org.apache.zookeeper.proto.WatcherEvent`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WatchedEvent {
+    /// What.
+    pub kind: EventType,
+    /// Where, without the chroot.
+    pub path: Ustring,
+    /// The transaction that did it, where the server tells it (3.9 and later).
+    pub zxid: Option<i64>,
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reply {
+    /// The newest transaction that the server had applied.
+    pub zxid: i64,
+    /// The answer itself; paths in it are without the chroot.
+    pub response: Response,
+}
+
+/// What a session asks for or tells, from [`Session::poll_output`](super::Session::poll_output).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// Open a connection to this host, then call
+    /// [`Session::handle_connected`](super::Session::handle_connected) or
+    /// [`Session::handle_disconnected`](super::Session::handle_disconnected).
+    Connect {
+        /// The host.
+        host: Arc<HostPort>,
+        /// When [`Session::handle_timeout`](super::Session::handle_timeout) will give it up.
+        deadline: Time,
+    },
+    /// Drop the connection, or the attempt at one. Nothing that was heard of it is taken in any more.
+    Disconnect,
+    /// Ask this host on a connection of its own, with the four-letter word `isro`, whether it takes
+    /// writes, then call [`Session::handle_probed`](super::Session::handle_probed).
+    Probe {
+        /// The host.
+        host: Arc<HostPort>,
+        /// When to give up.
+        deadline: Time,
+    },
+    /// The session's state has changed.
+    State(State),
+    /// A request has ended.
+    Completed {
+        /// Which.
+        id: RequestId,
+        /// How.
+        result: Result<Reply, Box<Failure>>,
+    },
+    /// A watch has fired. A one-shot watch is gone with it.
+    Fired {
+        /// The request that armed it.
+        id: RequestId,
+        /// What happened.
+        event: WatchedEvent,
+    },
+    /// A lasting watch goes on on a new connection; what happened since `since` may have been missed.
+    Gap {
+        /// The request that armed it.
+        id: RequestId,
+        /// The newest transaction that was seen before.
+        since: i64,
+    },
+    /// A watch is gone with its session.
+    Unwatched {
+        /// The request that armed it.
+        id: RequestId,
+        /// Why the session ended.
+        reason: Reason,
+    },
+}

@@ -1,0 +1,153 @@
+//! What is taken from a user to be sent, and what is not.
+
+use bytes::BytesMut;
+
+use crate::{
+    AddWatchMode, Chroot, OpCode, Request, Time,
+    jute::{Encode, Secret},
+    records::{AuthPacket, xid},
+};
+
+use super::{
+    Credential, Failure, Link, Outcome, Reason, Registered, RequestId, Session, WatchKind,
+    outgoing::{Submission, WatchChange},
+};
+
+impl Session {
+    /// Queues a request. `request` has paths below `chroot`; the answer's are below it again.
+    ///
+    /// While the session is suspended the request waits for the next connection. Its end comes as
+    /// [`Output::Completed`](super::Output::Completed), in the order of requests.
+    ///
+    /// # Errors
+    /// When it cannot be queued, so that there will be no such output: a bad path, a packet over the
+    /// server's limit, too many requests in flight, a session that has ended, or an operation that
+    /// the session does by itself ([`OpCode::Auth`]: see [`add_auth`](Self::add_auth);
+    /// [`OpCode::CloseSession`]: see [`close`](Self::close); pings, setWatches, SASL), or that the
+    /// server answers only inside a multi ([`OpCode::Check`]).
+    pub fn submit(
+        &mut self,
+        now: Time,
+        chroot: &Chroot,
+        request: &Request<'_>,
+    ) -> Result<RequestId, Box<Failure>> {
+        self.check_silence(now);
+        if let Err(reason) = self.admit(request) {
+            return Err(self.failure(
+                reason,
+                Outcome::NotSent,
+                request.op(),
+                request.path().map(Into::into),
+            ));
+        }
+        let id = RequestId(self.last_id.saturating_add(1));
+        let submission = Submission {
+            id: Some(id),
+            op: request.op(),
+            change: watch_change(request),
+            path: request.path(),
+            chroot,
+        };
+        let limit = self.config.max_request;
+        let submitted = if chroot.is_root() {
+            self.outgoing.submit(now, limit, &submission, |out| request.encode_body(out))
+        } else {
+            let scratch = &mut self.scratch;
+            self.outgoing.submit(now, limit, &submission, |out| {
+                request.encode_body_below(chroot, scratch, out);
+            })
+        };
+        match submitted {
+            Ok(()) => {
+                self.last_id = id.0;
+                Ok(id)
+            }
+            Err(length) => Err(self.failure(
+                Reason::RequestTooLarge { length, limit },
+                Outcome::NotSent,
+                request.op(),
+                request.path().map(Into::into),
+            )),
+        }
+    }
+
+    /// Adds a credential, for this connection and all later ones. The reply comes as
+    /// [`Output::Completed`](super::Output::Completed); a refusal ends the session.
+    ///
+    /// # Errors
+    /// When the session has ended, or is being closed.
+    pub fn add_auth(&mut self, credential: Credential) -> Result<RequestId, Box<Failure>> {
+        if let Some(reason) = self.over() {
+            return Err(self.failure(reason, Outcome::NotSent, OpCode::Auth, None));
+        }
+        let id = RequestId(self.last_id.saturating_add(1));
+        self.last_id = id.0;
+        if matches!(self.link, Link::Up(_)) {
+            let body = |out: &mut BytesMut| auth_packet(&credential).encode(out);
+            self.outgoing.special(xid::AUTH, OpCode::Auth, body);
+        }
+        self.credentials.push(Registered { credential, waiter: Some(id), sent: false });
+        Ok(id)
+    }
+
+    /// Why nothing more is taken from a user.
+    fn over(&self) -> Option<Reason> {
+        match &self.link {
+            Link::Ended(reason) => Some(reason.clone()),
+            Link::Up(up) if up.closing.is_some() => Some(Reason::Closed),
+            _ => None,
+        }
+    }
+
+    fn admit(&self, request: &Request<'_>) -> Result<(), Reason> {
+        if let Some(reason) = self.over() {
+            return Err(reason);
+        }
+        if matches!(self.link, Link::Idle) {
+            return Err(Reason::Closed);
+        }
+        if self.outgoing.len() >= self.config.max_in_flight {
+            return Err(Reason::QueueFull { limit: self.config.max_in_flight });
+        }
+        // A check that holds gets no answer outside of a multi.
+        if matches!(
+            request.op(),
+            OpCode::Auth
+                | OpCode::Check
+                | OpCode::Ping
+                | OpCode::SetWatches
+                | OpCode::SetWatches2
+                | OpCode::CloseSession
+                | OpCode::CreateSession
+                | OpCode::Sasl
+        ) {
+            return Err(Reason::Reserved);
+        }
+        request.validate_paths().map_err(Reason::InvalidPath)
+    }
+}
+
+pub(super) fn auth_packet(credential: &Credential) -> AuthPacket<'_> {
+    AuthPacket {
+        auth_type: 0,
+        scheme: &credential.scheme,
+        auth: Secret::new(Some(credential.auth.expose())),
+    }
+}
+
+/// What a request, if it succeeds, means for the watches of its path.
+fn watch_change(request: &Request<'_>) -> Option<WatchChange> {
+    Some(match request {
+        Request::Exists(exists) if exists.watch => WatchChange::ArmedByExists,
+        Request::GetData(get) if get.watch => WatchChange::Armed(WatchKind::Data),
+        Request::GetChildren(get) | Request::GetChildren2(get) if get.watch => {
+            WatchChange::Armed(WatchKind::Child)
+        }
+        Request::AddWatch(add) => WatchChange::Armed(match add.mode {
+            AddWatchMode::PersistentRecursive => WatchKind::PersistentRecursive,
+            _ => WatchKind::Persistent,
+        }),
+        Request::RemoveWatches(remove) => WatchChange::Removed(remove.watcher_type),
+        _ => return None,
+    })
+}
