@@ -35,8 +35,8 @@ use crate::{
 /// Something that is agreed on.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
-    /// Bytes of a client, which `connects` by them or has before.
-    Data { connection: ConnectionId, bytes: Bytes, connects: bool },
+    /// Bytes of a client, which `connects` by them or has before. A member may have `done` what they ask for.
+    Data { connection: ConnectionId, bytes: Bytes, connects: bool, done: Option<usize> },
     /// A connection is gone.
     Gone(ConnectionId),
     /// A session has ended.
@@ -48,7 +48,7 @@ pub(crate) enum Entry {
 impl Entry {
     fn apply(&self, server: &mut Server, at: Time) {
         match self {
-            Self::Data { connection, bytes, connects } => {
+            Self::Data { connection, bytes, connects, .. } => {
                 if *connects {
                     server.handle_connected(at, *connection, PEER);
                 }
@@ -118,8 +118,6 @@ struct Copy {
     serves: bool,
     /// The others have given it up while it was frozen.
     is_given_up: bool,
-    /// Connections with sessions that it has resumed before that was agreed on.
-    ahead: BTreeSet<ConnectionId>,
     /// What it could not tell the leader.
     held: Vec<Entry>,
 }
@@ -151,7 +149,6 @@ impl Ensemble {
             epoch: 0,
             serves: true,
             is_given_up: false,
-            ahead: BTreeSet::new(),
             held: Vec::new(),
         };
         Self {
@@ -295,18 +292,24 @@ impl Core {
             let Ok(header) = RequestHeader::decode(&mut Reader::new(&frame)) else {
                 return self.hang_up(id);
             };
-            if is_for_all(header.op) {
+            let (bytes, connects) = (packet(&frame), false);
+            if is_for_the_leader(header.op) {
                 link.queue.pop_front();
                 link.awaited += 1;
-                let (bytes, connects) = (packet(&frame), false);
-                self.forward(member, Entry::Data { connection: id, bytes, connects });
-            } else if link.awaited == 0 {
-                link.queue.pop_front();
-                self.touch(id, member);
-                let bytes = packet(&frame);
-                self.act(Which::Copy(member), |server, now| server.handle_data(now, id, &bytes));
-            } else {
+                let done = None;
+                self.forward(member, Entry::Data { connection: id, bytes, connects, done });
+                continue;
+            }
+            if link.awaited > 0 {
                 return;
+            }
+            link.queue.pop_front();
+            self.touch(id, member);
+            self.act(Which::Copy(member), |server, now| server.handle_data(now, id, &bytes));
+            if header.op == OpCode::Auth {
+                // The others have to know for whom they write.
+                let done = Some(member);
+                self.forward(member, Entry::Data { connection: id, bytes, connects, done });
             }
         }
     }
@@ -335,7 +338,8 @@ impl Core {
         } else if let Some(link) = self.link_mut(id) {
             link.awaited += 1;
         }
-        self.forward(member, Entry::Data { connection: id, bytes, connects: true });
+        let done = is_known.then_some(member);
+        self.forward(member, Entry::Data { connection: id, bytes, connects: true, done });
     }
 
     fn link_mut(&mut self, id: ConnectionId) -> Option<&mut Link> {
@@ -344,8 +348,7 @@ impl Core {
 
     fn resume(&mut self, id: ConnectionId, member: usize, session: SessionId, bytes: &[u8]) {
         let Some(ensemble) = &mut self.host.ensemble else { return };
-        let copy = &mut ensemble.copies[member];
-        copy.ahead.insert(id);
+        let copy = &ensemble.copies[member];
         let is_earlier = |other: &ConnectionId| copy.server.session_of(*other) == Some(session);
         let earlier: Vec<_> = ensemble.links.keys().copied().filter(is_earlier).collect();
         self.act(Which::Copy(member), |server, now| {
@@ -470,14 +473,13 @@ impl Core {
 
     /// A server does what was agreed on; false when it had done so before.
     fn apply(&mut self, which: Which, entry: &Entry, at: Time) -> bool {
-        if let (Entry::Data { connection, .. }, Which::Copy(member)) = (entry, which)
-            && let Some(ensemble) = &mut self.host.ensemble
-            && ensemble.copies[member].ahead.remove(connection)
+        if let (Entry::Data { done: Some(by), .. }, Which::Copy(member)) = (entry, which)
+            && *by == member
         {
             return false;
         }
         if which == Which::Agreed
-            && let Entry::Data { connection, bytes, connects } = entry
+            && let Entry::Data { connection, bytes, connects, .. } = entry
             && *connection != QUESTION
         {
             if *connects {
@@ -722,8 +724,8 @@ impl Core {
     }
 }
 
-/// Whether a request is for the leader, so that the members may come out alike.
-const fn is_for_all(op: OpCode) -> bool {
+/// Whether the leader has to see a request, so that the members come out alike.
+const fn is_for_the_leader(op: OpCode) -> bool {
     matches!(
         op,
         OpCode::Create
@@ -737,7 +739,6 @@ const fn is_for_all(op: OpCode) -> bool {
             | OpCode::Check
             | OpCode::Reconfig
             | OpCode::Sync
-            | OpCode::Auth
             | OpCode::CloseSession
     )
 }

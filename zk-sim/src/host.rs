@@ -297,7 +297,7 @@ impl Core {
 
     /// Sends bytes to all servers on a connection of the world's own; the answer.
     pub(crate) fn ask(&mut self, bytes: Bytes) -> BytesMut {
-        let question = Entry::Data { connection: QUESTION, bytes, connects: true };
+        let question = Entry::Data { connection: QUESTION, bytes, connects: true, done: None };
         self.agree_on(question);
         self.agree_on(Entry::Gone(QUESTION));
         self.host.answers.split()
