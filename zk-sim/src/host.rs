@@ -350,13 +350,18 @@ impl Core {
         }
     }
 
-    /// Ends a session as if it had expired.
+    /// Ends some session.
     pub(crate) fn end_a_session(&mut self) {
         let sessions: Vec<_> = self.host.server.sessions().collect();
         if !self.host.can_agree() || sessions.is_empty() {
             return;
         }
         let session = sessions[self.random.usize(..sessions.len())];
+        self.end_session(session);
+    }
+
+    /// Ends a session as if it had expired.
+    pub(crate) fn end_session(&mut self, session: SessionId) {
         self.host.ended.insert(session);
         self.agree_on(Entry::Expire(session));
     }

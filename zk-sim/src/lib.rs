@@ -172,6 +172,11 @@ impl Sim {
         self.shared.lock().host.ended.contains(&session)
     }
 
+    /// Ends a session as if it had expired, behind its owner's back.
+    pub fn end_session(&self, session: SessionId) {
+        self.shared.lock().end_session(session);
+    }
+
     /// The sessions that live.
     #[must_use]
     pub fn live_sessions(&self) -> Vec<SessionId> {

@@ -129,7 +129,7 @@ fn connected(sim: &Sim, handler: impl Handler) -> Client {
 #[track_caller]
 fn lose_session(sim: &Sim, client: &Client) {
     let session = client.session_id().expect("it has a session");
-    assert!(sim.with_server(|server, now| server.expire_session(now, session)));
+    sim.end_session(session);
     until(sim, || client.connected() && client.session_id() != Some(session));
 }
 
