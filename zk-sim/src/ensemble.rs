@@ -207,6 +207,12 @@ impl Ensemble {
         with.count() * 2 > Self::MEMBERS
     }
 
+    fn links_of_session(&self, member: usize, session: SessionId) -> Vec<ConnectionId> {
+        let mut links = self.links_of(member);
+        links.retain(|id| self.copies[member].server.session_of(*id) == Some(session));
+        links
+    }
+
     fn links_of(&self, member: usize) -> Vec<ConnectionId> {
         let on = |which| [Which::Copy(member), Which::ReadOnly(member)].contains(&which);
         self.links.iter().filter(|(_, link)| on(link.server)).map(|(id, _)| *id).collect()
@@ -348,9 +354,7 @@ impl Core {
 
     fn resume(&mut self, id: ConnectionId, member: usize, session: SessionId, bytes: &[u8]) {
         let Some(ensemble) = &mut self.host.ensemble else { return };
-        let copy = &ensemble.copies[member];
-        let is_earlier = |other: &ConnectionId| copy.server.session_of(*other) == Some(session);
-        let earlier: Vec<_> = ensemble.links.keys().copied().filter(is_earlier).collect();
+        let earlier = ensemble.links_of_session(member, session);
         self.act(Which::Copy(member), |server, now| {
             server.handle_connected(now, id, PEER);
             server.handle_data(now, id, bytes);
@@ -501,6 +505,12 @@ impl Core {
             };
             copy.learned += 1;
             copy.due.pop_front();
+            if let Entry::Expire(session) = agreed.entry {
+                // The server itself knows of the last one only that it has learned of.
+                for id in ensemble.links_of_session(member, session) {
+                    self.hang_up(id);
+                }
+            }
             let is_new = self.apply(Which::Copy(member), &agreed.entry, agreed.at);
             let Some(ensemble) = &mut self.host.ensemble else { return };
             let zxid = ensemble.copies[member].server.last_zxid();
