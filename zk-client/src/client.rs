@@ -147,6 +147,10 @@ impl Client {
 
     /// For how much longer the servers surely keep the session, were the connection to be cut now:
     /// judged from when the last packet was sent that they acknowledged. Zero without a connection.
+    ///
+    /// A server that has lost its leader goes on answering until it notices, for `syncLimit` times
+    /// `tickTime` at most (10 s with ZooKeeper's sample settings), while a leader may end the session: what
+    /// must not happen even then needs a lock's fencing token.
     #[must_use]
     pub fn held_for(&self) -> Duration {
         self.shared.held_for(|_| true)

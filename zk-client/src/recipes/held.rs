@@ -174,7 +174,7 @@ macro_rules! hold {
 
             #[doc = concat!("Whether ", $what, " is held for sure, by this side's clock: it was not")]
             /// released, its session has not expired, and could not have by now even if nothing more
-            /// reached the servers.
+            /// reached the servers. [`Client::held_for`](crate::Client::held_for) tells of the one exception.
             #[must_use]
             pub fn is_held(&self) -> bool {
                 self.held.is_held()
