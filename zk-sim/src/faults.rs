@@ -11,9 +11,9 @@ use crate::{
     network::{Cut, Direction},
 };
 
-/// What goes wrong.
+/// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     /// A connection is cut.
     Cut,
     /// One direction of a connection is held.
@@ -39,7 +39,7 @@ enum Kind {
 }
 
 /// All kinds, and how often each is drawn by comparison.
-const KINDS: [(Kind, u32); 11] = [
+pub const KINDS: [(Kind, u32); 11] = [
     (Kind::Cut, 8),
     (Kind::Hold, 6),
     (Kind::Outage, 2),
@@ -67,7 +67,7 @@ pub struct Faults {
     pub unwelcome: u8,
     /// How many of a million runs of a task are put off.
     pub delays: u32,
-    /// Weights, in the order of [`Kind`].
+    /// Weights, in the order of [`KINDS`].
     pub weights: [u32; KINDS.len()],
 }
 

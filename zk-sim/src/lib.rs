@@ -36,7 +36,7 @@ use zk_server::SessionId;
 
 use crate::{ensemble::Ensemble, executor::Shared, network::Cut, trace::Trace};
 
-pub use faults::Faults;
+pub use faults::{Faults, KINDS, Kind};
 pub use handler::{SimHandler, SimStream, yield_now};
 pub use log::{Change, Record};
 pub use trace::Print;
