@@ -101,6 +101,8 @@ pub(crate) enum Welcome {
     Accept,
     Refuse,
     Hang,
+    /// The server has accepted it, and the client does not hear of it.
+    Unheard,
 }
 
 impl Core {
@@ -262,9 +264,10 @@ impl Core {
         if self.random.u8(..100) >= unwelcome {
             return (at, Welcome::Accept);
         }
-        match self.random.u8(..4) {
+        match self.random.u8(..5) {
             0 => (at, Welcome::Hang),
-            1 => (at + Duration::from_millis(self.random.u64(..3_000)), Welcome::Accept),
+            1 => (at, Welcome::Unheard),
+            2 => (at + Duration::from_millis(self.random.u64(..3_000)), Welcome::Accept),
             _ => (at, Welcome::Refuse),
         }
     }

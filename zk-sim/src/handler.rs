@@ -66,17 +66,21 @@ impl Handler for SimHandler {
     async fn connect(&self, address: SocketAddr) -> io::Result<SimStream> {
         let (after, welcome) = self.shared.lock().draw_welcome();
         Sleep::new(self.shared.clone(), WORLD, after).await;
-        match welcome {
-            Welcome::Hang => std::future::pending().await,
-            Welcome::Refuse => Err(io::ErrorKind::ConnectionRefused.into()),
-            Welcome::Accept => {
+        let stream = match welcome {
+            Welcome::Accept | Welcome::Unheard => {
                 let mut core = self.shared.lock();
-                let Some(machine) = core.machine_at(address) else {
-                    return Err(io::ErrorKind::ConnectionRefused.into());
-                };
-                let connection = core.open_connection(machine);
-                Ok(SimStream { shared: self.shared.clone(), process: self.process, connection })
+                core.machine_at(address).map(|machine| SimStream {
+                    shared: self.shared.clone(),
+                    process: self.process,
+                    connection: core.open_connection(machine),
+                })
             }
+            Welcome::Refuse | Welcome::Hang => None,
+        };
+        match (welcome, stream) {
+            (Welcome::Accept, Some(stream)) => Ok(stream),
+            (Welcome::Accept | Welcome::Refuse, _) => Err(io::ErrorKind::ConnectionRefused.into()),
+            (Welcome::Hang | Welcome::Unheard, _half_open) => std::future::pending().await,
         }
     }
 
