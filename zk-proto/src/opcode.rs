@@ -77,3 +77,30 @@ open_enum! {
         Error = -1, "error";
     }
 }
+
+impl OpCode {
+    /// Whether servers make a transaction of such a request of a client, be it for an error (as
+    /// `Request.isQuorum` has it, without what opens and ends sessions). All else is between the client
+    /// and its server, but for [`Sync`](Self::Sync).
+    ///
+    /// ```
+    /// # use zk_proto::OpCode;
+    /// assert!(OpCode::Multi.is_write() && !OpCode::MultiRead.is_write());
+    /// ```
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        matches!(
+            self,
+            Self::Create
+                | Self::Create2
+                | Self::CreateContainer
+                | Self::CreateTtl
+                | Self::Delete
+                | Self::SetData
+                | Self::SetAcl
+                | Self::Multi
+                | Self::Check
+                | Self::Reconfig
+        )
+    }
+}

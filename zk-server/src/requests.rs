@@ -24,7 +24,7 @@ impl Server {
         let Ok(header) = RequestHeader::decode(&mut input) else { return self.close(connection) };
         self.sessions.touch(now, session);
         let op = header.op;
-        let is_write = is_write(op);
+        let is_write = op.is_write();
         let result = if self.is_read_only && (is_write || op == OpCode::Sync) {
             Err(ErrorCode::NotReadOnly)
         } else {
@@ -139,21 +139,4 @@ impl Server {
             self.close(connection);
         }
     }
-}
-
-/// What takes a zxid, be it for an error.
-const fn is_write(op: OpCode) -> bool {
-    matches!(
-        op,
-        OpCode::Create
-            | OpCode::Create2
-            | OpCode::CreateContainer
-            | OpCode::CreateTtl
-            | OpCode::Delete
-            | OpCode::SetData
-            | OpCode::SetAcl
-            | OpCode::Multi
-            | OpCode::Check
-            | OpCode::Reconfig
-    )
 }

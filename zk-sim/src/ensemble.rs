@@ -323,21 +323,17 @@ impl Core {
     /// A client's first packet. A session that both the leader and the member know of is resumed at once,
     /// from what the member has; others have to be agreed on.
     fn welcome(&mut self, id: ConnectionId, member: usize, frame: &Bytes) {
-        let has_contact = self.has_contact(member);
-        let Some(ensemble) = &mut self.host.ensemble else { return };
         let Ok(request) = ConnectRequest::decode(&mut Reader::new(frame)) else {
             return self.hang_up(id);
         };
-        let copy = &mut ensemble.copies[member];
-        if request.last_zxid_seen > copy.server.last_zxid() {
+        let Some(ensemble) = &self.host.ensemble else { return };
+        let server = &ensemble.copies[member].server;
+        if request.last_zxid_seen > server.last_zxid() {
             return self.hang_up(id);
         }
         let session = SessionId(request.session_id);
         let knows = |server: &Server| server.sessions().any(|known| known == session);
-        let is_known = has_contact && knows(self.host.agreed()) && {
-            let ensemble = self.host.ensemble.as_ref();
-            ensemble.is_some_and(|ensemble| knows(&ensemble.copies[member].server))
-        };
+        let is_known = self.has_contact(member) && knows(self.host.agreed()) && knows(server);
         let bytes = packet(frame);
         if is_known {
             self.resume(id, member, session, &bytes);
@@ -433,23 +429,21 @@ impl Core {
         }
         let at = Time::from_origin(self.now);
         self.apply(Which::Agreed, &entry, at);
-        let (zxid, session) = (
-            self.host.agreed().last_zxid(),
-            match entry {
-                Entry::Data { connection, connects: true, .. } => {
-                    self.host.agreed().session_of(connection).map(|session| (session, connection))
-                }
-                _ => None,
-            },
-        );
+        let zxid = Some(self.host.agreed().last_zxid());
+        let resumed = match entry {
+            Entry::Data { connection, connects: true, .. } => {
+                self.host.agreed().session_of(connection).map(|session| (session, connection))
+            }
+            _ => None,
+        };
         let Some(ensemble) = &mut self.host.ensemble else { return };
-        ensemble.owners.extend(session);
+        ensemble.owners.extend(resumed);
         if let Entry::Data { connection, connects: false, .. } = entry
             && std::mem::take(&mut ensemble.loses_reply)
         {
             self.cut(connection.0, Cut::Reset);
         }
-        self.record(Agreed { entry, at, zxid: Some(zxid) });
+        self.record(Agreed { entry, at, zxid });
     }
 
     /// Whether the next request that is agreed on is to go without an answer.
@@ -736,21 +730,7 @@ impl Core {
 
 /// Whether the leader has to see a request, so that the members come out alike.
 const fn is_for_the_leader(op: OpCode) -> bool {
-    matches!(
-        op,
-        OpCode::Create
-            | OpCode::Create2
-            | OpCode::CreateContainer
-            | OpCode::CreateTtl
-            | OpCode::Delete
-            | OpCode::SetData
-            | OpCode::SetAcl
-            | OpCode::Multi
-            | OpCode::Check
-            | OpCode::Reconfig
-            | OpCode::Sync
-            | OpCode::CloseSession
-    )
+    op.is_write() || matches!(op, OpCode::Sync | OpCode::CloseSession)
 }
 
 fn packet(frame: &[u8]) -> Bytes {
