@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 git ls-files -z | xargs -0 cp --parents -t "$copy"
-export CARGO_TARGET_DIR=${MUTANTS_TARGET_DIR:-$copy/target}
+export CARGO_TARGET_DIR=${MUTANTS_TARGET_DIR:-$copy/target} RUSTFLAGS=-Awarnings
 patches=("$@")
 [ $# -gt 0 ] || patches=(zk-sim/mutants/*.patch
     fuzz/mutants/{ping-never-sent,watches-not-armed-again,xid-off-by-one,sent-again-after-a-loss,expiry-told-twice,sent-called-not-sent,held-by-what-was-received,one-shot-that-stays}.patch)

@@ -41,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) network: Network,
     pub(crate) host: Host,
     pub(crate) faults: Option<Faults>,
+    /// For how long the process is paused for which something arrives next.
+    pub(crate) pauses_at_arrival: Option<Duration>,
     pub(crate) processes: Vec<Process>,
     tasks: HashMap<u64, Task>,
     ready: Vec<u64>,
@@ -155,6 +157,7 @@ impl Shared {
                 network: Network::default(),
                 host,
                 faults: None,
+                pauses_at_arrival: None,
                 // The first one is the world itself, whose clock is right.
                 processes: vec![Process::default()],
                 tasks: HashMap::new(),

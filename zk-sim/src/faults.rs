@@ -26,6 +26,8 @@ pub enum Kind {
     EndSession,
     /// A process is paused.
     Pause,
+    /// A process is paused just when something has arrived for it.
+    PauseAtArrival,
     /// Its clock jumps.
     Jump,
     /// A process is killed.
@@ -39,13 +41,14 @@ pub enum Kind {
 }
 
 /// All kinds, and how often each is drawn by comparison.
-pub const KINDS: [(Kind, u32); 11] = [
+pub const KINDS: [(Kind, u32); 12] = [
     (Kind::Cut, 8),
     (Kind::Hold, 6),
     (Kind::Outage, 2),
     (Kind::Freeze, 2),
     (Kind::EndSession, 1),
     (Kind::Pause, 3),
+    (Kind::PauseAtArrival, 3),
     (Kind::Jump, 1),
     (Kind::Kill, 1),
     (Kind::CutOff, 3),
@@ -131,6 +134,7 @@ impl Core {
         self.release_all();
         self.end_delays(|_| true);
         self.lose_next_reply(false);
+        self.pauses_at_arrival = None;
         for machine in 0..self.host.machines.len() {
             for fault in [Fault::Outage, Fault::Freeze, Fault::CutOff] {
                 self.end_fault(fault(machine));
@@ -198,9 +202,10 @@ impl Core {
             }
             (Kind::EndSession, _) => return self.end_a_session(),
             (Kind::LoseReply, _) => return self.lose_next_reply(true),
-            (Kind::Pause, Some(process)) if !self.is_paused(process) => {
-                self.set_paused(process, true);
-                Fault::Pause(process)
+            (Kind::Pause, Some(process)) => return self.pause(process, lasts),
+            (Kind::PauseAtArrival, _) => {
+                self.pauses_at_arrival = Some(lasts);
+                return;
             }
             (Kind::Jump, Some(process)) => return self.jump(process, lasts),
             (Kind::Kill, Some(process)) if alive.len() > 2 => return self.kill_soon(process),
@@ -212,6 +217,21 @@ impl Core {
             (Kind::Pause | Kind::Jump | Kind::Kill, _) => return,
         };
         self.schedule(until, Event::Over(fault));
+    }
+
+    /// Stops a process for a while, if it is not stopped already.
+    fn pause(&mut self, process: usize, lasts: Duration) {
+        if !self.is_paused(process) {
+            self.set_paused(process, true);
+            self.schedule(self.now + lasts, Event::Over(Fault::Pause(process)));
+        }
+    }
+
+    /// Something has arrived for a process.
+    pub(crate) fn arrived_for(&mut self, process: usize) {
+        if let Some(lasts) = self.pauses_at_arrival.take() {
+            self.pause(process, lasts);
+        }
     }
 
     pub(crate) fn end_fault(&mut self, fault: Fault) {

@@ -72,7 +72,7 @@ impl Handler for SimHandler {
                 core.machine_at(address).map(|machine| SimStream {
                     shared: self.shared.clone(),
                     process: self.process,
-                    connection: core.open_connection(machine),
+                    connection: core.open_connection(self.process, machine),
                 })
             }
             Welcome::Refuse | Welcome::Hang => None,

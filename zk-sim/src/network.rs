@@ -67,6 +67,8 @@ struct End {
 }
 
 struct Connection {
+    /// The client's.
+    process: usize,
     to_server: Pipe,
     to_client: Pipe,
     client: End,
@@ -109,10 +111,11 @@ impl Connection {
 
 impl Core {
     /// A connection comes about.
-    pub(crate) fn open_connection(&mut self, machine: usize) -> u64 {
+    pub(crate) fn open_connection(&mut self, process: usize, machine: usize) -> u64 {
         let id = self.next_id();
         let latency = Duration::from_micros(self.random.u64(50..5_000));
         let mut connection = Connection {
+            process,
             to_server: Pipe::default(),
             to_client: Pipe::default(),
             client: End::default(),
@@ -263,6 +266,8 @@ impl Core {
                         }
                     }
                     wakers.extend(end.reader.take());
+                    let process = connection.process;
+                    self.arrived_for(process);
                 }
                 Direction::ToServer => {
                     self.trace.step(self.now, "to server", id, size);
@@ -381,7 +386,7 @@ mod tests {
         for seed in 0..10 {
             let shared = Shared::new(seed, Trace::new(None));
             let mut core = shared.lock();
-            let id = core.open_connection(0);
+            let id = core.open_connection(0, 0);
             core.closed_by_client(id, true);
             core.cut(id, Cut::Reset);
             drop(core);
