@@ -104,6 +104,11 @@ impl Stage {
     pub fn calm(&self, mut look: impl FnMut()) -> Result<(), String> {
         // Silent connections are noticed; an ensemble has a leader whom all know.
         self.sim.run_for(self.timeout.max(self.sim.settles_in()), &mut look)?;
+        // A member may have got the first packet of a connection long after it was given up, and the session
+        // with it. Who has lost it so learns of it from the leader.
+        let syncs: Vec<_> = self.alive().map(|actor| actor.client.sync("/")).collect();
+        self.sim.run_for(Duration::from_secs(1), &mut look)?;
+        drop(syncs);
         // Attempts that hang are given up, on each of three names; a pause between attempts is over.
         let limit = self.timeout + Duration::from_secs(10);
         self.wait("all clients are connected", limit, || {
