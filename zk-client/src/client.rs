@@ -9,8 +9,10 @@ use zk_proto::{
 };
 
 use crate::{
-    AsyncResult, ClientBuilder, Error, Event, ListenerId, Retry, States, listeners::Listeners,
+    AsyncResult, ClientBuilder, Error, Event, ListenerId, Retry, States,
+    listeners::Listeners,
     shared::Shared,
+    stop::{Stop, unless},
 };
 
 /// A ZooKeeper client: kazoo's `KazooClient`.
@@ -238,10 +240,17 @@ impl Client {
         self.shared.work(task(abandon.clone())).abandoned_by(abandon)
     }
 
-    /// Completes after `duration`, by the client's runtime. Await it in tasks of that runtime, such as
-    /// those of [`spawn`](Self::spawn).
+    /// Completes after `duration`, by the client's runtime, wherever it is awaited; at once when that
+    /// runtime has ended.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
-        self.shared.runtime_sleep(duration)
+        let (shared, due) = (self.shared.clone(), self.shared.now().after(duration));
+        let slept = self.spawn_cancellable(move |abandon| async move {
+            unless(&Stop::on(abandon), shared.sleep_until(due)).await;
+            Ok(())
+        });
+        async {
+            let _ = slept.await;
+        }
     }
 
     // ---- settings that change ---------------------------------------------------------------------

@@ -246,7 +246,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Waits for what [passes](passes). The next call waits for a connection by itself; all else needs time.
 pub(crate) async fn bide(client: &Client, error: &Error) {
     if error.kind() != ErrorKind::ConnectionLoss {
-        client.sleep(PAUSE).await;
+        client.shared().sleep(PAUSE).await;
     }
 }
 

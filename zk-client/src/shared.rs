@@ -444,10 +444,8 @@ impl Shared {
         self.runtime.sleep_until(due)
     }
 
-    pub(crate) fn runtime_sleep(
-        &self,
-        duration: Duration,
-    ) -> impl Future<Output = ()> + Send + use<> {
+    /// Completes after `duration`; for tasks of the runtime alone.
+    pub(crate) fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
         self.runtime.sleep_until(self.now().after(duration))
     }
 

@@ -19,7 +19,7 @@ pub(crate) struct Stop {
 
 impl Stop {
     pub(crate) fn new(client: &Client, abandoned: Event, timeout: Option<Duration>) -> Self {
-        let timer = timeout.map(|timeout| Box::pin(client.sleep(timeout)) as Pin<Box<_>>);
+        let timer = timeout.map(|timeout| Box::pin(client.shared().sleep(timeout)) as Pin<Box<_>>);
         Self { abandoned, timeout, timer: Mutex::new(timer) }
     }
 

@@ -9,7 +9,7 @@ use zk_client::{ClientState, CreateMode, ErrorKind, Handler, Outcome, State};
 
 use super::{
     counted::Counted,
-    site::{LIMIT, Site, blocking, proxy, shared},
+    site::{LIMIT, Site, block_on, blocking, proxy, shared},
 };
 use crate::Direction;
 
@@ -374,6 +374,9 @@ pub async fn a_plain_thread_may_block_on_everything<H: Handler>(handler: H) {
         assert!(zk.transaction().delete("/node", None).commit().get().is_ok());
         zk.ensure_path("/a/b/c").get().expect("made");
         zk.delete_recursive("/a").get().expect("deleted");
+        let begun = Instant::now();
+        block_on(zk.sleep(Duration::from_millis(20)));
+        assert!(begun.elapsed() >= Duration::from_millis(20));
         zk.stop().get().expect("stopped");
         assert_eq!(states.next(), State::Lost);
     })
