@@ -385,12 +385,36 @@ impl Core {
 
     /// A member tells the leader, now or when it can.
     fn forward(&mut self, member: usize, entry: Entry) {
-        if self.has_contact(member) {
-            return self.propose(entry);
-        }
         if let Some(ensemble) = &mut self.host.ensemble {
             ensemble.copies[member].held.push(entry);
+            self.tell_leader(member);
         }
+    }
+
+    /// A member tells the leader all that it could not tell before, in order.
+    fn tell_leader(&mut self, member: usize) {
+        if !self.has_contact(member) {
+            return;
+        }
+        let Some(ensemble) = &mut self.host.ensemble else { return };
+        for entry in std::mem::take(&mut ensemble.copies[member].held) {
+            match entry {
+                Entry::Data { connection, connects: false, .. } if self.has_moved(connection) => {
+                    self.hang_up(connection);
+                }
+                // That a session goes on is up to the leader alone.
+                Entry::Data { connects: true, done: Some(_), .. } => self.agree_on(entry),
+                _ => self.propose(entry),
+            }
+        }
+    }
+
+    /// Whether a connection's session has been resumed on another one.
+    fn has_moved(&self, connection: ConnectionId) -> bool {
+        let session = self.host.agreed().session_of(connection);
+        let owners = self.host.ensemble.as_ref().map(|ensemble| &ensemble.owners);
+        let owner = session.and_then(|session| owners?.get(&session));
+        owner != Some(&connection)
     }
 
     /// The leader asks for consent.
@@ -418,15 +442,6 @@ impl Core {
 
     /// Something is agreed on: it happens, and members will learn of it.
     pub(crate) fn agree_on(&mut self, entry: Entry) {
-        if let Some(ensemble) = &self.host.ensemble
-            && let Entry::Data { connection, connects: false, .. } = entry
-        {
-            let session = self.host.agreed().session_of(connection);
-            if session.and_then(|session| ensemble.owners.get(&session)) != Some(&connection) {
-                // The session has moved.
-                return self.hang_up(connection);
-            }
-        }
         let at = Time::from_origin(self.now);
         self.apply(Which::Agreed, &entry, at);
         let zxid = Some(self.host.agreed().last_zxid());
@@ -569,10 +584,8 @@ impl Core {
         for member in 0..Ensemble::MEMBERS {
             let has_contact = self.has_contact(member);
             let at = self.in_millis(50..2_000);
-            let Some(ensemble) = &mut self.host.ensemble else { return };
             if has_contact {
-                let held = std::mem::take(&mut ensemble.copies[member].held);
-                held.into_iter().for_each(|entry| self.propose(entry));
+                self.tell_leader(member);
                 self.learn(member, false);
                 // What was answered meanwhile is told now.
                 for id in self.links_of(member) {
