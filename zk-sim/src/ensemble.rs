@@ -409,6 +409,12 @@ impl Core {
         }
     }
 
+    fn has_session(&self, connection: ConnectionId) -> bool {
+        let agreed = self.host.agreed();
+        let session = agreed.session_of(connection);
+        session.is_some_and(|session| agreed.sessions().any(|live| live == session))
+    }
+
     /// Whether a connection's session has been resumed on another one.
     fn has_moved(&self, connection: ConnectionId) -> bool {
         let session = self.host.agreed().session_of(connection);
@@ -442,6 +448,13 @@ impl Core {
 
     /// Something is agreed on: it happens, and members will learn of it.
     pub(crate) fn agree_on(&mut self, entry: Entry) {
+        if self.host.ensemble.is_some()
+            && let Entry::Data { connection, connects: false, .. } = entry
+            && !self.has_session(connection)
+        {
+            // It has ended meanwhile.
+            return self.hang_up(connection);
+        }
         let at = Time::from_origin(self.now);
         self.apply(Which::Agreed, &entry, at);
         let zxid = Some(self.host.agreed().last_zxid());
