@@ -208,6 +208,25 @@ fn a_session_outlives_its_connection_and_is_its_owners_alone() {
     assert!(world.exists(&mut third, "/e"));
 }
 
+/// Requests of the earlier connection may be on their way to the copy still.
+#[test]
+fn a_copy_leaves_the_connections_of_a_session_to_whoever_feeds_it() {
+    for is_copy in [false, true] {
+        let mut config = Config::default();
+        config.is_copy = is_copy;
+        let mut world = World::with(config);
+        let (mut first, session, password) = world.open();
+        let before = world.server.last_zxid();
+        let (mut second, response) = world.handshake(session, &password, before, false);
+        assert_eq!(response.map(|response| response.session_id), Some(session.0));
+        assert_eq!(world.server.last_zxid(), before);
+        world.create(&mut second, "/second", CreateMode::Persistent);
+        world.send(&first, |out| Request::Ping.encode(xid::PING, out));
+        assert_eq!(world.receive(&mut first).is_empty(), !is_copy);
+        assert_eq!(world.server.last_zxid(), before + 1);
+    }
+}
+
 #[test]
 fn a_client_that_has_seen_more_is_turned_away() {
     let mut world = World::new();
