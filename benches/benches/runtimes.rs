@@ -10,7 +10,8 @@
 //! the rounds. Requests read a node of 100 bytes over one connection, and are made by a task of the
 //! runtime; in the rows of blocking calls by the main thread, which waits for the results. At depth 1 a
 //! request is made when the last one is answered; at depth 256 so many are under way. Processor time is
-//! that of the client's process. Memory is what the process has in RAM, all in all.
+//! that of the client's process. tokio has two workers; smol has one thread, as it does of its own, and
+//! async-std one for each processor, or one as well. Memory is what the process has in RAM, all in all.
 #![allow(clippy::print_stdout, reason = "tables are what this is for")]
 
 use std::{
@@ -32,11 +33,12 @@ use zk_handler_tokio::TokioHandler;
 use zk_tests::suite::block_on;
 
 /// Where requests are measured.
-const BUSY: [&str; 7] = [
+const BUSY: [&str; 8] = [
     "tokio",
     "tokio, current-thread",
     "smol",
     "async-std",
+    "async-std, one thread",
     "thread",
     "tokio, blocking calls",
     "thread, blocking calls",
@@ -104,7 +106,11 @@ fn tables(rounds: usize, millis: usize) {
 /// Measures in a process of its own.
 fn in_process(runtime: &str, hosts: &str, measure: &str, amount: usize) -> [f64; 4] {
     let own = env::current_exe().expect("this program");
-    let output = Command::new(own)
+    let mut command = Command::new(own);
+    if runtime == "async-std, one thread" {
+        command.env("ASYNC_STD_THREAD_COUNT", "1");
+    }
+    let output = command
         .args([runtime, hosts, measure, &amount.to_string()])
         .stderr(std::process::Stdio::inherit())
         .output()
@@ -133,7 +139,7 @@ fn measure_on(name: &str, hosts: &str, measure: &str, amount: usize) -> [f64; 4]
             measure.on(hosts, || handler.clone(), in_task)
         }
         "smol" => measure.on(hosts, || SmolHandler, in_task),
-        "async-std" => measure.on(hosts, || AsyncStdHandler, in_task),
+        "async-std" | "async-std, one thread" => measure.on(hosts, || AsyncStdHandler, in_task),
         "thread" => measure.on(hosts, ThreadHandler::new, in_task),
         "thread, blocking calls" => measure.on(hosts, ThreadHandler::new, in_thread),
         "thread, shared" => {
