@@ -58,7 +58,7 @@ pub(crate) struct Core {
     garbage: Vec<Task>,
 }
 
-pub(crate) struct Task {
+struct Task {
     process: usize,
     /// Taken while it is polled.
     job: Option<Job>,
@@ -438,18 +438,12 @@ impl Core {
         self.processes[process].is_paused
     }
 
-    /// Ends a process at once; what is left of it is to be dropped without the lock.
-    pub(crate) fn kill(&mut self, process: usize) -> Vec<Task> {
+    /// Kills a process, as SIGKILL does: none of its tasks runs again.
+    pub(crate) fn kill(&mut self, process: usize) {
         self.processes[process].is_dead = true;
         let mut tasks: Vec<_> = self.tasks.extract_if(|_, task| task.process == process).collect();
         tasks.sort_unstable_by_key(|(id, _)| *id);
-        tasks.into_iter().map(|(_, task)| task).collect()
-    }
-
-    /// Ends a process at once, as soon as may be.
-    pub(crate) fn kill_soon(&mut self, process: usize) {
-        let tasks = self.kill(process);
-        self.garbage.extend(tasks);
+        self.garbage.extend(tasks.into_iter().map(|(_, task)| task));
     }
 
     pub(crate) fn is_dead(&self, process: usize) -> bool {

@@ -208,7 +208,7 @@ impl Core {
                 return;
             }
             (Kind::Jump, Some(process)) => return self.jump(process, lasts),
-            (Kind::Kill, Some(process)) if alive.len() > 2 => return self.kill_soon(process),
+            (Kind::Kill, Some(process)) if alive.len() > 2 => return self.kill(process),
             (Kind::CutOff, _) => {
                 self.set_cut_off(machine, true);
                 Fault::CutOff(machine)

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use zk_proto::{
     ErrorCode, Request, Response,
     frame::{Frame, FrameReader, write_frame},
@@ -268,7 +268,10 @@ impl Core {
         write_frame(&mut sent, |out| Request::Auth(auth).encode(xid::AUTH, out));
         write_frame(&mut sent, |out| request.encode(1, out));
         write_frame(&mut sent, |out| Request::CloseSession.encode(2, out));
-        let answers = self.ask(sent.freeze());
+        let (connection, bytes) = (QUESTION, sent.freeze());
+        self.agree_on(Entry::Data { connection, bytes, connects: true, done: None });
+        self.agree_on(Entry::Gone(connection));
+        let answers = self.host.answers.split();
         let mut frames = FrameReader::new(answers.len());
         frames.extend(&answers);
         let mut frame = || match frames.next_frame() {
@@ -293,14 +296,6 @@ impl Core {
             self.set_lag(machine, Duration::ZERO);
         }
         answer
-    }
-
-    /// Sends bytes to all servers on a connection of the world's own; the answer.
-    pub(crate) fn ask(&mut self, bytes: Bytes) -> BytesMut {
-        let question = Entry::Data { connection: QUESTION, bytes, connects: true, done: None };
-        self.agree_on(question);
-        self.agree_on(Entry::Gone(QUESTION));
-        self.host.answers.split()
     }
 
     /// The client writes on a connection.

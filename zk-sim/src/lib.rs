@@ -216,12 +216,6 @@ impl Sim {
         }
     }
 
-    /// Kills a process, as SIGKILL does: all of its tasks are gone at once, and its connections closed.
-    pub fn kill(&self, process: &SimHandler) {
-        let garbage = self.shared.lock().kill(process.process());
-        drop(garbage);
-    }
-
     /// Whether a process was killed.
     #[must_use]
     pub fn is_dead(&self, process: &SimHandler) -> bool {
