@@ -54,6 +54,16 @@ enum News {
     Lost(String),
 }
 
+/// How a look at the session went.
+#[derive(PartialEq, Eq)]
+enum Look {
+    /// There is nothing to do but wait; the session's callers wake the driver from now on.
+    Idle,
+    Busy,
+    /// The session has ended: there is nothing to do but what it has asked for last.
+    Ended,
+}
+
 struct Timer {
     due: Time,
     sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -132,9 +142,8 @@ impl<H: Handler> Driver<H> {
         self.news = News::Lost(cause);
     }
 
-    /// One look at the session, under its lock. False when there is nothing to do but wait; the
-    /// session's callers wake the driver from then on.
-    fn poll_session(&mut self, context: &Context<'_>) -> bool {
+    /// One look at the session, under its lock.
+    fn poll_session(&mut self, context: &Context<'_>) -> Look {
         let now = Time::from_origin(self.handler.now());
         let mut guard = self.shared.lock();
         let core = &mut *guard;
@@ -158,20 +167,17 @@ impl<H: Handler> Driver<H> {
         if matches!(self.connection, Connection::Open(_)) && self.writing.is_empty() {
             busy |= core.session.poll_transmit(now, &mut self.writing);
         }
-        if core.session.end_reason().is_some() {
-            core.finish(&mut self.effects);
-            self.done = true;
+        if core.check_end(&mut self.effects) {
+            return Look::Ended;
         }
-        busy |= !self.effects.is_empty() || !self.actions.is_empty() || self.done;
+        if busy || !self.effects.is_empty() || !self.actions.is_empty() {
+            return Look::Busy;
+        }
         let due = [core.session.poll_timeout(), core.start_deadline].into_iter().flatten().min();
-        if !busy {
-            core.driver = DriverState::Asleep(context.waker().clone());
-        }
+        core.driver = DriverState::Asleep(context.waker().clone());
         drop(guard);
-        if !busy {
-            self.set_timer(due);
-        }
-        busy
+        self.set_timer(due);
+        Look::Idle
     }
 
     /// Sees to it that the timer goes off no later than `due`. One that goes off earlier will do: most
@@ -238,15 +244,19 @@ impl<H: Handler> Future for Driver<H> {
         let this = self.get_mut();
         for _ in 0..TURNS {
             this.poll_connection(context);
-            if this.poll_session(context) {
-                this.shared.carry_out(&mut this.effects, &mut this.wakers);
-                this.act();
-                if this.done {
-                    this.shared.start_again();
-                    return Poll::Ready(());
+            let look = this.poll_session(context);
+            if look == Look::Idle {
+                if this.poll_timer(context) {
+                    continue;
                 }
-            } else if !this.poll_timer(context) {
                 return Poll::Pending;
+            }
+            this.shared.carry_out(&mut this.effects, &mut this.wakers);
+            this.act();
+            if look == Look::Ended {
+                this.done = true;
+                this.shared.driver_ends();
+                return Poll::Ready(());
             }
         }
         context.waker().wake_by_ref();
@@ -271,7 +281,7 @@ impl<H: Handler> Drop for Driver<H> {
         }
         core.session.handle_disconnected(now, "the runtime ended");
         core.drain(&mut self.effects, &mut self.actions);
-        core.finish(&mut self.effects);
+        core.check_end(&mut self.effects);
         core.abandon(&mut self.effects);
         drop(guard);
         self.shared.carry_out(&mut self.effects, &mut self.wakers);

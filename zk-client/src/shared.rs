@@ -379,36 +379,46 @@ impl Shared {
 
     pub(crate) fn start(self: &Arc<Self>) -> AsyncResult<()> {
         let mut core = self.lock();
-        if !core.stopping.is_empty() {
-            let (promise, result) = Promise::new(self.completions.clone());
-            core.restarting.push(promise);
-            return result;
-        }
-        if core.session.state().is_connected() && core.starting.is_empty() {
+        let absent = matches!(core.driver, DriverState::Absent);
+        if core.session.state().is_connected()
+            && core.starting.is_empty()
+            && core.stopping.is_empty()
+        {
             return AsyncResult::of(Ok(()), Some(self.completions.clone()));
         }
         let (promise, result) = Promise::new(self.completions.clone());
-        core.starting.push(promise);
-        self.drive(core);
+        if !absent && (core.session.end_reason().is_some() || !core.stopping.is_empty()) {
+            core.restarting.push(promise);
+        } else {
+            core.starting.push(promise);
+        }
+        if absent {
+            self.drive(core);
+        }
         result
     }
 
-    /// Sees to it that there is a driver, for those who have started the client.
+    /// Begins a session, for those who have started the client, and has it driven.
     fn drive(self: &Arc<Self>, mut core: MutexGuard<'_, Core>) {
-        if matches!(core.driver, DriverState::Absent) {
-            core.begin(self.now(), self.runtime.random(), self.connect_timeout);
-            drop(core);
-            self.runtime.drive(self.clone());
-        }
+        core.begin(self.now(), self.runtime.random(), self.connect_timeout);
+        drop(core);
+        self.runtime.drive(self.clone());
     }
 
-    /// Starts the client again if somebody wanted it while it stopped.
-    pub(crate) fn start_again(self: &Arc<Self>) {
+    /// The session has ended, and all that it had to say was said: its driver ends, and another session
+    /// begins if somebody wanted it meanwhile.
+    pub(crate) fn driver_ends(self: &Arc<Self>) {
         let mut core = self.lock();
-        let restarting = std::mem::take(&mut core.restarting);
-        if !restarting.is_empty() {
-            core.starting.extend(restarting);
+        let stopping = std::mem::take(&mut core.stopping);
+        core.starting = std::mem::take(&mut core.restarting);
+        if core.starting.is_empty() {
+            core.driver = DriverState::Absent;
+            drop(core);
+        } else {
             self.drive(core);
+        }
+        for promise in stopping {
+            promise.keep(Ok(()));
         }
     }
 
@@ -572,17 +582,18 @@ impl Core {
         }
     }
 
-    /// The session has ended, and the driver ends with it.
-    pub(crate) fn finish(&mut self, effects: &mut Vec<Effect>) {
-        let reason = self.session.end_reason().unwrap_or(Reason::Closed);
+    /// Whether the session has ended; then nobody waits for it to start any more.
+    pub(crate) fn check_end(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let Some(reason) = self.session.end_reason() else { return false };
         self.started(&Err(Error::of_session(reason)), effects);
+        true
+    }
+
+    /// The runtime has ended, and the driver with it: nobody will start the client again.
+    pub(crate) fn abandon(&mut self, effects: &mut Vec<Effect>) {
         self.driver = DriverState::Absent;
         let stopping = self.stopping.drain(..);
         effects.extend(stopping.map(|promise| Effect::Keep(promise, Ok(()))));
-    }
-
-    /// The runtime has ended: nobody will start the client again.
-    pub(crate) fn abandon(&mut self, effects: &mut Vec<Effect>) {
         let error = Error::runtime("the runtime ended");
         let restarting = self.restarting.drain(..);
         effects.extend(restarting.map(|promise| Effect::Keep(promise, Err(error.clone()))));

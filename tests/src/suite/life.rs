@@ -1,17 +1,21 @@
 //! Start, stop, restart, drop: in every order, and with nothing left behind.
 
 use std::{
+    future::Future,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::{Context, Wake, Waker},
     time::{Duration, Instant},
 };
 
-use zk_client::{ClientState, CreateMode, ErrorKind, Handler, Outcome, State};
+use zk_client::{AsyncResult, Client, ClientState, CreateMode, ErrorKind, Handler, Outcome, State};
 
 use super::{
     counted::Counted,
     site::{LIMIT, Site, block_on, blocking, proxy, shared},
 };
-use crate::Direction;
+use crate::{Direction, lock};
 
 /// Nobody ever listens there.
 const NOBODY: &str = "127.0.0.1:1";
@@ -203,6 +207,67 @@ pub async fn a_client_that_is_dropped_in_a_restart_leaves_nothing<H: Handler>(ha
     site.when("the tasks to end", || counted.live() == (0, 0)).await;
     site.moment().await;
     assert_eq!(counted.live(), (0, 0));
+}
+
+pub async fn a_restart_in_the_last_moment_of_a_session_is_done<H: Handler>(handler: H) {
+    let counted = Counted::new(handler);
+    let site = Site::new(counted.clone());
+    let proxy = proxy();
+    proxy.refuse(true);
+    let zk = site.build(site.builder_at(proxy.address()));
+    drop(zk.start());
+    let mut waiting = pin!(zk.exists("/"));
+    // Its end is among the last that the session has to say.
+    let restart = Restart::new(&zk);
+    let waker = Waker::from(restart.clone());
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(zk.stop());
+    let restarted = site.until("the call to end", || restart.restarted()).await;
+    proxy.refuse(false);
+    site.ok("to restart", restarted).await;
+    site.ok("to stop", zk.stop()).await;
+    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+}
+
+pub async fn a_restart_right_after_a_stop_is_done<H: Handler>(handler: H) {
+    let counted = Counted::new(handler);
+    let site = Site::new(counted.clone());
+    let (proxy, zk) = site.proxied().await;
+    proxy.hold(Direction::ToClient);
+    let mut stop = pin!(zk.stop());
+    let restart = Restart::new(&zk);
+    let waker = Waker::from(restart.clone());
+    assert!(stop.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    proxy.release();
+    let restarted = site.until("the stop", || restart.restarted()).await;
+    site.ok("to restart", restarted).await;
+    site.ok("to stop", zk.stop()).await;
+    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+}
+
+/// A waker that starts, stops and restarts a client.
+struct Restart {
+    zk: Client,
+    restarted: Mutex<Option<AsyncResult<()>>>,
+}
+
+impl Restart {
+    fn new(zk: &Client) -> Arc<Self> {
+        Arc::new(Self { zk: zk.clone(), restarted: Mutex::default() })
+    }
+
+    /// What comes of it, once it is awake.
+    fn restarted(&self) -> Option<AsyncResult<()>> {
+        lock(&self.restarted).take()
+    }
+}
+
+impl Wake for Restart {
+    fn wake(self: Arc<Self>) {
+        drop(self.zk.start());
+        drop(self.zk.stop());
+        *lock(&self.restarted) = Some(self.zk.restart());
+    }
 }
 
 pub async fn starts_and_stops_in_a_row_do_not_hang<H: Handler>(handler: H) {
