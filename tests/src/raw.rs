@@ -13,8 +13,13 @@ const CLOSE_SESSION: i32 = -11;
 
 /// The answer of the server at `address` to a word of four letters.
 pub fn four_letter(address: SocketAddr, word: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
+    four_letter_within(address, word, LIMIT)
+}
+
+/// As [`four_letter`], with a limit to how long the server may take.
+pub fn four_letter_within(address: SocketAddr, word: &str, limit: Duration) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
     stream.write_all(word.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -47,6 +47,8 @@ const PROPERTIES: [(&str, &str); 6] = [
 const SERVING_LIMIT: Duration = Duration::from_secs(60);
 /// How long a server may take to end when asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// How long a server may take to say in which mode it is, before it is asked again.
+const MODE_LIMIT: Duration = Duration::from_secs(1);
 /// How often a first start is tried, with other ports each time.
 const START_ATTEMPTS: usize = 3;
 
@@ -449,7 +451,7 @@ impl Node {
     #[must_use]
     #[track_caller]
     pub fn four_letter(&self, word: &str) -> String {
-        match self.ask(word) {
+        match raw::four_letter(self.address, word) {
             Ok(answer) => answer,
             Err(error) => panic!("no answer to {word} from server {}: {error}", self.id),
         }
@@ -461,7 +463,8 @@ impl Node {
         if !self.is_active() {
             return None;
         }
-        Mode::parse(&self.ask("srvr").ok()?)
+        // A server that is about to serve may leave a question unanswered for ever.
+        Mode::parse(&raw::four_letter_within(self.address, "srvr", MODE_LIMIT).ok()?)
     }
 
     /// Waits for the server to be in this mode.
@@ -531,10 +534,6 @@ impl Node {
             }
         })
         .unwrap_or_else(|| Err(fail("does not serve")))
-    }
-
-    fn ask(&self, word: &str) -> io::Result<String> {
-        raw::four_letter(self.address, word)
     }
 }
 
