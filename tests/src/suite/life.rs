@@ -288,6 +288,61 @@ pub async fn starts_and_stops_in_a_row_do_not_hang<H: Handler>(handler: H) {
     site.when("the connections to end", || proxy.connections() == 0).await;
 }
 
+pub async fn threads_may_start_and_stop_at_will<H: Handler>(handler: H) {
+    const THREADS: u64 = 4;
+    const ROUNDS: u64 = 100;
+
+    let counted = Counted::new(handler);
+    let site = Site::new(counted.clone());
+    let proxy = proxy();
+    let zk = site.build(site.builder_at(proxy.address()));
+    let mut states = zk.states();
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let zk = zk.clone();
+            blocking(move || {
+                let (mut lives, mut calls) = (Vec::new(), Vec::new());
+                for round in 0..ROUNDS {
+                    // Any order will do, if each thread has another one.
+                    let life = match (round * (2 * thread + 3) + thread) % 11 % 4 {
+                        0 => zk.start(),
+                        1 => zk.stop(),
+                        2 => zk.restart(),
+                        _ => {
+                            drop(zk.exists_and_watch("/none"));
+                            calls.push(zk.exists("/"));
+                            continue;
+                        }
+                    };
+                    life.wait(Duration::from_millis(round % 4));
+                    lives.push(life);
+                }
+                let lives = lives.iter().all(|life| life.wait(LIMIT));
+                lives && calls.iter().all(|call| call.wait(LIMIT))
+            })
+        })
+        .collect();
+    for thread in threads {
+        assert!(site.within("a thread", thread).await, "a result has never come");
+    }
+    site.ok("the last start", zk.start()).await;
+    site.ok("to read", zk.exists("/")).await;
+    site.when("one driver", || counted.live() == (1, 1)).await;
+    site.ok("to stop", zk.stop()).await;
+    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+
+    let mut before = State::Lost;
+    while let Some(state) = states.try_next() {
+        let follows = match state {
+            State::Suspended => before.is_connected(),
+            _ => state != before,
+        };
+        assert!(follows, "{state} after {before}");
+        before = state;
+    }
+    assert_eq!(before, State::Lost);
+}
+
 pub async fn calls_before_the_start_fail_as_closed<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let zk = site.build(site.builder());

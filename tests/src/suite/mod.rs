@@ -58,6 +58,7 @@ macro_rules! suite {
                 starts_and_stops_in_a_row_do_not_hang,
                 a_restart_in_the_last_moment_of_a_session_is_done,
                 a_restart_right_after_a_stop_is_done,
+                threads_may_start_and_stop_at_will,
                 calls_before_the_start_fail_as_closed,
                 calls_between_stop_and_its_end_fail_as_closed,
                 the_drop_of_the_last_client_closes_the_session,
