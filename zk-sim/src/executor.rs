@@ -3,6 +3,9 @@
 //! Whatever is possible next at one moment is drawn by the seed: which of the tasks that are ready runs,
 //! and whether something that is due on the network comes before it. When no task is ready, time moves on
 //! to the next thing that is due; nothing ever waits for real.
+//!
+//! As where there are more threads than one, a task may be overtaken: while it wakes another one, others
+//! run, and then it goes on. So whoever wakes another must hold no lock that others want.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,6 +24,11 @@ use crate::{
     network::Network,
     trace::Trace,
 };
+
+/// One in so many times, whoever wakes a task is overtaken by another one.
+const OVERTAKEN_ONE_IN: u8 = 8;
+/// How many may have been overtaken, one by the other, at one moment.
+const MOST_OVERTAKEN: usize = 3;
 
 /// More steps than this at one millisecond, and something spins.
 const STEPS_PER_MILLISECOND: u32 = 50_000;
@@ -46,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) processes: Vec<Process>,
     tasks: HashMap<u64, Task>,
     ready: Vec<u64>,
+    /// How many tasks are being polled: more than one where some were overtaken.
+    polled: usize,
     /// Tasks that are ready, and have to wait for no reason, as on a machine with too much to do.
     delayed: Vec<u64>,
     events: BTreeMap<(Duration, u64), Event>,
@@ -142,6 +152,7 @@ impl Wake for TaskWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         self.shared.lock().enqueue(self.task);
         self.shared.woken.notify_all();
+        self.shared.overtake();
     }
 }
 
@@ -162,6 +173,7 @@ impl Shared {
                 processes: vec![Process::default()],
                 tasks: HashMap::new(),
                 ready: Vec::new(),
+                polled: 0,
                 delayed: Vec::new(),
                 events: BTreeMap::new(),
                 last_id: 0,
@@ -199,7 +211,9 @@ impl Shared {
         let due = core.next_due();
         let is_due = due.is_some_and(|due| due <= core.now);
         if !(core.ready.is_empty() || is_due && core.random.bool()) {
-            self.run_task(core);
+            let count = core.ready.len();
+            let at = core.random.usize(..count);
+            self.run_task(core, at);
             return true;
         }
         match due.filter(|due| *due <= until) {
@@ -225,11 +239,23 @@ impl Shared {
         core.ready.is_empty() && core.next_due().is_none_or(|due| due > core.now)
     }
 
-    fn run_task(&self, mut guard: MutexGuard<'_, Core>) {
+    /// Has the task that is polled just now, if there is one, overtaken by another now and then.
+    fn overtake(&self) {
+        let mut core = self.lock();
+        if !(1..=MOST_OVERTAKEN).contains(&core.polled) || core.random.u8(..OVERTAKEN_ONE_IN) != 0 {
+            return;
+        }
+        let others: Vec<_> =
+            (0..core.ready.len()).filter(|at| !core.is_polled(core.ready[*at])).collect();
+        if let Some(at) = core.random.choice(others) {
+            self.run_task(core, at);
+        }
+    }
+
+    /// Runs the task that is ready at this place.
+    fn run_task(&self, mut guard: MutexGuard<'_, Core>, at: usize) {
         let core = &mut *guard;
         core.count_step();
-        let count = core.ready.len();
-        let at = core.random.usize(..count);
         let id = core.ready.swap_remove(at);
         let now = core.now;
         if let Some(delay) = core.draw_delay() {
@@ -247,11 +273,13 @@ impl Shared {
         task.is_queued = false;
         let (Some(mut job), waker) = (task.job.take(), task.waker.clone()) else { return };
         core.trace.step(now, "run", id, process as u64);
+        core.polled += 1;
         drop(guard);
         let polled =
             catch_unwind(AssertUnwindSafe(|| job.as_mut().poll(&mut Context::from_waker(&waker))));
         let mut guard = self.lock();
         let mut core = &mut *guard;
+        core.polled -= 1;
         match polled {
             Ok(Poll::Pending) => {
                 if let Some(task) = core.tasks.get_mut(&id) {
@@ -314,6 +342,11 @@ impl Shared {
 }
 
 impl Core {
+    /// Whether this task is being polled.
+    fn is_polled(&self, id: u64) -> bool {
+        self.tasks.get(&id).is_some_and(|task| task.job.is_none())
+    }
+
     pub(crate) fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id

@@ -183,13 +183,12 @@ impl Stage {
 }
 
 impl Actor {
-    /// Stops the client and starts it again, with a new session.
-    pub fn restart(&self) {
+    /// From now on the client may be stopped, and started again.
+    pub fn may_stop(&self) {
         lock(&self.told).is_stopped = true;
-        drop(self.client.restart());
     }
 
-    /// Whether it was ever stopped.
+    /// Whether the client was ever stopped, or may have been.
     #[must_use]
     pub fn was_stopped(&self) -> bool {
         lock(&self.told).is_stopped

@@ -1,6 +1,7 @@
 //! Calls and watches of a few clients, compared with what the server has really done.
 //!
 //! What must hold, besides what [`Stage`] and the tap look at for every world:
+//! - a client that was started last is started, whatever it was in the middle of;
 //! - each call ends exactly once, and the calls of a client in the order in which they were made;
 //! - the server gets the writes of a client in that order, none of them twice;
 //! - a write that succeeded, or that the server refused, was done or refused by the server; one that was
@@ -11,11 +12,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
-use zk_client::{CreateMode, Error, ErrorCode, ErrorKind, EventType, Outcome, Stat, Watch};
+use zk_client::{
+    AsyncResult, CreateMode, Error, ErrorCode, ErrorKind, EventType, Outcome, Stat, Watch,
+};
 
 use crate::{
     Change, Sim,
@@ -40,6 +46,8 @@ struct Ledger {
     calls: Vec<Vec<Option<End>>>,
     /// By client: how often it was started.
     starts: Vec<u32>,
+    /// By client: how its last start went.
+    started: Vec<Option<AsyncResult<()>>>,
     /// By client: the last of its calls that has ended.
     ended: Vec<Option<usize>>,
     /// By client, start and path: the newest change that was seen.
@@ -80,6 +88,7 @@ pub fn session(sim: &Sim) -> Result<(), String> {
         ledger.calls = vec![Vec::new(); stage.actors.len()];
         ledger.ended = vec![None; stage.actors.len()];
         ledger.starts = vec![0; stage.actors.len()];
+        ledger.started.resize_with(stage.actors.len(), || None);
     }
     for actor in &stage.actors {
         let client = Player {
@@ -104,6 +113,7 @@ pub fn session(sim: &Sim) -> Result<(), String> {
         let calls = &lock(&ledger).calls;
         stage.alive().all(|actor| calls[actor.number].iter().all(Option::is_some))
     })?;
+    check_starts(&stage, &lock(&ledger))?;
     check_writes(&stage, &lock(&ledger))?;
     check_watches(&stage, &lock(&ledger))?;
     let watches = std::mem::take(&mut lock(&ledger).watches);
@@ -126,18 +136,42 @@ impl Player {
         let pace = self.random.u64(10..600);
         while self.sim.now() < end {
             for _ in 0..self.random.u8(1..4) {
-                self.act();
+                if self.random.u8(..100) == 0 {
+                    self.start_and_stop(end).await;
+                }
+                self.call();
             }
             let pause = Duration::from_millis(self.random.u64(..pace));
             self.actor.handler.sleep(pause).await;
         }
     }
 
-    fn act(&mut self) {
-        if self.random.u8(..100) == 0 {
+    /// Starts and stops the client a few times in a row, with or without waiting for that, and in the end
+    /// has it running, with another session.
+    async fn start_and_stop(&mut self, end: Duration) {
+        self.actor.may_stop();
+        let client = self.actor.client.clone();
+        for _ in 0..self.random.u8(..4) {
             lock(&self.ledger).starts[self.actor.number] += 1;
-            return self.actor.restart();
+            let before = client.exists("/");
+            let done = match self.random.u8(..3) {
+                0 => client.start(),
+                1 => client.stop(),
+                _ => client.restart(),
+            };
+            self.call();
+            let left = self.actor.handler.sleep(end.saturating_sub(self.sim.now()));
+            match self.random.u8(..3) {
+                0 => {}
+                1 => first_of(done, left).await,
+                _ => first_of(before, left).await,
+            }
         }
+        lock(&self.ledger).starts[self.actor.number] += 1;
+        lock(&self.ledger).started[self.actor.number] = Some(client.restart());
+    }
+
+    fn call(&mut self) {
         let client = self.actor.client.clone();
         let path = SHARED[self.random.usize(..SHARED.len())];
         let number = self.begin();
@@ -337,6 +371,29 @@ impl Player {
             });
         }
     }
+}
+
+/// Completes when one of the two does.
+async fn first_of<T>(one: impl Future<Output = T>, other: impl Future<Output = ()>) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|context| {
+        if one.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        other.as_mut().poll(context)
+    })
+    .await;
+}
+
+/// Whoever starts a client last has it started.
+fn check_starts(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
+    for actor in stage.alive() {
+        let started = ledger.started[actor.number].as_ref();
+        if let Some(started) = started.filter(|started| !started.successful()) {
+            return Err(format!("the last start of client {}: {started:?}", actor.number));
+        }
+    }
+    Ok(())
 }
 
 /// Compares what the clients believe of their writes with what the server has done.
