@@ -379,21 +379,17 @@ impl Shared {
 
     pub(crate) fn start(self: &Arc<Self>) -> AsyncResult<()> {
         let mut core = self.lock();
-        let absent = matches!(core.driver, DriverState::Absent);
-        if core.session.state().is_connected()
-            && core.starting.is_empty()
-            && core.stopping.is_empty()
-        {
-            return AsyncResult::of(Ok(()), Some(self.completions.clone()));
-        }
         let (promise, result) = Promise::new(self.completions.clone());
-        if !absent && (core.session.end_reason().is_some() || !core.stopping.is_empty()) {
+        if matches!(core.driver, DriverState::Absent) {
+            core.starting.push(promise);
+            self.drive(core);
+        } else if core.session.is_closed() {
             core.restarting.push(promise);
+        } else if core.session.state().is_connected() && core.starting.is_empty() {
+            drop(core);
+            promise.keep(Ok(()));
         } else {
             core.starting.push(promise);
-        }
-        if absent {
-            self.drive(core);
         }
         result
     }

@@ -4,7 +4,10 @@ use std::{
     future::Future,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Wake, Waker},
     time::{Duration, Instant},
 };
@@ -15,7 +18,7 @@ use super::{
     counted::Counted,
     site::{LIMIT, Site, block_on, blocking, proxy, shared},
 };
-use crate::{Direction, lock};
+use crate::{Direction, Verdict, lock};
 
 /// Nobody ever listens there.
 const NOBODY: &str = "127.0.0.1:1";
@@ -82,6 +85,38 @@ pub async fn a_failed_start_names_host_and_cause<H: Handler>(handler: H) {
             assert!(text.contains(word), "no {word} in: {text}");
         }
     }
+}
+
+pub async fn a_start_just_after_one_that_failed_is_done<H: Handler>(handler: H) {
+    const AUTH: [u8; 4] = (-4_i32).to_be_bytes();
+
+    let site = Site::new(handler);
+    let proxy = proxy();
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = asked.clone();
+    proxy.on_frame(Direction::ToServer, move |frame| {
+        if !frame.starts_with(&AUTH) {
+            return Verdict::Pass;
+        }
+        seen.store(true, Ordering::Relaxed);
+        Verdict::Drop
+    });
+    let builder = site.builder_at(proxy.address()).auth("digest", "ann:secret");
+    let zk = site.build(builder.connect_timeout(Duration::from_millis(500)));
+    let first = zk.start();
+    site.when("the credential", || asked.load(Ordering::Relaxed)).await;
+    proxy.hold(Direction::ToServer);
+    let error = site.err("the first start", first).await;
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+
+    // It is still about to close its session.
+    assert!(zk.connected());
+    let second = zk.start();
+    assert!(!second.ready());
+    proxy.on_frame(Direction::ToServer, |_| Verdict::Pass);
+    proxy.release();
+    site.ok("the second start", second).await;
+    site.ok("to read", zk.exists("/")).await;
 }
 
 pub async fn start_async_tells_when_there_is_a_session<H: Handler>(handler: H) {

@@ -46,6 +46,7 @@ macro_rules! suite {
             life {
                 start_against_nothing_fails_in_time_and_can_be_tried_again,
                 a_failed_start_names_host_and_cause,
+                a_start_just_after_one_that_failed_is_done,
                 start_async_tells_when_there_is_a_session,
                 two_starts_make_one_session,
                 two_stops_are_as_good_as_one,

@@ -474,6 +474,13 @@ impl Session {
         self.last_cause.as_deref()
     }
 
+    /// Whether it was closed, or has ended: nothing more is taken from a user, and it will not be
+    /// connected for long.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.over().is_some()
+    }
+
     /// Why the session has ended, once it has.
     #[must_use]
     pub fn end_reason(&self) -> Option<Reason> {

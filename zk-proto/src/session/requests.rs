@@ -91,7 +91,7 @@ impl Session {
     }
 
     /// Why nothing more is taken from a user.
-    fn over(&self) -> Option<Reason> {
+    pub(super) fn over(&self) -> Option<Reason> {
         match &self.link {
             Link::Ended(reason) => Some(reason.clone()),
             Link::Up(up) if up.closing.is_some() => Some(Reason::Closed),

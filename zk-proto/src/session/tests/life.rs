@@ -42,7 +42,9 @@ fn next(world: &mut World) {
 #[test]
 fn a_close_is_the_last_request() {
     let mut world = busy(config(1));
+    assert!(!world.session.is_closed());
     world.close();
+    assert_eq!((world.session.is_closed(), world.session.end_reason()), (true, None));
     assert_eq!(world.read(), ["3 delete /b", "4 closeSession"]);
     assert_eq!(world.refusal(&delete("/c")), "Closed");
     world.ok(2);
