@@ -333,7 +333,7 @@ crate::blocking::faces! {
     }
 
     /// Adds a credential to the session, for now and for all later connections. Calls made after this
-    /// have it.
+    /// have it. What is given while the client is stopped, or about to stop, is for its next session.
     ///
     /// # Errors
     /// [`AuthFailed`](crate::ErrorKind::AuthFailed) when the server refuses it: the session is of no

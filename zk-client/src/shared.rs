@@ -326,7 +326,8 @@ impl Shared {
         let result = AsyncResult::new(cell.clone(), self.completions.clone());
         let added = self.with_session(|core, _| {
             core.config.auth.push(credential.clone());
-            if matches!(core.driver, DriverState::Absent) {
+            // Then it is for the next session.
+            if matches!(core.driver, DriverState::Absent) || core.session.is_closed() {
                 return Ok(false);
             }
             let id = core.session.add_auth(credential)?;

@@ -168,3 +168,14 @@ pub async fn credentials_stay_for_the_next_session<H: Handler>(handler: H) {
     site.ok("a node of all three", zk.create("/three", b"", options)).await;
     assert_eq!(site.ok("get_acls", zk.get_acls("/three")).await.0.len(), 3);
 }
+
+pub async fn a_credential_given_in_a_restart_is_for_the_next_session<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    proxy.hold(Direction::ToClient);
+    let (restart, auth) = (zk.restart(), zk.add_auth("digest", "ann:secret"));
+    proxy.release();
+    site.ok("add_auth", auth).await;
+    site.ok("to restart", restart).await;
+    closed_node(&site, &zk).await;
+}

@@ -127,6 +127,7 @@ macro_rules! suite {
                 digest_auth_keeps_others_out,
                 credentials_go_first_on_every_connection,
                 credentials_stay_for_the_next_session,
+                a_credential_given_in_a_restart_is_for_the_next_session,
             }
             transactions {
                 results_come_in_the_order_of_operations,
