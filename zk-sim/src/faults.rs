@@ -83,7 +83,7 @@ impl Faults {
             longest: session_timeout.mul_f64(0.2 + 2.0 * random.f64()),
             doomed: random.u8(..80),
             unwelcome: random.u8(..40),
-            delays: random.u32(..3) * 4_000,
+            delays: [0, 4_000, 40_000, 120_000][random.usize(..4)],
             weights,
         }
     }

@@ -139,11 +139,16 @@ impl Core {
         if pipe.is_shut {
             return;
         }
-        let cut = pipe.cut_after.filter(|(left, _)| *left <= bytes.len());
-        let mut bytes = bytes.get(..cut.map_or(bytes.len(), |cut| cut.0)).unwrap_or(bytes);
+        let cut = pipe.cut_after.take_if(|(left, _)| *left <= bytes.len());
         if let Some((left, _)) = &mut pipe.cut_after {
-            *left = left.saturating_sub(bytes.len());
+            *left -= bytes.len();
         }
+        let mut bytes = match cut {
+            // The server takes what comes.
+            Some((_, Cut::HalfClose)) if direction == Direction::ToServer => bytes,
+            Some((left, _)) => bytes.get(..left).unwrap_or(bytes),
+            None => bytes,
+        };
         while !bytes.is_empty() {
             let whole = self.random.u8(..4) > 0;
             let len = if whole { bytes.len() } else { self.random.usize(1..=bytes.len()) };
@@ -378,6 +383,20 @@ impl Core {
 mod tests {
     use super::*;
     use crate::{executor::Shared, trace::Trace};
+
+    #[test]
+    fn a_half_close_loses_nothing_on_its_way_to_the_server() {
+        let shared = Shared::new(0, Trace::new(None));
+        let mut core = shared.lock();
+        let id = core.open_connection(0, 0);
+        let connection = core.network.connections.get_mut(&id).expect("it is open");
+        connection.to_server.cut_after = Some((3, Cut::HalfClose));
+        for sent in 1..=3 {
+            core.send(id, Direction::ToServer, &[0; 2]);
+            assert_eq!(core.network.connections[&id].to_server.bytes, 2 * sent);
+        }
+        assert!(core.network.connections[&id].to_client.is_shut);
+    }
 
     /// A reset that comes upon an end that is under way is told to the server, which would keep the connection
     /// for ever otherwise.
