@@ -42,18 +42,21 @@ pub struct Stage {
     pub timeout: Duration,
 }
 
+/// A time that no start takes.
+pub const FOREVER: Duration = Duration::from_secs(1_000_000);
+
 impl Stage {
-    /// `count` clients, which start to connect. They may be content with a server that can only be read;
+    /// `count` clients, which start to connect, for no longer than `patience`. They may be content with a server that can only be read;
     /// and what they make may be for those alone who can prove who they are, as all of them can.
     #[must_use]
-    pub fn new(sim: &Sim, count: usize) -> Self {
+    pub fn new(sim: &Sim, count: usize, patience: Duration) -> Self {
         let mut random = sim.random();
         let timeout = Duration::from_millis(random.u64(1_000..8_000));
         let acl = if random.bool() { &OPEN_ACL_UNSAFE } else { &CREATOR_ALL_ACL };
         let builder = Client::builder()
             .hosts(HOSTS)
             .session_timeout(timeout)
-            .connect_timeout(Duration::from_secs(1_000_000))
+            .connect_timeout(patience)
             .auth(IDENTITY.0, IDENTITY.1)
             .default_acl(acl);
         let actors = (0..count)

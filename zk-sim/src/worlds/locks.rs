@@ -21,7 +21,7 @@ use zk_client::{
 
 use crate::{
     Change, Sim,
-    stage::{Actor, Stage, lock},
+    stage::{Actor, FOREVER, Stage, lock},
 };
 
 const PATH: &str = "/contested";
@@ -107,7 +107,7 @@ pub fn locks(sim: &Sim) -> Result<(), String> {
     };
     sim.note(|| format!("{prize:?}"));
     sim.create(FENCED);
-    let stage = Stage::new(sim, random.usize(3..=6));
+    let stage = Stage::new(sim, random.usize(3..=6), FOREVER);
     let court = Arc::new(Mutex::new(Court::default()));
     for actor in &stage.actors {
         for _ in 0..random.usize(1..=2) {

@@ -24,8 +24,9 @@ use zk_client::{
 };
 
 use crate::{
-    Change, Sim,
-    stage::{Actor, Stage, lock},
+    Change, HOSTS, Sim,
+    host::IDENTITY,
+    stage::{Actor, FOREVER, Stage, lock},
 };
 
 /// Nodes that all clients write to and watch.
@@ -47,7 +48,7 @@ struct Ledger {
     /// By client: how often it was started.
     starts: Vec<u32>,
     /// By client: how its last start went.
-    started: Vec<Option<AsyncResult<()>>>,
+    started: Vec<AsyncResult<()>>,
     /// By client: the last of its calls that has ended.
     ended: Vec<Option<usize>>,
     /// By client, start and path: the newest change that was seen.
@@ -79,7 +80,9 @@ enum Kind {
 /// What broke.
 pub fn session(sim: &Sim) -> Result<(), String> {
     let mut random = sim.random();
-    let stage = Stage::new(sim, random.usize(1..=4));
+    let is_patient = random.bool();
+    let patience = if is_patient { FOREVER } else { Duration::from_millis(random.u64(200..5_000)) };
+    let stage = Stage::new(sim, random.usize(1..=4), patience);
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let going = Arc::new(Mutex::new(vec![true; stage.actors.len()]));
     let end = sim.now() + Duration::from_secs(random.u64(5..40));
@@ -88,9 +91,12 @@ pub fn session(sim: &Sim) -> Result<(), String> {
         ledger.calls = vec![Vec::new(); stage.actors.len()];
         ledger.ended = vec![None; stage.actors.len()];
         ledger.starts = vec![0; stage.actors.len()];
-        ledger.started.resize_with(stage.actors.len(), || None);
+        ledger.started = stage.actors.iter().map(|actor| actor.client.start()).collect();
     }
     for actor in &stage.actors {
+        if !is_patient {
+            actor.may_stop();
+        }
         let client = Player {
             sim: sim.clone(),
             actor: actor.clone(),
@@ -139,11 +145,32 @@ impl Player {
                 if self.random.u8(..100) == 0 {
                     self.start_and_stop(end).await;
                 }
+                if self.random.u8(..50) == 0 {
+                    self.change_settings();
+                }
                 self.call();
             }
             let pause = Duration::from_millis(self.random.u64(..pace));
             self.actor.handler.sleep(pause).await;
+            self.keep_started();
         }
+        while !self.keep_started() {
+            self.actor.handler.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Starts the client again if that has failed; says whether it is started.
+    fn keep_started(&self) -> bool {
+        let number = self.actor.number;
+        let (is_started, has_failed) = {
+            let started = &lock(&self.ledger).started[number];
+            (started.successful(), started.exception().is_some())
+        };
+        if has_failed {
+            lock(&self.ledger).starts[number] += 1;
+            lock(&self.ledger).started[number] = self.actor.client.start();
+        }
+        is_started
     }
 
     /// Starts and stops the client a few times in a row, with or without waiting for that, and in the end
@@ -168,7 +195,25 @@ impl Player {
             }
         }
         lock(&self.ledger).starts[self.actor.number] += 1;
-        lock(&self.ledger).started[self.actor.number] = Some(client.restart());
+        lock(&self.ledger).started[self.actor.number] = client.restart();
+    }
+
+    /// Has the client use some of the servers from now on, and prove once more who it is.
+    fn change_settings(&mut self) {
+        let mut hosts: Vec<_> = HOSTS.split(',').collect();
+        self.random.shuffle(&mut hosts);
+        hosts.truncate(self.random.usize(1..=hosts.len()));
+        if let Err(error) = self.actor.client.set_hosts(&hosts.join(",")) {
+            self.sim.fail(|| format!("client {}: {error}", self.actor.number));
+        }
+        if self.random.bool() {
+            let (sim, client) = (self.sim.clone(), self.actor.number);
+            self.actor.client.add_auth(IDENTITY.0, IDENTITY.1).rawlink(move |result| {
+                if let Some(error) = result.err().filter(|it| it.kind() == ErrorKind::AuthFailed) {
+                    sim.fail(|| format!("client {client}: {error}"));
+                }
+            });
+        }
     }
 
     fn call(&mut self) {
@@ -388,8 +433,8 @@ async fn first_of<T>(one: impl Future<Output = T>, other: impl Future<Output = (
 /// Whoever starts a client last has it started.
 fn check_starts(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
     for actor in stage.alive() {
-        let started = ledger.started[actor.number].as_ref();
-        if let Some(started) = started.filter(|started| !started.successful()) {
+        let started = &ledger.started[actor.number];
+        if !started.successful() {
             return Err(format!("the last start of client {}: {started:?}", actor.number));
         }
     }

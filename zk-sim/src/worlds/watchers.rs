@@ -18,7 +18,7 @@ use zk_client::{
 
 use crate::{
     Sim,
-    stage::{Actor, Stage, lock},
+    stage::{Actor, FOREVER, Stage, lock},
 };
 
 /// Nodes whose data are watched; they come and go.
@@ -37,7 +37,7 @@ type ToldNames = Arc<Mutex<Option<Vec<String>>>>;
 pub fn watchers(sim: &Sim) -> Result<(), String> {
     let mut random = sim.random();
     sim.create(PARENT);
-    let stage = Stage::new(sim, random.usize(1..=4));
+    let stage = Stage::new(sim, random.usize(1..=4), FOREVER);
     let end = sim.now() + Duration::from_secs(random.u64(5..40));
     let mut data_watches = Vec::new();
     let mut child_watches = Vec::new();
