@@ -56,6 +56,8 @@ pub(crate) struct Core {
     ready: Vec<u64>,
     /// How many tasks are being polled: more than one where some were overtaken.
     polled: usize,
+    /// Whether other threads wake tasks too: those must not be made to run any.
+    has_other_threads: bool,
     /// Tasks that are ready, and have to wait for no reason, as on a machine with too much to do.
     delayed: Vec<u64>,
     events: BTreeMap<(Duration, u64), Event>,
@@ -174,6 +176,7 @@ impl Shared {
                 tasks: HashMap::new(),
                 ready: Vec::new(),
                 polled: 0,
+                has_other_threads: false,
                 delayed: Vec::new(),
                 events: BTreeMap::new(),
                 last_id: 0,
@@ -242,7 +245,10 @@ impl Shared {
     /// Has the task that is polled just now, if there is one, overtaken by another now and then.
     fn overtake(&self) {
         let mut core = self.lock();
-        if !(1..=MOST_OVERTAKEN).contains(&core.polled) || core.random.u8(..OVERTAKEN_ONE_IN) != 0 {
+        if core.has_other_threads
+            || !(1..=MOST_OVERTAKEN).contains(&core.polled)
+            || core.random.u8(..OVERTAKEN_ONE_IN) != 0
+        {
             return;
         }
         let others: Vec<_> =
@@ -308,6 +314,7 @@ impl Shared {
     /// Runs beside other threads at the speed of the real time, until `is_over` says so.
     pub(crate) fn run_in_real_time(&self, is_over: impl Fn() -> bool) {
         let begun = std::time::Instant::now();
+        self.lock().has_other_threads = true;
         let origin = self.lock().now;
         while !is_over() {
             if self.step(origin + begun.elapsed()) {
