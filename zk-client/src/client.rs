@@ -302,13 +302,13 @@ impl Client {
 }
 
 crate::blocking::faces! {
-    /// Starts to connect; the result is there when there is a session. Without effect on a client that
+    /// Starts to connect; the result is there when there is a connection. Without effect on a client that
     /// runs. A client that was stopped begins a new session.
     ///
     /// # Errors
-    /// [`Timeout`](crate::ErrorKind::Timeout) when there is no session within
-    /// [`connect_timeout`](ClientBuilder::connect_timeout), with what went wrong last: the client is
-    /// stopped then. [`AuthFailed`](crate::ErrorKind::AuthFailed) when the credentials are refused.
+    /// [`Timeout`](crate::ErrorKind::Timeout) when there is no connection within
+    /// [`connect_timeout`](ClientBuilder::connect_timeout), with what went wrong last: a client that did
+    /// not run before is stopped then. [`AuthFailed`](crate::ErrorKind::AuthFailed) when the credentials are refused.
     pub fn start(&self) -> AsyncResult<()> {
         self.shared.start()
     }

@@ -59,6 +59,7 @@ enum News {
 enum Look {
     /// There is nothing to do but wait; the session's callers wake the driver from now on.
     Idle,
+    /// There was something, and there may be more.
     Busy,
     /// The session has ended: there is nothing to do but what it has asked for last.
     Ended,

@@ -197,7 +197,7 @@ impl Error {
     pub(crate) fn start_timeout(after: Duration, last: &str) -> Self {
         Self::local(
             ErrorKind::Timeout,
-            format!("no session within {after:?}; the last attempt: {last}"),
+            format!("no connection within {after:?}; the last attempt: {last}"),
         )
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Core {
     pub(crate) driver: DriverState,
     starting: Vec<Promise<()>>,
     pub(crate) start_deadline: Option<Time>,
+    /// There was a session since the driver runs: a start that takes too long does not end it.
+    has_started: bool,
     /// The last of the credentials that the session was started with, until the server has taken it: the
     /// start is not done before.
     start_auth: Option<RequestId>,
@@ -188,6 +190,7 @@ impl Shared {
                 driver: DriverState::Absent,
                 starting: Vec::new(),
                 start_deadline: None,
+                has_started: false,
                 start_auth: None,
                 stopping: Vec::new(),
                 restarting: Vec::new(),
@@ -391,6 +394,13 @@ impl Shared {
             promise.keep(Ok(()));
         } else {
             core.starting.push(promise);
+            let deadline = self.now().after(self.connect_timeout);
+            core.start_deadline.get_or_insert(deadline);
+            let waker = core.driver.rouse();
+            drop(core);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
         result
     }
@@ -517,6 +527,7 @@ impl Core {
         self.session.start(now);
         self.pending = Pending::default();
         self.start_deadline = Some(now.after(connect_timeout));
+        self.has_started = false;
         self.driver = DriverState::Awake;
     }
 
@@ -560,6 +571,7 @@ impl Core {
     /// Ends the waiting of those who started the client.
     fn started(&mut self, result: &Result<(), Error>, effects: &mut Vec<Effect>) {
         self.start_deadline = None;
+        self.has_started |= result.is_ok();
         let starting = self.starting.drain(..);
         effects.extend(starting.map(|promise| Effect::Keep(promise, result.clone())));
     }
@@ -574,7 +586,9 @@ impl Core {
                 }
                 (None, None) => Error::start_timeout(timeout, "no host was tried"),
             };
-            self.session.close(now);
+            if !self.has_started {
+                self.session.close(now);
+            }
             self.started(&Err(error), effects);
         }
     }

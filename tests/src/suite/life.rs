@@ -119,6 +119,24 @@ pub async fn a_start_just_after_one_that_failed_is_done<H: Handler>(handler: H) 
     site.ok("to read", zk.exists("/")).await;
 }
 
+pub async fn a_start_of_a_client_that_runs_ends_in_time<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let proxy = proxy();
+    let builder = site.builder_at(proxy.address()).connect_timeout(Duration::from_millis(500));
+    let zk = site.connect(builder).await;
+    let session = zk.session_id();
+    site.cut_off(&zk, &proxy).await;
+    let error = site.err("to start without a server", zk.start()).await;
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert_eq!((zk.state(), zk.session_id()), (State::Suspended, session));
+
+    let start = zk.start();
+    proxy.refuse(false);
+    site.ok("to start with one", start).await;
+    assert!(zk.connected());
+    assert_eq!(zk.session_id(), session);
+}
+
 pub async fn start_async_tells_when_there_is_a_session<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let proxy = proxy();

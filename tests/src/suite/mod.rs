@@ -47,6 +47,7 @@ macro_rules! suite {
                 start_against_nothing_fails_in_time_and_can_be_tried_again,
                 a_failed_start_names_host_and_cause,
                 a_start_just_after_one_that_failed_is_done,
+                a_start_of_a_client_that_runs_ends_in_time,
                 start_async_tells_when_there_is_a_session,
                 two_starts_make_one_session,
                 two_stops_are_as_good_as_one,
