@@ -35,7 +35,7 @@ struct Connection {
     last_zxid: i64,
     /// Watches were armed again.
     has_armed: bool,
-    /// When the client wrote last, and whether all was calm then.
+    /// When the client wrote last, and whether all was calm then; `None` while it has to wait.
     written: Option<(Duration, bool)>,
 }
 
@@ -144,6 +144,8 @@ impl Connection {
             let response =
                 ConnectResponse::decode(&mut input).map_err(|error| error.to_string())?;
             self.timeout = Duration::from_millis(u64::try_from(response.timeout).unwrap_or(0));
+            // An ensemble may take its time for a session: the client has been silent rightly.
+            self.written = None;
             return Ok(());
         }
         let header = ReplyHeader::decode(&mut input).map_err(|error| error.to_string())?;

@@ -23,6 +23,9 @@ use crate::{Direction, Verdict, lock};
 /// Nobody ever listens there.
 const NOBODY: &str = "127.0.0.1:1";
 
+/// How long a start may take that is to fail: long enough for those that are not.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Accepts connections, as its backlog does, and says nothing.
 fn blackhole() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
@@ -102,7 +105,7 @@ pub async fn a_start_just_after_one_that_failed_is_done<H: Handler>(handler: H) 
         Verdict::Drop
     });
     let builder = site.builder_at(proxy.address()).auth("digest", "ann:secret");
-    let zk = site.build(builder.connect_timeout(Duration::from_millis(500)));
+    let zk = site.build(builder.connect_timeout(PATIENCE));
     let first = zk.start();
     site.when("the credential", || asked.load(Ordering::Relaxed)).await;
     proxy.hold(Direction::ToServer);
@@ -122,7 +125,7 @@ pub async fn a_start_just_after_one_that_failed_is_done<H: Handler>(handler: H) 
 pub async fn a_start_of_a_client_that_runs_ends_in_time<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let proxy = proxy();
-    let builder = site.builder_at(proxy.address()).connect_timeout(Duration::from_millis(500));
+    let builder = site.builder_at(proxy.address()).connect_timeout(PATIENCE);
     let zk = site.connect(builder).await;
     let session = zk.session_id();
     site.cut_off(&zk, &proxy).await;
