@@ -22,6 +22,7 @@ pub(crate) struct Counted<H> {
     handler: H,
     tasks: Count,
     streams: Count,
+    attempts: Count,
 }
 
 #[derive(Clone, Default)]
@@ -31,8 +32,12 @@ struct Count(Arc<AtomicUsize>);
 struct One(Count);
 
 impl Count {
-    fn one(&self) -> One {
+    fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn one(&self) -> One {
+        self.add();
         One(self.clone())
     }
 
@@ -49,12 +54,18 @@ impl Drop for One {
 
 impl<H: Handler> Counted<H> {
     pub(crate) fn new(handler: H) -> Self {
-        Self { handler, tasks: Count::default(), streams: Count::default() }
+        let [tasks, streams, attempts] = Default::default();
+        Self { handler, tasks, streams, attempts }
     }
 
     /// The tasks that run, and the connections that are open.
     pub(crate) fn live(&self) -> (usize, usize) {
         (self.tasks.get(), self.streams.get())
+    }
+
+    /// The attempts to connect that were ever made.
+    pub(crate) fn attempts(&self) -> usize {
+        self.attempts.get()
     }
 }
 
@@ -70,6 +81,7 @@ impl<H: Handler> Handler for Counted<H> {
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<Self::Stream> {
+        self.attempts.add();
         let one = self.streams.one();
         let stream = self.handler.connect(address).await?;
         Ok(Stream { stream, _one: one })

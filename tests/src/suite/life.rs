@@ -54,9 +54,9 @@ pub async fn start_against_nothing_fails_in_time_and_can_be_tried_again<H: Handl
     assert!(error.to_string().contains(&proxy.address().to_string()), "{error}");
     assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::Closed));
     site.when("the tasks to end", || counted.live() == (0, 0)).await;
-    let attempts = proxy.accepted();
+    let attempts = counted.attempts();
     site.moment().await;
-    assert_eq!(proxy.accepted(), attempts, "it goes on trying");
+    assert_eq!(counted.attempts(), attempts, "it goes on trying");
 
     proxy.refuse(false);
     site.ok("to start again", zk.start()).await;
