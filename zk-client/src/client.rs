@@ -308,7 +308,8 @@ crate::blocking::faces! {
     /// # Errors
     /// [`Timeout`](crate::ErrorKind::Timeout) when there is no connection within
     /// [`connect_timeout`](ClientBuilder::connect_timeout), with what went wrong last: a client that did
-    /// not run before is stopped then. [`AuthFailed`](crate::ErrorKind::AuthFailed) when the credentials are refused.
+    /// not run before is stopped then. [`AuthFailed`](crate::ErrorKind::AuthFailed) when the credentials
+    /// are refused.
     pub fn start(&self) -> AsyncResult<()> {
         self.shared.start()
     }

@@ -243,12 +243,17 @@ impl Shared {
         let now = self.now();
         let mut core = self.lock();
         let result = act(&mut core, now);
+        Self::unlock(core);
+        result
+    }
+
+    /// Ends a lock under which the driver was given something to do.
+    fn unlock(mut core: MutexGuard<'_, Core>) {
         let waker = core.driver.rouse();
         drop(core);
         if let Some(waker) = waker {
             waker.wake();
         }
-        result
     }
 
     /// Sends a request whose reply makes a `T`.
@@ -396,11 +401,7 @@ impl Shared {
             core.starting.push(promise);
             let deadline = self.now().after(self.connect_timeout);
             core.start_deadline.get_or_insert(deadline);
-            let waker = core.driver.rouse();
-            drop(core);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            Self::unlock(core);
         }
         result
     }

@@ -46,8 +46,9 @@ pub struct Stage {
 pub const FOREVER: Duration = Duration::from_secs(1_000_000);
 
 impl Stage {
-    /// `count` clients, which start to connect, for no longer than `patience`. They may be content with a server that can only be read;
-    /// and what they make may be for those alone who can prove who they are, as all of them can.
+    /// `count` clients, which start to connect, for no longer than `patience`. They may be content with a
+    /// server that can only be read; and what they make may be for those alone who can prove who they are,
+    /// as all of them can.
     #[must_use]
     pub fn new(sim: &Sim, count: usize, patience: Duration) -> Self {
         let mut random = sim.random();
