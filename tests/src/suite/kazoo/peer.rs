@@ -1,0 +1,274 @@
+//! [`Kazoo`], a kazoo client in a process of its own, and the words in which it is spoken to.
+
+use std::{
+    collections::VecDeque,
+    env,
+    fmt::{self, Write as _},
+    io::{BufRead, BufReader, Write as _},
+    path::Path,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        Arc, Mutex, OnceLock,
+        mpsc::{Receiver, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use zk_client::{Acl, Perms, Stat};
+
+use crate::{lock, suite::site::blocking};
+
+/// How long kazoo may take to answer.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Where the interpreter is, with kazoo.
+fn python() -> &'static str {
+    static PYTHON: OnceLock<String> = OnceLock::new();
+    PYTHON.get_or_init(|| match env::var("ZK_TEST_PYTHON") {
+        Ok(python) => python,
+        Err(_) => set_up(),
+    })
+}
+
+fn directory() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/kazoo"))
+}
+
+fn set_up() -> String {
+    let script = directory().join("setup.sh");
+    let output = Command::new(&script).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
+    let [said, python] = [&output.stderr, &output.stdout].map(|out| String::from_utf8_lossy(out));
+    let python = python.trim();
+    assert!(
+        output.status.success() && Path::new(python).exists(),
+        "there is no Python with kazoo; try: apt-get update && apt-get install -y python3-venv\n\
+         (PyPI is needed the first time; or set ZK_TEST_PYTHON.) {} said:\n{said}{python}",
+        script.display()
+    );
+    python.to_owned()
+}
+
+/// A kazoo client in a process of its own, which ends with this value or with the test.
+#[derive(Clone)]
+pub(super) struct Kazoo(Arc<Mutex<Peer>>);
+
+struct Peer {
+    process: Child,
+    /// `None` in `drop` only: the peer ends with its input.
+    commands: Option<ChildStdin>,
+    answers: Receiver<String>,
+}
+
+impl Kazoo {
+    /// Connected to `hosts`.
+    pub(super) async fn connect(hosts: String) -> Self {
+        blocking(move || {
+            let mut process = Command::new(python())
+                .arg(directory().join("peer.py"))
+                .arg(hosts)
+                .env("PYTHONDONTWRITEBYTECODE", "1")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap_or_else(|error| panic!("cannot run {}: {error}", python()));
+            let commands = process.stdin.take();
+            let lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+            let (answer, answers) = channel();
+            thread::spawn(move || {
+                for line in lines.map_while(Result::ok) {
+                    if answer.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+            let mut peer = Peer { process, commands, answers };
+            let ready = peer.answer("connect").unwrap_or_else(|error| panic!("kazoo: {error}"));
+            assert!(ready.0.is_empty());
+            Self(Arc::new(Mutex::new(peer)))
+        })
+        .await
+    }
+
+    /// The answer to `command`; the name of kazoo's exception if it is one.
+    pub(super) async fn ask(&self, command: Words) -> Result<Answer, String> {
+        let peer = self.0.clone();
+        blocking(move || lock(&peer).ask(&command.0)).await
+    }
+
+    /// The answer to `command`, which succeeds.
+    pub(super) async fn call(&self, command: Words) -> Answer {
+        let told = command.clone();
+        let answer = self.ask(command).await;
+        answer.unwrap_or_else(|error| panic!("kazoo: {told:?}: {error}"))
+    }
+
+    pub(super) async fn session(&self) -> i64 {
+        self.call(words("session")).await.number()
+    }
+
+    pub(super) async fn get(&self, path: &str) -> (Option<Vec<u8>>, Stat) {
+        let mut answer = self.call(words("get").text(path)).await;
+        (answer.data(), answer.stat())
+    }
+
+    pub(super) async fn sync(&self) {
+        self.call(words("sync").text("/")).await;
+    }
+}
+
+impl Peer {
+    fn ask(&mut self, command: &str) -> Result<Answer, String> {
+        let commands = self.commands.as_mut().expect("the peer lives");
+        writeln!(commands, "{command}").expect("the peer listens");
+        self.answer(command)
+    }
+
+    fn answer(&mut self, command: &str) -> Result<Answer, String> {
+        let line = self.answers.recv_timeout(LIMIT);
+        let line = line.unwrap_or_else(|error| panic!("no answer to {command:?}: {error}"));
+        let mut words: VecDeque<_> = line.split(' ').map(str::to_owned).collect();
+        match words.pop_front().as_deref() {
+            Some("ok") => Ok(Answer(words)),
+            _ => Err(words.into_iter().collect()),
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.commands = None;
+        // It closes its session; but it is not waited for if the test fails.
+        if thread::panicking() {
+            let _ = self.process.kill();
+        }
+        let _ = self.process.wait();
+    }
+}
+
+/// A command to the peer: a line of words.
+#[derive(Clone, Debug)]
+pub(super) struct Words(String);
+
+pub(super) fn words(name: &str) -> Words {
+    Words(name.to_owned())
+}
+
+impl Words {
+    pub(super) fn word(mut self, word: impl fmt::Display) -> Self {
+        write!(self.0, " {word}").expect("a string takes all");
+        self
+    }
+
+    pub(super) fn text(self, text: &str) -> Self {
+        self.word(hex(text.as_bytes()))
+    }
+
+    pub(super) fn data(self, data: Option<&[u8]>) -> Self {
+        match data {
+            Some(data) => self.word(hex(data)),
+            None => self.word('-'),
+        }
+    }
+
+    pub(super) fn acl(self, acl: &[Acl]) -> Self {
+        let entries: Vec<_> = acl.iter().map(acl_entry).collect();
+        self.word(entries.join(","))
+    }
+}
+
+fn acl_entry(acl: &Acl) -> String {
+    let [scheme, id] = [&acl.id.scheme, &acl.id.id].map(|text| hex(text.as_bytes()));
+    format!("{}:{scheme}:{id}", acl.perms.bits())
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let mut word = "x".to_owned();
+    for byte in bytes {
+        write!(word, "{byte:02x}").expect("a string takes all");
+    }
+    word
+}
+
+fn unhex(word: &str) -> Option<Vec<u8>> {
+    let digits = word.strip_prefix('x')?.as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    digits.chunks(2).map(byte).collect()
+}
+
+pub(super) fn text_of(word: &str) -> String {
+    let bytes = unhex(word).unwrap_or_else(|| panic!("{word:?} is no text"));
+    String::from_utf8(bytes).expect("kazoo's text is UTF-8")
+}
+
+/// The results of a command, taken one by one.
+#[derive(Debug)]
+pub(super) struct Answer(pub(super) VecDeque<String>);
+
+impl Answer {
+    pub(super) fn word(&mut self) -> String {
+        self.0.pop_front().expect("there are more results")
+    }
+
+    pub(super) fn text(&mut self) -> String {
+        text_of(&self.word())
+    }
+
+    pub(super) fn data(&mut self) -> Option<Vec<u8>> {
+        unhex(&self.word())
+    }
+
+    pub(super) fn number(&mut self) -> i64 {
+        self.word().parse().expect("a number")
+    }
+
+    pub(super) fn stat(&mut self) -> Stat {
+        stat_of(&self.word())
+    }
+
+    pub(super) fn acl(&mut self) -> Vec<Acl> {
+        let entry = |entry: &str| {
+            let mut parts = entry.split(':');
+            let mut part = || parts.next().expect("three parts");
+            let perms = Perms::from_bits(part().parse().expect("a number"));
+            Acl::new(perms, text_of(part()).as_str(), text_of(part()).as_str())
+        };
+        self.word().split(',').map(entry).collect()
+    }
+}
+
+pub(super) fn stat_of(word: &str) -> Stat {
+    let numbers: Vec<i64> =
+        word.split(',').map(|number| number.parse().expect("a number")).collect();
+    let [
+        czxid,
+        mzxid,
+        ctime,
+        mtime,
+        version,
+        cversion,
+        aversion,
+        ephemeral_owner,
+        data_length,
+        num_children,
+        pzxid,
+    ] = numbers[..]
+    else {
+        panic!("{word} is no stat")
+    };
+    let int = |number: i64| i32::try_from(number).expect("32 bits");
+    Stat {
+        czxid,
+        mzxid,
+        ctime,
+        mtime,
+        version: int(version),
+        cversion: int(cversion),
+        aversion: int(aversion),
+        ephemeral_owner,
+        data_length: int(data_length),
+        num_children: int(num_children),
+        pzxid,
+    }
+}
