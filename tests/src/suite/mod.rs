@@ -339,7 +339,10 @@ mod tests {
             include_str!("watchers.rs"),
             include_str!("guide.rs"),
             include_str!("secrets.rs"),
-            include_str!("ensemble.rs"),
+            include_str!("ensemble/load.rs"),
+            include_str!("ensemble/quorum.rs"),
+            include_str!("ensemble/servers.rs"),
+            include_str!("ensemble/sessions.rs"),
             include_str!("kazoo.rs"),
         ];
         for line in themes.iter().flat_map(|theme| theme.lines()) {

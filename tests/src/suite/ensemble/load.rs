@@ -1,0 +1,202 @@
+//! Servers and connections fail over and over, while work goes on.
+
+use super::*;
+
+/// Every server is restarted in turn, twice, while a counter is written: no write is lost, none is done
+/// twice, and the session lives on.
+pub async fn rolling_restart<H: Handler>(handler: H) {
+    let stage = Stage::new(handler).await;
+    let zk = stage.connect(stage.hosts(0), LONG).await;
+    let reader = stage.connect(stage.hosts(1), LONG).await;
+    let mut changes = stage.changes(&zk);
+    let session = zk.session_id();
+    let counting = Counting::start(&stage, &zk, &reader, Duration::from_millis(20)).await;
+    for _ in 0..rounds("ZK_TEST_RESTARTS", 2) {
+        for index in 0..3 {
+            stage.within("writes", counting.advance(&stage, 10)).await;
+            stage
+                .act(move |ensemble| {
+                    ensemble.node(index).restart();
+                    ensemble.wait_serving();
+                })
+                .await;
+        }
+    }
+    stage.within("writes", counting.advance(&stage, 10)).await;
+    let tally = counting.finish(&stage, &zk).await;
+    let seen = changes.rest();
+    figure("rolling restart", (&tally, &seen));
+    assert!(!seen.contains(&Lost), "{seen:?}");
+    assert!(seen.contains(&Suspended), "no server was missed");
+    assert_eq!(zk.session_id(), session);
+    zk.stop().await.expect("the client stops");
+}
+
+/// The leader is killed again and again while a counter is written 200 times a second (FAULTS B 13): as
+/// above.
+pub async fn leaders_die<H: Handler>(handler: H) {
+    let stage = Stage::new(handler).await;
+    let zk = stage.connect(stage.hosts(0), LONG).await;
+    let reader = stage.connect(stage.hosts(1), LONG).await;
+    let mut changes = stage.changes(&zk);
+    let session = zk.session_id();
+    let counting = Counting::start(&stage, &zk, &reader, Duration::from_millis(5)).await;
+    let mut gaps = Vec::new();
+    for _ in 0..rounds("ZK_TEST_LEADERS", 5) {
+        stage.within("writes", counting.advance(&stage, 100)).await;
+        let (victim, killed) = stage
+            .act(|ensemble| {
+                let leader = ensemble.leader();
+                let now = Instant::now();
+                ensemble.node(leader).kill();
+                (leader, now)
+            })
+            .await;
+        changes.expect(&[Suspended]).await;
+        let seen = changes.until(Connected).await;
+        assert!(!seen.contains(&Lost), "{seen:?}");
+        stage.within("writes", counting.advance(&stage, 1)).await;
+        gaps.push(killed.elapsed());
+        stage
+            .act(move |ensemble| {
+                ensemble.node(victim).start();
+                ensemble.wait_serving();
+            })
+            .await;
+        changes.rest();
+    }
+    let tally = counting.finish(&stage, &zk).await;
+    figure("leaders die (writes again after)", (&tally, &gaps));
+    assert_eq!(zk.session_id(), session);
+    zk.stop().await.expect("the client stops");
+}
+
+/// The connection is cut over and over while watched nodes change (FAULTS B 17): before the cut, while
+/// the session is away, or later; each watch fires once, and those on nodes that do not change live on.
+pub async fn cuts_and_watches<H: Handler>(handler: H) {
+    let stage = Stage::new(handler).await;
+    let zk = stage.connect(stage.proxied(0), LONG).await;
+    let other = stage.connect(stage.hosts(1), LONG).await;
+    let mut changes = stage.changes(&zk);
+    let session = zk.session_id();
+    let rounds = rounds("ZK_TEST_WATCH_ROUNDS", 100);
+    let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ());
+    figure("seed", seed);
+    let mut random = fastrand::Rng::with_seed(seed);
+
+    let mut unchanged = Vec::new();
+    for round in 0..rounds {
+        let mut armed = Armed::all(&zk, &format!("/round-{round}")).await;
+        random.shuffle(&mut armed);
+        let later = armed.split_off(6);
+        let away = armed.split_off(3);
+        let mut pending: Vec<_> = armed.iter().map(|armed| armed.change(&other)).collect();
+        // In every other round the session is kept away until the changes are done.
+        let kept_away = round % 2 == 1;
+        stage.refuse(kept_away);
+        for proxy in stage.proxies() {
+            if random.bool() { proxy.cut_rst() } else { proxy.cut_fin() }
+        }
+        pending.extend(away.iter().map(|armed| armed.change(&other)));
+        if kept_away {
+            for change in pending.drain(..) {
+                change.await.expect("the other client can write");
+            }
+            stage.refuse(false);
+        }
+        changes.expect(&[Suspended, Connected]).await;
+        let mut later = later.into_iter();
+        unchanged.extend(later.next());
+        let later: Vec<_> = later.collect();
+        pending.extend(later.iter().map(|armed| armed.change(&other)));
+        for change in pending {
+            change.await.expect("the other client can write");
+        }
+        for armed in armed.into_iter().chain(away).chain(later) {
+            let what = format!("round {round}: {} of seed {seed}", armed.path);
+            stage.within(&what, armed.fired()).await;
+        }
+    }
+    assert!(unchanged.iter().all(|armed| !armed.watch.ready()));
+    let pending: Vec<_> = unchanged.iter().map(|armed| armed.change(&other)).collect();
+    for change in pending {
+        change.await.expect("the other client can write");
+    }
+    for armed in unchanged {
+        stage.within("a watch on what did not change", armed.fired()).await;
+    }
+    assert_eq!(zk.session_id(), session);
+    assert_eq!(changes.rest(), []);
+    zk.stop().await.expect("the client stops");
+}
+
+/// 20,000 watches with paths of 200 bytes (FAULTS B 18): they are armed again on the next server, in
+/// packets that it takes, and work.
+pub async fn many_watches<H: Handler>(handler: H) {
+    const WATCHES: usize = 20_000;
+    const SET_WATCHES: &[u8] = &[0xff, 0xff, 0xff, 0xf8, 0, 0, 0, 101];
+    const MOST: usize = 128 << 10;
+
+    let stage = Stage::new(handler).await;
+    let zk = stage.connect(stage.proxied(0), LONG).await;
+    let other = stage.connect(stage.hosts(1), LONG).await;
+    let mut changes = stage.changes(&zk);
+    let session = zk.session_id();
+    let path = |index: usize| format!("/{index:0199}");
+    let pending: Vec<_> = (0..WATCHES).map(|index| zk.exists_and_watch(path(index))).collect();
+    let mut watches = Vec::new();
+    for pending in pending {
+        watches.push(pending.await.expect("a server serves").1);
+    }
+
+    let [longest, packets] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    for proxy in stage.proxies() {
+        let (longest, packets) = (longest.clone(), packets.clone());
+        proxy.on_frame(Direction::ToServer, move |frame| {
+            longest.fetch_max(frame.len(), Ordering::Relaxed);
+            packets.fetch_add(usize::from(frame.starts_with(SET_WATCHES)), Ordering::Relaxed);
+            Verdict::Pass
+        });
+    }
+    stage.refuse(true);
+    stage.proxies()[0].cut_rst();
+    changes.expect(&[Suspended]).await;
+    let away: Vec<_> = (0..WATCHES).step_by(400).collect();
+    for index in &away {
+        other.create(path(*index), b"", CreateMode::Persistent).await.expect("the node is new");
+    }
+    let released = Instant::now();
+    stage.refuse(false);
+    changes.expect(&[Connected]).await;
+    zk.exists("/").await.expect("the connection works");
+    let ready = released.elapsed();
+
+    let node = stage.index_of(&zk);
+    let left = WATCHES - away.len();
+    stage
+        .act(move |ensemble| {
+            eventually(LIMIT, "all watches to be armed again", || {
+                let wchs = ensemble.node(node).four_letter("wchs");
+                wchs.contains(&format!("Total watches:{left}\n")).then_some(())
+            });
+        })
+        .await;
+    let [longest, packets] = [longest, packets].map(|count| count.load(Ordering::Relaxed));
+    figure("many watches (packets, longest, first reply after)", (packets, longest, ready));
+    assert!(longest <= MOST, "a packet of {longest} bytes");
+    assert!(packets > WATCHES * 200 / MOST, "{packets} packets");
+
+    let later: Vec<_> = (1..WATCHES).step_by(400).collect();
+    for index in &later {
+        other.create(path(*index), b"", CreateMode::Persistent).await.expect("the node is new");
+    }
+    for index in away.iter().chain(&later) {
+        let event = stage.within("a watch", watches[*index].clone()).await.expect("it fires");
+        assert_eq!((event.kind, event.path.as_str()), (EventType::NodeCreated, &*path(*index)));
+    }
+    let fired = watches.iter().filter(|watch| watch.ready()).count();
+    assert_eq!(fired, away.len() + later.len());
+    assert_eq!(zk.session_id(), session);
+    assert_eq!(changes.rest(), []);
+    zk.stop().await.expect("the client stops");
+}

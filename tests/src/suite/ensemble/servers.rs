@@ -1,0 +1,226 @@
+//! Servers die, stall and leave.
+
+use super::*;
+
+/// The server of the session is killed: the session goes on on another one, at once, and calls with it.
+pub async fn fail_over<H: Handler>(handler: H) {
+    let stage = Stage::new(handler).await;
+    let victim = stage.follower().await;
+    let zk = stage.connect(stage.hosts(victim), LONG).await;
+    let mut changes = stage.changes(&zk);
+    let session = ephemeral_owner(&zk);
+    zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
+
+    let mut times = Vec::new();
+    for round in 0..rounds("ZK_TEST_FAIL_OVERS", 4) {
+        let victim = stage.index_of(&zk);
+        let led = stage.leader().await == victim;
+        let killed = stage
+            .act(move |ensemble| {
+                let now = Instant::now();
+                ensemble.node(victim).kill();
+                now
+            })
+            .await;
+        changes.expect(&[Suspended]).await;
+        let suspended = killed.elapsed();
+        let data = round.to_string();
+        let set = zk.set("/mine", &data, None); // waits for the next connection
+        if led {
+            // Nobody serves until there is a new leader; a server that gives up may take the
+            // session for a moment before.
+            let seen = changes.until(Connected).await;
+            assert!(!seen.contains(&Lost), "{seen:?}");
+        } else {
+            changes.expect(&[Connected]).await;
+        }
+        times.push((led, suspended, killed.elapsed()));
+        assert_ne!(stage.index_of(&zk), victim);
+        match set.await {
+            Ok(stat) => assert_eq!(stat.ephemeral_owner, session),
+            Err(error) => assert!(led && is_loss(&error), "{error}"),
+        }
+        assert_eq!(ephemeral_owner(&zk), session);
+        stage
+            .act(move |ensemble| {
+                ensemble.node(victim).start();
+                ensemble.wait_serving();
+            })
+            .await;
+        assert_eq!(ephemeral_owner(&zk), session);
+        if led {
+            changes.rest();
+        }
+    }
+    figure("fail-over (leader killed, suspended after, connected after)", &times);
+    for (led, suspended, connected) in times {
+        assert!(suspended < SLACK, "suspended after {suspended:?}");
+        assert!(led || connected < 2 * SLACK, "connected after {connected:?}");
+    }
+    assert_owned(&zk, "/mine", session).await;
+    assert_eq!(changes.rest(), []);
+    zk.stop().await.expect("the client stops");
+}
+
+/// The server of a session with watches is killed, be it a follower or the leader: each watch fires
+/// once, whether its node changes while the session is away or later; the rest stay armed.
+pub async fn watches_survive<H: Handler>(handler: H) {
+    let stage = Stage::new(handler).await;
+    for leader in [false, true] {
+        let victim = if leader { stage.leader().await } else { stage.follower().await };
+        let zk = stage.connect(stage.proxied(victim), LONG).await;
+        let mut changes = stage.changes(&zk);
+        let session = ephemeral_owner(&zk);
+        let other = stage.connect(stage.hosts((victim + 1) % 3), LONG).await;
+        let events = count_events(&stage);
+
+        let top = format!("/watches-{leader}");
+        zk.create(&top, b"", CreateMode::Persistent).await.expect("the node is new");
+        zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
+        let while_away = Armed::all(&zk, &format!("{top}/away")).await;
+        let later = Armed::all(&zk, &format!("{top}/later")).await;
+        let never = Armed::all(&zk, &format!("{top}/never")).await;
+        // Two watches on one path share one event.
+        let twin = zk.get_and_watch(&while_away[0].path).await.expect("the node is there").2;
+
+        stage.refuse(true);
+        stage.act(move |ensemble| ensemble.node(victim).kill()).await;
+        changes.expect(&[Suspended]).await;
+        settle(&stage, &other).await;
+        for armed in &while_away {
+            armed.change(&other).await.expect("the other client can write");
+        }
+        stage.refuse(false);
+        let seen = changes.until(Connected).await;
+        assert_eq!(seen, [Connected]);
+        assert_eq!(ephemeral_owner(&zk), session);
+        for armed in &later {
+            armed.change(&other).await.expect("the other client can write");
+        }
+
+        let paths: Vec<_> = while_away.iter().chain(&later).map(|a| a.path.clone()).collect();
+        for armed in while_away.into_iter().chain(later) {
+            stage.within("a watch", armed.fired()).await;
+        }
+        stage.within("the twin", twin).await.expect("it fires as well");
+        assert_owned(&zk, "/mine", session).await;
+        assert!(never.iter().all(|armed| !armed.watch.ready()));
+        let events = lock(&events).clone();
+        assert_eq!(events.len(), paths.len(), "{events:?}");
+        for path in paths {
+            assert_eq!(events.get(&path), Some(&1), "events on {path}");
+        }
+
+        for armed in &never {
+            armed.change(&zk).await.expect("a server serves");
+        }
+        for armed in never {
+            stage.within("a watch", armed.fired()).await;
+        }
+        assert_eq!(changes.rest(), []);
+        zk.stop().await.expect("the client stops");
+        stage
+            .act(move |ensemble| {
+                ensemble.node(victim).start();
+                ensemble.wait_serving();
+            })
+            .await;
+    }
+}
+
+/// Waits until the servers that are left serve, and `zk` has noticed.
+async fn settle<H: Handler>(stage: &Stage<H>, zk: &Client) {
+    stage.act(crate::Ensemble::wait_serving).await;
+    while let Err(error) = stage.within("a server", zk.sync("/")).await {
+        assert!(is_loss(&error), "{error}");
+    }
+}
+
+/// Counts the events that servers send through the proxies, by path.
+fn count_events<H: Handler>(stage: &Stage<H>) -> Arc<Mutex<HashMap<String, usize>>> {
+    const NOTIFICATION: &[u8] = &(-1_i32).to_be_bytes();
+    const PATH: usize = 16 + 4 + 4 + 4;
+
+    let events = Arc::<Mutex<HashMap<String, usize>>>::default();
+    for proxy in stage.proxies() {
+        let events = events.clone();
+        proxy.on_frame(Direction::ToClient, move |frame| {
+            if frame.starts_with(NOTIFICATION) {
+                let path = String::from_utf8_lossy(&frame[PATH..]).into_owned();
+                *lock(&events).entry(path).or_default() += 1;
+            }
+            Verdict::Pass
+        });
+    }
+    events
+}
+
+/// A server that stalls, be it a follower or the leader, is left within two thirds of the session
+/// timeout, and the session goes on on another one.
+pub async fn a_stalled_server_is_left<H: Handler>(handler: H) {
+    const TIMEOUT: Duration = Duration::from_secs(6);
+
+    let stage = Stage::new(handler).await;
+    for leader in [false, true] {
+        let victim = if leader { stage.leader().await } else { stage.follower().await };
+        let zk = stage.connect(stage.hosts(victim), TIMEOUT).await;
+        let mut changes = stage.changes(&zk);
+        let session = ephemeral_owner(&zk);
+        assert_eq!(zk.session_timeout(), TIMEOUT);
+        zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
+        assert!(zk.held_for() > TIMEOUT / 2);
+
+        let paused = stage
+            .act(move |ensemble| {
+                let now = Instant::now();
+                ensemble.node(victim).pause();
+                now
+            })
+            .await;
+        let set = zk.set("/mine", b"?", None);
+        changes.expect(&[Suspended]).await;
+        let left = paused.elapsed();
+        assert_eq!(zk.held_for(), Duration::ZERO);
+        let lost = set.await.expect_err("the server stalls");
+        assert!(is_loss(&lost) && lost.outcome() == Outcome::Unknown, "{lost}");
+        let seen = changes.until(Connected).await;
+        figure(
+            "stalled server (leader, left after, connected after)",
+            (leader, left, paused.elapsed()),
+        );
+        assert!(left < TIMEOUT * 2 / 3 + SLACK, "left after {left:?}");
+        assert!(leader || seen == [Connected], "{seen:?}");
+        assert!(!seen.contains(&Lost), "{seen:?}");
+        assert_ne!(stage.index_of(&zk), victim);
+        assert_eq!(ephemeral_owner(&zk), session);
+        assert_owned(&zk, "/mine", session).await;
+
+        stage
+            .act(move |ensemble| {
+                ensemble.node(victim).resume();
+                ensemble.wait_serving();
+            })
+            .await;
+        zk.stop().await.expect("the client stops");
+    }
+}
+
+/// A member leaves, by the one who may do that, and the client goes on.
+pub async fn members_change<H: Handler>(handler: H) {
+    let stage = Stage::new(handler).await;
+    let zk = stage.connect(stage.hosts(stage.leader().await), LONG).await;
+    let leaver = stage.follower().await + 1;
+    let leave = Reconfig::default().leaving(leaver.to_string());
+    let error = stage.within("a refusal", zk.reconfig(&leave)).await.expect_err("no right");
+    assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
+
+    stage.within("auth", zk.add_auth("digest", "super:test")).await.expect("it is taken");
+    let stale = leave.clone().from_config(1);
+    let error = stage.within("a refusal", zk.reconfig(&stale)).await.expect_err("another version");
+    assert_eq!(error.code(), Some(ErrorCode::BadVersion), "{error}");
+    let changed = stage.within("a change", zk.reconfig(&leave)).await.expect("it is done");
+    let config = String::from_utf8_lossy(&changed.0).into_owned();
+    assert_eq!(config.matches("server.").count(), 2, "{config}");
+    assert!(!config.contains(&format!("server.{leaver}=")), "{config}");
+    stage.within("a call", zk.exists("/")).await.expect("the session goes on");
+}

@@ -1,0 +1,168 @@
+//! Sessions end.
+
+use super::*;
+
+/// The servers forget a session while its client is away: it is reported lost once, what waited on it
+/// fails, and a new session begins.
+pub async fn expiry<H: Handler>(handler: H) {
+    let stage = Stage::new(handler).await;
+    let node = stage.follower().await;
+    let zk = stage.connect(stage.proxied(node), LONG).await;
+    let mut changes = stage.changes(&zk);
+    let ticket = zk.client_id().expect("there is a session");
+    zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
+    zk.create("/top", b"", CreateMode::Persistent).await.expect("the node is new");
+    let armed = Armed::all(&zk, "/top/watches").await;
+
+    stage.refuse(true);
+    stage.proxies()[node].cut_rst();
+    changes.expect(&[Suspended]).await;
+    let queued = [zk.set("/top", b"1", None), zk.set("/top", b"2", None)];
+    let read = zk.get("/top");
+    assert!(queued.iter().all(|call| !call.ready()));
+    let (id, password) = (ticket.id.0, ticket.password.expose().clone());
+    stage.act(move |ensemble| ensemble.expire_session(id, &password)).await;
+    stage.refuse(false);
+
+    changes.expect(&[Lost, Connected]).await;
+    assert_ne!(zk.session_id(), Some(ticket.id));
+    for call in queued {
+        assert_expired(call.await.expect_err("its session is gone"), Outcome::NotSent);
+    }
+    assert_expired(read.await.expect_err("its session is gone"), Outcome::NotSent);
+    for armed in armed {
+        assert_unwatched(&stage, armed.watch).await;
+    }
+    let (data, stat) = zk.get("/top").await.expect("the new session works");
+    assert_eq!((data.as_ref(), stat.version), (&b""[..], 0));
+    assert_eq!(zk.exists("/mine").await.expect("the new session works"), None);
+    // A second time, while it is connected: the server closes the connection.
+    let ticket = zk.client_id().expect("there is a session");
+    let (_, watch) = zk.exists_and_watch("/mine").await.expect("the new session works");
+    let (id, password) = (ticket.id.0, ticket.password.expose().clone());
+    stage.act(move |ensemble| ensemble.expire_session(id, &password)).await;
+    let seen = stage.within("the new session", new_session(&mut changes)).await;
+    assert_eq!(seen.iter().filter(|state| **state == Lost).count(), 1, "{seen:?}");
+    assert_unwatched(&stage, watch).await;
+    assert_ne!(zk.session_id(), Some(ticket.id));
+    zk.stop().await.expect("the client stops");
+    assert_eq!(changes.rest(), [Lost]);
+}
+
+/// The changes up to the connection that comes after a loss. The harness may take a session over for a
+/// moment before it ends it, and its client may take it back.
+async fn new_session<H: Handler>(changes: &mut Changes<'_, H>) -> Vec<State> {
+    let mut seen = changes.until(Lost).await;
+    seen.extend(changes.until(Connected).await);
+    seen
+}
+
+fn assert_expired(error: zk_client::Error, outcome: Outcome) {
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::SessionExpired, outcome), "{error}");
+}
+
+async fn assert_unwatched<H: Handler>(stage: &Stage<H>, watch: Watch) {
+    let end = stage.within("a watch", watch).await;
+    assert_eq!(end.expect_err("its session is gone").kind(), ErrorKind::SessionExpired);
+}
+
+/// The network swallows everything (FAULTS B 2). For 0.9 of the session timeout T: the session is
+/// suspended after two thirds of it and then resumed. For longer than T: suspended likewise, and lost as
+/// soon as a server can say so.
+pub async fn silence<H: Handler>(handler: H) {
+    const TIMEOUT: Duration = Duration::from_secs(8);
+
+    let stage = Stage::new(handler).await;
+    let node = stage.follower().await;
+    let zk = stage.connect(stage.proxied(node), TIMEOUT).await;
+    let other = stage.connect(stage.hosts((node + 1) % 3), LONG).await;
+    let mut changes = stage.changes(&zk);
+    let session = ephemeral_owner(&zk);
+    zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
+
+    let held = Instant::now();
+    stage.hold();
+    changes.expect(&[Suspended]).await;
+    let suspended = held.elapsed();
+    let at = held + TIMEOUT * 9 / 10;
+    stage.pass(at.saturating_duration_since(Instant::now())).await;
+    assert_eq!(changes.rest(), []);
+    stage.release();
+    changes.expect(&[Connected]).await;
+    figure("silence for 0.9 T (suspended after, connected after)", (suspended, held.elapsed()));
+    assert!(suspended < TIMEOUT * 2 / 3 + SLACK, "suspended after {suspended:?}");
+    assert_eq!(ephemeral_owner(&zk), session);
+    assert_owned(&zk, "/mine", session).await;
+
+    let gone = other.exists_and_watch("/mine").await.expect("a server serves").1;
+    let watch = zk.exists_and_watch("/mine").await.expect("a server serves").1;
+    let held = Instant::now();
+    stage.hold();
+    changes.expect(&[Suspended]).await;
+    let suspended = held.elapsed();
+    let queued = zk.set("/mine", b"", None);
+    let event = stage.within("the ephemeral node to go", gone).await.expect("it is watched");
+    let expired = held.elapsed();
+    assert_eq!(event.kind, EventType::NodeDeleted);
+    assert_eq!(changes.rest(), [], "nobody can know yet");
+    stage.release();
+    let released = Instant::now();
+    changes.expect(&[Lost, Connected]).await;
+    figure(
+        "silence for longer than T (suspended after, expired after, new session after release)",
+        (suspended, expired, released.elapsed()),
+    );
+    assert!(suspended < TIMEOUT * 2 / 3 + SLACK, "suspended after {suspended:?}");
+    assert!(expired < TIMEOUT + 2 * TICK + SLACK, "expired after {expired:?}");
+    assert_expired(queued.await.expect_err("its session is gone"), Outcome::NotSent);
+    assert_unwatched(&stage, watch).await;
+    assert_ne!(ephemeral_owner(&zk), session);
+    assert_eq!(changes.rest(), []);
+    zk.stop().await.expect("the client stops");
+}
+
+/// Two clients on one session, on two servers (FAULTS B 10). What happens:
+///
+/// - The server of the first client hears nothing of the move: it keeps the connection, and answers
+///   reads and pings.
+/// - The first write that it sends is refused by the leader. The server closes the connection instead of
+///   answering, so that the call ends with its outcome unknown; it was not done.
+/// - The client then resumes the session where it was, and so takes it back: it is the other one whose
+///   next write fails. Neither notices anything before it writes.
+/// - When one closes the session, the other one is told that it has expired.
+pub async fn two_clients_on_one_session<H: Handler>(handler: H) {
+    let stage = Stage::new(handler).await;
+    let first = stage.connect(stage.host(0), LONG).await;
+    let mut first_changes = stage.changes(&first);
+    let ticket = first.client_id().expect("there is a session");
+    first.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
+    let second = stage.start(client(stage.host(1), LONG).client_id(ticket.clone())).await;
+    let mut second_changes = stage.changes(&second);
+    assert_eq!(second.session_id(), Some(ticket.id));
+    second.set("/mine", b"second", None).await.expect("it has the session");
+
+    first.sync("/mine").await.map(drop).unwrap_or_else(|error| assert!(is_loss(&error), "{error}"));
+    let lost = first.set("/mine", b"first", None).await.expect_err("the session has moved");
+    figure("a write on a session that has moved", &lost);
+    let moved = lost.kind() == ErrorKind::Server(ErrorCode::SessionMoved)
+        && lost.outcome() == Outcome::Refused;
+    assert!(moved || is_loss(&lost), "{lost}");
+    let witness = stage.connect(stage.host(2), LONG).await;
+    witness.sync("/mine").await.expect("a server serves");
+    let (data, stat) = witness.get("/mine").await.expect("the node lives on");
+    assert_eq!((data.as_ref(), stat.version), (&b"second"[..], 1), "the loser wrote");
+
+    let seen = first_changes.until(Connected).await;
+    assert!(seen.iter().all(|state| [Suspended, Connected].contains(state)), "{seen:?}");
+    first.set("/mine", b"first", None).await.expect("it has taken the session back");
+    let lost = second.set("/mine", b"second", None).await.expect_err("the session has moved");
+    assert!(moved || is_loss(&lost), "{lost}");
+    second_changes.expect(&[Suspended, Connected]).await;
+    assert_owned(&second, "/mine", ticket.id.0).await;
+
+    second.stop().await.expect("the client stops");
+    first_changes.expect(&[Suspended, Lost, Connected]).await;
+    assert_ne!(first.session_id(), Some(ticket.id));
+    assert_eq!(first.exists("/mine").await.expect("a server serves"), None);
+    first.stop().await.expect("the client stops");
+}
