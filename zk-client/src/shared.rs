@@ -222,7 +222,7 @@ impl Shared {
         until.map_or(Duration::ZERO, |until| until.since(self.now()))
     }
 
-    /// A number that nobody else comes by.
+    /// A unique id, of 128 bits of the handler's randomness.
     pub(crate) fn unique_id(&self) -> u128 {
         u128::from(self.runtime.random()) << 64 | u128::from(self.runtime.random())
     }

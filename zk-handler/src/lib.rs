@@ -45,9 +45,10 @@ pub trait Handler: Clone + Send + Sync + 'static {
         boottime()
     }
 
-    /// Random bits: what nobody else comes by, such as the id of a lock's node, and jitter are made of them.
+    /// Random bits. Unique ids, such as that of a lock's node, and jitter are made of them.
     ///
-    /// The default is the system's. A simulation has its own, to replay a run.
+    /// The default is [`system_random`], the operating system's secure source. Another one must be as good
+    /// wherever ids are shared with others; a simulation has its own, to replay a run.
     fn random(&self) -> u64 {
         system_random()
     }
