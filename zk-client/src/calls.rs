@@ -7,13 +7,13 @@ use zk_proto::{
     Acl, Chroot, CreateMode, ErrorCode, Request, Response, Ustring, path,
     records::{
         DeleteRequest, ExistsRequest, GetAclRequest, GetChildrenRequest, GetDataRequest,
-        SetAclRequest, SetDataRequest, Stat, SyncRequest,
+        GetEphemeralsRequest, SetAclRequest, SetDataRequest, Stat, SyncRequest,
     },
     session::{Outcome, SessionId},
 };
 
 use crate::{
-    AsData, AsyncResult, Client, CreateOptions, Error, Transaction, Watch,
+    AsData, AsyncResult, Client, CreateOptions, Error, ErrorKind, Transaction, Watch,
     create::no_acl,
     from_reply::{is_no_node, response},
     retry::{bide, passes, patiently},
@@ -488,19 +488,42 @@ impl Client {
         path: &str,
         ephemeral: bool,
     ) -> Result<Option<(Ustring, Stat)>, Error> {
-        let (parent, id) = (path::parent(path).unwrap_or("/"), path::name(path));
-        let children = match self.after_sync(parent, |zk| zk.get_children(parent)).await {
-            Err(error) if is_no_node(&error) => return Ok(None),
-            children => children?,
-        };
-        for name in children.iter().filter(|name| name.starts_with(id)) {
-            let path = path::join(parent, name);
+        for path in self.paths_from(path, ephemeral).await? {
             let Some(stat) = patiently(self, |zk| zk.exists(&path)).await? else { continue };
             if !ephemeral || self.session_id() == Some(SessionId(stat.ephemeral_owner)) {
                 return Ok(Some((path.into(), stat)));
             }
         }
         Ok(None)
+    }
+
+    /// The nodes whose paths begin with `path`, beside it. Where the parent cannot be listed, because it
+    /// may not be read or its list is too long, those that are ephemerals of this session.
+    async fn paths_from(&self, path: &str, ephemeral: bool) -> Result<Vec<String>, Error> {
+        let (parent, id) = (path::parent(path).unwrap_or("/"), path::name(path));
+        let error = match self.after_sync(parent, |zk| zk.get_children(parent)).await {
+            Ok(children) => {
+                let named = children.iter().filter(|name| name.starts_with(id));
+                return Ok(named.map(|name| path::join(parent, name)).collect());
+            }
+            Err(error) if is_no_node(&error) => return Ok(Vec::new()),
+            Err(error) => error,
+        };
+        if !ephemeral
+            || matches!(error.kind(), ErrorKind::SessionExpired | ErrorKind::ConnectionClosed)
+        {
+            return Err(error);
+        }
+        let own = |zk: &Self| {
+            let request = GetEphemeralsRequest { prefix_path: path };
+            zk.call::<Vec<Ustring>>(&Request::GetEphemerals(request))
+        };
+        match self.after_sync(parent, own).await {
+            Ok(paths) => Ok(paths.into_iter().map(String::from).collect()),
+            // Servers before 3.6 do not know this request.
+            Err(unknown) if unknown.code() == Some(ErrorCode::Unimplemented) => Err(error),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads what there is now. What was sent on an earlier connection is done by then or never: without

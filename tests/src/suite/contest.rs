@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use zk_client::{AsyncResult, Client, Handler, State, Ustring, recipes::LockGuard};
+use zk_client::{Acl, AsyncResult, Client, Handler, Perms, State, Ustring, recipes::LockGuard};
 
 use super::site::Site;
 use crate::{Direction, Proxy, Verdict, lock};
@@ -140,6 +140,13 @@ pub(crate) fn give_up_at<T: Send + 'static>(
 
 pub(crate) fn is_given_up<T>(handle: &Mutex<Option<AsyncResult<T>>>) -> bool {
     lock(handle).is_none()
+}
+
+/// An access list that lets everybody make and delete children, and nobody but those with the caller's
+/// credentials list them.
+pub(crate) fn unlisted() -> [Acl; 2] {
+    let others = Perms::CREATE | Perms::DELETE | Perms::WRITE;
+    [Acl::new(Perms::ALL, "auth", ""), Acl::new(others, "world", "anyone")]
 }
 
 impl<H: Handler> Site<H> {

@@ -16,7 +16,7 @@ use zk_client::{
 use super::{
     contest::{
         CREATE2, DELETE, GET_CHILDREN, Told, count_events, count_requests, cut_off_at, give_up_at,
-        is_given_up, lose_replies, lose_requests, pass_all,
+        is_given_up, lose_replies, lose_requests, pass_all, unlisted,
     },
     site::{LIMIT, Site, blocking, spawned},
 };
@@ -558,6 +558,61 @@ pub async fn what_waiting_does_not_help_is_an_error<H: Handler>(handler: H) {
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     let deep = site.ok("a path that is made", Lock::new(&zk, "/a/b/c").acquire()).await;
     assert!(deep.is_held() && deep.path().starts_with("/a/b/c/"));
+}
+
+/// A node that the server has made goes when its acquire fails, whatever it is that has failed: where the
+/// contenders cannot be listed, there is no finding it by its name.
+pub async fn an_acquire_that_fails_leaves_no_node<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let owner = site.connect(site.builder().auth("digest", "ann:secret")).await;
+    site.ok("a node", owner.create(PATH, b"", CreateOptions::persistent().acl(unlisted()))).await;
+    let (proxy, zk) = site.proxied().await;
+    let locks = |zk: &Client| {
+        [
+            Lock::new(zk, PATH).acquire(),
+            ReadLock::new(zk, PATH).acquire(),
+            WriteLock::new(zk, PATH).acquire(),
+            named(zk, "hurried").acquire_timeout(LIMIT),
+        ]
+    };
+    for acquire in locks(&zk) {
+        let error = site.err("a list that may not be read", acquire).await;
+        assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
+    }
+    let error = site.err("nor if it does not wait", Lock::new(&zk, PATH).try_acquire()).await;
+    assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
+    site.until_nodes(&owner, PATH, 0).await;
+
+    // Nor is it found by that list when the reply to its creation is lost.
+    lose_replies(&proxy, CREATE2, 1);
+    let error = site.err("a list that may not be read", named(&zk, "unheard").acquire()).await;
+    assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
+    site.until_nodes(&owner, PATH, 0).await;
+    for cut in [false, true] {
+        // The creation and its reply: then it is not known to be there.
+        for packet in 0..2 {
+            let (proxy, zk) = site.proxied().await;
+            let handle = give_up_at(&proxy, packet, cut, || named(&zk, "gives up").acquire());
+            site.when("the packet", || is_given_up(&handle)).await;
+            pass_all(&proxy);
+            site.ok("a call after it", zk.retry(|zk| zk.exists("/"))).await;
+            site.until_nodes(&owner, PATH, 0).await;
+        }
+    }
+
+    let many = "/many";
+    site.ok("a node", owner.create(many, b"", CreateMode::Persistent)).await;
+    let names = (0..20).map(|n| format!("{many}/{n:0100}"));
+    for node in names {
+        site.ok("a node", owner.create(node, b"", CreateMode::Persistent)).await;
+    }
+    let narrow = site.connect(site.builder().max_reply(1_000)).await;
+    let error = site.err("a list that is too long", Lock::new(&narrow, many).acquire()).await;
+    assert_eq!(error.kind(), ErrorKind::ReplyTooLarge, "{error}");
+    site.until_nodes(&owner, many, 20).await;
+    // Those who see all of it are not kept waiting.
+    assert!(site.ok("a lock", Lock::new(&owner, PATH).acquire()).await.is_held());
+    assert!(site.ok("a lock", Lock::new(&owner, many).acquire()).await.is_held());
 }
 
 /// Calls that the client does not take for now are made again, and nobody else is kept from running.

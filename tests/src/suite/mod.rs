@@ -207,6 +207,7 @@ macro_rules! suite {
                 a_stopped_client_holds_nothing,
                 what_waiting_does_not_help_is_an_error,
                 a_full_queue_is_waited_out,
+                an_acquire_that_fails_leaves_no_node,
             }
             retries {
                 a_read_is_tried_again,
@@ -227,6 +228,7 @@ macro_rules! suite {
                 a_lost_reply_makes_one_lease,
                 given_up_anywhere_it_leaves_nothing,
                 a_lease_is_taken_only_in_turn,
+                a_failed_acquire_leaves_nothing,
             }
             watchers {
                 a_data_watch_lives_over_an_expiry,

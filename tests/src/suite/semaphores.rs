@@ -9,16 +9,17 @@ use std::{
 };
 
 use zk_client::{
-    Client, ErrorKind, Handler, State, blocking,
+    Client, CreateMode, CreateOptions, ErrorCode, ErrorKind, Handler, OPEN_ACL_UNSAFE, State,
+    blocking,
     recipes::{Lease, Semaphore, SemaphoreOptions},
 };
 
 use super::{
     contest::{
         GET_CHILDREN2, MULTI, count_requests, give_up_at, is_given_up, lose_replies, lose_requests,
-        pass_all,
+        pass_all, unlisted,
     },
-    site::{Site, blocking, spawned},
+    site::{LIMIT, Site, blocking, spawned},
 };
 use crate::lock;
 
@@ -233,4 +234,29 @@ pub async fn a_lease_is_taken_only_in_turn<H: Handler>(handler: H) {
         }
         site.until_nodes(&zk, TURNS, 0).await;
     }
+}
+
+/// As [an acquire of a lock](super::locks::an_acquire_that_fails_leaves_no_node).
+pub async fn a_failed_acquire_leaves_nothing<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let owner = site.connect(site.builder().auth("digest", "ann:secret")).await;
+    site.ok("a node", owner.create(TURNS, b"", CreateOptions::persistent().acl(unlisted()))).await;
+    let zk = site.client().await;
+    let error = site.err("turns that may not be read", of(&zk, 3).acquire()).await;
+    assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
+    site.until_nodes(&owner, TURNS, 0).await;
+    assert!(site.nodes(&owner, PATH).await.is_empty());
+
+    site.ok("all may read", owner.set_acls(TURNS, &OPEN_ACL_UNSAFE, None)).await;
+    for n in 0..20 {
+        let lease = format!("{PATH}/{n:0100}");
+        site.ok("a lease", owner.create(lease, b"", CreateMode::Persistent)).await;
+    }
+    let narrow = site.connect(site.builder().max_reply(1_000)).await;
+    for acquire in [of(&narrow, 3).acquire(), of(&narrow, 3).acquire_timeout(LIMIT)] {
+        let error = site.err("a list that is too long", acquire).await;
+        assert_eq!(error.kind(), ErrorKind::ReplyTooLarge, "{error}");
+    }
+    site.until_nodes(&owner, TURNS, 0).await;
+    assert_eq!(site.nodes(&owner, PATH).await.len(), 20);
 }

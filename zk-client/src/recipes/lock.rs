@@ -5,7 +5,12 @@
 //! other contender watches the one contender before it that it has to wait for, so that a release wakes
 //! the next in line and nobody else.
 
-use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use zk_proto::{path, records::Stat, session::SessionId};
 
@@ -218,7 +223,8 @@ impl Contender {
             // A new id for each node: one of an earlier session may still be there, dying.
             let id = format!("{:032x}{}", self.client.shared().unique_id(), self.kind.node);
             let id = path::join(&self.path, &id);
-            let error = match unless(stop, self.contend_as(&id, wait)).await {
+            let made = OnceLock::new();
+            let error = match unless(stop, self.contend_as(&id, &made, wait)).await {
                 Some(Ok(Turn::Held(node))) => {
                     return Ok(Some(Held::new(&self.client, node.path, &node.stat)));
                 }
@@ -231,16 +237,26 @@ impl Contender {
                 Some(Err(error)) => error,
                 None => stop.error(&self.path),
             };
-            drop(self.withdraw(id));
+            drop(match made.into_inner() {
+                Some(path) => delete(&self.client, path.into()),
+                None => self.withdraw(id),
+            });
             return Err(error);
         }
     }
 
-    /// Contends with the node that `id` begins, until it is its turn, or the node is gone.
-    async fn contend_as(&self, id: &str, wait: bool) -> Result<Turn, Error> {
+    /// Contends with the node that `id` begins, until it is its turn, or the node is gone. The node's path
+    /// is in `made` as soon as it is known.
+    async fn contend_as(
+        &self,
+        id: &str,
+        made: &OnceLock<Ustring>,
+        wait: bool,
+    ) -> Result<Turn, Error> {
         let options = CreateOptions::ephemeral().sequence().makepath();
         let identifier = Some(&*self.options.identifier);
         let (path, stat) = self.client.create_once(id, identifier, &options).await?;
+        let path = made.get_or_init(|| path).clone();
         let own = path::name(&path);
         let number = path::sequence_after(path::name(id), own)
             .ok_or_else(|| Error::invalid(format!("the server has made {path} of {id}")))?;
@@ -285,8 +301,8 @@ impl Contender {
         patterns.iter().copied().chain(extra).find_map(|pattern| number(name, pattern))
     }
 
-    /// Deletes the node that `id` begins, in a task of its own, if there is one or is to be one soon:
-    /// what was sent before is done before.
+    /// Deletes the node that `id` begins, whose path is not known, in a task of its own, if there is one or
+    /// is to be one soon: what was sent before is done before.
     fn withdraw(&self, id: String) -> AsyncResult<()> {
         let client = self.client.clone();
         self.client.spawn(async move {
