@@ -79,9 +79,12 @@ impl ClientBuilder {
     }
 
     /// Adds a credential, such as `("digest", "user:password")`, to send on every connection first of
-    /// all.
+    /// all. Equal ones are sent once.
     pub fn auth(mut self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> Self {
-        self.config.auth.push(Credential::new(scheme, auth));
+        let credential = Credential::new(scheme, auth);
+        if !self.config.auth.contains(&credential) {
+            self.config.auth.push(credential);
+        }
         self
     }
 

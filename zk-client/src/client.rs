@@ -123,7 +123,8 @@ impl Client {
         self.state().is_connected()
     }
 
-    /// The session's number, which nodes of its own have as `ephemeral_owner`; `None` without a session.
+    /// The session's number, which nodes of its own have as `ephemeral_owner`; `None` without a session:
+    /// before the first connection, and after a stop.
     #[must_use]
     pub fn session_id(&self) -> Option<SessionId> {
         self.shared.lock().session.session_id()
@@ -136,6 +137,7 @@ impl Client {
     }
 
     /// What it takes to go on with this session in another client: see [`ClientBuilder::client_id`].
+    /// `None` without a session that can be gone on with: before the first connection, and after a stop.
     #[must_use]
     pub fn client_id(&self) -> Option<SessionTicket> {
         self.shared.lock().session.ticket()
@@ -184,12 +186,14 @@ impl Client {
         self.listeners().add(Box::new(listener))
     }
 
-    /// Removes a listener; says whether it was there.
+    /// Removes a listener; says whether it was there. Once this has returned no call of it begins, not
+    /// even for a change that was queued for it; a call that is running goes on.
     pub fn remove_listener(&self, listener: ListenerId) -> bool {
         self.listeners().remove(listener)
     }
 
-    /// The changes of [`state`](Self::state) from now on, as a stream.
+    /// The changes of [`state`](Self::state) from now on, as a stream. It ends when the client has
+    /// stopped.
     #[must_use]
     pub fn states(&self) -> States {
         self.listeners().stream()
@@ -254,6 +258,24 @@ impl Client {
     }
 
     // ---- settings that change ---------------------------------------------------------------------
+
+    /// Removes a credential that was given to the [builder](ClientBuilder::auth) or to
+    /// [`add_auth`](Self::add_auth), for all later connections and sessions; says whether it was there.
+    /// The present connection keeps what it was given, as the protocol has no way to take it back.
+    ///
+    /// So a client whose credentials were refused is started with others:
+    ///
+    /// ```no_run
+    /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
+    /// zk.remove_auth("digest", "app:old password");
+    /// drop(zk.add_auth("digest", "app:new password")); // for the next session: it cannot fail
+    /// zk.start().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn remove_auth(&self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> bool {
+        self.shared.remove_auth(&Credential::new(scheme, auth))
+    }
 
     /// Another list of hosts, as in [`ClientBuilder::hosts`] but without a chroot. The connection is
     /// left only if its host is no more in the list.
@@ -334,11 +356,13 @@ crate::blocking::faces! {
     }
 
     /// Adds a credential to the session, for now and for all later connections. Calls made after this
-    /// have it. What is given while the client is stopped, or about to stop, is for its next session.
+    /// have it. What is given while the client is stopped, or about to stop, is for its next session. One
+    /// that was added before is not sent again.
     ///
     /// # Errors
     /// [`AuthFailed`](crate::ErrorKind::AuthFailed) when the server refuses it: the session is of no
-    /// more use then, and its state is [`Lost`](State::Lost).
+    /// more use then, and its state is [`Lost`](State::Lost). Before it is
+    /// [started](Self::start) again, [remove](Self::remove_auth) the credential.
     pub fn add_auth(&self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> AsyncResult<()> {
         self.shared.add_auth(Credential::new(scheme, auth))
     }

@@ -255,6 +255,7 @@ fn kind_of(reason: &Reason) -> ErrorKind {
         Reason::ConnectionLoss(_) => ErrorKind::ConnectionLoss,
         Reason::SessionExpired => ErrorKind::SessionExpired,
         Reason::AuthFailed => ErrorKind::AuthFailed,
+        Reason::CredentialRemoved => ErrorKind::Cancelled,
         Reason::Closed => ErrorKind::ConnectionClosed,
         Reason::RequestTooLarge { .. } => ErrorKind::RequestTooLarge,
         Reason::ReplyTooLarge { .. } => ErrorKind::ReplyTooLarge,

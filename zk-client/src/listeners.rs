@@ -25,8 +25,16 @@ type Callback = Box<dyn FnMut(State) -> bool + Send>;
 
 struct Listener {
     id: ListenerId,
-    /// Taken while it runs; a lane runs one job at a time, so nobody finds it missing.
-    callback: Mutex<Option<Callback>>,
+    call: Mutex<Call>,
+}
+
+/// Whether a listener can be called.
+enum Call {
+    Idle(Callback),
+    /// A lane runs one job at a time, so that no second call finds it.
+    Running,
+    /// It was removed: what is queued for it is not delivered.
+    Removed,
 }
 
 #[derive(Default)]
@@ -48,7 +56,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Listeners {
     pub(crate) fn add(&self, callback: Callback) -> ListenerId {
         let id = ListenerId(self.last_id.fetch_add(1, Ordering::Relaxed));
-        let listener = Listener { id, callback: Mutex::new(Some(callback)) };
+        let listener = Listener { id, call: Mutex::new(Call::Idle(callback)) };
         lock(&self.inner.callbacks).push(Arc::new(listener));
         id
     }
@@ -65,6 +73,13 @@ impl Listeners {
         States { queue }
     }
 
+    /// Ends the streams that there are: no change follows for them.
+    pub(crate) fn end_streams(&self, wakers: &mut Wakers) {
+        for queue in lock(&self.inner.streams).drain(..).filter_map(|stream| stream.upgrade()) {
+            queue.end(wakers);
+        }
+    }
+
     /// Tells everybody who listens now. Streams have the state when this returns; callbacks are queued.
     pub(crate) fn tell(&self, state: State, lane: &Lane, wakers: &mut Wakers) {
         for queue in lock(&self.inner.streams).iter().filter_map(Weak::upgrade) {
@@ -78,34 +93,74 @@ impl Listeners {
     }
 }
 
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        let mut wakers = Wakers::default();
+        self.end_streams(&mut wakers);
+        wakers.wake();
+    }
+}
+
 impl Inner {
     fn call(&self, listener: &Listener, state: State) {
-        let callback = lock(&listener.callback).take();
-        let Some(mut callback) = callback else { return };
-        match catch_unwind(AssertUnwindSafe(|| callback(state))) {
-            Ok(true) => *lock(&listener.callback) = Some(callback),
-            Ok(false) => {
-                self.remove(listener.id);
-            }
-            Err(panic) => {
-                *lock(&listener.callback) = Some(callback);
-                std::panic::resume_unwind(panic);
-            }
+        let Some(mut callback) = listener.take() else { return };
+        let wants_more = catch_unwind(AssertUnwindSafe(|| callback(state)));
+        // One that panics goes on being called.
+        if matches!(wants_more, Ok(false)) {
+            self.remove(listener.id);
+        }
+        listener.put_back(callback);
+        if let Err(panic) = wants_more {
+            std::panic::resume_unwind(panic);
         }
     }
 
     fn remove(&self, id: ListenerId) -> bool {
-        let mut callbacks = lock(&self.callbacks);
-        let before = callbacks.len();
-        callbacks.retain(|listener| listener.id != id);
-        callbacks.len() < before
+        let removed = {
+            let mut callbacks = lock(&self.callbacks);
+            let at = callbacks.iter().position(|listener| listener.id == id);
+            at.map(|at| callbacks.remove(at))
+        };
+        // What the callback holds is dropped with no lock held.
+        removed.is_some_and(|listener| {
+            drop(std::mem::replace(&mut *lock(&listener.call), Call::Removed));
+            true
+        })
+    }
+}
+
+impl Listener {
+    /// The callback, for a call of it; `None` if it was removed.
+    fn take(&self) -> Option<Callback> {
+        let mut call = lock(&self.call);
+        match std::mem::replace(&mut *call, Call::Running) {
+            Call::Idle(callback) => Some(callback),
+            other => {
+                *call = other;
+                None
+            }
+        }
+    }
+
+    /// Ends a call of `callback`, which is dropped if it was removed meanwhile.
+    fn put_back(&self, callback: Callback) {
+        let mut call = lock(&self.call);
+        if matches!(*call, Call::Running) {
+            *call = Call::Idle(callback);
+        }
     }
 }
 
 /// The changes of a session's state, from the moment at which this was made: none missed, none twice.
 ///
-/// It is a [`Stream`](futures_core::Stream) for async code, and [`next`](Self::next) blocks a thread.
-/// It does not end; it goes on over stops and restarts of its client.
+/// It is a [`Stream`](futures_core::Stream). Without a library of streams, await
+/// [`changed`](Self::changed); in a thread, call [`next_blocking`](Self::next_blocking).
+///
+/// It ends when its client has stopped, after the change to [`State::Lost`]: after
+/// [`stop`](crate::Client::stop) or the drop of the last client, after refused credentials, a start that
+/// failed, or the end of the runtime. A [`restart`](crate::Client::restart) does not end it. After an
+/// end, a client that is started again has new streams: call
+/// [`states`](crate::Client::states) before the start, to miss no change.
 ///
 /// ```no_run
 /// # async fn example(zk: zk_client::Client) {
@@ -121,49 +176,69 @@ pub struct States {
 
 #[derive(Default)]
 struct Queue {
-    states: Mutex<(VecDeque<State>, Wakers)>,
+    inner: Mutex<Queued>,
     more: Condvar,
+}
+
+#[derive(Default)]
+struct Queued {
+    states: VecDeque<State>,
+    ended: bool,
+    wakers: Wakers,
 }
 
 impl Queue {
     fn push(&self, state: State, wakers: &mut Wakers) {
-        let mut states = lock(&self.states);
-        states.0.push_back(state);
-        wakers.append(&mut states.1);
-        drop(states);
+        self.change(wakers, |queued| queued.states.push_back(state));
+    }
+
+    fn end(&self, wakers: &mut Wakers) {
+        self.change(wakers, |queued| queued.ended = true);
+    }
+
+    fn change(&self, wakers: &mut Wakers, change: impl FnOnce(&mut Queued)) {
+        let mut queued = lock(&self.inner);
+        change(&mut queued);
+        wakers.append(&mut queued.wakers);
+        drop(queued);
         self.more.notify_all();
     }
 }
 
 impl States {
-    /// The next change, awaited. It is never `None`.
+    /// The next change, awaited; `None` once the client has stopped.
+    ///
+    /// Cancel safe: no change is lost when the future is dropped.
     pub fn changed(&mut self) -> impl Future<Output = Option<State>> + Send + '_ {
         std::future::poll_fn(|context| self.poll(context))
     }
 
-    /// The next change; blocks the thread until there is one.
-    #[expect(clippy::should_implement_trait, reason = "an iterator that blocks would surprise")]
-    pub fn next(&mut self) -> State {
-        let mut states = lock(&self.queue.states);
+    /// The next change; blocks the thread until there is one. `None` once the client has stopped.
+    pub fn next_blocking(&mut self) -> Option<State> {
+        let mut queued = lock(&self.queue.inner);
         loop {
-            if let Some(state) = states.0.pop_front() {
-                return state;
+            if let Some(state) = queued.states.pop_front() {
+                return Some(state);
             }
-            states = self.queue.more.wait(states).unwrap_or_else(PoisonError::into_inner);
+            if queued.ended {
+                return None;
+            }
+            queued = self.queue.more.wait(queued).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// The next change, if there was one already.
     pub fn try_next(&mut self) -> Option<State> {
-        lock(&self.queue.states).0.pop_front()
+        lock(&self.queue.inner).states.pop_front()
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<State>> {
-        let mut states = lock(&self.queue.states);
-        match states.0.pop_front() {
+        let mut queued = lock(&self.queue.inner);
+        match queued.states.pop_front() {
             Some(state) => Poll::Ready(Some(state)),
+            None if queued.ended => Poll::Ready(None),
             None => {
-                states.1.register(context.waker());
+                queued.wakers.register(context.waker());
                 Poll::Pending
             }
         }
@@ -180,6 +255,6 @@ impl futures_core::Stream for States {
 
 impl fmt::Debug for States {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&lock(&self.queue.states).0).finish()
+        f.debug_list().entries(&lock(&self.queue.inner).states).finish()
     }
 }

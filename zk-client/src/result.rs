@@ -50,8 +50,17 @@ pub struct Link(u64);
 /// A callback, and how to make a value for it: several may want one.
 struct Callback<T> {
     link: Link,
-    call: Box<dyn FnOnce(Result<T, Error>) + Send>,
+    call: Call<T>,
     clone: fn(&Result<T, Error>) -> Result<T, Error>,
+}
+
+type Function<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
+
+/// What to call, until it is called or removed. While it is queued, its handle and the queue share it.
+type Call<T> = Arc<Mutex<Option<Function<T>>>>;
+
+fn take<T>(call: &Call<T>) -> Option<Function<T>> {
+    call.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 pub(crate) struct Cell<T> {
@@ -105,9 +114,8 @@ impl<T: Send + 'static> Cell<T> {
         if state.complete {
             return false;
         }
-        for Callback { call, clone, .. } in std::mem::take(&mut state.callbacks) {
-            let value = clone(&value);
-            run(lane, move || call(value));
+        for Callback { call, clone, .. } in &state.callbacks {
+            queue(lane, call.clone(), clone(&value));
         }
         state.value = Some(value);
         state.complete = true;
@@ -178,15 +186,12 @@ impl<T: Clone + Send + 'static> Cell<T> {
         let mut state = self.lock();
         state.last_link += 1;
         let link = Link(state.last_link);
-        match state.value.clone() {
-            Some(value) => {
-                drop(state);
-                run(lane, move || callback(value));
-            }
-            None => {
-                let call = Box::new(callback);
-                state.callbacks.push(Callback { link, call, clone: Clone::clone });
-            }
+        let call: Call<T> = Arc::new(Mutex::new(Some(Box::new(callback))));
+        state.callbacks.push(Callback { link, call: call.clone(), clone: Clone::clone });
+        let value = state.value.clone();
+        drop(state);
+        if let Some(value) = value {
+            queue(lane, call, value);
         }
         link
     }
@@ -198,7 +203,13 @@ impl<T> State<T> {
     }
 }
 
-fn run(lane: Option<&Lane>, job: impl FnOnce() + Send + 'static) {
+/// Has `call` called with `value`, if it is still there by then.
+fn queue<T: Send + 'static>(lane: Option<&Lane>, call: Call<T>, value: Result<T, Error>) {
+    let job = move || {
+        if let Some(call) = take(&call) {
+            call(value);
+        }
+    };
     match lane {
         Some(lane) => lane.run(job),
         None => job(),
@@ -343,12 +354,16 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
         matches!(&state.value, Some(Err(error)) if error.kind() == ErrorKind::Cancelled)
     }
 
-    /// Removes a callback that was not called yet; says whether it did.
+    /// Removes a callback that was not called yet, even if it is queued already; says whether it did.
+    /// It is not called after that.
     pub fn unlink(&self, link: Link) -> bool {
-        let mut state = self.cell.lock();
-        let before = state.callbacks.len();
-        state.callbacks.retain(|callback| callback.link != link);
-        state.callbacks.len() < before
+        let removed = {
+            let mut state = self.cell.lock();
+            let at = state.callbacks.iter().position(|callback| callback.link == link);
+            at.map(|at| state.callbacks.remove(at).call)
+        };
+        // What the callback holds is dropped with no lock held.
+        removed.is_some_and(|call| take(&call).is_some())
     }
 }
 

@@ -333,7 +333,9 @@ impl Shared {
         let cell = Cell::new();
         let result = AsyncResult::new(cell.clone(), self.completions.clone());
         let added = self.with_session(|core, _| {
-            core.config.auth.push(credential.clone());
+            if !core.config.auth.contains(&credential) {
+                core.config.auth.push(credential.clone());
+            }
             // Then it is for the next session.
             if matches!(core.driver, DriverState::Absent) || core.session.is_closed() {
                 return Ok(false);
@@ -350,6 +352,15 @@ impl Shared {
             Err(failure) => self.fail(&cell, failure),
         }
         result
+    }
+
+    /// Removes a credential, from this session and from those to come; says whether it was there.
+    pub(crate) fn remove_auth(&self, credential: &Credential) -> bool {
+        self.with_session(|core, _| {
+            let before = core.config.auth.len();
+            core.config.auth.retain(|other| other != credential);
+            core.session.remove_auth(credential) || core.config.auth.len() < before
+        })
     }
 
     /// Asks the present server a word of four letters.
@@ -419,12 +430,19 @@ impl Shared {
         let mut core = self.lock();
         let stopping = std::mem::take(&mut core.stopping);
         core.starting = std::mem::take(&mut core.restarting);
+        let mut wakers = Wakers::default();
         if core.starting.is_empty() {
             core.driver = DriverState::Absent;
+            if !stopping.is_empty() {
+                // However it has ended: by now it is also closed.
+                core.session.close(self.now());
+            }
+            self.listeners.end_streams(&mut wakers);
             drop(core);
         } else {
             self.drive(core);
         }
+        wakers.wake();
         for promise in stopping {
             promise.keep(Ok(()));
         }
@@ -441,13 +459,19 @@ impl Shared {
     /// Closes the session, and has `stopped` kept once that is done; returns it if there is none.
     /// Whoever wants the client started again is refused.
     pub(crate) fn close(&self, mut stopped: Option<Promise<()>>) -> Option<Promise<()>> {
+        let mut wakers = Wakers::default();
         let restarting = self.with_session(|core, now| {
-            if !matches!(core.driver, DriverState::Absent) {
+            if matches!(core.driver, DriverState::Absent) {
+                self.listeners.end_streams(&mut wakers);
+            } else {
                 core.stopping.extend(stopped.take());
+            }
+            if matches!(core.driver, DriverState::Absent) || core.session.end_reason().is_none() {
                 core.session.close(now);
             }
             std::mem::take(&mut core.restarting)
         });
+        wakers.wake();
         for promise in restarting {
             promise.keep(Err(Error::of_session(Reason::Closed)));
         }
@@ -497,6 +521,8 @@ pub(crate) enum Effect {
     Complete(Arc<dyn Complete>, Result<Reply, Box<Failure>>),
     Event(Arc<Cell<WatchedEvent>>, Result<WatchedEvent, Error>),
     State(State),
+    /// No change of state follows.
+    EndStates,
     Keep(Promise<()>, Result<(), Error>),
 }
 
@@ -604,6 +630,7 @@ impl Core {
     /// The runtime has ended, and the driver with it: nobody will start the client again.
     pub(crate) fn abandon(&mut self, effects: &mut Vec<Effect>) {
         self.driver = DriverState::Absent;
+        effects.push(Effect::EndStates);
         let stopping = self.stopping.drain(..);
         effects.extend(stopping.map(|promise| Effect::Keep(promise, Ok(()))));
         let error = Error::runtime("the runtime ended");
@@ -628,6 +655,7 @@ impl Shared {
                     cell.complete(event, Some(&self.events), wakers);
                 }
                 Effect::State(state) => self.listeners.tell(state, &self.completions, wakers),
+                Effect::EndStates => self.listeners.end_streams(wakers),
                 Effect::Keep(promise, result) => promise.keep(result),
             }
         }

@@ -554,7 +554,7 @@ pub async fn a_plain_thread_may_block_on_everything<H: Handler>(handler: H) {
         block_on(zk.sleep(Duration::from_millis(20)));
         assert!(begun.elapsed() >= Duration::from_millis(20));
         zk.stop().get().expect("stopped");
-        assert_eq!(states.next(), State::Lost);
+        assert_eq!(states.next_blocking(), Some(State::Lost));
     })
     .await;
 }

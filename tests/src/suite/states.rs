@@ -1,14 +1,21 @@
 //! What listeners and streams hear of the session, and when.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use zk_client::{Client, ClientState, CreateMode, ErrorKind, EventType, Handler, Outcome, State};
+use futures_util::StreamExt;
+use zk_client::{
+    CREATOR_ALL_ACL, Client, ClientState, CreateMode, CreateOptions, ErrorKind, EventType, Handler,
+    Outcome, State,
+};
 
 use super::site::{LIMIT, Site, blocking};
-use crate::{Direction, lock};
+use crate::{Direction, Verdict, lock};
 
 /// The states that a listener has heard of.
 #[derive(Clone, Default)]
@@ -115,8 +122,9 @@ pub async fn refused_credentials_at_the_start_are_an_error_and_lost<H: Handler>(
         assert!(error.to_string().contains("authentication failed"), "{error}");
         assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::AuthFailed));
         site.expect(&mut states, &[State::Connected, State::Lost]).await;
+        assert_eq!(site.within("the end of the states", states.changed()).await, None);
+        states = zk.states();
     }
-    assert_eq!(states.try_next(), None);
     site.when("the listener", || heard.all().len() >= 4).await;
     let error = site.err("a call without a session", zk.exists("/")).await;
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::AuthFailed, Outcome::NotSent));
@@ -138,7 +146,84 @@ pub async fn refused_credentials_later_are_an_error_and_lost<H: Handler>(handler
     site.moment().await;
     assert_eq!(proxy.accepted(), accepted, "it tries the same credentials again");
     site.ok("to stop", zk.stop()).await;
-    assert_eq!(states.try_next(), None);
+    assert_eq!(zk.client_state(), ClientState::Closed);
+    assert_eq!(site.within("the end of the states", states.changed()).await, None);
+}
+
+pub async fn refused_credentials_can_be_replaced<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.build(site.builder().auth("nonsense", "old").auth("digest", "a:b"));
+    let error = site.err("a start with wrong credentials", zk.start()).await;
+    assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
+    assert!(!zk.remove_auth("nonsense", "other"));
+    assert!(zk.remove_auth("nonsense", "old"));
+    assert!(!zk.remove_auth("nonsense", "old"));
+    site.ok("a credential for the next session", zk.add_auth("digest", "c:d")).await;
+    site.ok("to start with others", zk.start()).await;
+    let options = CreateOptions::persistent().acl(&CREATOR_ALL_ACL);
+    site.ok("to create", zk.create("/who", b"", options)).await;
+    let (acl, _) = site.ok("to read its ACL", zk.get_acls("/who")).await;
+    let mut users: Vec<_> =
+        acl.iter().map(|acl| acl.id.id.split(':').next().map(String::from)).collect();
+    users.sort();
+    assert_eq!(users, [Some("a".into()), Some("c".into())]);
+}
+
+pub async fn equal_credentials_are_one<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    const AUTH: i32 = -4;
+    let packets = Arc::new(AtomicUsize::new(0));
+    let counted = packets.clone();
+    proxy.on_frame(Direction::ToServer, move |frame| {
+        if frame.get(..4) == Some(&AUTH.to_be_bytes()) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        Verdict::Pass
+    });
+    for _ in 0..500 {
+        site.ok("a credential", zk.add_auth("digest", "user:password")).await;
+    }
+    assert_eq!(packets.load(Ordering::Relaxed), 1);
+    let mut states = zk.states();
+    proxy.cut_rst();
+    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.ok("a call, behind the credentials", zk.exists("/")).await;
+    assert_eq!(packets.load(Ordering::Relaxed), 2);
+}
+
+pub async fn a_removed_listener_is_not_called_for_what_was_queued<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    // The first listener holds up the queue of callbacks, until it is told to go on.
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    zk.add_listener(move |_| assert!(gate.recv().is_err()));
+    let removed = Heard::default();
+    let id = {
+        let list = removed.clone();
+        zk.add_listener(move |state| lock(&list.0).push(state))
+    };
+    let last = Heard::by(&zk);
+    let mut states = zk.states();
+    proxy.cut_rst();
+    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    // So has a result's callback, whose result is there.
+    let read = zk.exists("/");
+    let (called, calls) = std::sync::mpsc::channel();
+    let unlinked = read.rawlink({
+        let called = called.clone();
+        move |_| called.send("the one that was removed").unwrap()
+    });
+    read.rawlink(move |_| called.send("the other").unwrap());
+    site.when("the result", || read.ready()).await;
+    assert!(read.unlink(unlinked));
+    assert!(!read.unlink(unlinked));
+    assert!(zk.remove_listener(id));
+    drop(go);
+    site.when("the last listener", || last.all().len() == 2).await;
+    assert_eq!(removed.all(), []);
+    let calls = blocking(move || calls.iter().collect::<Vec<_>>());
+    assert_eq!(site.within("the callbacks", calls).await, ["the other"]);
 }
 
 pub async fn a_listener_can_be_removed_and_can_remove_itself<H: Handler>(handler: H) {
@@ -226,7 +311,8 @@ pub async fn a_thread_can_follow_the_states<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let (proxy, zk) = site.proxied().await;
     let mut states = zk.states();
-    let follower = blocking(move || [states.next(), states.next(), states.next()]);
+    let follower =
+        blocking(move || std::iter::from_fn(|| states.next_blocking()).collect::<Vec<_>>());
     let cutter = async {
         let mut states = zk.states();
         proxy.cut_rst();
@@ -235,6 +321,49 @@ pub async fn a_thread_can_follow_the_states<H: Handler>(handler: H) {
         site.within("the follower", follower).await
     };
     assert_eq!(cutter.await, [State::Suspended, State::Connected, State::Lost]);
+}
+
+pub async fn the_states_end_when_the_client_has_stopped<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.build(site.builder());
+    let never = zk.states();
+    site.ok("to stop what was not started", zk.stop()).await;
+    let all = [State::Connected, State::Lost];
+    for round in 0..3 {
+        let states = zk.states();
+        site.ok("to start", zk.start()).await;
+        site.ok("to stop", zk.stop()).await;
+        let heard = site.within("the end of the states", states.collect::<Vec<_>>()).await;
+        assert_eq!(heard, all, "round {round}");
+    }
+    assert_eq!(site.within("the end of the states", never.collect::<Vec<_>>()).await, []);
+    // The last client is dropped: one that runs, and one that never did.
+    let mut states = zk.states();
+    site.ok("to start", zk.start()).await;
+    assert_eq!(states.next().await, Some(State::Connected));
+    drop(zk);
+    let end = async { (states.next().await, states.next().await) };
+    assert_eq!(site.within("the end of the states", end).await, (Some(State::Lost), None));
+    let mut states = site.build(site.builder()).states();
+    assert_eq!(site.within("the end of the states", states.next()).await, None);
+}
+
+pub async fn the_states_go_on_over_a_restart<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let mut states = zk.states();
+    site.ok("to restart", zk.restart()).await;
+    site.expect(&mut states, &[State::Lost, State::Connected]).await;
+}
+
+pub async fn a_client_that_has_stopped_has_no_session<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    assert!(zk.session_id().is_some() && zk.client_id().is_some());
+    site.ok("to stop", zk.stop()).await;
+    assert_eq!((zk.session_id(), zk.client_id()), (None, None));
+    assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::Closed));
+    assert!(zk.held_for().is_zero());
 }
 
 pub async fn a_silent_server_is_left_in_time<H: Handler>(handler: H) {

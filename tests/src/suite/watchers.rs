@@ -347,7 +347,7 @@ pub async fn a_thread_can_follow_a_node<H: Handler>(handler: H) {
     let (say, said) = mpsc::channel();
     let follower = blocking(move || {
         let mut stream = DataWatch::stream(&client, "/node");
-        while let Some(news) = stream.next() {
+        while let Some(news) = stream.next_blocking() {
             say.send(text(&news)).expect("somebody listens");
         }
         stream.error().map(|error| error.kind())

@@ -352,9 +352,9 @@ fn stream<S: Subject>(client: &Client, subject: S) -> Watcher<S::News> {
     Watcher { slot, path, _running: running }
 }
 
-/// The newest state of what is watched: a [`Stream`](futures_core::Stream) for async code, and
-/// [`next`](Self::next) for threads. A state that was not taken before the next one came is skipped. It
-/// ends when it is dropped.
+/// The newest state of what is watched, as a [`Stream`](futures_core::Stream). Without a library of
+/// streams, await [`changed`](Self::changed); in a thread, call [`next_blocking`](Self::next_blocking).
+/// A state that was not taken before the next one came is skipped. The watch ends when this is dropped.
 ///
 /// ```no_run
 /// # use zk_client::{Client, Error, recipes::DataWatch};
@@ -438,8 +438,7 @@ impl<T> Watcher<T> {
     }
 
     /// As [`changed`](Self::changed), and blocks the thread until then.
-    #[expect(clippy::should_implement_trait, reason = "an iterator that blocks would surprise")]
-    pub fn next(&mut self) -> Option<T> {
+    pub fn next_blocking(&mut self) -> Option<T> {
         let mut state = lock(&self.slot.state);
         loop {
             if let Some(news) = state.newest.take() {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::{OpCode, Time, records::xid};
 
-use super::{Failure, Link, Outcome, Output, Reason, RequestId, Session, State};
+use super::{
+    Failure, Identity, Link, Outcome, Output, Reason, Registered, RequestId, Session, State,
+};
 
 impl Session {
     pub(super) fn connect_when_due(&mut self, now: Time) {
@@ -52,7 +54,9 @@ impl Session {
             Link::Up(up) if up.closing.is_some() => return self.end(Reason::Closed),
             Link::Up(_) => {
                 self.set_state(State::Suspended);
-                self.fail_in_flight(&Reason::ConnectionLoss(cause));
+                let reason = Reason::ConnectionLoss(cause);
+                self.fail_in_flight(&reason);
+                self.drop_removed_credentials(&reason);
             }
             _ => self.outgoing.reset_prologue(),
         }
@@ -92,15 +96,32 @@ impl Session {
     /// The session is gone and no other follows.
     pub(super) fn end(&mut self, reason: Reason) {
         self.lose_session(&reason);
-        let waiters: Vec<_> = self
-            .credentials
-            .iter_mut()
-            .filter_map(|registered| Some((registered.waiter.take()?, registered.sent)))
-            .collect();
-        for (id, sent) in waiters {
-            self.fail(Some(id), OpCode::Auth, None, reason.clone(), unanswered(sent));
+        let mut credentials = std::mem::take(&mut self.credentials);
+        for registered in &mut credentials {
+            self.fail_waiters(registered, &reason);
         }
+        self.credentials = credentials;
+        self.identity = Identity::unknown(self.config.session_timeout, self.identity.last_zxid);
         self.link = Link::Ended(reason);
+    }
+
+    /// Nobody will hear any more that this credential was taken.
+    pub(super) fn fail_waiters(&mut self, registered: &mut Registered, reason: &Reason) {
+        for id in registered.waiters.drain(..) {
+            let outcome = unanswered(registered.sent);
+            self.fail(Some(id), OpCode::Auth, None, reason.clone(), outcome);
+        }
+    }
+
+    /// The connection that counted them is gone.
+    fn drop_removed_credentials(&mut self, reason: &Reason) {
+        let (removed, kept) =
+            std::mem::take(&mut self.credentials).into_iter().partition(|other| other.removed);
+        self.credentials = kept;
+        let removed: Vec<_> = removed;
+        for mut registered in removed {
+            self.fail_waiters(&mut registered, reason);
+        }
     }
 
     /// Drops a connection on which nothing was received for too long. True if that was so.

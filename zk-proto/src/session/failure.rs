@@ -45,6 +45,9 @@ pub enum Reason {
     /// The server refused the session's credentials; the session is of no more use.
     #[error("authentication failed")]
     AuthFailed,
+    /// The credential was removed before a server took it.
+    #[error("the credential was removed")]
+    CredentialRemoved,
     /// The session is closed or was never started.
     #[error("connection closed")]
     Closed,

@@ -155,9 +155,17 @@ impl Identity {
 #[derive(Debug)]
 struct Registered {
     credential: Credential,
-    waiter: Option<RequestId>,
+    waiters: Vec<RequestId>,
     /// Whether it was ever handed out.
     sent: bool,
+    /// It was removed: the present connection still counts it, and no later one has it.
+    removed: bool,
+}
+
+impl Registered {
+    const fn new(credential: Credential) -> Self {
+        Self { credential, waiters: Vec::new(), sent: false, removed: false }
+    }
 }
 
 /// A client's session. See the [module](self) for the contract.
@@ -197,12 +205,12 @@ impl Session {
             identity.last_zxid = ticket.last_zxid;
             identity.confirmed = true;
         }
-        let credentials = config
-            .auth
-            .iter()
-            .cloned()
-            .map(|credential| Registered { credential, waiter: None, sent: false })
-            .collect();
+        let mut credentials: Vec<Registered> = Vec::new();
+        for credential in &config.auth {
+            if credentials.iter().all(|other| other.credential != *credential) {
+                credentials.push(Registered::new(credential.clone()));
+            }
+        }
         Self {
             config,
             rng,
@@ -240,7 +248,8 @@ impl Session {
 
     /// Closes the session: what was submitted before is done first, then the server is told, its word
     /// awaited for [`Config::close_timeout`], and the state becomes [`State::Lost`]. Without a
-    /// connection it ends at once, and the server's side is left to expire.
+    /// connection it ends at once, and the server's side is left to expire. A session that has ended
+    /// otherwise, such as by a refused credential, is [`Closed`](Reason::Closed) from now on.
     pub fn close(&mut self, now: Time) {
         match &mut self.link {
             Link::Up(up) if up.closing.is_none() => {
@@ -255,7 +264,8 @@ impl Session {
                 // A header is within any limit.
                 let _ = self.outgoing.submit(now, usize::MAX, &submission, |_| {});
             }
-            Link::Up(_) | Link::Ended(_) => {}
+            Link::Up(_) => {}
+            Link::Ended(reason) => *reason = Reason::Closed,
             Link::Idle | Link::Waiting { .. } => self.end(Reason::Closed),
             Link::Connecting { .. } | Link::Handshake { .. } => {
                 self.disconnect();
@@ -419,7 +429,7 @@ impl Session {
     }
 
     /// What it takes to go on with this session elsewhere; `None` before a server with a quorum has given
-    /// one.
+    /// one, and once the session has ended.
     #[must_use]
     pub fn ticket(&self) -> Option<SessionTicket> {
         let id = self.session_id().filter(|_| self.identity.confirmed)?;
@@ -430,7 +440,7 @@ impl Session {
         })
     }
 
-    /// The session's number; `None` before a server has given one.
+    /// The session's number; `None` before a server has given one, and once the session has ended.
     #[must_use]
     pub const fn session_id(&self) -> Option<SessionId> {
         match self.identity.id {

@@ -84,14 +84,19 @@ impl Session {
             return Err(Broken("reply to no auth packet".into()));
         }
         let registered = self.credentials.get_mut(up.credentials_acked);
-        let waiter = registered.and_then(|registered| registered.waiter.take());
+        let waiters = registered.map(|registered| std::mem::take(&mut registered.waiters));
+        let waiters = waiters.unwrap_or_default();
         up.credentials_acked = up.credentials_acked.saturating_add(1);
         if !header.err.is_ok() {
             self.disconnect();
             self.lose_session(&Reason::AuthFailed);
-            self.fail(waiter, OpCode::Auth, None, Reason::AuthFailed, Outcome::Refused);
+            for id in waiters {
+                self.fail(Some(id), OpCode::Auth, None, Reason::AuthFailed, Outcome::Refused);
+            }
             self.end(Reason::AuthFailed);
-        } else if let Some(id) = waiter {
+            return Ok(());
+        }
+        for id in waiters {
             let reply = Reply { zxid: header.zxid, response: Response::Empty };
             self.outputs.push_back(Output::Completed { id, result: Ok(reply) });
         }

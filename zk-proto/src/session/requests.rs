@@ -3,13 +3,14 @@
 use bytes::BytesMut;
 
 use crate::{
-    AddWatchMode, Chroot, OpCode, Request, Time,
+    AddWatchMode, Chroot, OpCode, Request, Response, Time,
     jute::{Encode, Secret},
     records::{AuthPacket, xid},
 };
 
 use super::{
-    Credential, Failure, Link, Outcome, Reason, Registered, RequestId, Session, WatchKind,
+    Credential, Failure, Link, Outcome, Output, Reason, Registered, Reply, RequestId, Session,
+    WatchKind,
     outgoing::{Submission, WatchChange},
 };
 
@@ -17,7 +18,7 @@ impl Session {
     /// Queues a request. `request` has paths below `chroot`; the answer's are below it again.
     ///
     /// While the session is suspended the request waits for the next connection. Its end comes as
-    /// [`Output::Completed`](super::Output::Completed), in the order of requests.
+    /// [`Output::Completed`], in the order of requests.
     ///
     /// # Errors
     /// When it cannot be queued, so that there will be no such output: a bad path, a packet over the
@@ -72,7 +73,8 @@ impl Session {
     }
 
     /// Adds a credential, for this connection and all later ones. The reply comes as
-    /// [`Output::Completed`](super::Output::Completed); a refusal ends the session.
+    /// [`Output::Completed`]; a refusal ends the session. One that is there
+    /// already is not sent again: both share the server's answer.
     ///
     /// # Errors
     /// When the session has ended, or is being closed.
@@ -82,12 +84,51 @@ impl Session {
         }
         let id = RequestId(self.last_id.saturating_add(1));
         self.last_id = id.0;
+        if let Some(at) = self.position(&credential) {
+            self.add_auth_again(at, id);
+            return Ok(id);
+        }
         if matches!(self.link, Link::Up(_)) {
             let body = |out: &mut BytesMut| auth_packet(&credential).encode(out);
             self.outgoing.special(xid::AUTH, OpCode::Auth, body);
         }
-        self.credentials.push(Registered { credential, waiter: Some(id), sent: false });
+        self.credentials.push(Registered { waiters: vec![id], ..Registered::new(credential) });
         Ok(id)
+    }
+
+    fn position(&self, credential: &Credential) -> Option<usize> {
+        self.credentials.iter().position(|registered| registered.credential == *credential)
+    }
+
+    fn add_auth_again(&mut self, at: usize, id: RequestId) {
+        let acked = match &self.link {
+            Link::Up(up) => up.credentials_acked,
+            _ => 0,
+        };
+        let Some(registered) = self.credentials.get_mut(at) else { return };
+        registered.removed = false;
+        if at < acked {
+            let reply = Reply { zxid: self.identity.last_zxid, response: Response::Empty };
+            self.outputs.push_back(Output::Completed { id, result: Ok(reply) });
+        } else {
+            registered.waiters.push(id);
+        }
+    }
+
+    /// Removes a credential, and says whether it was there: later connections are made without it. The
+    /// present one keeps what it was given, as the protocol has no way to take it back.
+    ///
+    /// Without a connection, whoever waits for its reply gets
+    /// [`CredentialRemoved`](Reason::CredentialRemoved).
+    pub fn remove_auth(&mut self, credential: &Credential) -> bool {
+        let Some(at) = self.position(credential) else { return false };
+        if !matches!(self.link, Link::Up(_)) {
+            let mut registered = self.credentials.remove(at);
+            self.fail_waiters(&mut registered, &Reason::CredentialRemoved);
+            return true;
+        }
+        let registered = self.credentials.get_mut(at);
+        registered.is_some_and(|registered| !std::mem::replace(&mut registered.removed, true))
     }
 
     /// Why nothing more is taken from a user.

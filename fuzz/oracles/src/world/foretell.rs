@@ -6,10 +6,10 @@ use zk_proto::{
     ErrorCode, EventType, OpCode, Response, WatcherType,
     frame::LENGTH_LEN,
     records::ReplyHeader,
-    session::{Outcome, Output, Reason, State},
+    session::{Credential, Outcome, Output, Reason, State},
 };
 
-use super::{Call, Link, Sent, World, server::What};
+use super::{Call, Link, Registered, Sent, World, ledger::Auth, server::What};
 
 /// An output, with what matters of it. Probes are not foretold.
 #[derive(Debug, PartialEq)]
@@ -103,15 +103,37 @@ impl World {
     /// The session goes, and no other follows.
     pub(super) fn foretell_end(&mut self, reason: &'static str) {
         self.foretell_loss_of_session(reason);
-        self.foretell_waiters(reason, 0);
+        self.foretell_waiters(reason);
     }
 
-    /// All who wait for a credential to be taken, but for some at first, wait in vain.
-    fn foretell_waiters(&mut self, reason: &'static str, skip: usize) {
-        let auths = self.ledger.auths.iter().skip(skip);
-        let failed = auths.map(|auth| Seen::Failed(auth.id, reason, unanswered(auth.sent)));
-        for seen in failed.collect::<Vec<_>>() {
-            self.foretell(seen);
+    /// All who wait for a credential to be taken wait in vain.
+    fn foretell_waiters(&mut self, reason: &'static str) {
+        for at in 0..self.credentials.len() {
+            for (id, sent) in self.take_waiters(at) {
+                self.foretell(Seen::Failed(id, reason, unanswered(sent)));
+            }
+        }
+    }
+
+    /// Those who wait for a credential to be taken, and whether it was ever sent.
+    fn take_waiters(&mut self, at: usize) -> Vec<(u64, bool)> {
+        let waiters = std::mem::take(&mut self.credentials[at].waiters);
+        let auth = |id| self.ledger.auths.iter().find(move |auth| auth.id == id);
+        waiters.into_iter().filter_map(|id| Some((id, auth(id)?.sent))).collect()
+    }
+
+    /// A credential is added, by request `id`: one that is there already is not sent again.
+    pub(super) fn foretell_credential(&mut self, credential: Credential, id: u64) {
+        let known = self.credentials.iter().position(|other| other.credential == credential);
+        let at = known.unwrap_or(self.credentials.len());
+        if known.is_none() {
+            self.credentials.push(Registered::new(credential));
+        }
+        let registered = &mut self.credentials[at];
+        self.ledger.auths.push_back(Auth { id, sent: registered.sent });
+        match &self.link {
+            Link::Up(up) if at < up.auths_acked => self.foretell(Seen::Done(id, Response::Empty)),
+            _ => registered.waiters.push(id),
         }
     }
 
@@ -232,22 +254,21 @@ impl World {
 
     fn foretell_auth(&mut self, taken: bool) {
         let Link::Up(up) = &mut self.link else { return };
-        let waiter = self.credentials[up.auths_acked].1;
+        let at = up.auths_acked;
         up.auths_acked += 1;
-        let waits = self.ledger.auths.front().map(|auth| auth.id);
-        let waiter = waiter.filter(|id| Some(*id) == waits);
+        let waiters = self.take_waiters(at);
         if taken {
-            if let Some(id) = waiter {
+            for (id, _) in waiters {
                 self.foretell(Seen::Done(id, Response::Empty));
             }
             return;
         }
         self.foretell(Seen::Disconnect);
         self.foretell_loss_of_session("auth failed");
-        if let Some(id) = waiter {
+        for (id, _) in waiters {
             self.foretell(Seen::Failed(id, "auth failed", Outcome::Refused));
         }
-        self.foretell_waiters("auth failed", usize::from(waiter.is_some()));
+        self.foretell_waiters("auth failed");
     }
 
     /// The call that a reply is for.

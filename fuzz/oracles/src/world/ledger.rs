@@ -114,9 +114,8 @@ impl Ledger {
     }
 
     fn complete(&mut self, id: RequestId, result: &Result<Reply, Box<Failure>>) {
-        if self.auths.front().is_some_and(|auth| auth.id == id.0) {
-            let auth = self.auths.pop_front();
-            let sent = auth.is_some_and(|auth| auth.sent);
+        if let Some(at) = self.auths.iter().position(|auth| auth.id == id.0) {
+            let sent = self.auths.remove(at).is_some_and(|auth| auth.sent);
             if let Err(failure) = result {
                 assert_eq!(failure.op, OpCode::Auth);
                 honest(failure, sent);

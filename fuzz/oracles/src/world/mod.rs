@@ -41,7 +41,7 @@ pub use event::watch_event;
 pub(crate) use ops::{Ask, path_of};
 
 use foretell::Seen;
-use ledger::{Arms, Auth, Call, Ledger};
+use ledger::{Arms, Call, Ledger};
 use ops::{Op, Setup};
 use route::Route;
 use server::{Sent, Server};
@@ -137,6 +137,22 @@ struct Up {
     pings: usize,
 }
 
+/// A credential of the session.
+#[derive(Debug)]
+struct Registered {
+    credential: Credential,
+    /// The requests that wait for it to be taken.
+    waiters: Vec<u64>,
+    /// Whether it has ever arrived.
+    sent: bool,
+}
+
+impl Registered {
+    const fn new(credential: Credential) -> Self {
+        Self { credential, waiters: Vec::new(), sent: false }
+    }
+}
+
 struct World {
     session: Session,
     now: Time,
@@ -150,8 +166,8 @@ struct World {
     timeout: Duration,
     /// The session that must not be swapped for another without a word.
     resumable: Option<i64>,
-    /// Each with the request that waits for it to be taken.
-    credentials: Vec<(Credential, Option<u64>)>,
+    /// Each once.
+    credentials: Vec<Registered>,
     server: Server,
     arrived: Arrived,
     last_xid: i32,
@@ -192,7 +208,7 @@ impl World {
             route: Route::new(ports, config.backoff),
             timeout: config.session_timeout,
             resumable: None,
-            credentials: config.auth.iter().cloned().map(|auth| (auth, None)).collect(),
+            credentials: config.auth.iter().cloned().map(Registered::new).collect(),
             server: Server::new(Duration::from_millis(u64::from(setup.grant) + 300)),
             arrived: Arrived::default(),
             last_xid: 0,
@@ -300,8 +316,7 @@ impl World {
                 assert!(!self.is_over(), "a credential is taken");
                 assert_eq!(id, self.last_id + 1);
                 self.last_id = id;
-                self.ledger.auths.push_back(Auth { id, sent: false });
-                self.credentials.push((credential, Some(id)));
+                self.foretell_credential(credential, id);
             }
             Err(failure) => {
                 assert!(self.is_over(), "{failure}");

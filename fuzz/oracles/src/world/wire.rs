@@ -14,7 +14,7 @@ use zk_proto::{
     session::WatchKind,
 };
 
-use super::{Link, World, ledger::Watch};
+use super::{Link, Registered, World, ledger::Watch};
 
 /// The limit for packets that arm watches again.
 const MAX_REARM: usize = 128 << 10;
@@ -103,11 +103,13 @@ impl World {
             }
             Request::Auth(auth) => {
                 assert_eq!(header.xid, xid::AUTH);
-                let (credential, waiter) = &self.credentials[self.arrived.auths];
+                let Registered { credential, waiters, sent } =
+                    &mut self.credentials[self.arrived.auths];
+                *sent = true;
                 assert_eq!((auth.auth_type, auth.scheme), (0, credential.scheme.as_str()));
                 assert_eq!(*auth.auth.expose(), Some(&credential.auth.expose()[..]));
                 self.arrived.auths += 1;
-                for auth in self.ledger.auths.iter_mut().filter(|auth| Some(auth.id) == *waiter) {
+                for auth in self.ledger.auths.iter_mut().filter(|auth| waiters.contains(&auth.id)) {
                     auth.sent = true;
                 }
             }

@@ -382,3 +382,103 @@ fn a_credential_that_was_never_sent_is_told_so() {
     world.close();
     assert_eq!(world.events(), ["LOST", "#1 Closed Unknown", "#2 Closed NotSent"]);
 }
+
+#[test]
+fn equal_credentials_are_sent_once_and_share_their_answer() {
+    let mut config = config(1);
+    config.auth = vec![Credential::digest("ann", "1"), Credential::digest("ann", "1")];
+    let mut world = World::new(config);
+    world.start();
+    world.add_auth("1").unwrap();
+    world.add_auth("2").unwrap();
+    world.connect();
+    assert_eq!(world.read(), ["auth digest ann:1", "auth digest ann:2"]);
+    world.add_auth("2").unwrap();
+    world.events();
+    world.special(xid::AUTH, ErrorCode::Ok);
+    world.special(xid::AUTH, ErrorCode::Ok);
+    assert_eq!(world.events(), ["#1 ok", "#2 ok", "#3 ok"]);
+    world.add_auth("2").unwrap();
+    assert_eq!(world.events(), ["#4 ok"], "the server has it already");
+    assert_eq!(world.read(), [""; 0]);
+    world.cut();
+    next(&mut world);
+    world.connect();
+    assert_eq!(world.read(), ["auth digest ann:1", "auth digest ann:2"]);
+}
+
+#[test]
+fn equal_credentials_are_refused_together() {
+    let mut world = World::up(1);
+    world.add_auth("1").unwrap();
+    world.add_auth("1").unwrap();
+    world.read();
+    world.special(xid::AUTH, ErrorCode::AuthFailed);
+    let lines = ["disconnect", "LOST", "#1 AuthFailed Refused", "#2 AuthFailed Refused"];
+    assert_eq!(world.events(), lines);
+}
+
+#[test]
+fn a_removed_credential_is_not_sent_on_later_connections() {
+    let mut world = World::up(1);
+    for password in ["1", "2", "3"] {
+        world.add_auth(password).unwrap();
+    }
+    assert_eq!(world.read().len(), 3);
+    world.special(xid::AUTH, ErrorCode::Ok);
+    let [first, second, other] = ["1", "2", "9"].map(|word| Credential::digest("ann", word));
+    assert!(world.session.remove_auth(&first));
+    assert!(world.session.remove_auth(&second));
+    assert!(!world.session.remove_auth(&second) && !world.session.remove_auth(&other));
+    // The answers of this connection still belong to those that were sent on it.
+    world.special(xid::AUTH, ErrorCode::Ok);
+    world.special(xid::AUTH, ErrorCode::Ok);
+    assert_eq!(world.events(), ["#1 ok", "#2 ok", "#3 ok"]);
+    // One that comes back before the connection ends is as good as never removed.
+    world.add_auth("2").unwrap();
+    assert_eq!((world.events(), world.read()), (vec!["#4 ok".into()], vec![]));
+    world.cut();
+    next(&mut world);
+    world.connect();
+    assert_eq!(world.read(), ["auth digest ann:2", "auth digest ann:3"]);
+}
+
+#[test]
+fn whoever_waits_for_a_removed_credential_is_told() {
+    let mut world = World::up(1);
+    world.add_auth("sent").unwrap();
+    world.read();
+    assert!(world.session.remove_auth(&Credential::digest("ann", "sent")));
+    world.cut();
+    world.add_auth("waiting").unwrap();
+    assert!(world.session.remove_auth(&Credential::digest("ann", "waiting")));
+    world.absorb();
+    assert_eq!(
+        world.events(),
+        ["SUSPENDED", "#1 ConnectionLoss Unknown", "#2 CredentialRemoved NotSent"]
+    );
+    next(&mut world);
+    world.connect();
+    assert_eq!(world.read(), [""; 0]);
+}
+
+#[test]
+fn a_session_that_has_ended_has_no_number_and_no_ticket() {
+    for refused in [false, true] {
+        let mut world = World::up(1);
+        assert!(world.session.ticket().is_some());
+        if refused {
+            world.add_auth("1").unwrap();
+            world.read();
+            world.special(xid::AUTH, ErrorCode::AuthFailed);
+            assert_eq!(world.session.client_state(), ClientState::AuthFailed);
+        }
+        world.close();
+        world.read();
+        if !refused {
+            world.ok(1);
+        }
+        assert_eq!((world.session.session_id(), world.session.ticket()), (None, None));
+        assert_eq!(world.session.client_state(), ClientState::Closed);
+    }
+}
