@@ -446,7 +446,10 @@ impl Client {
         data: Option<&[u8]>,
         options: &CreateOptions,
     ) -> impl Future<Output = Result<(Ustring, Stat), Error>> + Send + use<> {
-        self.create_once(&protect(path, self.shared().unique_id()), data, options)
+        // With an id, any name is one that can be created.
+        let created = path::validate_for_create(path, options.is_sequential())
+            .map(|()| self.create_once(&protect(path, self.shared().unique_id()), data, options));
+        async move { created?.await }
     }
 
     /// Creates a node whose name begins with an id that is nobody else's, once, whatever happens to the

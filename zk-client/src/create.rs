@@ -134,6 +134,10 @@ impl CreateOptions {
         self.mode.is_ephemeral()
     }
 
+    pub(crate) const fn is_sequential(&self) -> bool {
+        self.mode.is_sequential()
+    }
+
     /// The node's ACL: its own or the client's.
     pub(crate) fn resolve_acl(&self, default: Option<&Arc<[Acl]>>) -> Result<Arc<[Acl]>, Error> {
         self.acl.as_ref().or(default).cloned().ok_or_else(no_acl)

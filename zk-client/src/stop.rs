@@ -61,3 +61,13 @@ pub(crate) async fn unless<T>(stop: &Stop, task: impl Future<Output = T>) -> Opt
     })
     .await
 }
+
+/// What comes of whichever of two is done first.
+pub(crate) async fn either<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|context| match one.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(value),
+        Poll::Pending => other.as_mut().poll(context),
+    })
+    .await
+}

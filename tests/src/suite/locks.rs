@@ -10,7 +10,7 @@ use std::{
 
 use zk_client::{
     AsyncResult, Client, CreateMode, CreateOptions, ErrorCode, ErrorKind, Handler, State, blocking,
-    recipes::{DataWatch, Lock, LockGuard, LockOptions, ReadLock, WriteLock},
+    recipes::{DataWatch, Lock, LockGuard, LockOptions, ReadLock, Semaphore, WriteLock},
 };
 
 use super::{
@@ -558,6 +558,83 @@ pub async fn what_waiting_does_not_help_is_an_error<H: Handler>(handler: H) {
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     let deep = site.ok("a path that is made", Lock::new(&zk, "/a/b/c").acquire()).await;
     assert!(deep.is_held() && deep.path().starts_with("/a/b/c/"));
+}
+
+/// Whoever deletes a lock's node lets others in, and the holder learns of it: early, late, or when its
+/// connection is back.
+pub async fn a_lock_whose_node_is_deleted_is_lost<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    let other = site.client().await;
+    for when in ["early", "late", "away"] {
+        let guard = held(&site, &named(&zk, when)).await;
+        let told = Told::by(&guard);
+        if when != "early" {
+            site.when("the node to be watched", || site.is_watched(guard.path())).await;
+            // Other changes of the node are no loss.
+            site.ok("to write", other.set(guard.path(), b"__REVOKE__", None)).await;
+            site.when("the node to be watched", || site.is_watched(guard.path())).await;
+        }
+        if when == "away" {
+            site.cut_off(&zk, &proxy).await;
+        }
+        assert!(!guard.lost().is_set(), "{when}");
+        site.ok("to delete", other.delete(guard.path(), None)).await;
+        let next = held(&site, &named(&other, "next")).await;
+        proxy.refuse(false);
+        site.within("the loss", guard.lost().happened()).await;
+        assert!(!guard.is_held() && guard.held_for().is_zero() && next.is_held(), "{when}");
+        site.within("whoever asks later", guard.suspended()).await;
+        let expected: &[State] = match when {
+            "away" => &[State::Suspended, State::Connected, State::Lost],
+            _ => &[State::Lost],
+        };
+        site.when("the callback", || told.is(expected)).await;
+        site.ok("to release", guard.release()).await;
+        site.ok("to release", next.release()).await;
+    }
+    // The own release is none, be the node watched or not.
+    for watched in [false, true] {
+        let guard = held(&site, &named(&zk, "mine")).await;
+        let told = Told::by(&guard);
+        if watched {
+            site.when("the node to be watched", || site.is_watched(guard.path())).await;
+        }
+        let clone = guard.clone();
+        site.ok("to release", guard.release()).await;
+        site.moment().await;
+        assert!(!clone.lost().is_set() && told.is(&[]), "released, and called lost");
+    }
+}
+
+/// A path that is refused is refused before anything is made of it.
+pub async fn a_path_that_is_none_makes_nothing<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    for path in ["/l/", "/l//m", "l", "", "/l/.."] {
+        let acquires = [
+            Lock::new(&zk, path).acquire(),
+            ReadLock::new(&zk, path).acquire(),
+            WriteLock::new(&zk, path).acquire_timeout(LIMIT),
+        ];
+        for acquire in acquires {
+            let error = site.err("a path that is none", acquire).await;
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}: {error}");
+        }
+        let error = site.err("a path that is none", Lock::new(&zk, path).try_acquire()).await;
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}: {error}");
+        let semaphore = Semaphore::new(&zk, path);
+        let error = site.err("a path that is none", semaphore.acquire()).await;
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}: {error}");
+        let error = site.err("a path that is none", semaphore.try_acquire()).await;
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}: {error}");
+    }
+    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    let create = zk.create("/node/", b"", CreateOptions::persistent().protected());
+    let error = site.err("a path that is none", create).await;
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(site.nodes(&zk, "/node").await.is_empty());
+    assert_eq!(site.nodes(&zk, "/").await, ["node"]);
 }
 
 /// A node that the server has made goes when its acquire fails, whatever it is that has failed: where the

@@ -214,6 +214,8 @@ macro_rules! suite {
                 what_waiting_does_not_help_is_an_error,
                 a_full_queue_is_waited_out,
                 an_acquire_that_fails_leaves_no_node,
+                a_lock_whose_node_is_deleted_is_lost,
+                a_path_that_is_none_makes_nothing,
             }
             retries {
                 a_read_is_tried_again,
@@ -235,6 +237,8 @@ macro_rules! suite {
                 given_up_anywhere_it_leaves_nothing,
                 a_lease_is_taken_only_in_turn,
                 a_failed_acquire_leaves_nothing,
+                all_free_leases_are_to_be_had_at_once,
+                a_lease_whose_node_is_deleted_is_lost,
             }
             watchers {
                 a_data_watch_lives_over_an_expiry,

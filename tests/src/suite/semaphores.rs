@@ -260,3 +260,45 @@ pub async fn a_failed_acquire_leaves_nothing<H: Handler>(handler: H) {
     site.until_nodes(&owner, TURNS, 0).await;
     assert_eq!(site.nodes(&owner, PATH).await.len(), 20);
 }
+
+/// Those who do not wait for a lease still wait for their turn while there are leases to be had: as many get
+/// one as there are.
+pub async fn all_free_leases_are_to_be_had_at_once<H: Handler>(handler: H) {
+    const TRIES: usize = 200;
+
+    let site = Site::new(handler);
+    let (zk, other) = (site.client().await, site.client().await);
+    for free in 1..=3 {
+        // One of them is taken, and kept.
+        let kept = lease(&site, &of(&zk, free + 1)).await;
+        let tries: Vec<_> = (0..TRIES)
+            .map(|n| of(if n % 2 == 0 { &zk } else { &other }, free + 1).try_acquire())
+            .collect();
+        let mut got = Vec::new();
+        for attempt in tries {
+            got.extend(site.ok("an answer", attempt).await);
+        }
+        assert_eq!(got.len(), free, "of {TRIES}");
+        assert_eq!(site.nodes(&zk, PATH).await.len(), free + 1);
+        // Nobody waits behind those who wait for a lease.
+        site.until_nodes(&zk, TURNS, 0).await;
+        let waiting = of(&zk, free + 1).acquire();
+        site.until_nodes(&zk, TURNS, 1).await;
+        site.moment().await;
+        assert!(site.ok("none", of(&other, free + 1).try_acquire()).await.is_none());
+        drop((waiting, kept, got));
+        site.until_nodes(&zk, TURNS, 0).await;
+        site.until_nodes(&zk, PATH, 0).await;
+        site.ok("another number", zk.set(PATH, b"", None)).await;
+    }
+}
+
+pub async fn a_lease_whose_node_is_deleted_is_lost<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (zk, other) = (site.client().await, site.client().await);
+    let held = lease(&site, &of(&zk, 1)).await;
+    site.ok("to delete", other.delete(held.path(), None)).await;
+    site.within("the loss", held.lost().happened()).await;
+    assert!(!held.is_held());
+    assert!(lease(&site, &of(&other, 1)).await.is_held());
+}

@@ -1,6 +1,7 @@
 //! [`Held`], an ephemeral node whose existence is a right: a lock, a lease.
 
 use std::{
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,7 +13,9 @@ use zk_proto::{records::Stat, session::SessionId};
 
 use crate::{
     AsyncResult, Client, Event, Face, State, States, Transaction,
-    stop::{Stop, unless},
+    from_reply::is_no_node,
+    retry::patiently,
+    stop::{Stop, either, unless},
 };
 
 use super::{Callback, delete};
@@ -42,13 +45,14 @@ impl Held {
             over: Event::new(),
         });
         let mut changes = held.changes();
-        let (lost, stop) = (held.lost.clone(), Stop::on(held.over.clone()));
+        let (lost, over) = (held.lost.clone(), held.over.clone());
+        let (owner, path, czxid) = (client.clone(), held.path.clone(), held.czxid);
         drop(client.spawn(async move {
-            while let Some(state) = unless(&stop, changes.next()).await {
-                if state == State::Lost {
-                    lost.set();
-                    break;
-                }
+            let expired = async { while changes.next().await != State::Lost {} };
+            let ended = either(expired, gone(&owner, &path, czxid));
+            // The own release is no loss; it comes before its event does.
+            if unless(&Stop::on(over.clone()), ended).await.is_some() && !over.is_set() {
+                lost.set();
             }
             Ok(())
         }));
@@ -100,7 +104,7 @@ impl Held {
     fn changes(&self) -> Changes {
         let states = self.client.states();
         let now = if self.is_lost() { State::Lost } else { self.client.state() };
-        Changes { states, now: Some(now), told: State::Connected }
+        Changes { states, lost: self.lost.clone(), now: Some(now), told: State::Connected }
     }
 
     pub(super) const fn czxid(&self) -> i64 {
@@ -132,10 +136,32 @@ impl Drop for Held {
     }
 }
 
+/// For how long something is held before its node is watched. What is given back sooner, as most locks in a
+/// crowd are, costs the servers no request and no event for it.
+const UNWATCHED: Duration = Duration::from_millis(100);
+
+/// Completes when the node that the transaction `czxid` made at `path` is no more; never, if it may not be
+/// read, or the session is over.
+async fn gone(client: &Client, path: &str, czxid: i64) {
+    client.shared().sleep(UNWATCHED).await;
+    loop {
+        match patiently(client, |zk| zk.get_and_watch(path)).await {
+            Ok((_, stat, watch)) if stat.czxid == czxid => drop(watch.await),
+            Ok(_) => return,
+            Err(error) if is_no_node(&error) => return,
+            Err(error) => {
+                tracing::debug!(path, %error, "a node that is held cannot be watched");
+                return pending().await;
+            }
+        }
+    }
+}
+
 /// The changes of the session's state since there was a connection last, each once. The first one lost
-/// ends what is held.
+/// ends what is held; so does the loss of the node.
 struct Changes {
     states: States,
+    lost: Event,
     /// The state when this began, still to be looked at.
     now: Option<State>,
     told: State,
@@ -146,7 +172,14 @@ impl Changes {
         loop {
             let state = match self.now.take() {
                 Some(state) => state,
-                None => self.states.changed().await.unwrap_or(State::Lost),
+                None => {
+                    let lost = async {
+                        self.lost.happened().await;
+                        State::Lost
+                    };
+                    let changed = async { self.states.changed().await.unwrap_or(State::Lost) };
+                    either(changed, lost).await
+                }
             };
             if state != self.told {
                 self.told = state;
@@ -174,7 +207,8 @@ macro_rules! hold {
 
             #[doc = concat!("Whether ", $what, " is held for sure, by this side's clock: it was not")]
             /// released, its session has not expired, and could not have by now even if nothing more
-            /// reached the servers. [`Client::held_for`](crate::Client::held_for) tells of the one exception.
+            /// reached the servers. [`Client::held_for`](crate::Client::held_for) tells of the one exception;
+            /// and that somebody has deleted its node is known only when [`lost`](Self::lost) tells.
             #[must_use]
             pub fn is_held(&self) -> bool {
                 self.held.is_held()
@@ -186,13 +220,15 @@ macro_rules! hold {
                 self.held.held_for()
             }
 
-            #[doc = concat!("Happens when ", $what, " is lost with its session.")]
+            #[doc = concat!("Happens when ", $what, " is lost: with its session, or because somebody")]
+            /// has deleted its node. The node is watched once it has been there for 100 ms; one that its own
+            /// client may not read is not.
             #[must_use]
             pub fn lost(&self) -> &$crate::Event {
                 self.held.lost()
             }
 
-            /// Completes when the connection is lost, or the session: at once if it is just now.
+            #[doc = concat!("Completes when the connection is lost, or ", $what, " is: at once if it is just now.")]
             pub fn suspended(&self) -> impl Future<Output = ()> + Send + use<C> {
                 self.held.suspended()
             }
@@ -200,8 +236,8 @@ macro_rules! hold {
             /// Has `callback` called with each change of the session's state, to the loss or the release:
             /// [`Suspended`](crate::State::Suspended) when the connection is lost,
             /// [`Connected`](crate::State::Connected) when it is back in time,
-            /// [`Lost`](crate::State::Lost) when the session has expired; at once if it is not connected
-            /// just now. It runs on the client's queue of watches.
+            /// [`Lost`](crate::State::Lost) when the session has expired, or the node was deleted; at once
+            /// if it is not connected just now. It runs on the client's queue of watches.
             pub fn on_change(&self, callback: impl FnMut($crate::State) + Send + 'static) {
                 self.held.on_change(callback);
             }

@@ -89,8 +89,8 @@ impl LockOptions {
 ///   [`LockGuard::suspended`] and [`LockGuard::on_change`] tell. [`LockGuard::is_held`] is true while it is
 ///   sure by this side's clock that the lock is held; without a connection it never is. Stop then, or rely
 ///   on fencing.
-/// - **Lost:** the session has expired, and the lock with it: [`LockGuard::lost`] happens. A waiter starts
-///   over with a new node, at the end of the queue.
+/// - **Lost:** the session has expired, and the lock with it, or somebody has deleted the lock's node:
+///   [`LockGuard::lost`] happens. A waiter starts over with a new node, at the end of the queue.
 /// - **No node is left behind**: not when the reply to the create is lost, when an acquire is cancelled,
 ///   dropped or timed out at any moment, when the release is interrupted, or when the holder panics. What
 ///   cannot be deleted goes with the session.
@@ -219,6 +219,8 @@ impl Contender {
     /// Contends until the lock is held or `stop` says so; `None` when it is not free and is not to be
     /// waited for.
     async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Arc<Held>>, Error> {
+        // Before anything is made of it: below `/lock/` a node can be made, and not be listed.
+        path::validate(&self.path)?;
         loop {
             // A new id for each node: one of an earlier session may still be there, dying.
             let id = format!("{:032x}{}", self.client.shared().unique_id(), self.kind.node);

@@ -13,10 +13,10 @@ use zk_proto::{
 };
 
 use crate::{
-    AsyncResult, Client, CreateOptions, Error, ErrorCode, ErrorKind, Face,
+    AsyncResult, Client, CreateOptions, Error, ErrorCode, ErrorKind, Face, Watch,
     from_reply::is_no_node,
     retry::{bide, passes, patiently},
-    stop::{Stop, unless},
+    stop::{Stop, either, unless},
 };
 
 use super::{
@@ -111,8 +111,9 @@ impl<C: Face> Semaphore<C> {
         C::answer(self.contender.acquire(Some(timeout)))
     }
 
-    /// Takes a lease if there is one and nobody waits for it. It waits for the connection, but not for
-    /// other contenders.
+    /// Takes a lease if there is one that nobody waits for: kazoo's `acquire(blocking=False)`. It waits for
+    /// the connection, and, while there are leases to be had, for its turn among those who are about to take
+    /// one; never for a lease to be given back.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
@@ -189,26 +190,57 @@ impl Contender {
         let lock = Lock::with(&self.client, format!("{}-__lock__", self.path), options);
         'turns: loop {
             self.agree().await?;
-            let turn = if wait { Some(lock.acquire().await?) } else { lock.try_acquire().await? };
+            let turn =
+                if wait { Some(lock.acquire().await?) } else { self.brief_turn(&lock).await? };
             let Some(turn) = turn else { return Ok(None) };
             loop {
-                let read =
-                    patiently(&self.client, |zk| zk.get_children_and_watch(&self.path)).await;
-                let (leases, _, watch) = match read {
-                    Err(error) if is_no_node(&error) => continue 'turns,
-                    read => read?,
-                };
-                if leases.len() < self.options.max_leases {
-                    match self.take(own, &turn).await? {
+                match self.look().await? {
+                    Look::Free(_) => match self.take(own, &turn).await? {
                         Some(stat) => return Ok(Some(stat)),
                         None => continue 'turns,
-                    }
+                    },
+                    Look::Full(_) if !wait => return Ok(None),
+                    Look::Full(watch) => drop(watch.await?),
+                    Look::Gone => continue 'turns,
                 }
-                if !wait {
-                    return Ok(None);
-                }
-                watch.await?;
             }
+        }
+    }
+
+    /// Waits for the own turn for as long as there is a lease to be had: those before it are about to take
+    /// one then, and none of them waits for one. `None` once there is none.
+    async fn brief_turn(&self, lock: &Lock) -> Result<Option<LockGuard>, Error> {
+        let mut turn = None;
+        loop {
+            let watch = match self.look().await? {
+                Look::Free(watch) => watch,
+                Look::Full(_) => return Ok(None),
+                Look::Gone => {
+                    self.agree().await?;
+                    continue;
+                }
+            };
+            let turn = turn.get_or_insert_with(|| lock.acquire());
+            let changed = async {
+                // The end of the session is for the next look to tell.
+                let _ = watch.await;
+                None
+            };
+            if let Some(turn) = either(async { Some(turn.await) }, changed).await {
+                return turn.map(Some);
+            }
+        }
+    }
+
+    /// Looks whether there is a lease to be had, and watches for leases that come and go.
+    async fn look(&self) -> Result<Look, Error> {
+        match patiently(&self.client, |zk| zk.get_children_and_watch(&self.path)).await {
+            Ok((leases, _, watch)) if leases.len() < self.options.max_leases => {
+                Ok(Look::Free(watch))
+            }
+            Ok((_, _, watch)) => Ok(Look::Full(watch)),
+            Err(error) if is_no_node(&error) => Ok(Look::Gone),
+            Err(error) => Err(error),
         }
     }
 
@@ -277,6 +309,16 @@ impl Contender {
             _ => Ok(()),
         }
     }
+}
+
+/// What a look at the leases shows.
+enum Look {
+    /// There are fewer than allowed.
+    Free(Watch),
+    /// There are as many as allowed.
+    Full(Watch),
+    /// The semaphore's node is gone.
+    Gone,
 }
 
 impl<C> fmt::Debug for Semaphore<C> {
