@@ -79,13 +79,21 @@ pub struct FrameReader {
     drain: usize,
     limit: usize,
     chunk: usize,
+    received: u64,
 }
 
 impl FrameReader {
     /// A reader for a new connection, which hands out frames of at most `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), filled: 0, drain: 0, limit, chunk: SMALL_CHUNK }
+        Self {
+            buffer: BytesMut::new(),
+            filled: 0,
+            drain: 0,
+            limit,
+            chunk: SMALL_CHUNK,
+            received: 0,
+        }
     }
 
     /// Room to read into. Follow up with [`advance`](Self::advance).
@@ -110,7 +118,9 @@ impl FrameReader {
     /// Says that the first `len` bytes of [`spare`](Self::spare) were received.
     pub fn advance(&mut self, len: usize) {
         let spare = self.buffer.len().saturating_sub(self.filled);
-        self.filled = self.filled.saturating_add(len.min(spare));
+        let new = len.min(spare);
+        self.filled = self.filled.saturating_add(new);
+        self.received = self.received.saturating_add(u64::try_from(new).unwrap_or(u64::MAX));
         if len >= spare {
             self.chunk = self.chunk.saturating_mul(2).min(LARGE_CHUNK);
         }
@@ -139,6 +149,30 @@ impl FrameReader {
     #[must_use]
     pub fn peek(&self, len: usize) -> Option<&[u8]> {
         self.buffer.get(..self.filled)?.get(..len)
+    }
+
+    /// How many bytes were received altogether.
+    #[must_use]
+    pub const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// How many bytes the next frame lacks, as far as its length is known; 0 if none of it is here. Ask
+    /// when [`next_frame`](Self::next_frame) has returned `None`.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        if self.drain > 0 {
+            return self.drain;
+        }
+        let received = self.buffer.get(..self.filled).unwrap_or_default();
+        match received.split_first_chunk::<LENGTH_LEN>() {
+            None if received.is_empty() => 0,
+            None => LENGTH_LEN.saturating_sub(received.len()),
+            Some((prefix, body)) => {
+                let length = usize::try_from(i32::from_be_bytes(*prefix)).unwrap_or(0);
+                length.saturating_sub(body.len())
+            }
+        }
     }
 
     /// The next frame, or `None` until more bytes are here.
@@ -265,6 +299,25 @@ mod tests {
         assert_eq!(reader.next_frame(), Ok(None));
         reader.spare();
         assert!(reader.buffer.len() <= LARGE_CHUNK);
+    }
+
+    #[test]
+    fn a_reader_counts_what_came_and_knows_what_is_missing() {
+        let mut reader = FrameReader::new(64);
+        for (bytes, received, missing) in [
+            (&[][..], 0, 0),
+            (&[0, 0], 2, 2),
+            (&[0, 5], 4, 5),
+            (b"hell", 8, 1),
+            (b"o", 9, 0),
+            (&[0, 0, 0, 100], 13, 100),
+            (&[7; 20], 33, 80),
+            (&[7; 80], 113, 0),
+        ] {
+            reader.extend(bytes);
+            while reader.next_frame().unwrap().is_some() {}
+            assert_eq!((reader.received(), reader.missing()), (received, missing));
+        }
     }
 
     #[test]

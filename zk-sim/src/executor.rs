@@ -19,7 +19,7 @@ use std::{
 
 use crate::{
     ensemble::Turn,
-    faults::{Fault, Faults},
+    faults::{Fault, Faults, Grant},
     host::Host,
     network::Network,
     trace::Trace,
@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) faults: Option<Faults>,
     /// For how long the process is paused for which something arrives next.
     pub(crate) pauses_at_arrival: Option<Duration>,
+    /// How the next handshake is answered, if oddly.
+    pub(crate) odd_grant: Option<Grant>,
     pub(crate) processes: Vec<Process>,
     tasks: HashMap<u64, Task>,
     ready: Vec<u64>,
@@ -86,6 +88,8 @@ pub(crate) struct Process {
     /// When the first of them is due, by the right clock.
     due: Option<Duration>,
     is_paused: bool,
+    /// Until when it was not free to do what it had to do.
+    pub(crate) disturbed_until: Duration,
     is_dead: bool,
     /// Tasks that are ready to run when the pause is over.
     parked: Vec<u64>,
@@ -171,6 +175,7 @@ impl Shared {
                 host,
                 faults: None,
                 pauses_at_arrival: None,
+                odd_grant: None,
                 // The first one is the world itself, whose clock is right.
                 processes: vec![Process::default()],
                 tasks: HashMap::new(),
@@ -266,6 +271,7 @@ impl Shared {
         let now = core.now;
         if let Some(delay) = core.draw_delay() {
             core.trace.step(now, "delay", id, delay.as_millis() as u64);
+            core.disturb(id, now + delay);
             core.delayed.push(id);
             core.schedule(now + delay, Event::Delayed(id));
             return;
@@ -469,8 +475,17 @@ impl Core {
     pub(crate) fn set_paused(&mut self, process: usize, paused: bool) {
         let process = &mut self.processes[process];
         process.is_paused = paused;
+        process.disturbed_until = process.disturbed_until.max(self.now);
         if !paused {
             self.ready.append(&mut process.parked);
+        }
+    }
+
+    /// A task waits for no reason.
+    fn disturb(&mut self, task: u64, until: Duration) {
+        if let Some(task) = self.tasks.get(&task) {
+            let process = &mut self.processes[task.process];
+            process.disturbed_until = process.disturbed_until.max(until);
         }
     }
 

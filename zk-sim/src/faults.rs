@@ -38,10 +38,27 @@ pub enum Kind {
     Lag,
     /// A connection to a member is cut just when a request that came by it has been agreed on.
     LoseReply,
+    /// A packet of the server promises more bytes than ever come.
+    Promise,
+    /// What the server sends comes in byte by byte.
+    Trickle,
+    /// The next handshake is answered oddly.
+    OddGrant,
+}
+
+/// How a handshake is answered that is answered oddly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// With a timeout, and no session.
+    Nameless,
+    /// With this timeout, which is none.
+    Refused(i32),
+    /// With a new session, whichever was asked for.
+    Another,
 }
 
 /// All kinds, and how often each is drawn by comparison.
-pub const KINDS: [(Kind, u32); 12] = [
+pub const KINDS: [(Kind, u32); 15] = [
     (Kind::Cut, 8),
     (Kind::Hold, 6),
     (Kind::Outage, 2),
@@ -54,6 +71,9 @@ pub const KINDS: [(Kind, u32); 12] = [
     (Kind::CutOff, 3),
     (Kind::Lag, 3),
     (Kind::LoseReply, 3),
+    (Kind::Promise, 3),
+    (Kind::Trickle, 3),
+    (Kind::OddGrant, 2),
 ];
 
 /// What may go wrong. Each kind has a weight, 0 for never; a kind's share of all faults is its share of
@@ -135,6 +155,7 @@ impl Core {
         self.end_delays(|_| true);
         self.lose_next_reply(false);
         self.pauses_at_arrival = None;
+        self.odd_grant = None;
         for machine in 0..self.host.machines.len() {
             for fault in [Fault::Outage, Fault::Freeze, Fault::CutOff] {
                 self.end_fault(fault(machine));
@@ -205,6 +226,27 @@ impl Core {
             (Kind::Pause, Some(process)) => return self.pause(process, lasts),
             (Kind::PauseAtArrival, _) => {
                 self.pauses_at_arrival = Some(lasts);
+                return;
+            }
+            (Kind::Promise, _) => {
+                // More than anybody sends here in a session timeout.
+                let more = self.random.u32(2 << 20..=3 << 20);
+                if let Some(connection) = self.draw_connection() {
+                    self.promise(connection, more);
+                }
+                return;
+            }
+            (Kind::Trickle, _) => {
+                let pace = Duration::from_millis(self.random.u64(10..1_000));
+                if let Some(connection) = self.draw_connection() {
+                    self.trickle(connection, pace);
+                }
+                return;
+            }
+            (Kind::OddGrant, _) => {
+                let grants =
+                    [Grant::Nameless, Grant::Refused(0), Grant::Refused(-1), Grant::Another];
+                self.odd_grant = Some(grants[self.random.usize(..grants.len())]);
                 return;
             }
             (Kind::Jump, Some(process)) => return self.jump(process, lasts),

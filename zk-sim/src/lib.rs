@@ -9,6 +9,7 @@
 //! | `executor` | tasks, timers, processes, the order of things |
 //! | `network`, `faults` | connections, and what goes wrong |
 //! | `host`, `ensemble` | the servers: one, or three that agree |
+//! | `heard` | what clients hear, and that they leave a connection without an answer |
 //! | `tap`, `log` | what they are asked and answer: the rules for it, and what it changed |
 //! | `handler` | a process as a [`Handler`](zk_handler::Handler) |
 //! | [`stage`], [`worlds`] | what happens, and what must hold |
@@ -17,6 +18,7 @@ mod ensemble;
 mod executor;
 mod faults;
 mod handler;
+mod heard;
 mod host;
 mod log;
 mod network;

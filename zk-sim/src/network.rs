@@ -10,9 +10,14 @@ use std::{
     time::Duration,
 };
 
+use zk_proto::frame::LENGTH_LEN;
 use zk_server::ConnectionId;
 
-use crate::executor::{Core, Event};
+use crate::{
+    executor::{Core, Event},
+    faults::Grant,
+    heard::Heard,
+};
 
 /// How many bytes may be under way before a writer has to wait.
 const WINDOW: usize = 32 << 10;
@@ -51,6 +56,12 @@ struct Pipe {
     held_until: Duration,
     /// After how many bytes the connection is cut, and how.
     cut_after: Option<(usize, Cut)>,
+    /// How long each byte takes, if it is long.
+    pace: Option<Duration>,
+    /// By how much the next packet's length is too large.
+    promise: u32,
+    /// Something was sent.
+    has_begun: bool,
     /// Whatever is sent is lost, or has been ended.
     is_shut: bool,
 }
@@ -72,6 +83,7 @@ struct Connection {
     to_server: Pipe,
     to_client: Pipe,
     client: End,
+    heard: Heard,
     is_served: bool,
     /// Nothing comes through any more, so that the ends cannot know of each other.
     is_silent: bool,
@@ -119,6 +131,7 @@ impl Core {
             to_server: Pipe::default(),
             to_client: Pipe::default(),
             client: End::default(),
+            heard: Heard::default(),
             is_served: true,
             is_silent: false,
             latency,
@@ -139,6 +152,17 @@ impl Core {
         if pipe.is_shut {
             return;
         }
+        let mut bytes = bytes.to_vec();
+        if !std::mem::replace(&mut pipe.has_begun, true) {
+            spoil_handshake(&mut self.odd_grant, direction, &mut bytes);
+        }
+        if pipe.promise > 0
+            && let Some(prefix) = bytes.first_chunk_mut::<LENGTH_LEN>()
+        {
+            *prefix =
+                (u32::from_be_bytes(*prefix) + std::mem::take(&mut pipe.promise)).to_be_bytes();
+        }
+        let bytes = bytes.as_slice();
         let cut = pipe.cut_after.take_if(|(left, _)| *left <= bytes.len());
         if let Some((left, _)) = &mut pipe.cut_after {
             *left -= bytes.len();
@@ -225,13 +249,28 @@ impl Core {
         self.schedule(until, Event::Arrival(id, direction));
     }
 
-    /// Ends all holds, and all cuts that are still to come.
+    /// The server's next packet promises `more` bytes than come.
+    pub(crate) fn promise(&mut self, id: u64, more: u32) {
+        if let Some(connection) = self.network.connections.get_mut(&id) {
+            connection.to_client.promise = more;
+        }
+    }
+
+    /// What the server sends comes in byte by byte, each after so long.
+    pub(crate) fn trickle(&mut self, id: u64, pace: Duration) {
+        if let Some(connection) = self.network.connections.get_mut(&id) {
+            connection.to_client.pace = Some(pace);
+        }
+    }
+
+    /// Ends all holds, and all cuts and whatever else is still to come.
     pub(crate) fn release_all(&mut self) {
         let ids: Vec<_> = self.network.connections.keys().copied().collect();
         for id in ids {
             for direction in [Direction::ToServer, Direction::ToClient] {
                 if let Some(connection) = self.network.connections.get_mut(&id) {
-                    connection.pipe(direction).cut_after = None;
+                    let pipe = connection.pipe(direction);
+                    (pipe.cut_after, pipe.pace, pipe.promise) = (None, None, 0);
                 }
                 self.hold(id, direction, self.now);
             }
@@ -241,6 +280,7 @@ impl Core {
     /// What is due in a pipe comes out of it.
     pub(crate) fn arrive(&mut self, id: u64, direction: Direction) -> Vec<Waker> {
         let mut wakers = Vec::new();
+        let mut slowed = None;
         while let Some(connection) = self.network.connections.get_mut(&id) {
             let pipe = connection.pipe(direction);
             if pipe.held_until > self.now {
@@ -250,7 +290,15 @@ impl Core {
                 Some((due, _)) if *due <= self.now => {}
                 _ => break,
             }
-            let Some((_, parcel)) = pipe.under_way.pop_front() else { break };
+            let Some((due, mut parcel)) = pipe.under_way.pop_front() else { break };
+            if let (Some(pace), Parcel::Bytes(bytes)) = (pipe.pace, &mut parcel) {
+                let rest = bytes.split_off(1.min(bytes.len()));
+                if !rest.is_empty() {
+                    pipe.under_way.push_front((due, Parcel::Bytes(rest)));
+                }
+                pipe.held_until = self.now + pace;
+                slowed = Some(pipe.held_until);
+            }
             if let Parcel::Bytes(bytes) = &parcel {
                 pipe.bytes -= bytes.len();
             }
@@ -283,6 +331,9 @@ impl Core {
                     }
                 }
             }
+        }
+        if let Some(until) = slowed {
+            self.schedule(until, Event::Arrival(id, direction));
         }
         self.bury(id);
         wakers
@@ -331,6 +382,7 @@ impl Core {
         for (place, byte) in buffer.iter_mut().zip(end.arrived.drain(..len)) {
             *place = byte;
         }
+        connection.heard.read(self.now, buffer.get(..len).unwrap_or_default());
         Poll::Ready(Ok(len))
     }
 
@@ -347,6 +399,7 @@ impl Core {
         if connection.client.is_reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
+        let free = self.processes[connection.process].disturbed_until;
         let room = WINDOW.saturating_sub(connection.to_server.bytes);
         if room == 0 {
             connection.client.writer = Some(context.waker().clone());
@@ -357,6 +410,9 @@ impl Core {
         let len = if whole { most } else { self.random.usize(1..=most) };
         self.trace.step(now, "write", id, len as u64);
         let bytes = bytes.get(..len).unwrap_or(bytes);
+        if let Some(silence) = connection.heard.overdue(now, free) {
+            self.fail(|| format!("a client stays connected without an answer for {silence:?}"));
+        }
         self.tap_written(id);
         self.send(id, Direction::ToServer, bytes);
         Poll::Ready(Ok(len))
@@ -377,6 +433,24 @@ impl Core {
         self.bury(id);
         wakers
     }
+}
+
+/// Does to a first packet what the next odd grant says, if that is about packets of this direction.
+fn spoil_handshake(odd: &mut Option<Grant>, direction: Direction, packet: &mut [u8]) {
+    // Where the session is in a ConnectRequest, and the timeout and the session in a ConnectResponse.
+    let fields: &[(usize, &[u8])] = match (direction, &*odd) {
+        (Direction::ToServer, Some(Grant::Another)) => &[(20, &[0; 8])],
+        (Direction::ToClient, Some(Grant::Nameless)) => &[(12, &[0; 8])],
+        (Direction::ToClient, Some(Grant::Refused(timeout))) => {
+            &[(8, &timeout.to_be_bytes()), (12, &[0; 8])]
+        }
+        _ => return,
+    };
+    for (at, value) in fields {
+        let Some(field) = packet.get_mut(*at..at + value.len()) else { return };
+        field.copy_from_slice(value);
+    }
+    *odd = None;
 }
 
 #[cfg(test)]

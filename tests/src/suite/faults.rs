@@ -294,6 +294,39 @@ pub async fn bytes_that_are_no_packets_remake_the_connection<H: Handler>(handler
     }
 }
 
+pub async fn a_packet_that_never_ends_is_left_in_time<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let timeout = Duration::from_millis(1500);
+    // It is whole but for its length; or it goes on, byte by byte.
+    for goes_on in [false, true] {
+        let fake = Fake::new(move |number, client| {
+            client.handshake(0x77)?;
+            let xid = client.request()?.xid;
+            if number > 0 {
+                return client.reply(xid, -101, &[]).and_then(|()| client.drain());
+            }
+            client.send_bytes(&(1_i32 << 20).to_be_bytes())?;
+            client.send_bytes(&[xid.to_be_bytes().as_slice(), &[0; 80]].concat())?;
+            while goes_on {
+                client.send_bytes(&[0])?;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            client.drain()
+        });
+        let builder = site.builder_at(fake.address()).session_timeout(timeout);
+        let zk = site.connect(builder).await;
+        let mut states = zk.states();
+        let begun = std::time::Instant::now();
+        let error = site.err("a call", zk.exists("/a")).await;
+        assert_lost(&error, Outcome::Unknown, "no answer for");
+        assert!(error.to_string().contains("bytes of a packet are missing"), "{error}");
+        assert!(begun.elapsed() >= timeout / 3, "{:?}", begun.elapsed());
+        site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+        assert_eq!(site.ok("a call later", zk.exists("/b")).await, None);
+        drop(zk);
+    }
+}
+
 pub async fn what_a_client_does_not_know_does_no_harm<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let (_fake, zk) = faked(&site, |client, xid| {

@@ -186,6 +186,7 @@ macro_rules! suite {
                 a_handshake_cut_anywhere_is_tried_again,
                 a_body_that_cannot_be_decoded_remakes_the_connection,
                 bytes_that_are_no_packets_remake_the_connection,
+                a_packet_that_never_ends_is_left_in_time,
                 what_a_client_does_not_know_does_no_harm,
                 a_session_that_comes_back_as_another_is_expired,
                 bytes_may_come_one_by_one,

@@ -124,12 +124,12 @@ impl Session {
         }
     }
 
-    /// Drops a connection on which nothing was received for too long. True if that was so.
-    pub(super) fn check_silence(&mut self, now: Time) -> bool {
+    /// Drops a connection on which an answer has been owed for too long. True if that was so.
+    pub(super) fn check_life(&mut self, now: Time) -> bool {
         match &self.link {
             Link::Up(up) if up.alive.dead_at() <= now => {
-                let silence = up.alive.silence(now);
-                self.drop_connection(now, format!("nothing received for {silence:.1?}").into());
+                let cause = up.alive.death(now);
+                self.drop_connection(now, cause.into());
                 true
             }
             _ => false,

@@ -64,7 +64,8 @@ impl Session {
             self.lose_session(&Reason::SessionExpired);
         }
         let read_only = response.read_only == Some(true);
-        let timeouts = Timeouts::new(Duration::from_millis(timeout));
+        let timeouts =
+            Timeouts::granted(Duration::from_millis(timeout), self.config.session_timeout);
         self.identity = Identity {
             id: response.session_id,
             password: Secret::new(response.password.expose().clone().unwrap_or_default()),

@@ -1,12 +1,35 @@
 //! Deadlines: every time span of a session is derived here, from the timeout that the server granted.
 //!
 //! With the session timeout T (`org.apache.zookeeper.ClientCnxn.onConnected`):
-//! - a ping is due when nothing was sent for T/3, and at least every 10 s;
-//! - the connection is dead when nothing was received for 2T/3;
+//! - a ping is due when nothing was sent for T/3, and at least every 10 s, whatever is being received;
+//! - the connection is dead when no answer has come for 2T/3: that of a ping, at least, has been owed for
+//!   half of that time by then;
 //! - the session is *held* until 3T/4 after the moment at which the last packet that the server has
 //!   acknowledged was sent. The server counts T from when it received that packet, and a follower tells
 //!   the leader of it only at the next half tick; T is two ticks at least, so T/4 covers that, and more
 //!   than covers a clock that runs one percent slow.
+//!
+//! # What counts as life
+//!
+//! An answer is a whole frame that answers a packet of this connection: a request, a ping, a credential,
+//! setWatches. Servers answer in order, so each answer brings all others nearer: a server that works
+//! through a long queue is alive. So is one that answers pings and leaves a request waiting: its callers
+//! may give up, but the connection is not dead.
+//!
+//! No answer, and so no sign of life by themselves, are:
+//! - events: a server that sends them may have stopped to hear this client;
+//! - bytes: those of a frame that promises more than will ever come look like any other.
+//!
+//! A large answer, or many events ahead of it, may take longer than 2T/3 on a slow link. While within
+//! each 2T/3 at least [`PROGRESS`] bytes come in, and a [`SHARE`]th of what a packet lacks, the connection
+//! lives without an answer, for at most [`LONGEST_ANSWER`] times T: enough for 4 MiB at 100 kB/s with a
+//! timeout of 4 s.
+//!
+//! # Strange grants
+//!
+//! The reads wait for as long as the server granted, but no longer than was asked for, or
+//! [`LONGEST_UNASKED`] if that is more: a grant of 24 days is no reason to wait so long for a dead
+//! server. A connect waits no longer than was asked for. The lease alone is the server's to give.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -14,15 +37,33 @@ use crate::{Time, time::part};
 
 const MAX_PING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// As many bytes within 2T/3 are progress, though they are no answer.
+const PROGRESS: u64 = 16 << 10;
+
+/// Of what a packet lacks, at least so small a part is progress.
+const SHARE: u64 = 16;
+
+/// For how many session timeouts at most progress stands in for an answer.
+const LONGEST_ANSWER: u32 = 16;
+
+/// A session timeout that the server may raise the one that was asked for to.
+const LONGEST_UNASKED: Duration = Duration::from_secs(60);
+
 /// The spans that follow from a session timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Timeouts {
     session: Duration,
+    asked: Duration,
 }
 
 impl Timeouts {
-    pub(super) const fn new(session: Duration) -> Self {
-        Self { session }
+    /// Before a server has granted one.
+    pub(super) const fn asked(asked: Duration) -> Self {
+        Self::granted(asked, asked)
+    }
+
+    pub(super) const fn granted(session: Duration, asked: Duration) -> Self {
+        Self { session, asked }
     }
 
     pub(super) const fn session(self) -> Duration {
@@ -32,19 +73,31 @@ impl Timeouts {
     /// How long one host may take to accept a connection and to answer the handshake.
     pub(super) fn connect(self, hosts: usize) -> Duration {
         let hosts = u32::try_from(hosts.max(1)).unwrap_or(u32::MAX);
-        part(self.session, hosts)
+        part(self.session.min(self.asked), hosts)
     }
 
     pub(super) fn ping(self) -> Duration {
         part(self.session, 3).min(MAX_PING_INTERVAL)
     }
 
-    pub(super) const fn read(self) -> Duration {
-        self.session.saturating_sub(part(self.session, 3))
+    /// How long there may be no answer.
+    pub(super) fn read(self) -> Duration {
+        let session = self.sane();
+        session.saturating_sub(part(session, 3))
+    }
+
+    /// How long there may be none while there is progress.
+    pub(super) fn longest_answer(self) -> Duration {
+        self.sane().saturating_mul(LONGEST_ANSWER)
     }
 
     pub(super) fn lease(self) -> Duration {
         self.session.saturating_sub(part(self.session, 4))
+    }
+
+    /// The session timeout, unless it is far from what was asked for.
+    pub(super) fn sane(self) -> Duration {
+        self.session.min(self.asked.max(LONGEST_UNASKED))
     }
 }
 
@@ -52,7 +105,15 @@ impl Timeouts {
 #[derive(Debug)]
 pub(super) struct Keepalive {
     timeouts: Timeouts,
-    last_received: Time,
+    last_answer: Time,
+    /// When there was progress last: an answer, or many bytes.
+    progress_at: Time,
+    /// How many bytes had been received by then.
+    progress_bytes: u64,
+    /// How many bytes were received altogether.
+    received: u64,
+    /// How many bytes the frame that comes in lacks.
+    missing: usize,
     last_sent: Time,
     last_acked_send: Time,
     /// When those that are not answered were made.
@@ -66,7 +127,11 @@ impl Keepalive {
     pub(super) const fn new(timeouts: Timeouts, sent: Time, now: Time) -> Self {
         Self {
             timeouts,
-            last_received: now,
+            last_answer: now,
+            progress_at: now,
+            progress_bytes: 0,
+            received: 0,
+            missing: 0,
             last_sent: now,
             last_acked_send: sent,
             pings: VecDeque::new(),
@@ -74,8 +139,29 @@ impl Keepalive {
         }
     }
 
-    pub(super) const fn received(&mut self, now: Time) {
-        self.last_received = now;
+    /// So many bytes were received altogether.
+    pub(super) fn received(&mut self, now: Time, bytes: u64) {
+        self.received = bytes;
+        let share = u64::try_from(self.missing).unwrap_or(u64::MAX) / SHARE;
+        if bytes.saturating_sub(self.progress_bytes) >= PROGRESS.max(share) {
+            self.progress(now);
+        }
+    }
+
+    /// The frame that comes in lacks so many bytes; 0 between frames.
+    pub(super) const fn missing(&mut self, bytes: usize) {
+        self.missing = bytes;
+    }
+
+    /// A whole frame has answered a packet.
+    pub(super) const fn answered(&mut self, now: Time) {
+        self.last_answer = now;
+        self.progress(now);
+    }
+
+    const fn progress(&mut self, now: Time) {
+        self.progress_at = now;
+        self.progress_bytes = self.received;
     }
 
     /// All that was queued is handed out.
@@ -94,14 +180,9 @@ impl Keepalive {
         self.last_sent = now;
     }
 
-    /// Takes in the reply to a ping; false when none was sent.
-    pub(super) fn pong(&mut self) -> bool {
-        if self.pings.len() <= self.pings_unsent {
-            return false;
-        }
-        let Some(sent) = self.pings.pop_front() else { return false };
-        self.acked(sent);
-        true
+    /// Takes in the reply to a ping: when that was made, `None` when none was sent.
+    pub(super) fn pong(&mut self) -> Option<Time> {
+        if self.pings.len() > self.pings_unsent { self.pings.pop_front() } else { None }
     }
 
     pub(super) fn ping_due(&self) -> Time {
@@ -109,11 +190,17 @@ impl Keepalive {
     }
 
     pub(super) fn dead_at(&self) -> Time {
-        self.last_received.after(self.timeouts.read())
+        let longest = self.last_answer.after(self.timeouts.longest_answer());
+        self.progress_at.after(self.timeouts.read()).min(longest)
     }
 
-    pub(super) fn silence(&self, now: Time) -> Duration {
-        now.since(self.last_received)
+    /// Why the connection is dead.
+    pub(super) fn death(&self, now: Time) -> String {
+        let silence = now.since(self.last_answer);
+        match self.missing {
+            0 => format!("no answer for {silence:.1?}"),
+            bytes => format!("no answer for {silence:.1?}: {bytes} bytes of a packet are missing"),
+        }
     }
 
     pub(super) fn held_until(&self) -> Time {
@@ -133,27 +220,28 @@ mod tests {
 
     #[test]
     fn spans_follow_from_the_timeout() {
-        let timeouts = Timeouts::new(T);
+        let timeouts = Timeouts::asked(T);
         assert_eq!(timeouts.connect(3), Duration::from_secs(4));
         assert_eq!(timeouts.connect(0), T);
         assert_eq!(timeouts.ping(), Duration::from_secs(4));
         assert_eq!(timeouts.read(), Duration::from_secs(8));
         assert_eq!(timeouts.lease(), Duration::from_secs(9));
-        assert_eq!(Timeouts::new(T * 10).ping(), MAX_PING_INTERVAL);
+        assert_eq!(Timeouts::asked(T * 10).ping(), MAX_PING_INTERVAL);
     }
 
     #[test]
     fn a_session_is_held_by_what_was_acknowledged_not_by_what_was_sent_or_received() {
-        let mut alive = Keepalive::new(Timeouts::new(T), at(0), at(1));
+        let mut alive = Keepalive::new(Timeouts::asked(T), at(0), at(1));
         assert_eq!(alive.held_until(), at(9));
         alive.ping_queued(at(4));
-        assert!(!alive.pong(), "a reply to what was not sent");
+        assert_eq!(alive.pong(), None, "a reply to what was not sent");
         alive.sent(at(4));
-        alive.received(at(5));
+        alive.received(at(5), 20);
         assert_eq!(alive.held_until(), at(9));
-        assert!(alive.pong());
+        assert_eq!(alive.pong(), Some(at(4)));
+        alive.acked(at(4));
         assert_eq!(alive.held_until(), at(13));
-        assert!(!alive.pong());
+        assert_eq!(alive.pong(), None);
         alive.acked(at(2));
         assert_eq!(alive.held_until(), at(13));
     }

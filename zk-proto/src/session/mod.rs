@@ -146,7 +146,7 @@ impl Identity {
             password: Secret::new(Bytes::from_static(&[0; 16])),
             last_zxid,
             confirmed: false,
-            timeouts: Timeouts::new(session_timeout),
+            timeouts: Timeouts::asked(session_timeout),
         }
     }
 }
@@ -308,7 +308,7 @@ impl Session {
     /// Bytes have come in; all whole frames are taken out of `input`.
     pub fn handle_data(&mut self, now: Time, input: &mut FrameReader) {
         if let Link::Up(up) = &mut self.link {
-            up.alive.received(now);
+            up.alive.received(now, input.received());
         }
         while matches!(self.link, Link::Handshake { .. } | Link::Up(_)) && self.leaving == 0 {
             match input.next_frame() {
@@ -319,7 +319,12 @@ impl Session {
                 Ok(Some(Frame::Oversize { head, length })) => {
                     self.handle_oversize(now, &head, length);
                 }
-                Ok(None) => return,
+                Ok(None) => {
+                    if let Link::Up(up) = &mut self.link {
+                        up.alive.missing(input.missing());
+                    }
+                    return;
+                }
                 Err(error) => self.drop_connection(now, error.to_string().into()),
             }
         }
@@ -349,7 +354,7 @@ impl Session {
             Link::Up(up) => {
                 if up.closing.is_some_and(|until| until <= now) {
                     self.drop_connection(now, "no answer to closeSession".into());
-                } else if !self.check_silence(now) {
+                } else if !self.check_life(now) {
                     self.keep_alive(now);
                 }
             }

@@ -21,12 +21,14 @@ impl Session {
         let mut input = Reader::new(frame);
         let handled = ReplyHeader::decode(&mut input).map_err(Broken::from).and_then(|header| {
             match header.xid {
-                xid::NOTIFICATION => self.handle_event(header, &mut input),
-                xid::PING => self.handle_pong(),
-                xid::AUTH => self.handle_auth(header),
-                xid::SET_WATCHES => self.handle_rearmed(header),
-                _ => self.handle_reply(header, &mut input),
+                xid::NOTIFICATION => return self.handle_event(header, &mut input),
+                xid::PING => self.handle_pong()?,
+                xid::AUTH => self.handle_auth(header)?,
+                xid::SET_WATCHES => self.handle_rearmed(header)?,
+                _ => self.handle_reply(header, &mut input)?,
             }
+            self.answered(now);
+            Ok(())
         });
         match handled {
             Ok(()) => {
@@ -53,6 +55,7 @@ impl Session {
         };
         let path = path.take();
         self.acknowledge(header, &entry);
+        self.answered(now);
         let reason = Reason::ReplyTooLarge { length, limit };
         self.fail(entry.id, entry.op, path, reason, outcome(entry.op, header.err));
     }
@@ -75,7 +78,16 @@ impl Session {
 
     fn handle_pong(&mut self) -> Handled {
         let Link::Up(up) = &mut self.link else { return Ok(()) };
-        if up.alive.pong() { Ok(()) } else { Err(Broken("reply to no ping".into())) }
+        let sent = up.alive.pong().ok_or_else(|| Broken("reply to no ping".into()))?;
+        up.alive.acked(sent);
+        Ok(())
+    }
+
+    /// A packet has its answer.
+    const fn answered(&mut self, now: Time) {
+        if let Link::Up(up) = &mut self.link {
+            up.alive.answered(now);
+        }
     }
 
     fn handle_auth(&mut self, header: ReplyHeader) -> Handled {

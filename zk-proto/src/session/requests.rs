@@ -32,7 +32,7 @@ impl Session {
         chroot: &Chroot,
         request: &Request<'_>,
     ) -> Result<RequestId, Box<Failure>> {
-        self.check_silence(now);
+        self.check_life(now);
         if let Err(reason) = self.admit(request) {
             return Err(self.failure(
                 reason,

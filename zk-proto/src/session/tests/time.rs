@@ -58,15 +58,17 @@ fn a_connection_is_dead_after_two_thirds_of_the_timeout_without_an_answer() {
         world.events(),
         ["disconnect", "SUSPENDED", "#1 ConnectionLoss Unknown", "connect h2"]
     );
-    assert_eq!(world.session.last_cause(), Some("h1:1: nothing received for 8.0s"));
+    assert_eq!(world.session.last_cause(), Some("h1:1: no answer for 8.0s"));
 }
 
 #[test]
 fn a_host_has_its_share_of_the_timeout_to_answer() {
     // First of the timeout that is asked for, then of the one that was granted.
-    let mut world = World::new(config(2));
+    let mut config = config(2);
+    config.session_timeout = millis(20_000);
+    let mut world = World::new(config);
     world.start();
-    world.tick(4_999);
+    world.tick(9_999);
     assert_eq!(world.events(), ["connect h1"]);
     world.tick(1);
     assert_eq!(world.events(), ["disconnect", "connect h2"]);
@@ -83,6 +85,179 @@ fn a_host_has_its_share_of_the_timeout_to_answer() {
     world.tick(1);
     assert_eq!(world.events()[0], "disconnect");
     assert_eq!(world.session.last_cause(), Some("h1:1: no answer to the handshake"));
+}
+
+/// The first bytes of a reply to the request with this xid, which promises 1 MiB.
+fn promising(xid: i32) -> Vec<u8> {
+    let header = ReplyHeader { xid, zxid: 1, err: ErrorCode::Ok };
+    let mut reply = packet(header, |out| data(b"short").encode_body(out));
+    reply[..LENGTH_LEN].copy_from_slice(&(1_i32 << 20).to_be_bytes());
+    reply
+}
+
+/// Until when, in milliseconds, the client stays connected, if `each` happens each 500 ms.
+fn lives_until(world: &mut World, mut each: impl FnMut(&mut World)) -> u64 {
+    while world.session.state().is_connected() {
+        assert!(world.now.since_origin() < T as u32 * millis(100), "lives on");
+        each(world);
+        world.tick(500);
+    }
+    world.now.since_origin().as_millis() as u64
+}
+
+#[test]
+fn a_reply_that_promises_too_much_is_no_life() {
+    let mut world = World::up(2);
+    world.call(&get("/a", false));
+    world.read();
+    world.send(&promising(1));
+    let mut pings = 0;
+    let until = lives_until(&mut world, |world| {
+        for packet in world.read() {
+            assert_eq!(packet, "ping");
+            pings += 1;
+            // To the client it is a part of the reply.
+            world.pong();
+        }
+    });
+    assert_eq!((until, pings), (T * 2 / 3, 1));
+    assert_eq!(
+        world.events(),
+        ["disconnect", "SUSPENDED", "#1 ConnectionLoss Unknown", "connect h2"]
+    );
+    assert_eq!(
+        world.session.last_cause(),
+        Some("h1:1: no answer for 8.0s: 1048463 bytes of a packet are missing")
+    );
+}
+
+#[test]
+fn a_frame_that_comes_in_byte_by_byte_is_no_life() {
+    let mut world = World::up(1);
+    world.call(&get("/a", false));
+    world.read();
+    let mut reply = promising(1).into_iter().chain(std::iter::repeat(7));
+    let until = lives_until(&mut world, |world| {
+        world.read();
+        world.send(&[reply.next().unwrap()]);
+    });
+    assert_eq!(until, T * 2 / 3);
+    // Nor if it would be over some day.
+    let mut world = World::up(1);
+    world.call(&get("/a", false));
+    world.read();
+    let header = ReplyHeader { xid: 1, zxid: 1, err: ErrorCode::Ok };
+    let mut reply = packet(header, |out| data(b"short").encode_body(out)).into_iter();
+    assert_eq!(lives_until(&mut world, |world| world.send(&[reply.next().unwrap()])), T * 2 / 3);
+}
+
+#[test]
+fn a_packet_over_the_limit_that_never_ends_is_no_life() {
+    let mut config = config(1);
+    config.max_reply = 1_000;
+    let mut world = World::up_with(config);
+    world.call(&get("/a", false));
+    world.read();
+    world.tick(500);
+    world.send(&promising(1));
+    assert_eq!(world.events(), ["#1 ReplyTooLarge Applied"]);
+    // The head has answered the request.
+    assert_eq!(lives_until(&mut world, |world| world.send(&[7])), 500 + T * 2 / 3);
+}
+
+#[test]
+fn events_are_no_answers() {
+    let mut world = World::up(1);
+    let until = lives_until(&mut world, |world| {
+        world.read();
+        world.fire(EventType::NodeDeleted, "/a");
+    });
+    assert_eq!(until, T * 2 / 3);
+}
+
+#[test]
+fn progress_stands_in_for_an_answer_not_for_ever() {
+    for (answer, lives) in [(3 << 20, true), (i32::MAX as usize >> 4, false)] {
+        let mut config = config(1);
+        config.max_reply = usize::MAX;
+        let mut world = World::up_with(config);
+        world.call(&get("/a", false));
+        world.read();
+        world.send(&u32::try_from(answer).unwrap().to_be_bytes());
+        // All but the last byte, as it is no real answer.
+        let mut left = answer - 1;
+        let until = lives_until(&mut world, |world| {
+            world.read();
+            let piece = left.min(10_000);
+            left -= piece;
+            world.send(&vec![7; piece]);
+            if left == 0 {
+                world.cut();
+            }
+        });
+        assert_eq!(left == 0, lives, "until {until}");
+        assert!(lives || until == 16 * T, "until {until}");
+    }
+}
+
+#[test]
+fn a_large_reply_over_a_slow_link_gets_through() {
+    // 1 MB at 100 kB/s, with a timeout of 4 s.
+    let mut world = World::new(config(1));
+    world.start();
+    world.greet(welcome(ID, 4_000, Some(false)));
+    world.call(&get("/a", false));
+    world.read();
+    let header = ReplyHeader { xid: 1, zxid: 1, err: ErrorCode::Ok };
+    let long: &[u8] = &[7; 1_000_000];
+    for piece in packet(header, |out| data(long).encode_body(out)).chunks(10_000) {
+        world.tick(100);
+        world.read();
+        world.send(piece);
+    }
+    assert_eq!(world.events(), ["connect h1", "CONNECTED", "#1 ok"]);
+}
+
+#[test]
+fn a_server_that_works_through_a_long_queue_is_alive() {
+    let mut world = World::up(1);
+    for _ in 0..20 {
+        world.delete("/a");
+    }
+    world.read();
+    for xid in 1..=20 {
+        world.tick(T / 2);
+        world.read();
+        world.ok(xid);
+    }
+    assert_eq!(world.events().len(), 20);
+}
+
+#[test]
+fn a_server_that_leaves_a_request_waiting_but_answers_pings_is_alive() {
+    let mut world = World::up(1);
+    world.delete("/a");
+    world.read();
+    world.idle(10 * T);
+    assert_eq!(world.events(), [""; 0]);
+    world.ok(1);
+    assert_eq!(world.events(), ["#1 ok"]);
+}
+
+#[test]
+fn a_handshake_that_comes_in_byte_by_byte_is_left_in_time() {
+    let mut world = World::new(config(2));
+    world.start();
+    world.accept();
+    world.read();
+    for byte in &welcome(ID, T as i32, Some(false))[..9] {
+        world.tick(500);
+        world.send(&[*byte]);
+    }
+    world.tick(499);
+    assert_eq!(world.events(), ["connect h1"]);
+    world.tick(1);
+    assert_eq!(world.events(), ["disconnect", "connect h2"]);
 }
 
 #[test]
@@ -195,4 +370,19 @@ fn the_shortest_and_the_longest_timeouts_do() {
         let lives = timeout == i32::MAX;
         assert_eq!(world.session.state().is_connected(), lives, "{timeout}");
     }
+}
+
+#[test]
+fn an_endless_grant_makes_no_endless_deadlines() {
+    let mut world = World::new(config(2));
+    world.start();
+    world.greet(welcome(ID, i32::MAX, Some(false)));
+    assert_eq!(world.session.session_timeout(), millis(i32::MAX as u64));
+    world.tick(39_999);
+    assert_eq!(world.events(), ["connect h1", "CONNECTED"]);
+    // Dead after two thirds of a minute, and the next host has its share of what was asked for.
+    world.tick(1);
+    assert_eq!(world.events(), ["disconnect", "SUSPENDED", "connect h2"]);
+    world.tick(5_000);
+    assert_eq!(world.events()[0], "disconnect");
 }
