@@ -307,11 +307,13 @@ pub async fn a_packet_that_never_ends_is_left_in_time<H: Handler>(handler: H) {
             }
             client.send_bytes(&(1_i32 << 20).to_be_bytes())?;
             client.send_bytes(&[xid.to_be_bytes().as_slice(), &[0; 80]].concat())?;
-            while goes_on {
+            if !goes_on {
+                return client.drain();
+            }
+            loop {
                 client.send_bytes(&[0])?;
                 std::thread::sleep(Duration::from_millis(100));
             }
-            client.drain()
         });
         let builder = site.builder_at(fake.address()).session_timeout(timeout);
         let zk = site.connect(builder).await;

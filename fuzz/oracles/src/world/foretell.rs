@@ -155,7 +155,7 @@ impl World {
 
     /// The connection goes if it was silent for too long. True if so.
     pub(super) fn foretell_silence(&mut self) -> bool {
-        let dead = matches!(&self.link, Link::Up(up) if up.dead_at(self.timeout) <= self.now);
+        let dead = matches!(&self.link, Link::Up(up) if self.dead_at(up) <= self.now);
         if dead {
             self.foretell_loss(true);
         }
@@ -184,6 +184,14 @@ impl World {
             && matches!(sent.what, What::Pong | What::Reply { .. })
         {
             up.acked = up.acked.max(at);
+        }
+        if let Link::Up(up) = &mut self.link
+            && matches!(
+                sent.what,
+                What::Pong | What::Auth { .. } | What::Rearmed | What::Reply { .. }
+            )
+        {
+            up.heard = self.now;
         }
         let mut confirms = true;
         match sent.what {

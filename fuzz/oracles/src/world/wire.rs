@@ -226,8 +226,8 @@ impl World {
             if !self.is_open() {
                 break;
             }
-            if let Link::Up(up) = &mut self.link {
-                up.received = self.now;
+            if let (Link::Up(up), true) = (&mut self.link, self.tainted) {
+                up.heard = self.now;
             }
             self.reader.extend(chunk);
             self.session.handle_data(self.now, &mut self.reader);
