@@ -28,7 +28,8 @@
 //! allowed. As test code may, it panics, with a message that says what failed.
 //! Nothing waits without a limit.
 //!
-//! ZooKeeper itself comes from the Debian package `zookeeper`. Servers and their
+//! ZooKeeper itself comes from the Debian package `zookeeper`, or is 3.9.5 if
+//! `ZK_TEST_VERSION` is 3.9 (see [`version_under_test`]). Servers and their
 //! files go away when the [`Ensemble`] is dropped, and also when the process of
 //! the test ends in any other way, be it by `SIGKILL`.
 
@@ -47,7 +48,9 @@ use std::time::{Duration, Instant};
 
 pub use fake::{Conversation, Fake, Request};
 pub use proxy::{Direction, Proxy, Verdict};
-pub use server::{Ensemble, Mode, Node, Options, shared};
+pub use server::{
+    Ensemble, Mode, Node, Options, embedded_config, shared, version_under_test,
+};
 pub use zk_cli::zk_cli;
 
 /// Asks `probe` again and again until it answers, and returns the answer.

@@ -1,5 +1,6 @@
 //! ZooKeeper servers: their configuration, their start and their end.
 
+use std::env;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, PipeWriter};
@@ -9,16 +10,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
+use zk_proto::jute::Secret;
+use zk_server::Version;
+
 use crate::process::{Keeper, Process};
 use crate::{eventually, lock, poll, raw};
 
 pub(crate) const JAVA: &str = "/usr/bin/java";
-pub(crate) const CLASSPATH: [&str; 4] = [
+/// ZooKeeper 3.8 as Debian has it.
+const DEBIAN: [&str; 5] = [
     "/usr/share/java/zookeeper.jar",
-    // What the manifest forgets: a log, and TLS.
+    // What the manifest forgets: a log, TLS, and what the command line client wants.
     "/usr/share/java/netty-codec.jar",
     "/usr/share/java/netty-resolver.jar",
     "/usr/share/java/slf4j-simple.jar",
+    "/usr/share/java/commons-cli.jar",
 ];
 const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 
@@ -34,14 +40,18 @@ const JVM: [&str; 6] = [
 
 /// Warnings only, everything on and nothing slow. The user `super` has the
 /// password `test`.
-const PROPERTIES: [(&str, &str); 6] = [
+const PROPERTIES: [(&str, &str); 7] = [
     ("org.slf4j.simpleLogger.defaultLogLevel", "warn"),
+    ("org.apache.logging.log4j.level", "WARN"),
     ("org.slf4j.simpleLogger.showDateTime", "true"),
     ("zookeeper.forceSync", "no"),
     ("zookeeper.extendedTypesEnabled", "true"),
     ("zookeeper.fastleader.maxNotificationInterval", "1000"),
-    ("zookeeper.DigestAuthenticationProvider.superDigest", "super:D/InIHSb7yEEbrWz8b9l71RjZJU="),
+    ("zookeeper.DigestAuthenticationProvider.superDigest", SUPER_DIGEST),
 ];
+
+/// The user `super` with the password `test`.
+const SUPER_DIGEST: &str = "super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
 
 /// How long servers may take to serve, or to agree on a leader.
 const SERVING_LIMIT: Duration = Duration::from_secs(60);
@@ -51,6 +61,54 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 const MODE_LIMIT: Duration = Duration::from_secs(1);
 /// How often a first start is tried, with other ports each time.
 const START_ATTEMPTS: usize = 3;
+
+/// The release of ZooKeeper that tests start servers of: `ZK_TEST_VERSION`, 3.8 unless it is set.
+///
+/// 3.8 is that of Debian. For 3.9 the jars are those of `tests/jars/fetch.sh`.
+///
+/// # Panics
+///
+/// If it is set to anything but 3.8 or 3.9.
+#[must_use]
+pub fn version_under_test() -> Version {
+    static VERSION: LazyLock<Version> = LazyLock::new(|| match env::var("ZK_TEST_VERSION") {
+        Err(_) => Version::V3_8,
+        Ok(version) if version == "3.8" => Version::V3_8,
+        Ok(version) if version == "3.9" => Version::V3_9,
+        Ok(version) => panic!("ZK_TEST_VERSION is {version:?}, which is neither 3.8 nor 3.9"),
+    });
+    *VERSION
+}
+
+/// The folder that has the jars of ZooKeeper 3.9.
+fn jars() -> PathBuf {
+    let cache = || env::home_dir().unwrap_or_default().join(".cache/zk-test-jars");
+    env::var_os("ZK_TEST_JARS").map_or_else(cache, PathBuf::from)
+}
+
+/// Where Java finds ZooKeeper and its command line client.
+pub(crate) fn classpath() -> String {
+    match version_under_test() {
+        Version::V3_8 => DEBIAN.join(":"),
+        _ => jars().join("*").display().to_string(),
+    }
+}
+
+/// Whether all is there that a server needs; if not, what is missing and how to get it.
+fn installed() -> Result<(), String> {
+    let (files, cure) = match version_under_test() {
+        Version::V3_8 => {
+            (DEBIAN.map(PathBuf::from).to_vec(), "apt-get update && apt-get install -y zookeeper")
+        }
+        _ => (vec![jars().join("zookeeper-3.9.5.jar")], "tests/jars/fetch.sh"),
+    };
+    match files.iter().chain([&PathBuf::from(JAVA)]).find(|file| !file.exists()) {
+        None => Ok(()),
+        Some(file) => {
+            Err(format!("ZooKeeper is not installed ({} is missing); try: {cure}", file.display()))
+        }
+    }
+}
 
 /// How to set servers up. Whatever is not set here is made for tests: quick
 /// ticks, sessions of 0.5 to 60 seconds, all four-letter words, reconfiguration,
@@ -115,13 +173,7 @@ impl Options {
     #[track_caller]
     pub fn start(&self, servers: usize) -> Ensemble {
         assert!(servers > 0, "an ensemble has at least one server");
-        for file in CLASSPATH.into_iter().chain([JAVA]) {
-            assert!(
-                Path::new(file).exists(),
-                "ZooKeeper is not installed ({file} is missing); \
-                 try: apt-get update && apt-get install -y zookeeper"
-            );
-        }
+        check(installed());
         let mut started = self.try_start(servers);
         for _ in 1..START_ATTEMPTS {
             match &started {
@@ -208,7 +260,7 @@ impl Options {
         let mut command = vec![JAVA.to_owned()];
         command.extend(JVM.map(str::to_owned));
         command.extend(properties.map(|(name, value)| format!("-D{name}={value}")));
-        command.extend(["-cp".to_owned(), CLASSPATH.join(":"), MAIN.to_owned()]);
+        command.extend(["-cp".to_owned(), classpath(), MAIN.to_owned()]);
         command.push(directory.join("zoo.cfg").display().to_string());
         command
     }
@@ -512,7 +564,9 @@ impl Node {
         self.running(|process| !process.is_paused()) == Some(true)
     }
 
-    fn is_serving(&self) -> bool {
+    /// Whether the server serves reads and writes.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
         !matches!(self.mode(), None | Some(Mode::ReadOnly))
     }
 
@@ -535,6 +589,17 @@ impl Node {
         })
         .unwrap_or_else(|| Err(fail("does not serve")))
     }
+}
+
+/// The settings that make an embedded server as much like a standalone one with the default [`Options`]
+/// as it can be: the release, the session timeouts, and the user `super` whose password is `test`.
+#[must_use]
+pub fn embedded_config() -> zk_server::Config {
+    let mut config = zk_server::Config::default();
+    config.version = version_under_test();
+    config.min_session_timeout = Duration::from_millis(500);
+    config.super_digest = Secret::new(Some(SUPER_DIGEST.to_owned()));
+    config
 }
 
 /// A standalone server shared by all tests of a binary, started on first use.

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::server::{CLASSPATH, JAVA};
+use crate::server::{JAVA, classpath};
 
 /// Runs `commands` in ZooKeeper's command line client, connected to the server at `hosts`; what it
 /// prints, to its output and then to its errors.
@@ -14,10 +14,10 @@ use crate::server::{CLASSPATH, JAVA};
 #[must_use]
 #[track_caller]
 pub fn zk_cli(hosts: &str, commands: &[&str]) -> String {
-    let classpath = [CLASSPATH.join(":"), "/usr/share/java/commons-cli.jar".to_owned()].join(":");
     let mut client = Command::new(JAVA)
         .args(["-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"])
-        .args(["-cp", &classpath, "org.apache.zookeeper.ZooKeeperMain"])
+        .args(["-Dorg.apache.logging.log4j.level=OFF"])
+        .args(["-cp", &classpath(), "org.apache.zookeeper.ZooKeeperMain"])
         .args(["-waitforconnection", "-server", hosts])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -4,6 +4,24 @@ use std::time::Duration;
 
 use zk_proto::{frame::DEFAULT_MAX_BUFFER, jute::Secret};
 
+/// A release of ZooKeeper, as which a server behaves.
+///
+/// | what a client sees | 3.8 | 3.9 |
+/// |---|---|---|
+/// | the zxid of an event | -1 | that of the change |
+/// | a read with a watch, where there is a persistent one | ends that | leaves it |
+///
+/// The 3.8 is that of Debian, 3.8.0 with Debian's corrections; the 3.9 is 3.9.5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum Version {
+    /// ZooKeeper 3.8.0 as Debian has it.
+    V3_8,
+    /// ZooKeeper 3.9.5.
+    #[default]
+    V3_9,
+}
+
 /// How a server is to behave. Start from [`Config::default`], which suits tests, and change what should
 /// differ.
 ///
@@ -16,6 +34,9 @@ use zk_proto::{frame::DEFAULT_MAX_BUFFER, jute::Secret};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
+    /// As which release of ZooKeeper it behaves. Default the newest that it is compared with,
+    /// [`Version::V3_9`].
+    pub version: Version,
     /// Sessions expire at multiples of this (`tickTime`). Default 100 ms.
     pub tick_time: Duration,
     /// The shortest session timeout that is granted. Default 200 ms.
@@ -51,6 +72,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            version: Version::default(),
             tick_time: Duration::from_millis(100),
             min_session_timeout: Duration::from_millis(200),
             max_session_timeout: Duration::from_secs(60),

@@ -35,6 +35,9 @@ pub(crate) struct Connection {
     pub(crate) counters: Counters,
 }
 
+/// The zxid in the header of an event that is of no transaction.
+pub(crate) const NO_ZXID: i64 = -1;
+
 /// What the word `cons` tells of a connection.
 pub(crate) struct Counters {
     pub(crate) established: Time,
@@ -46,6 +49,30 @@ pub(crate) struct Counters {
     pub(crate) last_response: Time,
 }
 
+impl Counters {
+    fn new(now: Time) -> Self {
+        Self {
+            established: now,
+            received: 0,
+            sent: 0,
+            last_op: OpCode::Notification,
+            last_xid: 0,
+            last_zxid: 0,
+            last_response: now,
+        }
+    }
+
+    /// Forgets all but when the connection was made.
+    pub(crate) fn reset(&mut self) {
+        self.received = 0;
+        self.sent = 0;
+        self.last_op = OpCode::Unknown(-1);
+        self.last_xid = -1;
+        self.last_zxid = -1;
+        self.last_response = Time::ZERO;
+    }
+}
+
 impl Connection {
     pub(crate) fn new(now: Time, peer: SocketAddr, max_packet: usize) -> Self {
         Self {
@@ -54,15 +81,7 @@ impl Connection {
             incoming: FrameReader::new(max_packet),
             outgoing: BytesMut::new(),
             identities: Identities::of(peer.ip()),
-            counters: Counters {
-                established: now,
-                received: 0,
-                sent: 0,
-                last_op: OpCode::Notification,
-                last_xid: 0,
-                last_zxid: 0,
-                last_response: now,
-            },
+            counters: Counters::new(now),
         }
     }
 
@@ -86,8 +105,8 @@ impl Connection {
         self.send(|out| response.encode(&ReplyHeader { xid, zxid, err }, out));
     }
 
-    pub(crate) fn notify(&mut self, kind: EventType, path: &str) {
-        let header = ReplyHeader { xid: xid::NOTIFICATION, zxid: -1, err: ErrorCode::Ok };
+    pub(crate) fn notify(&mut self, zxid: i64, kind: EventType, path: &str) {
+        let header = ReplyHeader { xid: xid::NOTIFICATION, zxid, err: ErrorCode::Ok };
         let event = WatcherEvent { kind, state: KeeperState::SyncConnected, path: path.into() };
         self.send(|out| {
             header.encode(out);

@@ -4,26 +4,36 @@
 use std::fmt::{self, Write as _};
 
 use bytes::BufMut as _;
-use zk_proto::{OpCode, Time};
+use zk_proto::{OpCode, Time, frame::LENGTH_LEN};
 
 use crate::{
-    ConnectionId, Server,
+    Config, ConnectionId, Server, Version,
     connection::{Connection, Phase},
-    server::millis,
+    server::{Packets, millis},
 };
 
-/// What the words tell as the version: the one that this server behaves as.
-const VERSION: &str = concat!("3.8.0-zk-server-", env!("CARGO_PKG_VERSION"));
+/// What is traced in ZooKeeper unless somebody says otherwise, which is all that `gtmk` tells.
+pub(crate) const TRACE_MASK: i64 = 306;
+/// What Java says of a property that it does not know.
+const NOT_AVAILABLE: &str = "<NA>";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Word {
+    Conf,
     Cons,
+    Crst,
+    Dirs,
     Dump,
+    Envi,
+    Gtmk,
+    Hash,
     Isro,
     Mntr,
     Ruok,
+    Srst,
     Srvr,
     Stat,
+    Stmk,
     Wchc,
     Wchp,
     Wchs,
@@ -32,13 +42,21 @@ pub(crate) enum Word {
 impl Word {
     pub(crate) fn parse(word: &[u8]) -> Option<Self> {
         Some(match word {
+            b"conf" => Self::Conf,
             b"cons" => Self::Cons,
+            b"crst" => Self::Crst,
+            b"dirs" => Self::Dirs,
             b"dump" => Self::Dump,
+            b"envi" => Self::Envi,
+            b"gtmk" => Self::Gtmk,
+            b"hash" => Self::Hash,
             b"isro" => Self::Isro,
             b"mntr" => Self::Mntr,
             b"ruok" => Self::Ruok,
+            b"srst" => Self::Srst,
             b"srvr" => Self::Srvr,
             b"stat" => Self::Stat,
+            b"stmk" => Self::Stmk,
             b"wchc" => Self::Wchc,
             b"wchp" => Self::Wchp,
             b"wchs" => Self::Wchs,
@@ -47,14 +65,37 @@ impl Word {
     }
 }
 
+impl Word {
+    /// How many bytes it is that a client sends, the word included.
+    pub(crate) const fn len(self) -> usize {
+        match self {
+            Self::Stmk => LENGTH_LEN + size_of::<i64>(),
+            _ => LENGTH_LEN,
+        }
+    }
+}
+
 impl Server {
+    /// Answers `word`, all of which is there.
     pub(crate) fn answer_word(&mut self, now: Time, connection: ConnectionId, word: Word) {
-        if let Some(state) = self.connections.get_mut(&connection) {
-            state.counters.received = 1;
+        self.count_received(connection);
+        match word {
+            Word::Crst => {
+                self.connections.values_mut().for_each(|state| state.counters.reset());
+            }
+            Word::Srst => self.packets = Packets::default(),
+            Word::Stmk => self.trace_mask = self.argument(connection).unwrap_or(self.trace_mask),
+            _ => {}
         }
         let answer = self.report(now, word);
         self.on(connection, |state| state.outgoing.put_slice(answer.as_bytes()));
         self.close(connection);
+    }
+
+    /// The number that comes after a word.
+    fn argument(&self, connection: ConnectionId) -> Option<i64> {
+        let packet = self.connections.get(&connection)?.incoming.peek(Word::Stmk.len())?;
+        packet.last_chunk().map(|number| i64::from_be_bytes(*number))
     }
 
     fn report(&self, now: Time, word: Word) -> String {
@@ -62,6 +103,14 @@ impl Server {
         // Nothing fails that writes to a string.
         let _ = match word {
             Word::Ruok => out.write_str("imok"),
+            Word::Crst => writeln!(out, "Connection stats reset."),
+            Word::Srst => writeln!(out, "Server stats reset."),
+            Word::Gtmk | Word::Stmk => write!(out, "{}", self.trace_mask),
+            // There is no digest before the 128th transaction, and none here.
+            Word::Hash => Ok(()),
+            Word::Conf => self.report_config(&mut out),
+            Word::Dirs => write!(out, "datadir_size: 0\nlogdir_size: 0\n"),
+            Word::Envi => self.report_environment(&mut out),
             Word::Isro => out.write_str(if self.is_read_only { "ro" } else { "rw" }),
             Word::Srvr | Word::Stat => self.report_server(word == Word::Stat, &mut out),
             Word::Mntr => self.report_figures(now, &mut out),
@@ -72,8 +121,58 @@ impl Server {
         out
     }
 
+    /// The settings. A server in memory has no folders, and does not know its port.
+    fn report_config(&self, out: &mut String) -> fmt::Result {
+        let Config { tick_time, min_session_timeout, max_session_timeout, .. } = &self.config;
+        let settings: [(&str, &dyn fmt::Display); 12] = [
+            ("clientPort", &-1),
+            ("secureClientPort", &-1),
+            ("dataDir", &""),
+            ("dataDirSize", &0),
+            ("dataLogDir", &""),
+            ("dataLogSize", &0),
+            ("tickTime", &millis(*tick_time)),
+            ("maxClientCnxns", &0),
+            ("minSessionTimeout", &millis(*min_session_timeout)),
+            ("maxSessionTimeout", &millis(*max_session_timeout)),
+            ("clientPortListenBacklog", &-1),
+            ("serverId", &0),
+        ];
+        settings.iter().try_for_each(|(name, setting)| writeln!(out, "{name}={setting}"))
+    }
+
+    /// What ZooKeeper knows of its machine, of which a server without any input knows little.
+    fn report_environment(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "Environment:")?;
+        writeln!(out, "zookeeper.version={}", self.version())?;
+        for name in ["host.name", "java.version", "java.vendor", "java.home", "java.class.path"] {
+            writeln!(out, "{name}={NOT_AVAILABLE}")?;
+        }
+        for name in ["java.library.path", "java.io.tmpdir", "java.compiler"] {
+            writeln!(out, "{name}={NOT_AVAILABLE}")?;
+        }
+        writeln!(out, "os.name={}", std::env::consts::OS)?;
+        writeln!(out, "os.arch={}", std::env::consts::ARCH)?;
+        for name in ["os.version", "user.name", "user.home", "user.dir"] {
+            writeln!(out, "{name}={NOT_AVAILABLE}")?;
+        }
+        for name in ["os.memory.free", "os.memory.max", "os.memory.total"] {
+            writeln!(out, "{name}={NOT_AVAILABLE}")?;
+        }
+        Ok(())
+    }
+
+    /// What the words tell as the version: the one that this server behaves as.
+    fn version(&self) -> String {
+        let release = match self.config.version {
+            Version::V3_8 => "3.8.0",
+            Version::V3_9 => "3.9.5",
+        };
+        [release, "-zk-server-", env!("CARGO_PKG_VERSION")].concat()
+    }
+
     fn report_server(&self, clients: bool, out: &mut String) -> fmt::Result {
-        writeln!(out, "Zookeeper version: {VERSION}")?;
+        writeln!(out, "Zookeeper version: {}", self.version())?;
         if self.is_read_only {
             writeln!(out, "READ-ONLY mode; serving only read-only clients")?;
         }
@@ -83,9 +182,8 @@ impl Server {
         }
         // A request takes no time here.
         writeln!(out, "Latency min/avg/max: 0/0.0/0")?;
-        let total = |count: fn(&Connection) -> u64| self.open().map(|(_, c)| count(c)).sum::<u64>();
-        writeln!(out, "Received: {}", total(|c| c.counters.received))?;
-        writeln!(out, "Sent: {}", total(|c| c.counters.sent))?;
+        writeln!(out, "Received: {}", self.packets.received)?;
+        writeln!(out, "Sent: {}", self.packets.sent)?;
         writeln!(out, "Connections: {}", self.open().count())?;
         writeln!(out, "Outstanding: 0")?;
         writeln!(out, "Zxid: {:#x}", self.zxid)?;
@@ -97,10 +195,8 @@ impl Server {
         let ephemerals: usize = self.tree.ephemerals().map(|(_, paths)| paths.len()).sum();
         let local = self.sessions.iter().filter(|(_, session)| session.is_local).count();
         let global = self.sessions.iter().count().saturating_sub(local);
-        let watches = self.watches.data.len().saturating_add(self.watches.children.len());
-        let total = |count: fn(&Connection) -> u64| self.open().map(|(_, c)| count(c)).sum::<u64>();
-        let figures: [(&str, &dyn fmt::Display); 16] = [
-            ("version", &VERSION),
+                let figures: [(&str, &dyn fmt::Display); 16] = [
+            ("version", &self.version()),
             ("server_state", &self.mode()),
             ("ephemerals_count", &ephemerals),
             ("num_alive_connections", &self.open().count()),
@@ -111,9 +207,9 @@ impl Server {
             ("znode_count", &self.tree.len()),
             ("global_sessions", &global),
             ("local_sessions", &local),
-            ("packets_sent", &total(|c| c.counters.sent)),
-            ("packets_received", &total(|c| c.counters.received)),
-            ("watch_count", &watches),
+            ("packets_sent", &self.packets.sent),
+            ("packets_received", &self.packets.received),
+            ("watch_count", &self.watches.len()),
             ("approximate_data_size", &self.tree.data_size()),
             ("uptime", &millis(now.since(self.started))),
         ];
@@ -167,7 +263,7 @@ impl Server {
     /// Watches on data only, as ZooKeeper has it.
     fn report_watches(&self, word: Word, out: &mut String) -> fmt::Result {
         let session = |connection| self.session_of(connection).map_or(0, |session| session.0);
-        let data = &self.watches.data;
+        let data = self.watches.data();
         match word {
             Word::Wchp => {
                 for (path, watchers) in data.by_path() {

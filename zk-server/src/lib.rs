@@ -123,7 +123,7 @@ mod tree;
 mod txn;
 mod watches;
 
-pub use config::Config;
+pub use config::{Config, Version};
 #[cfg(feature = "net")]
 pub use net::{ClientConnection, TestServer};
 pub use server::Server;

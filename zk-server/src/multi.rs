@@ -10,7 +10,7 @@ use zk_proto::{
 };
 
 use crate::{
-    ConnectionId, Server,
+    ConnectionId, Server, Version,
     txn::{Creation, Txn},
 };
 
@@ -21,13 +21,14 @@ impl Server {
         client: Option<(ConnectionId, SessionId)>,
         request: &MultiRequest<'_>,
     ) -> Result<MultiResponse, ErrorCode> {
+        let version = self.config.version;
         let mut results = Vec::with_capacity(request.ops.len());
         let outcome = self.transact(now, client, |txn| {
             if request.ops.iter().any(is_read) {
                 return Err(ErrorCode::MarshallingError);
             }
             for op in &request.ops {
-                results.push(apply(txn, op)?);
+                results.push(apply(txn, op, version)?);
             }
             Ok(())
         });
@@ -70,17 +71,25 @@ impl Server {
     }
 }
 
-fn apply(txn: &mut Txn<'_>, op: &MultiOp<'_>) -> Result<MultiResult, ErrorCode> {
+fn apply(
+    txn: &mut Txn<'_>,
+    op: &MultiOp<'_>,
+    version: Version,
+) -> Result<MultiResult, ErrorCode> {
     match op {
+        MultiOp::Create2(request) if version >= Version::V3_9 => {
+            create(OpCode::Create2, txn, request)
+        }
         MultiOp::Create(request)
         | MultiOp::Create2(request)
-        | MultiOp::CreateContainer(request) => create(txn, request),
+        | MultiOp::CreateContainer(request) => create(OpCode::Create, txn, request),
         MultiOp::CreateTtl(request) if request.flags.has_ttl() => {
             created(OpCode::CreateTtl, txn, &Creation::with_ttl(OpCode::CreateTtl, request))
         }
         MultiOp::CreateTtl(request) => {
             let request = request.clone();
             create(
+                OpCode::Create,
                 txn,
                 &CreateRequest {
                     path: request.path,
@@ -97,13 +106,17 @@ fn apply(txn: &mut Txn<'_>, op: &MultiOp<'_>) -> Result<MultiResult, ErrorCode> 
     }
 }
 
-/// In a multi the flags alone decide on the kind of node, and only containers come with their stat
-/// (`org.apache.zookeeper.Op.Create`).
-fn create(txn: &mut Txn<'_>, request: &CreateRequest<'_>) -> Result<MultiResult, ErrorCode> {
+/// In a multi the flags decide on the kind of node, and on the operation unless that is `otherwise`; only
+/// [`OpCode::Create`] comes without a stat (`org.apache.zookeeper.Op.Create`).
+fn create(
+    otherwise: OpCode,
+    txn: &mut Txn<'_>,
+    request: &CreateRequest<'_>,
+) -> Result<MultiResult, ErrorCode> {
     let op = match request.flags {
         flags if flags.has_ttl() => return Err(ErrorCode::MarshallingError),
         flags if flags.is_container() => OpCode::CreateContainer,
-        _ => OpCode::Create,
+        _ => otherwise,
     };
     created(op, txn, &Creation::new(op, request))
 }

@@ -12,10 +12,7 @@ use zk_proto::{
 };
 
 use crate::{
-    ConnectionId, Server,
-    acl::masked,
-    tree::Node,
-    watches::{Mode, Tables},
+    ConnectionId, Server, Version, acl::masked, connection::NO_ZXID, tree::Node, watches::Mode,
 };
 
 impl Server {
@@ -70,16 +67,12 @@ impl Server {
                 Ok(Response::AddWatch(ErrorResponse { err: ErrorCode::Ok }))
             }
             Request::CheckWatches(check) => {
-                let tables = Tables::of(check.watcher_type).ok_or(ErrorCode::MarshallingError)?;
-                // ZooKeeper looks for the nodes above, and trips.
-                if !check.path.is_empty() && !check.path.starts_with('/') {
-                    return Err(ErrorCode::MarshallingError);
-                }
-                found(self.watches.contains(check.path, tables))
+                self.watches.check(check.path, connection, check.watcher_type)?;
+                Ok(Response::Empty)
             }
             Request::RemoveWatches(remove) => {
-                let tables = Tables::of(remove.watcher_type).ok_or(ErrorCode::MarshallingError)?;
-                found(self.watches.remove(remove.path, connection, tables))
+                self.watches.remove(remove.path, connection, remove.watcher_type)?;
+                Ok(Response::Empty)
             }
             Request::SetWatches(set) => {
                 let set = SetWatches2 {
@@ -110,10 +103,14 @@ impl Server {
         if path.contains('\0') {
             return Err(ErrorCode::BadArguments);
         }
-        if watch {
-            self.watches.data.add(path, connection, Mode::OneShot);
+        let node = self.tree.get(path);
+        if self.config.version >= Version::V3_9 && node.is_some() {
+            self.readable(connection, path, Perms::READ)?;
         }
-        self.tree.get(path).map(Node::stat).ok_or(ErrorCode::NoNode)
+        if watch {
+            self.watches.add_data(path, connection);
+        }
+        node.map(Node::stat).ok_or(ErrorCode::NoNode)
     }
 
     pub(crate) fn get_data(
@@ -125,7 +122,7 @@ impl Server {
         let node = self.readable(connection, path, Perms::READ)?;
         let result = (node.data.clone(), node.stat());
         if watch {
-            self.watches.data.add(path, connection, Mode::OneShot);
+            self.watches.add_data(path, connection);
         }
         Ok(result)
     }
@@ -140,7 +137,7 @@ impl Server {
         let children = node.children.iter().map(|name| name.as_str().into()).collect();
         let result = (children, node.stat());
         if watch {
-            self.watches.children.add(path, connection, Mode::OneShot);
+            self.watches.add_children(path, connection);
         }
         Ok(result)
     }
@@ -183,16 +180,16 @@ impl Server {
                 Some(node) => changed(node).then_some(EventType::NodeDataChanged),
             };
             match missed {
-                Some(kind) => self.on(connection, |state| state.notify(kind, path)),
-                None => self.watches.data.add(path, connection, Mode::OneShot),
+                Some(kind) => self.on(connection, |state| state.notify(NO_ZXID, kind, path)),
+                None => self.watches.add_data(path, connection),
             }
         }
         for path in &set.exist_watches {
             match self.tree.get(path) {
                 Some(_) => {
-                    self.on(connection, |state| state.notify(EventType::NodeCreated, path));
+                    self.on(connection, |state| state.notify(NO_ZXID, EventType::NodeCreated, path));
                 }
-                None => self.watches.data.add(path, connection, Mode::OneShot),
+                None => self.watches.add_data(path, connection),
             }
         }
         for path in &set.child_watches {
@@ -202,8 +199,8 @@ impl Server {
                 Some(node) => changed(node).then_some(EventType::NodeChildrenChanged),
             };
             match missed {
-                Some(kind) => self.on(connection, |state| state.notify(kind, path)),
-                None => self.watches.children.add(path, connection, Mode::OneShot),
+                Some(kind) => self.on(connection, |state| state.notify(NO_ZXID, kind, path)),
+                None => self.watches.add_children(path, connection),
             }
         }
         for path in &set.persistent_watches {
@@ -213,8 +210,4 @@ impl Server {
             self.watches.add_persistent(path, connection, Mode::Recursive);
         }
     }
-}
-
-fn found(found: bool) -> Result<Response, ErrorCode> {
-    if found { Ok(Response::Empty) } else { Err(ErrorCode::NoWatcher) }
 }

@@ -10,7 +10,7 @@ use zk_proto::{
     session::SessionId,
 };
 
-use crate::{ConnectionId, Server, txn::Creation};
+use crate::{ConnectionId, Server, Version, txn::Creation};
 
 impl Server {
     pub(crate) fn handle_request(
@@ -43,8 +43,7 @@ impl Server {
                     return self.close(connection);
                 }
                 Ok(request) => self.answer(now, connection, session, &request),
-                // ZooKeeper reads a reconfig before it takes a zxid for it.
-                Err(_) if is_write && op != OpCode::Reconfig => {
+                Err(_) if self.takes_zxid_unread(op) => {
                     self.transact(now, None, |_| Err(ErrorCode::MarshallingError))
                 }
                 Err(_) => Err(ErrorCode::MarshallingError),
@@ -62,6 +61,15 @@ impl Server {
         });
         if op == OpCode::CloseSession {
             self.close(connection);
+        }
+    }
+
+    /// Whether ZooKeeper takes a zxid for what it cannot read: in 3.8 before it reads it, but for a
+    /// reconfig, and in 3.9 afterwards, for a multi alone.
+    const fn takes_zxid_unread(&self, op: OpCode) -> bool {
+        match self.config.version {
+            Version::V3_8 => op.is_write() && !matches!(op, OpCode::Reconfig),
+            Version::V3_9 => matches!(op, OpCode::Multi),
         }
     }
 

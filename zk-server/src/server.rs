@@ -14,9 +14,9 @@ use zk_proto::{
 };
 
 use crate::{
-    Config, ConnectionId, Output,
+    Config, ConnectionId, Output, Version,
     acl::Identities,
-    connection::{Connection, Phase},
+    connection::{Connection, NO_ZXID, Phase},
     four_letter,
     sessions::Sessions,
     tree::Tree,
@@ -35,9 +35,19 @@ pub struct Server {
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     pub(crate) is_read_only: bool,
     pub(crate) started: Time,
+    pub(crate) packets: Packets,
+    /// What `stmk` has set last.
+    pub(crate) trace_mask: i64,
     /// When containers and nodes with a TTL are looked at next, while there are any.
     next_check: Option<Time>,
     outputs: VecDeque<Output>,
+}
+
+/// How many packets there were, on all connections, since the start or the word `srst`.
+#[derive(Debug, Default)]
+pub(crate) struct Packets {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
 }
 
 impl Server {
@@ -46,15 +56,18 @@ impl Server {
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
         let sessions = Sessions::new(seed, config.tick_time);
+        let version = config.version;
         Self {
             config,
             tree: Tree::new(),
             zxid: 0,
             sessions,
-            watches: Watches::default(),
+            watches: Watches::new(version),
             connections: BTreeMap::new(),
             is_read_only: false,
             started: Time::ZERO,
+            packets: Packets::default(),
+            trace_mask: four_letter::TRACE_MASK,
             next_check: None,
             outputs: VecDeque::new(),
         }
@@ -78,6 +91,7 @@ impl Server {
         if state.phase == Phase::Fresh {
             match state.incoming.peek(LENGTH_LEN) {
                 Some(word) => match four_letter::Word::parse(word) {
+                    Some(word) if state.incoming.peek(word.len()).is_none() => return,
                     Some(word) => return self.answer_word(now, connection, word),
                     None => state.phase = Phase::Handshake,
                 },
@@ -222,9 +236,19 @@ impl Server {
             return;
         }
         let was_empty = state.outgoing.is_empty();
+        let before = state.counters.sent;
         send(state);
+        let sent = state.counters.sent.saturating_sub(before);
+        self.packets.sent = self.packets.sent.saturating_add(sent);
         if was_empty && !state.outgoing.is_empty() {
             self.outputs.push_back(Output::Transmit(connection));
+        }
+    }
+
+    pub(crate) fn count_received(&mut self, connection: ConnectionId) {
+        if let Some(state) = self.connections.get_mut(&connection) {
+            state.counters.received = state.counters.received.saturating_add(1);
+            self.packets.received = self.packets.received.saturating_add(1);
         }
     }
 
@@ -235,7 +259,7 @@ impl Server {
         }
         match state.incoming.next_frame() {
             Ok(Some(Frame::Whole(frame))) => {
-                state.counters.received = state.counters.received.saturating_add(1);
+                self.count_received(connection);
                 Some(frame)
             }
             Ok(None) => None,
@@ -288,12 +312,13 @@ impl Server {
         if result.is_err() {
             txn.undo();
         }
+        let zxid = if self.config.version < Version::V3_9 { NO_ZXID } else { self.zxid };
         for change in txn.into_changes() {
             for Notice { kind, path, acl, to } in self.watches.fire(&change) {
                 for watcher in to {
                     self.on(watcher, |state| {
                         if state.identities.check(acl, Perms::READ).is_ok() {
-                            state.notify(kind, path);
+                            state.notify(zxid, kind, path);
                         }
                     });
                     self.check_pending(watcher);

@@ -1,17 +1,18 @@
 //! Who watches what, and who hears of a change (`WatchManager`, `DataTree.setWatches`).
 //!
 //! As in ZooKeeper there are two tables, one for data and being there, one for children; a persistent
-//! watch is in both. A connection has one watch on a path in each, whose mode is that of the last call:
-//! in 3.8 a read that leaves a watch turns a persistent one into a one-shot.
+//! watch is in both. In 3.8 a connection has one watch on a path in each, whose mode is that of the last
+//! call: a read that leaves a watch turns a persistent one into a one-shot. In 3.9 it may have one of each
+//! mode, and a recursive one is in the table for data alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use zk_proto::{Acl, AddWatchMode, EventType, WatcherType, path};
+use zk_proto::{Acl, AddWatchMode, ErrorCode, EventType, WatcherType, path};
 
-use crate::ConnectionId;
+use crate::{ConnectionId, Version};
 
 /// How long a watch lasts, and how far it reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,36 @@ pub(crate) enum Mode {
     OneShot,
     Persistent,
     Recursive,
+}
+
+/// The modes of a connection's watches on one path; none is no watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Modes(u8);
+
+impl Modes {
+    const fn of(mode: Mode) -> Self {
+        Self(match mode {
+            Mode::OneShot => 1,
+            Mode::Persistent => 2,
+            Mode::Recursive => 4,
+        })
+    }
+
+    const fn contains(self, mode: Mode) -> bool {
+        self.0 & Self::of(mode).0 != 0
+    }
+
+    const fn with(self, mode: Mode) -> Self {
+        Self(self.0 | Self::of(mode).0)
+    }
+
+    const fn without(self, mode: Mode) -> Self {
+        Self(self.0 & !Self::of(mode).0)
+    }
+
+    const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 impl Mode {
@@ -51,16 +82,41 @@ pub(crate) struct Notice<'c> {
 }
 
 /// All watches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Watches {
-    pub(crate) data: WatchTable,
-    pub(crate) children: WatchTable,
+    version: Version,
+    data: WatchTable,
+    children: WatchTable,
 }
 
 impl Watches {
+    pub(crate) fn new(version: Version) -> Self {
+        Self { version, data: WatchTable::default(), children: WatchTable::default() }
+    }
+
+    pub(crate) const fn data(&self) -> &WatchTable {
+        &self.data
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.data.len().saturating_add(self.children.len())
+    }
+
+    /// Leaves a one-shot on the data, or on being there.
+    pub(crate) fn add_data(&mut self, path: &str, connection: ConnectionId) {
+        self.data.add(path, connection, Mode::OneShot, self.version);
+    }
+
+    /// Leaves a one-shot on the children.
+    pub(crate) fn add_children(&mut self, path: &str, connection: ConnectionId) {
+        self.children.add(path, connection, Mode::OneShot, self.version);
+    }
+
     pub(crate) fn add_persistent(&mut self, path: &str, connection: ConnectionId, mode: Mode) {
-        self.data.add(path, connection, mode);
-        self.children.add(path, connection, mode);
+        self.data.add(path, connection, mode, self.version);
+        if self.version < Version::V3_9 || mode != Mode::Recursive {
+            self.children.add(path, connection, mode, self.version);
+        }
     }
 
     pub(crate) fn forget(&mut self, connection: ConnectionId) {
@@ -68,17 +124,56 @@ impl Watches {
         self.children.forget(connection);
     }
 
-    /// Whether such a watch is there. Whose it is does not matter to ZooKeeper 3.8, and at the empty path
-    /// it does not look.
-    pub(crate) fn contains(&self, path: &str, kind: Tables) -> bool {
-        let data = kind.data && self.data.contains(path);
-        !path.is_empty() && (data || kind.children && self.children.contains(path))
+    /// Whether a connection has such a watch (checkWatches).
+    ///
+    /// Whose it is does not matter to ZooKeeper 3.8. It looks for the nodes above: at the empty path it does
+    /// not look, and over one that does not begin with a slash it trips.
+    pub(crate) fn check(
+        &self,
+        path: &str,
+        connection: ConnectionId,
+        kind: WatcherType,
+    ) -> Result<(), ErrorCode> {
+        let wanted = self.wanted(kind)?;
+        let found = if self.version < Version::V3_9 {
+            if !path.is_empty() && !path.starts_with('/') {
+                return Err(ErrorCode::MarshallingError);
+            }
+            let data = wanted.data && self.data.by_path.contains_key(path);
+            !path.is_empty() && (data || wanted.children && self.children.by_path.contains_key(path))
+        } else {
+            let data = wanted.data && self.data.contains(path, connection, wanted.mode);
+            data || wanted.children && self.children.contains(path, connection, wanted.mode)
+        };
+        if found { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
 
-    pub(crate) fn remove(&mut self, path: &str, connection: ConnectionId, kind: Tables) -> bool {
-        let children = kind.children && self.children.remove(path, connection);
-        let data = kind.data && self.data.remove(path, connection);
-        children || data
+    /// Takes such watches of a connection off (removeWatches).
+    pub(crate) fn remove(
+        &mut self,
+        path: &str,
+        connection: ConnectionId,
+        kind: WatcherType,
+    ) -> Result<(), ErrorCode> {
+        let wanted = self.wanted(kind)?;
+        let children = wanted.children && self.children.remove(path, connection, wanted.mode);
+        let data = wanted.data && self.data.remove(path, connection, wanted.mode);
+        if children || data { Ok(()) } else { Err(ErrorCode::NoWatcher) }
+    }
+
+    /// What a request for watches of `kind` is about.
+    fn wanted(&self, kind: WatcherType) -> Result<Wanted, ErrorCode> {
+        let is_new = self.version >= Version::V3_9;
+        let one_shot = is_new.then_some(Mode::OneShot);
+        let (data, children, mode) = match kind {
+            WatcherType::Children => (false, true, one_shot),
+            WatcherType::Data => (true, false, one_shot),
+            WatcherType::Any => (true, true, None),
+            WatcherType::Persistent if is_new => (true, true, Some(Mode::Persistent)),
+            WatcherType::PersistentRecursive if is_new => (true, false, Some(Mode::Recursive)),
+            _ => return Err(ErrorCode::MarshallingError),
+        };
+        Ok(Wanted { data, children, mode })
     }
 
     /// The events of `change`, in the order in which they are sent.
@@ -105,36 +200,26 @@ impl Watches {
     }
 }
 
-/// Which of the tables a request is about.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tables {
+/// Which watches a request is about: those in these tables, of this mode or of any.
+struct Wanted {
     data: bool,
     children: bool,
-}
-
-impl Tables {
-    pub(crate) const fn of(kind: WatcherType) -> Option<Self> {
-        let (data, children) = match kind {
-            WatcherType::Children => (false, true),
-            WatcherType::Data => (true, false),
-            WatcherType::Any => (true, true),
-            _ => return None,
-        };
-        Some(Self { data, children })
-    }
+    mode: Option<Mode>,
 }
 
 /// Watches of one sort.
 #[derive(Debug, Default)]
 pub(crate) struct WatchTable {
-    by_path: BTreeMap<String, BTreeMap<ConnectionId, Mode>>,
+    by_path: BTreeMap<String, BTreeMap<ConnectionId, Modes>>,
     /// A connection stays in here, without paths, when its last watch has fired.
     by_connection: BTreeMap<ConnectionId, BTreeSet<String>>,
 }
 
 impl WatchTable {
-    pub(crate) fn add(&mut self, path: &str, connection: ConnectionId, mode: Mode) {
-        self.by_path.entry(path.to_owned()).or_default().insert(connection, mode);
+    fn add(&mut self, path: &str, connection: ConnectionId, mode: Mode, version: Version) {
+        let watchers = self.by_path.entry(path.to_owned()).or_default();
+        let modes = watchers.entry(connection).or_default();
+        *modes = if version < Version::V3_9 { Modes::of(mode) } else { modes.with(mode) };
         self.by_connection.entry(connection).or_default().insert(path.to_owned());
     }
 
@@ -152,16 +237,30 @@ impl WatchTable {
         self.by_path.values().map(BTreeMap::len).sum()
     }
 
-    fn contains(&self, path: &str) -> bool {
-        self.by_path.contains_key(path)
+    fn modes(&self, path: &str, connection: ConnectionId) -> Modes {
+        let modes = self.by_path.get(path).and_then(|watchers| watchers.get(&connection));
+        modes.copied().unwrap_or_default()
     }
 
-    fn remove(&mut self, path: &str, connection: ConnectionId) -> bool {
-        let known = self.by_connection.get_mut(&connection).is_some_and(|paths| paths.remove(path));
-        if known {
+    fn contains(&self, path: &str, connection: ConnectionId, mode: Option<Mode>) -> bool {
+        let modes = self.modes(path, connection);
+        mode.map_or(!modes.is_empty(), |mode| modes.contains(mode))
+    }
+
+    /// Takes off a connection's watch of this mode, or all that it has on the path; false when there is none.
+    fn remove(&mut self, path: &str, connection: ConnectionId, mode: Option<Mode>) -> bool {
+        let found = self.contains(path, connection, mode);
+        let modes = self.modes(path, connection);
+        let left = mode.map_or(Modes::default(), |mode| modes.without(mode));
+        if left.is_empty() {
+            if let Some(paths) = self.by_connection.get_mut(&connection) {
+                paths.remove(path);
+            }
             self.unlist(path, connection);
+        } else if let Some(watchers) = self.by_path.get_mut(path) {
+            watchers.insert(connection, left);
         }
-        known
+        found
     }
 
     fn forget(&mut self, connection: ConnectionId) {
@@ -183,21 +282,23 @@ impl WatchTable {
     fn trigger(&mut self, path: &str, kind: EventType) -> BTreeSet<ConnectionId> {
         let mut heard = BTreeSet::new();
         let mut spent = Vec::new();
-        for (&watcher, mode) in self.by_path.get(path).into_iter().flatten() {
-            match mode {
-                Mode::Recursive if kind == EventType::NodeChildrenChanged => continue,
-                Mode::OneShot => spent.push(watcher),
-                Mode::Recursive | Mode::Persistent => {}
+        for (&watcher, &modes) in self.by_path.get(path).into_iter().flatten() {
+            if kind == EventType::NodeChildrenChanged && modes == Modes::of(Mode::Recursive) {
+                continue;
+            }
+            if modes.contains(Mode::OneShot) {
+                spent.push(watcher);
             }
             heard.insert(watcher);
         }
         for watcher in spent {
-            self.remove(path, watcher);
+            self.remove(path, watcher, Some(Mode::OneShot));
         }
         if kind != EventType::NodeChildrenChanged {
             let above = path::ancestors(path).chain((path != "/").then_some("/"));
             let watchers = above.filter_map(|above| self.by_path.get(above)).flatten();
-            heard.extend(watchers.filter(|(_, m)| **m == Mode::Recursive).map(|(w, _)| *w));
+            let recursive = watchers.filter(|(_, modes)| modes.contains(Mode::Recursive));
+            heard.extend(recursive.map(|(watcher, _)| *watcher));
         }
         heard
     }
@@ -222,11 +323,11 @@ mod tests {
 
     #[test]
     fn a_deletion_is_told_once_to_each() {
-        let mut watches = Watches::default();
-        watches.data.add("/a", A, Mode::OneShot);
-        watches.children.add("/a", A, Mode::OneShot);
-        watches.children.add("/a", B, Mode::OneShot);
-        watches.children.add("/", B, Mode::OneShot);
+        let mut watches = Watches::new(Version::default());
+        watches.add_data("/a", A);
+        watches.add_children("/a", A);
+        watches.add_children("/a", B);
+        watches.add_children("/", B);
         let change = change(EventType::NodeDeleted, "/a");
         let expected = [
             (EventType::NodeDeleted, "/a".to_owned(), vec![1]),
@@ -235,26 +336,46 @@ mod tests {
         ];
         assert_eq!(fired(&mut watches, &change), expected);
         assert_eq!(fired(&mut watches, &change), []);
-        assert_eq!(watches.data.len() + watches.children.len(), 0);
+        assert_eq!(watches.len(), 0);
     }
 
     #[test]
     fn a_recursive_watch_hears_of_all_below_but_not_of_children_as_such() {
-        let mut watches = Watches::default();
-        watches.add_persistent("/", A, Mode::Recursive);
-        for kind in [EventType::NodeCreated, EventType::NodeDataChanged, EventType::NodeDeleted] {
-            let expected = [(kind, "/a/b".to_owned(), vec![1])];
-            assert_eq!(fired(&mut watches, &change(kind, "/a/b")), expected);
+        for version in [Version::V3_8, Version::V3_9] {
+            let mut watches = Watches::new(version);
+            watches.add_persistent("/", A, Mode::Recursive);
+            for kind in [EventType::NodeCreated, EventType::NodeDataChanged, EventType::NodeDeleted]
+            {
+                let expected = [(kind, "/a/b".to_owned(), vec![1])];
+                assert_eq!(fired(&mut watches, &change(kind, "/a/b")), expected);
+            }
         }
     }
 
     #[test]
-    fn a_read_turns_a_persistent_watch_into_a_one_shot() {
-        let mut watches = Watches::default();
+    fn a_read_turns_a_persistent_watch_into_a_one_shot_in_3_8_only() {
+        for (version, then) in [(Version::V3_8, 0), (Version::V3_9, 1)] {
+            let mut watches = Watches::new(version);
+            watches.add_persistent("/a", A, Mode::Persistent);
+            watches.add_data("/a", A);
+            let change = change(EventType::NodeDataChanged, "/a");
+            assert_eq!(fired(&mut watches, &change).len(), 1);
+            assert_eq!(fired(&mut watches, &change).len(), then);
+        }
+    }
+
+    #[test]
+    fn in_3_9_watches_are_removed_by_their_mode() {
+        let mut watches = Watches::new(Version::V3_9);
         watches.add_persistent("/a", A, Mode::Persistent);
-        watches.data.add("/a", A, Mode::OneShot);
-        let change = change(EventType::NodeDataChanged, "/a");
-        assert_eq!(fired(&mut watches, &change).len(), 1);
-        assert_eq!(fired(&mut watches, &change).len(), 0);
+        watches.add_data("/a", A);
+        assert_eq!(watches.remove("/a", B, WatcherType::Any), Err(ErrorCode::NoWatcher));
+        assert_eq!(watches.remove("/a", A, WatcherType::Children), Err(ErrorCode::NoWatcher));
+        assert_eq!(watches.remove("/a", A, WatcherType::Persistent), Ok(()));
+        assert_eq!(watches.check("/a", A, WatcherType::Persistent), Err(ErrorCode::NoWatcher));
+        assert_eq!(watches.check("/a", A, WatcherType::Data), Ok(()));
+        assert_eq!(watches.check("/a", B, WatcherType::Data), Err(ErrorCode::NoWatcher));
+        assert_eq!(watches.remove("/a", A, WatcherType::Any), Ok(()));
+        assert_eq!(watches.len(), 0);
     }
 }

@@ -2,6 +2,8 @@
 //! operations, and must answer alike, to the bit, but for what no two servers have in common: times,
 //! session ids, passwords, and the order of what has none.
 //!
+//! ZooKeeper is 3.8, or what `ZK_TEST_VERSION` says, and the embedded server behaves as that release.
+//!
 //! A run is short unless `ZK_DIFFERENTIAL_SEQUENCES` says how many sequences there are to be, and
 //! follows from `ZK_DIFFERENTIAL_SEED`. A sequence that fails is shrunk, and told with its seed.
 
@@ -15,9 +17,8 @@ use std::{
 };
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use zk_proto::jute::Secret;
 use zk_server::TestServer;
-use zk_tests::shared;
+use zk_tests::{embedded_config, shared};
 
 use peer::Peer;
 use steps::{Step, sequence};
@@ -31,9 +32,7 @@ const SHRINKS: u32 = 2_000;
 fn the_embedded_server_does_as_zookeeper_does() {
     let sequences = setting("ZK_DIFFERENTIAL_SEQUENCES").unwrap_or(SEQUENCES.into());
     let seed = setting("ZK_DIFFERENTIAL_SEED").unwrap_or(1);
-    let mut config = zk_server::Config::default();
-    config.super_digest = Secret::new(Some("super:D/InIHSb7yEEbrWz8b9l71RjZJU=".to_owned()));
-    let embedded = TestServer::start_with(config).expect("a port");
+    let embedded = TestServer::start_with(embedded_config()).expect("a port");
     let mut real = Peer::new(shared().node(0).address());
     let mut ours = Peer::new(embedded.address());
 

@@ -48,6 +48,7 @@ pub(crate) enum Seen {
     /// A reply that cannot be read.
     Garbage(Vec<u8>),
     Event {
+        zxid: i64,
         kind: EventType,
         path: Ustring,
     },
@@ -198,7 +199,7 @@ impl Peer {
             // Ephemeral nodes go in no particular order.
             for seen in &mut seen {
                 seen.sort_by_key(|seen| match seen {
-                    Seen::Event { kind, path } => (0, kind.code(), path.clone()),
+                    Seen::Event { kind, path, .. } => (0, kind.code(), path.clone()),
                     _ => (1, 0, Ustring::new()),
                 });
             }
@@ -322,8 +323,9 @@ impl Peer {
         let header = ReplyHeader::decode(&mut input).ok()?;
         if header.xid == xid::NOTIFICATION {
             let event = WatcherEvent::decode(&mut input).ok()?;
-            let known = header.zxid == -1 && header.err.is_ok() && event.state.code() == 3;
-            return known.then_some(Seen::Event { kind: event.kind, path: event.path });
+            let known = header.err.is_ok() && event.state.code() == 3;
+            let zxid = self.relative(header.zxid);
+            return known.then_some(Seen::Event { zxid, kind: event.kind, path: event.path });
         }
         if header.xid != xid {
             return None;

@@ -1,0 +1,68 @@
+//! One server for a suite in another language, which has no handle on it: `served real` or
+//! `served embedded`.
+//!
+//! It prints the server's address, and then does what its input says, a word a line: `stop` closes all
+//! connections and takes none until `run`; nodes and sessions stay. It answers each with a line, `ok`. The
+//! server ends with the input.
+#![allow(clippy::print_stdout, reason = "a program that reports")]
+
+use std::{
+    env,
+    io::{self, BufRead as _},
+    time::Duration,
+};
+
+use zk_server::TestServer;
+use zk_tests::{Ensemble, eventually};
+
+/// How long the server may take to serve again.
+const LIMIT: Duration = Duration::from_secs(60);
+
+enum Server {
+    Real(Ensemble),
+    Embedded(TestServer),
+}
+
+impl Server {
+    fn stop(&self) {
+        match self {
+            Self::Real(ensemble) => ensemble.node(0).stop(),
+            Self::Embedded(server) => {
+                server.refuse_connections(true);
+                server.restart();
+            }
+        }
+    }
+
+    fn run(&self) {
+        match self {
+            Self::Real(ensemble) => {
+                ensemble.node(0).start();
+                let serves = || ensemble.node(0).is_serving().then_some(());
+                eventually(LIMIT, "the server to serve again", serves);
+            }
+            Self::Embedded(server) => server.refuse_connections(false),
+        }
+    }
+}
+
+fn main() -> io::Result<()> {
+    let server = match env::args().nth(1).as_deref() {
+        Some("real") => Server::Real(Ensemble::standalone()),
+        Some("embedded") => Server::Embedded(TestServer::start_with(zk_tests::embedded_config())?),
+        other => return Err(io::Error::other(format!("real or embedded, not {other:?}"))),
+    };
+    println!("{}", match &server {
+        Server::Real(ensemble) => ensemble.hosts(),
+        Server::Embedded(server) => server.hosts(),
+    });
+    for word in io::stdin().lock().lines() {
+        match word?.as_str() {
+            "stop" => server.stop(),
+            "run" => server.run(),
+            other => return Err(io::Error::other(format!("stop or run, not {other:?}"))),
+        }
+        println!("ok");
+    }
+    Ok(())
+}
