@@ -1,7 +1,7 @@
 //! Several operations in one packet: all or none of them in a multi, each by itself in a multiRead.
 
 use zk_proto::{
-    ErrorCode, OpCode, Time,
+    CreateMode, ErrorCode, OpCode, Time,
     records::{
         Create2Response, CreateRequest, CreateResponse, GetChildrenResponse, GetDataResponse,
         MultiOp, MultiRequest, MultiResponse, MultiResult,
@@ -22,9 +22,13 @@ impl Server {
         request: &MultiRequest<'_>,
     ) -> Result<MultiResponse, ErrorCode> {
         let version = self.config.version;
+        let flaw = flaw(&request.ops, version);
+        if flaw == Some(Flaw::NullAcl) {
+            return Err(ErrorCode::MarshallingError);
+        }
         let mut results = Vec::with_capacity(request.ops.len());
         let outcome = self.transact(now, client, |txn| {
-            if request.ops.iter().any(is_read) {
+            if flaw.is_some() {
                 return Err(ErrorCode::MarshallingError);
             }
             for op in &request.ops {
@@ -77,12 +81,12 @@ fn apply(
     version: Version,
 ) -> Result<MultiResult, ErrorCode> {
     match op {
-        MultiOp::Create2(request) if version >= Version::V3_9 => {
-            create(OpCode::Create2, txn, request)
-        }
         MultiOp::Create(request)
         | MultiOp::Create2(request)
-        | MultiOp::CreateContainer(request) => create(OpCode::Create, txn, request),
+        | MultiOp::CreateContainer(request) => {
+            let otherwise = if version < Version::V3_9 { OpCode::Create } else { op.op() };
+            create(otherwise, txn, request)
+        }
         MultiOp::CreateTtl(request) if request.flags.has_ttl() => {
             created(OpCode::CreateTtl, txn, &Creation::with_ttl(OpCode::CreateTtl, request))
         }
@@ -132,6 +136,40 @@ fn created(
         OpCode::Create => MultiResult::Create(CreateResponse { path }),
         _ => MultiResult::Create2(Create2Response { path, stat }),
     })
+}
+
+/// Why a server cannot read a multi, or not do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    /// There is a read in it, or a create of no kind that there is.
+    Kind,
+    /// There is a create without an access list. Over this 3.9 trips before it takes a zxid.
+    NullAcl,
+}
+
+/// The first flaw of a multi with `ops`, in the order in which they are read.
+fn flaw(ops: &[MultiOp<'_>], version: Version) -> Option<Flaw> {
+    let starts_with_read = ops.first().is_some_and(is_read);
+    let first = ops.iter().find_map(|op| {
+        let mixes = is_read(op) != starts_with_read;
+        flaw_of(op, version).or_else(|| mixes.then_some(Flaw::Kind))
+    });
+    first.or_else(|| starts_with_read.then_some(Flaw::Kind))
+}
+
+fn flaw_of(op: &MultiOp<'_>, version: Version) -> Option<Flaw> {
+    match op {
+        MultiOp::Create(request) | MultiOp::Create2(request) | MultiOp::CreateContainer(request)
+            if version >= Version::V3_9 =>
+        {
+            match (request.flags, &request.acl) {
+                (CreateMode::Unknown(_), _) => Some(Flaw::Kind),
+                (_, None) => Some(Flaw::NullAcl),
+                (flags, Some(_)) => flags.has_ttl().then_some(Flaw::Kind),
+            }
+        }
+        _ => None,
+    }
 }
 
 const fn is_read(op: &MultiOp<'_>) -> bool {
