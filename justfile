@@ -45,6 +45,14 @@ bench *args:
 differential sequences="10000" seed="2":
     ZK_DIFFERENTIAL_SEQUENCES={{sequences}} ZK_DIFFERENTIAL_SEED={{seed}} cargo test -p zk-tests --test differential
 
+# Kazoo's own tests on ZooKeeper and on the embedded server, compared by name; arguments go to pytest
+kazoo-suite *args:
+    tests/kazoo/suite.sh "$@"
+
+# What continuous integration leaves out: the tests on ZooKeeper 3.9.5, and other people's clients and suites
+second:
+    tests/second.sh
+
 # Twenty clients contend for a lock while servers, lines and processes fail, for so many seconds
 faults seconds="600" *args:
     cargo run --release -p zk-tests --bin fault-run -- --seconds "$@"

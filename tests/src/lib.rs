@@ -48,9 +48,7 @@ use std::time::{Duration, Instant};
 
 pub use fake::{Conversation, Fake, Request};
 pub use proxy::{Direction, Proxy, Verdict};
-pub use server::{
-    Ensemble, Mode, Node, Options, embedded_config, shared, version_under_test,
-};
+pub use server::{Ensemble, Mode, Node, Options, embedded_config, shared, version_under_test};
 pub use zk_cli::zk_cli;
 
 /// Asks `probe` again and again until it answers, and returns the answer.

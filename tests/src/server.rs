@@ -71,11 +71,18 @@ const START_ATTEMPTS: usize = 3;
 /// If it is set to anything but 3.8 or 3.9.
 #[must_use]
 pub fn version_under_test() -> Version {
-    static VERSION: LazyLock<Version> = LazyLock::new(|| match env::var("ZK_TEST_VERSION") {
-        Err(_) => Version::V3_8,
-        Ok(version) if version == "3.8" => Version::V3_8,
-        Ok(version) if version == "3.9" => Version::V3_9,
-        Ok(version) => panic!("ZK_TEST_VERSION is {version:?}, which is neither 3.8 nor 3.9"),
+    asked_version().unwrap_or(Version::V3_8)
+}
+
+/// What `ZK_TEST_VERSION` says.
+pub(crate) fn asked_version() -> Option<Version> {
+    static VERSION: LazyLock<Option<Version>> = LazyLock::new(|| {
+        let version = env::var("ZK_TEST_VERSION").ok()?;
+        match version.as_str() {
+            "3.8" => Some(Version::V3_8),
+            "3.9" => Some(Version::V3_9),
+            _ => panic!("ZK_TEST_VERSION is {version:?}, which is neither 3.8 nor 3.9"),
+        }
     });
     *VERSION
 }
@@ -592,11 +599,11 @@ impl Node {
 }
 
 /// The settings that make an embedded server as much like a standalone one with the default [`Options`]
-/// as it can be: the release, the session timeouts, and the user `super` whose password is `test`.
+/// of `version` as it can be: the session timeouts, and the user `super` whose password is `test`.
 #[must_use]
-pub fn embedded_config() -> zk_server::Config {
+pub fn embedded_config(version: Version) -> zk_server::Config {
     let mut config = zk_server::Config::default();
-    config.version = version_under_test();
+    config.version = version;
     config.min_session_timeout = Duration::from_millis(500);
     config.super_digest = Secret::new(Some(SUPER_DIGEST.to_owned()));
     config

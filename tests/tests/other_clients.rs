@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use tokio::{runtime::Builder, time::timeout};
 use zk_server::TestServer;
-use zk_tests::{Ensemble, raw, zk_cli};
+use zk_tests::{Ensemble, embedded_config, raw, version_under_test, zk_cli};
 use zookeeper_client::{Acls, AddWatchMode, Client, CreateMode, EventType};
 
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// An embedded server that behaves as the servers which the tests start.
+fn embedded() -> TestServer {
+    TestServer::start_with(embedded_config(version_under_test())).expect("a port")
+}
 
 #[test]
 fn zk_cli_cannot_tell_the_servers_apart() {
@@ -43,7 +48,7 @@ fn zk_cli_cannot_tell_the_servers_apart() {
         "reconfig -remove 3",
     ];
     let real = Ensemble::standalone();
-    let embedded = TestServer::start().expect("a port");
+    let embedded = embedded();
     let expected = results(&zk_cli(&real.hosts(), &commands));
     assert!(expected.contains("Created /app/q-0000000001"), "{expected}");
     assert_eq!(results(&zk_cli(&embedded.hosts(), &commands)), expected);
@@ -62,7 +67,7 @@ fn results(printed: &str) -> String {
 #[test]
 fn words_of_four_letters_read_alike() {
     let real = Ensemble::standalone();
-    let embedded = TestServer::start().expect("a port");
+    let embedded = embedded();
     let [expected, got] = [real.node(0).address(), embedded.address()].map(|address| {
         let mut session = raw::Session::open(address, LIMIT).expect("a session");
         let create = [string("/e"), vec![0xff; 4], acl(), 1_i32.to_be_bytes().to_vec()].concat();
@@ -79,8 +84,12 @@ fn words_of_four_letters_read_alike() {
         }
     });
 
-    for word in ["ruok", "isro", "wchs"] {
+    let set_mask = format!("stmk{}", "\0".repeat(7) + "\u{7}");
+    for word in ["ruok", "isro", "wchs", "gtmk", &set_mask, "gtmk", "hash"] {
         assert_eq!(got(word), expected(word), "{word}");
+    }
+    for word in ["conf", "dirs", "envi"] {
+        assert_eq!(names(&got(word)), names(&expected(word)), "{word}");
     }
     for word in ["wchp", "wchc"] {
         // They come in no particular order.
@@ -101,6 +110,22 @@ fn words_of_four_letters_read_alike() {
         lines
     };
     assert_eq!(connections(got("cons")), connections(expected("cons")));
+    assert_eq!(got("srst"), expected("srst"));
+    for server in [got("srvr"), expected("srvr")] {
+        // This question, and the answer to the one before.
+        assert!(server.contains("Received: 1\nSent: 1\n"), "{server}");
+    }
+    assert_eq!(got("crst"), expected("crst"));
+    let session = |cons: String| {
+        let line = cons.lines().find(|line| line.contains("sid=ID")).expect("the session");
+        let values = line.split([',', '(', ')']).filter_map(|part| part.split_once('='));
+        let kept = ["recved", "sent", "sid", "lop", "lcxid", "lzxid", "lresp"];
+        values
+            .filter(|(name, _)| kept.contains(name))
+            .map(|(_, v)| v.to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(session(got("cons")), session(expected("cons")));
     let sessions = |dump: String| {
         let (sessions, _) = dump.split_once("Connections dump:").expect("the connections");
         // A set of sessions that all have moved on to a later one stays for a while.
@@ -128,6 +153,11 @@ fn acl() -> Vec<u8> {
     let entries = 1_i32.to_be_bytes().to_vec();
     let perms = 31_i32.to_be_bytes().to_vec();
     [entries, perms, string("world"), string("anyone")].concat()
+}
+
+/// What stands before the first colon or equals sign of each line.
+fn names(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.split([':', '=']).next()).collect()
 }
 
 /// `text` with every part of a line cut where it gets to a value: at a number, a colon or an equals sign.

@@ -6,12 +6,7 @@ use zk_proto::{frame::DEFAULT_MAX_BUFFER, jute::Secret};
 
 /// A release of ZooKeeper, as which a server behaves.
 ///
-/// | what a client sees | 3.8 | 3.9 |
-/// |---|---|---|
-/// | the zxid of an event | -1 | that of the change |
-/// | a read with a watch, where there is a persistent one | ends that | leaves it |
-///
-/// The 3.8 is that of Debian, 3.8.0 with Debian's corrections; the 3.9 is 3.9.5.
+/// `docs/embedded-server.md` in the repository lists what they do otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Version {

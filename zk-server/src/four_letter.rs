@@ -88,7 +88,10 @@ impl Server {
             _ => {}
         }
         let answer = self.report(now, word);
-        self.on(connection, |state| state.outgoing.put_slice(answer.as_bytes()));
+        self.on(connection, |state| {
+            state.outgoing.put_slice(answer.as_bytes());
+            state.counters.sent = state.counters.sent.saturating_add(1);
+        });
         self.close(connection);
     }
 
@@ -195,7 +198,7 @@ impl Server {
         let ephemerals: usize = self.tree.ephemerals().map(|(_, paths)| paths.len()).sum();
         let local = self.sessions.iter().filter(|(_, session)| session.is_local).count();
         let global = self.sessions.iter().count().saturating_sub(local);
-                let figures: [(&str, &dyn fmt::Display); 16] = [
+        let figures: [(&str, &dyn fmt::Display); 16] = [
             ("version", &self.version()),
             ("server_state", &self.mode()),
             ("ephemerals_count", &ephemerals),

@@ -1,8 +1,8 @@
 //! A ZooKeeper in memory, for tests and for the first minute.
 //!
-//! It speaks the real protocol to any client, and behaves as ZooKeeper 3.8 does, which it is compared with
-//! in thousands of random sequences of operations: `docs/embedded-server.md` in the repository has the
-//! command, and the differences. Sessions, ephemeral and sequential nodes, containers, TTLs, access
+//! It speaks the real protocol to any client, and behaves as ZooKeeper 3.9 or 3.8 does ([`Version`]), which it
+//! is compared with in thousands of random sequences of operations: `docs/embedded-server.md` in the repository
+//! has the command, and the differences. Sessions, ephemeral and sequential nodes, containers, TTLs, access
 //! lists, transactions, all kinds of watches, read-only mode and words of four letters are all there.
 //!
 //! What it is not: it keeps nothing on disk, is alone and has no quorum, has no limits but that of a

@@ -75,11 +75,7 @@ impl Server {
     }
 }
 
-fn apply(
-    txn: &mut Txn<'_>,
-    op: &MultiOp<'_>,
-    version: Version,
-) -> Result<MultiResult, ErrorCode> {
+fn apply(txn: &mut Txn<'_>, op: &MultiOp<'_>, version: Version) -> Result<MultiResult, ErrorCode> {
     match op {
         MultiOp::Create(request)
         | MultiOp::Create2(request)
@@ -159,7 +155,9 @@ fn flaw(ops: &[MultiOp<'_>], version: Version) -> Option<Flaw> {
 
 fn flaw_of(op: &MultiOp<'_>, version: Version) -> Option<Flaw> {
     match op {
-        MultiOp::Create(request) | MultiOp::Create2(request) | MultiOp::CreateContainer(request)
+        MultiOp::Create(request)
+        | MultiOp::Create2(request)
+        | MultiOp::CreateContainer(request)
             if version >= Version::V3_9 =>
         {
             match (request.flags, &request.acl) {

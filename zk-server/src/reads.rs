@@ -187,7 +187,9 @@ impl Server {
         for path in &set.exist_watches {
             match self.tree.get(path) {
                 Some(_) => {
-                    self.on(connection, |state| state.notify(NO_ZXID, EventType::NodeCreated, path));
+                    self.on(connection, |state| {
+                        state.notify(NO_ZXID, EventType::NodeCreated, path)
+                    });
                 }
                 None => self.watches.add_data(path, connection),
             }

@@ -140,7 +140,8 @@ impl Watches {
                 return Err(ErrorCode::MarshallingError);
             }
             let data = wanted.data && self.data.by_path.contains_key(path);
-            !path.is_empty() && (data || wanted.children && self.children.by_path.contains_key(path))
+            !path.is_empty()
+                && (data || wanted.children && self.children.by_path.contains_key(path))
         } else {
             let data = wanted.data && self.data.contains(path, connection, wanted.mode);
             data || wanted.children && self.children.contains(path, connection, wanted.mode)

@@ -13,7 +13,7 @@ use std::{
 };
 
 use zk_server::TestServer;
-use zk_tests::{Ensemble, eventually};
+use zk_tests::{Ensemble, embedded_config, eventually, version_under_test};
 
 /// How long the server may take to serve again.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -49,13 +49,18 @@ impl Server {
 fn main() -> io::Result<()> {
     let server = match env::args().nth(1).as_deref() {
         Some("real") => Server::Real(Ensemble::standalone()),
-        Some("embedded") => Server::Embedded(TestServer::start_with(zk_tests::embedded_config())?),
+        Some("embedded") => {
+            Server::Embedded(TestServer::start_with(embedded_config(version_under_test()))?)
+        }
         other => return Err(io::Error::other(format!("real or embedded, not {other:?}"))),
     };
-    println!("{}", match &server {
-        Server::Real(ensemble) => ensemble.hosts(),
-        Server::Embedded(server) => server.hosts(),
-    });
+    println!(
+        "{}",
+        match &server {
+            Server::Real(ensemble) => ensemble.hosts(),
+            Server::Embedded(server) => server.hosts(),
+        }
+    );
     for word in io::stdin().lock().lines() {
         match word?.as_str() {
             "stop" => server.stop(),

@@ -18,9 +18,11 @@ use std::{
 
 use zk_client::{Backoff, Client, ClientBuilder, Error, Handler, OPEN_ACL_UNSAFE, State, States};
 
-use zk_server::{SessionId, TestServer};
+use zk_server::{SessionId, TestServer, Version};
 
-use crate::{Ensemble, Proxy, lock, raw};
+use crate::{
+    Ensemble, Proxy, embedded_config, lock, raw, server::asked_version, version_under_test,
+};
 
 /// How long anything may take that a test waits for.
 pub(crate) const LIMIT: Duration = Duration::from_secs(25);
@@ -35,7 +37,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// The server that all tests of a binary share.
 pub(crate) enum Shared {
     Real(&'static Ensemble),
-    Embedded(TestServer),
+    Embedded { server: TestServer, version: Version },
 }
 
 static SHARED: OnceLock<Shared> = OnceLock::new();
@@ -45,16 +47,17 @@ pub(crate) fn shared() -> &'static Shared {
     SHARED.get_or_init(|| Shared::Real(crate::shared()))
 }
 
-/// Has all tests of this binary share an embedded server, set up as ZooKeeper is for tests.
+/// Has all tests of this binary share an embedded server, set up as ZooKeeper is for tests. It behaves as
+/// the newest release that it can, unless `ZK_TEST_VERSION` names one.
 ///
 /// # Panics
 ///
 /// If it cannot start.
 pub fn share_embedded() {
     SHARED.get_or_init(|| {
-        let mut config = zk_server::Config::default();
-        config.min_session_timeout = Duration::from_millis(500);
-        Shared::Embedded(TestServer::start_with(config).expect("there is a port"))
+        let version = asked_version().unwrap_or_default();
+        let server = TestServer::start_with(embedded_config(version)).expect("there is a port");
+        Shared::Embedded { server, version }
     });
 }
 
@@ -67,7 +70,15 @@ impl Shared {
     pub(crate) fn address(&self) -> SocketAddr {
         match self {
             Self::Real(ensemble) => ensemble.node(0).address(),
-            Self::Embedded(server) => server.address(),
+            Self::Embedded { server, .. } => server.address(),
+        }
+    }
+
+    /// Which release it is, or behaves as.
+    pub(crate) fn version(&self) -> Version {
+        match self {
+            Self::Real(_) => version_under_test(),
+            Self::Embedded { version, .. } => *version,
         }
     }
 
@@ -82,7 +93,7 @@ impl Shared {
     pub(crate) fn expire_session(&self, id: i64, password: &[u8]) {
         match self {
             Self::Real(ensemble) => ensemble.expire_session(id, password),
-            Self::Embedded(server) => assert!(server.expire_session(SessionId(id))),
+            Self::Embedded { server, .. } => assert!(server.expire_session(SessionId(id))),
         }
     }
 }

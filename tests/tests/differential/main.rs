@@ -18,7 +18,7 @@ use std::{
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use zk_server::TestServer;
-use zk_tests::{embedded_config, shared};
+use zk_tests::{embedded_config, shared, version_under_test};
 
 use peer::Peer;
 use steps::{Step, sequence};
@@ -32,7 +32,7 @@ const SHRINKS: u32 = 2_000;
 fn the_embedded_server_does_as_zookeeper_does() {
     let sequences = setting("ZK_DIFFERENTIAL_SEQUENCES").unwrap_or(SEQUENCES.into());
     let seed = setting("ZK_DIFFERENTIAL_SEED").unwrap_or(1);
-    let embedded = TestServer::start_with(embedded_config()).expect("a port");
+    let embedded = TestServer::start_with(embedded_config(version_under_test())).expect("a port");
     let mut real = Peer::new(shared().node(0).address());
     let mut ours = Peer::new(embedded.address());
 

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# What .ci/run leaves out, as it takes long or fetches much: the tests on ZooKeeper 3.9.5, kazoo's own tests,
+# and other people's clients.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+step() {
+    printf '\n== %s (%s s)\n' "$*" "$SECONDS"
+}
+
+step "what this needs"
+sh tests/install.sh
+ZK_TEST_PYTHON=$(tests/kazoo/setup.sh)
+ZK_TEST_JARS=$(tests/jars/fetch.sh)
+export ZK_TEST_PYTHON ZK_TEST_JARS
+
+step "kazoo's own tests, on ZooKeeper 3.8 and on the embedded server"
+tests/kazoo/suite.sh
+
+step "the embedded server against ZooKeeper 3.9.5"
+ZK_TEST_VERSION=3.9 ZK_DIFFERENTIAL_SEQUENCES=${ZK_DIFFERENTIAL_SEQUENCES:-2000} \
+    cargo test -p zk-tests --test differential
+
+step "the whole client and other clients on ZooKeeper 3.9.5"
+ZK_TEST_VERSION=3.9 cargo test -p zk-tests \
+    --test tokio --test thread --test ensemble --test kazoo --test other_clients --test embedded
