@@ -69,7 +69,7 @@ impl Word {
     /// How many bytes it is that a client sends, the word included.
     pub(crate) const fn len(self) -> usize {
         match self {
-            Self::Stmk => LENGTH_LEN + size_of::<i64>(),
+            Self::Stmk => LENGTH_LEN.saturating_add(size_of::<i64>()),
             _ => LENGTH_LEN,
         }
     }
