@@ -34,6 +34,7 @@
 //! the test ends in any other way, be it by `SIGKILL`.
 
 mod fake;
+mod named;
 mod process;
 mod proxy;
 pub mod raw;
@@ -47,6 +48,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use fake::{Conversation, Fake, Request};
+pub use named::Named;
 pub use proxy::{Direction, Proxy, Verdict};
 pub use server::{Ensemble, Mode, Node, Options, embedded_config, shared, version_under_test};
 pub use zk_cli::zk_cli;

@@ -303,7 +303,13 @@ async fn open<H: Handler>(
     deadline: Time,
     attempt: usize,
 ) -> io::Result<H::Stream> {
-    let mut addresses = handler.resolve(&host.host, host.port).await?;
+    let resolving = within(&handler, deadline, handler.resolve(&host.host, host.port)).await;
+    let mut addresses = resolving.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => {
+            io::Error::new(error.kind(), format!("timed out resolving {}", host.host))
+        }
+        _ => error,
+    })?;
     if let Some(turn) = attempt.checked_rem(addresses.len()) {
         addresses.rotate_left(turn);
     }
@@ -366,7 +372,8 @@ pub(crate) async fn ask<H: Handler>(
     within(&handler, deadline, asking).await
 }
 
-/// What comes of `task`, or a time-out at `deadline`.
+/// What comes of `task`, or a time-out at `deadline`. What wakes the task then need not be this timer: the session
+/// has one for the same deadline, and is to hear which step took too long.
 async fn within<H: Handler, T>(
     handler: &H,
     deadline: Time,
@@ -378,8 +385,12 @@ async fn within<H: Handler, T>(
         if let Poll::Ready(result) = task.as_mut().poll(context) {
             return Poll::Ready(result);
         }
-        let timeout = || Err(io::Error::new(io::ErrorKind::TimedOut, "timed out"));
-        sleep.as_mut().poll(context).map(|()| timeout())
+        let over =
+            sleep.as_mut().poll(context).is_ready() || Time::from_origin(handler.now()) >= deadline;
+        match over {
+            true => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "timed out"))),
+            false => Poll::Pending,
+        }
     })
     .await
 }

@@ -16,10 +16,7 @@ use std::{
     time::Duration,
 };
 
-use async_std::{
-    net::{TcpStream, ToSocketAddrs},
-    task,
-};
+use async_std::{net::TcpStream, task};
 use zk_handler::{AsyncRead, AsyncWrite, Handler};
 
 /// async-std's global executor.
@@ -39,24 +36,12 @@ impl Handler for AsyncStdHandler {
         Ok(Stream(stream))
     }
 
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let addresses: Vec<_> = (host, port).to_socket_addrs().await?.collect();
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "host has no address"));
-        }
-        Ok(addresses)
-    }
-
     fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
         task::sleep(deadline.saturating_sub(self.now()))
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         task::spawn(task);
-    }
-
-    fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
-        task::spawn_blocking(job);
     }
 }
 

@@ -6,10 +6,7 @@
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
-use smol::{
-    Timer,
-    net::{TcpStream, resolve},
-};
+use smol::{Timer, net::TcpStream};
 use zk_handler::Handler;
 
 /// smol's global executor.
@@ -29,14 +26,6 @@ impl Handler for SmolHandler {
         Ok(stream)
     }
 
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let addresses = resolve((host, port)).await?;
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "host has no address"));
-        }
-        Ok(addresses)
-    }
-
     fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
         let timer = Timer::after(deadline.saturating_sub(self.now()));
         async {
@@ -46,9 +35,5 @@ impl Handler for SmolHandler {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         smol::spawn(task).detach();
-    }
-
-    fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
-        smol::unblock(job).detach();
     }
 }

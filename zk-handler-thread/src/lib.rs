@@ -3,20 +3,13 @@
 //! A [`ThreadHandler`] is one I/O thread, on which all of its tasks run. The thread and its inbox are in
 //! `thread.rs`: tasks are all that others leave for it. Connections and timers, in `reactor.rs`, are within
 //! reach of tasks alone. What may block, that is the user's callbacks and the resolution of names, goes to
-//! a pool of threads apart, that of the crate `blocking`, which grows with what blocks and stays.
+//! threads apart, those of `zk-handler`.
 
 mod reactor;
 mod thread;
 
-use std::{
-    future::Future,
-    io,
-    net::{SocketAddr, ToSocketAddrs},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use blocking::unblock;
 use zk_handler::Handler;
 
 pub use crate::reactor::Stream;
@@ -68,19 +61,6 @@ impl Handler for ThreadHandler {
         Stream::connect(address).await
     }
 
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = host.parse() {
-            return Ok(vec![SocketAddr::new(address, port)]);
-        }
-        let host = host.to_owned();
-        let addresses = unblock(move || (host.as_str(), port).to_socket_addrs()).await?;
-        let addresses: Vec<_> = addresses.collect();
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "host has no address"));
-        }
-        Ok(addresses)
-    }
-
     fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
         reactor::sleep_until(deadline)
     }
@@ -97,9 +77,5 @@ impl Handler for ThreadHandler {
         let (runnable, task) = async_task::spawn(task, move |runnable| inbox.put(runnable));
         runnable.schedule();
         task.detach();
-    }
-
-    fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
-        unblock(job).detach();
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
     runtime::Handle,
 };
 use zk_handler::{AsyncRead, AsyncWrite, Handler};
@@ -53,14 +53,6 @@ impl Handler for TokioHandler {
         Ok(Stream(stream))
     }
 
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "host has no address"));
-        }
-        Ok(addresses)
-    }
-
     fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
         tokio::time::sleep(deadline.saturating_sub(self.now()))
     }
@@ -69,8 +61,14 @@ impl Handler for TokioHandler {
         self.runtime.spawn(task);
     }
 
+    /// The job is inside of the runtime: it may spawn tasks there. It does not take one of the runtime's blocking
+    /// threads, which the user may have filled.
     fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
-        self.runtime.spawn_blocking(job);
+        let runtime = self.runtime.clone();
+        zk_handler::dispatch(move || {
+            let _inside = runtime.enter();
+            job();
+        });
     }
 }
 

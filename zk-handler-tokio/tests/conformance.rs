@@ -1,8 +1,14 @@
 //! What every handler must do, in both of tokio's flavours.
 
-use std::{future::pending, sync::LazyLock, thread};
+use std::{
+    future::pending,
+    sync::{LazyLock, mpsc::channel},
+    thread,
+    time::Duration,
+};
 
 use tokio::runtime::{Builder, Handle, Runtime};
+use zk_handler::{Handler, conformance::works_while_the_pool_is_full};
 use zk_handler_tokio::TokioHandler;
 
 static MULTI_THREAD: LazyLock<Runtime> =
@@ -27,3 +33,27 @@ zk_handler::conformance!(
     TokioHandler::new(CURRENT_THREAD.clone()),
     inside: |_, check| CURRENT_THREAD.block_on(async { check() }),
 );
+
+#[test]
+fn works_while_the_pool_of_blocking_threads_is_full() {
+    for mut builder in [Builder::new_multi_thread(), Builder::new_current_thread()] {
+        let runtime = builder.max_blocking_threads(4).enable_all().build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        thread::spawn(move || runtime.block_on(pending::<()>()));
+        let handler = TokioHandler::new(handle.clone());
+        works_while_the_pool_is_full(handler, |job| drop(handle.spawn_blocking(job)));
+    }
+}
+
+/// A callback may spawn tasks, and wait for them.
+#[test]
+fn callbacks_are_inside_of_the_runtime() {
+    for handle in [MULTI_THREAD.handle(), &*CURRENT_THREAD] {
+        let (say, said) = channel();
+        TokioHandler::new(handle.clone()).dispatch(move || {
+            let task = tokio::spawn(async { 7 });
+            say.send(Handle::current().block_on(task).expect("a task")).expect("somebody waits");
+        });
+        assert_eq!(said.recv_timeout(Duration::from_secs(60)), Ok(7));
+    }
+}

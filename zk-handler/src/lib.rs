@@ -11,7 +11,10 @@
 //!   [`sleep_until`](Handler::sleep_until) are called from within spawned tasks only, never block them,
 //!   and stop what they do when they are dropped;
 //! - [`dispatch`](Handler::dispatch)ed jobs are the user's callbacks: they may block for as long as they
-//!   like without holding up any task. Their order is not the handler's concern: [`Lane`] sees to it.
+//!   like without holding up any task, or any other job for good. Their order is not the handler's concern:
+//!   [`Lane`] sees to it;
+//! - none of it depends on threads that a user can fill. So names are looked up, and callbacks run, on threads
+//!   of this crate ([`resolve`](resolve()), [`dispatch`](dispatch())), whatever the runtime.
 //!
 //! All of this, and more, is checked by the module `conformance`, behind a feature of that name, which any
 //! handler can run with one line.
@@ -20,15 +23,20 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod lane;
+mod pool;
 mod random;
+mod resolver;
 
-use std::{future::Future, io, net::SocketAddr, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::LazyLock, time::Duration};
 
 pub use futures_io::{AsyncRead, AsyncWrite};
 pub use lane::Lane;
 
+use pool::{IDLE, Pool};
+
 pub use clock::boottime;
 pub use random::system_random;
+pub use resolver::{Resolver, resolve};
 
 /// A runtime, as far as a client needs one. Clones are the same runtime.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -60,11 +68,16 @@ pub trait Handler: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = io::Result<Self::Stream>> + Send + '_;
 
     /// The addresses of `host`, which is a name or an IP address without brackets; at least one.
+    ///
+    /// The default is [`resolve`], which asks the system on threads of its own. Whatever does it must not
+    /// depend on threads that a user can fill with work of theirs: a client without them could not come back.
     fn resolve(
         &self,
         host: &str,
         port: u16,
-    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send {
+        resolve(host, port)
+    }
 
     /// Completes when [`now`](Self::now) has reached `deadline`; at once when it has already.
     fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static;
@@ -73,5 +86,22 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 
     /// Runs `job`, which may block, off the tasks.
-    fn dispatch(&self, job: impl FnOnce() + Send + 'static);
+    ///
+    /// The default is [`dispatch`], which has threads of its own. Where callbacks count on being inside of the
+    /// runtime, enter it in the job.
+    fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
+        dispatch(job);
+    }
+}
+
+/// Runs `job`, which may block, on one of the threads that all handlers of the process share for callbacks.
+///
+/// There is no fixed limit to them, as a callback may wait for another one, which must then be able to run. Each
+/// [`Lane`] takes one thread at most, and only while it has something to run; a client has two lanes. As long as
+/// callbacks are short, four threads serve them all: more are started only when no job has begun for 10 ms, and
+/// one that has had nothing to do for 5 s ends. The threads are named `zk-callback`. They do not keep the
+/// process from ending.
+pub fn dispatch(job: impl FnOnce() + Send + 'static) {
+    static CALLBACKS: LazyLock<Pool> = LazyLock::new(|| Pool::new("zk-callback", usize::MAX, IDLE));
+    CALLBACKS.run(job);
 }

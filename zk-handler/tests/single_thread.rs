@@ -7,7 +7,7 @@
 use std::{
     future::{Future, pending},
     io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::SocketAddr,
     panic::catch_unwind,
     sync::LazyLock,
     thread,
@@ -17,7 +17,6 @@ use std::{
 use async_executor::Executor;
 use async_io::Timer;
 use async_net::TcpStream;
-use blocking::unblock;
 use zk_handler::Handler;
 
 /// The runtime: tasks, and the thread that runs them.
@@ -46,17 +45,6 @@ impl Handler for SingleThread {
         Ok(stream)
     }
 
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let host = host.to_owned();
-        // The system's resolver blocks: not on the thread of the tasks.
-        let addresses = unblock(move || (host.as_str(), port).to_socket_addrs()).await?;
-        let addresses: Vec<_> = addresses.collect();
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "host has no address"));
-        }
-        Ok(addresses)
-    }
-
     fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
         let timer = Timer::after(deadline.saturating_sub(self.now()));
         async {
@@ -66,11 +54,6 @@ impl Handler for SingleThread {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         RUNTIME.spawn(task).detach();
-    }
-
-    fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
-        // To a pool that grows while jobs block.
-        unblock(job).detach();
     }
 }
 

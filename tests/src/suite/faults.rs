@@ -5,6 +5,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc::channel,
     },
     time::Duration,
 };
@@ -13,9 +14,9 @@ use zk_client::{Client, CreateMode, Error, ErrorKind, Handler, OpCode, Outcome, 
 
 use super::{
     contest::{EXISTS, SET_DATA, int},
-    site::{Site, proxy},
+    site::{Site, proxy, shared},
 };
-use crate::{Direction, Fake, Verdict, lock};
+use crate::{Direction, Fake, Named, Verdict, lock};
 
 #[track_caller]
 fn assert_lost(error: &Error, outcome: Outcome, cause: &str) {
@@ -427,4 +428,29 @@ pub async fn dead_and_silent_hosts_are_passed_over<H: Handler>(handler: H) {
     if states.try_next().is_none() {
         assert_eq!(zk.session_id(), session);
     }
+}
+
+pub async fn a_name_that_hangs_is_timed_out_and_passed_over<H: Handler>(handler: H) {
+    // Whoever asks for "hangs" hears nothing until the test is over.
+    let (over, gate) = channel::<()>();
+    let gate = Mutex::new(gate);
+    let address = shared().address();
+    let site = Site::new(Named::new(handler, move |name| {
+        if name == "hangs" {
+            let _ = lock(&gate).recv();
+        }
+        Ok(vec![address])
+    }));
+    let builder = |hosts: String| {
+        let builder = site.builder_at(hosts).randomize_hosts(false);
+        builder.session_timeout(Duration::from_secs(2)).connect_timeout(Duration::from_secs(5))
+    };
+    let port = address.port();
+    let zk = site.connect(builder(format!("hangs:{port},works:{port}"))).await;
+    assert_eq!(zk.host(), Some(format!("works:{port}")));
+    let hopeless = builder(format!("hangs:{port}")).connect_on(site.handler.clone());
+    let error = site.err("to connect", hopeless).await;
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains("timed out resolving hangs"), "{error}");
+    drop(over);
 }

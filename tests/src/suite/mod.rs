@@ -192,6 +192,7 @@ macro_rules! suite {
                 bytes_may_come_one_by_one,
                 a_slow_line_is_no_hindrance,
                 dead_and_silent_hosts_are_passed_over,
+                a_name_that_hangs_is_timed_out_and_passed_over,
             }
             locks {
                 one_holds_and_the_others_wait_their_turn,

@@ -20,12 +20,16 @@
 //! A handler that is not for the world of sockets and threads, such as that of a simulation, runs those checks
 //! that it can, from outside, and names them: `only: timer_is_never_early task_spawned_from_tasks`.
 //!
+//! A runtime that has a pool of threads for its users' blocking work has one check more, which wants to be told
+//! how to fill that pool: [`works_while_the_pool_is_full`].
+//!
 //! The expression for the handler is evaluated for every test; it may well be the same runtime each time.
 //! The checks see the handler as the client does, through its trait, and talk to the tasks that they spawn
 //! through channels. Whoever waits, waits for a limited time, and says what for.
 
 mod jobs;
 mod net;
+mod pool;
 mod tasks;
 mod time;
 mod util;
@@ -37,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::{jobs::*, net::*, tasks::*, time::*};
+pub use self::{jobs::*, net::*, pool::*, tasks::*, time::*};
 use crate::Handler;
 
 /// A check on its way into a runtime. It blocks until it is done.

@@ -1,0 +1,59 @@
+//! [`Named`], a handler with names of its own.
+
+use std::{future::Future, io, net::SocketAddr, time::Duration};
+
+use zk_handler::{Handler, Resolver};
+
+/// A handler whose names are resolved by another resolver than the system's. The handler that it wraps does
+/// the rest.
+#[derive(Debug, Clone)]
+pub struct Named<H> {
+    handler: H,
+    resolver: Resolver,
+}
+
+impl<H> Named<H> {
+    /// `handler`, whose names `look_up` looks up; it may block, and the ports that it returns count for nothing.
+    pub fn new(
+        handler: H,
+        look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { handler, resolver: Resolver::new(look_up) }
+    }
+}
+
+impl<H: Handler> Handler for Named<H> {
+    type Stream = H::Stream;
+
+    fn name(&self) -> &'static str {
+        self.handler.name()
+    }
+
+    fn now(&self) -> Duration {
+        self.handler.now()
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<Self::Stream> {
+        self.handler.connect(address).await
+    }
+
+    fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send {
+        self.resolver.resolve(host, port)
+    }
+
+    fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
+        self.handler.sleep_until(deadline)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.handler.spawn(task);
+    }
+
+    fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
+        self.handler.dispatch(job);
+    }
+}

@@ -1,0 +1,65 @@
+//! What must not depend on a pool of threads that the runtime shares with its users.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::channel,
+    },
+    thread,
+};
+
+use super::{
+    Check,
+    util::{Gate, echo, echo_back, expect, pair, run, spawn},
+};
+use crate::{Handler, Lane};
+
+/// Names are resolved, connections opened, and callbacks run while the runtime's own pool of threads is full of
+/// work that blocks.
+///
+/// `fill` gives a job to that pool: `|job| drop(handle.spawn_blocking(job))`. It is called 600 times, which is
+/// more than the pools of tokio and of the crate `blocking` have threads by default. This one is not among the
+/// tests that [`conformance!`](crate::conformance!) makes, as it wants to know the pool.
+///
+/// # Panics
+/// When the check fails.
+pub fn works_while_the_pool_is_full<H: Handler>(handler: H, fill: impl Fn(Check)) {
+    const JOBS: usize = 600;
+    let gate = Gate::default();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let (begun, begins) = channel();
+    for _ in 0..JOBS {
+        let (gate, begun, ended) = (gate.clone(), begun.clone(), ended.clone());
+        fill(Box::new(move || {
+            let _ = begun.send(());
+            gate.pass();
+            ended.fetch_add(1, Ordering::Relaxed);
+        }));
+    }
+    expect(&begins, "a job in the pool");
+
+    let inside = handler.clone();
+    let resolving = spawn(&handler, async move { inside.resolve("localhost", 2181).await });
+    assert!(!expect(&resolving, "a name").expect("localhost").is_empty());
+
+    let (mut stream, peer) = pair(&handler);
+    let echoing = thread::spawn(move || echo_back(peer));
+    run(&handler, "a connection", async move { echo(&mut stream, 10).await.expect("an echo") });
+    echoing.join().expect("the peer").expect("the peer");
+
+    let lanes: Vec<_> = (0..40).map(|_| Lane::new("behind a full pool", handler.clone())).collect();
+    let (called, calls) = channel();
+    for lane in &lanes {
+        let (gate, called) = (gate.clone(), called.clone());
+        lane.run(move || {
+            let _ = called.send(());
+            gate.pass();
+        });
+    }
+    for number in 0..lanes.len() {
+        expect(&calls, &format!("callback {number}, beside others that block"));
+    }
+    assert_eq!(ended.load(Ordering::Relaxed), 0, "the jobs in the pool did not block");
+    gate.open();
+}
