@@ -41,6 +41,10 @@ deny:
 bench *args:
     cargo bench -p zk-benches "$@"
 
+# Memory that the client's bounds stand for: requests made while suspended, small values that are kept
+bounds:
+    cargo bench -p zk-benches --bench bounds
+
 # The embedded server against ZooKeeper: so many random sequences, from this seed
 differential sequences="10000" seed="2":
     ZK_DIFFERENTIAL_SEQUENCES={{sequences}} ZK_DIFFERENTIAL_SEED={{seed}} cargo test -p zk-tests --test differential

@@ -9,7 +9,7 @@ mod usage;
 
 pub use load::{Load, Until, keep_under_way};
 pub use peer::{Ours, Peer, Theirs};
-pub use server::{DATA_LEN, PATH, Server};
+pub use server::{DATA_LEN, LARGE_LEN, LARGE_PATH, PATH, Server};
 pub use stub::serve_if_asked;
 pub use usage::{Usage, median, percentile};
 

@@ -12,6 +12,11 @@ pub const PATH: &str = "/zk-benches-get";
 /// How much data it has.
 pub const DATA_LEN: usize = 100;
 
+/// A node that the stub alone has, with a lot of data ...
+pub const LARGE_PATH: &str = "/zk-benches-large";
+/// ... of so many bytes.
+pub const LARGE_LEN: usize = 60_000;
+
 /// A server with the node to read; it goes when this is dropped.
 #[derive(Debug)]
 pub struct Server {

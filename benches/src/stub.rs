@@ -14,10 +14,13 @@ use zk_proto::{
     ErrorCode, OpCode, Response,
     frame::{DEFAULT_MAX_BUFFER, Frame, FrameReader, write_frame},
     jute::{Decode, Encode, Reader, Secret},
-    records::{ConnectRequest, ConnectResponse, GetDataResponse, ReplyHeader, RequestHeader, Stat},
+    records::{
+        ConnectRequest, ConnectResponse, GetDataRequest, GetDataResponse, ReplyHeader,
+        RequestHeader, Stat,
+    },
 };
 
-use crate::DATA_LEN;
+use crate::{DATA_LEN, LARGE_LEN, LARGE_PATH};
 
 /// What asks a benchmark to be the stub instead.
 const ARGUMENT: &str = "--be-the-stub";
@@ -113,14 +116,18 @@ fn greet(packet: &Bytes, output: &mut BytesMut) -> Result<(), zk_proto::DecodeEr
 
 fn reply(packet: &Bytes, output: &mut BytesMut) -> Result<(), zk_proto::DecodeError> {
     static DATA: [u8; DATA_LEN] = [b'x'; DATA_LEN];
+    static LARGE: [u8; LARGE_LEN] = [b'x'; LARGE_LEN];
 
-    let request = RequestHeader::decode(&mut Reader::new(packet))?;
+    let mut reader = Reader::new(packet);
+    let request = RequestHeader::decode(&mut reader)?;
     let header = ReplyHeader { xid: request.xid, zxid: 1, err: ErrorCode::Ok };
     let response = match request.op {
-        OpCode::GetData => Response::GetData(GetDataResponse {
-            data: Some(Bytes::from_static(&DATA)),
-            stat: Stat::default(),
-        }),
+        OpCode::GetData => {
+            let path = GetDataRequest::decode(&mut reader)?.path;
+            let data: &[u8] = if path == LARGE_PATH { &LARGE } else { &DATA };
+            let data = Some(Bytes::from_static(data));
+            Response::GetData(GetDataResponse { data, stat: Stat::default() })
+        }
         _ => Response::Empty,
     };
     write_frame(output, |out| response.encode(&header, out));

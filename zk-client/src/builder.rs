@@ -142,6 +142,16 @@ impl ClientBuilder {
         self
     }
 
+    /// How many bytes of calls may wait to be sent, as they do while there is no connection; more fail with
+    /// [`QueueFull`](crate::ErrorKind::QueueFull) and were [not sent](crate::Outcome::NotSent). Once there are so
+    /// many, no more are taken: the last one may go beyond it by its own size. As much again may be on its way to a
+    /// server that is slow to read. Default 64 MiB: enough for some 600 writes of 100 kB, and little to a server
+    /// process that has many clients.
+    pub const fn max_queued_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_queued_bytes = bytes;
+        self
+    }
+
     /// How long [`stop`](Client::stop) waits for the server's word. Default 2 s.
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.config.close_timeout = timeout;

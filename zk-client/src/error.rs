@@ -28,7 +28,7 @@ pub enum ErrorKind {
     RequestTooLarge,
     /// The reply is over the client's limit. The session goes on.
     ReplyTooLarge,
-    /// Too many requests wait for an answer already.
+    /// Too many requests wait for an answer already, or too many bytes of them wait to be sent.
     QueueFull,
     /// The server's reply made no sense.
     Undecodable,

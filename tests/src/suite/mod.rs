@@ -106,6 +106,7 @@ macro_rules! suite {
                 a_reply_over_the_limit_fails_only_its_call,
                 a_request_over_the_limit_is_not_sent,
                 calls_beyond_the_queue_are_refused,
+                bytes_beyond_the_queue_are_refused,
                 the_hosts_can_change,
                 a_server_answers_words_of_four_letters,
             }

@@ -261,6 +261,26 @@ pub async fn calls_beyond_the_queue_are_refused<H: Handler>(handler: H) {
     site.ok("to stop", zk.stop()).await;
 }
 
+pub async fn bytes_beyond_the_queue_are_refused<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let proxy = proxy();
+    let builder = site.builder_at(proxy.address()).max_queued_bytes(300_000);
+    let zk = site.connect(builder).await;
+    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    site.cut_off(&zk, &proxy).await;
+    let data = vec![b'x'; 100_000];
+    let calls: Vec<_> = (0..3).map(|_| zk.set("/node", &data, None)).collect();
+    let error = site.err("one call more", zk.set("/node", &data, None)).await;
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::QueueFull, Outcome::NotSent));
+    assert!(error.to_string().contains("300000 bytes of requests are waiting"), "{error}");
+    assert_eq!(site.err("a small one", zk.exists("/")).await.kind(), ErrorKind::QueueFull);
+    proxy.refuse(false);
+    for call in calls {
+        site.ok("a call in the queue", call).await;
+    }
+    assert_eq!(site.ok("exists", zk.exists("/node")).await.expect("a node").version, 3);
+}
+
 pub async fn the_hosts_can_change<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let (first, second) = (proxy(), proxy());

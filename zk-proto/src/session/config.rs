@@ -33,6 +33,10 @@ pub struct Config {
     pub max_request: usize,
     /// How many requests may wait for an answer. Default 1,000,000.
     pub max_in_flight: usize,
+    /// How many bytes of requests may wait: those that are not sent yet, as while there is no connection, and the
+    /// paths of those that are not answered. Once there are so many, more requests are refused; so the last one
+    /// taken may go beyond it, and one that finds nothing else waiting is always taken. Default 64 MiB.
+    pub max_queued_bytes: usize,
     /// How attempts to connect are spaced.
     pub backoff: Backoff,
     /// How long a close waits for the server's word. Default 2 s.
@@ -54,6 +58,7 @@ impl Config {
             max_reply: 4 << 20,
             max_request: DEFAULT_MAX_BUFFER,
             max_in_flight: 1_000_000,
+            max_queued_bytes: 64 << 20,
             backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) },
             close_timeout: Duration::from_secs(2),
         }

@@ -68,11 +68,11 @@ pub enum Reason {
         /// The limit in bytes.
         limit: usize,
     },
-    /// Too much waits to be sent already.
-    #[error("{limit} requests are waiting already")]
+    /// Too many requests wait already, or their bytes are too many. This one was not sent.
+    #[error("{limit} are waiting already")]
     QueueFull {
-        /// The limit, in requests.
-        limit: usize,
+        /// The limit that was reached.
+        limit: QueueLimit,
     },
     /// The reply's body made no sense. The connection was dropped, and is being remade.
     #[error("undecodable reply: {0}")]
@@ -83,6 +83,25 @@ pub enum Reason {
     /// The path breaks ZooKeeper's rules. Nothing was sent.
     #[error("{0}")]
     InvalidPath(PathError),
+}
+
+/// A limit to what may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QueueLimit {
+    /// So many requests wait for an answer ([`Config::max_in_flight`](super::Config::max_in_flight)).
+    Requests(usize),
+    /// So many bytes wait to be sent ([`Config::max_queued_bytes`](super::Config::max_queued_bytes)).
+    Bytes(usize),
+}
+
+impl fmt::Display for QueueLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requests(limit) => write!(f, "{limit} requests"),
+            Self::Bytes(limit) => write!(f, "{limit} bytes of requests"),
+        }
+    }
 }
 
 /// A request that failed: what happened, to which path, on which host.

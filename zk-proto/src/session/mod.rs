@@ -80,7 +80,7 @@ use crate::{
 };
 
 pub use config::{Config, Credential, SessionId, SessionTicket};
-pub use failure::{Failure, Outcome, Reason};
+pub use failure::{Failure, Outcome, QueueLimit, Reason};
 pub use output::{ClientState, Output, Reply, RequestId, State, WatchedEvent};
 pub use route::Backoff;
 pub use watches::WatchKind;

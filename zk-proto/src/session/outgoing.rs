@@ -80,7 +80,7 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-/// Buffers that grew beyond this are let go once they were written.
+/// Buffers that grew beyond this are let go once they were written or dropped.
 const KEEP_CAPACITY: usize = 1 << 20;
 
 impl Outgoing {
@@ -215,6 +215,9 @@ impl Outgoing {
     /// Drops all bytes; the entries are to be popped and failed.
     pub(super) fn reset_buffers(&mut self) {
         self.prologue.clear();
+        if self.queue.capacity() > KEEP_CAPACITY {
+            self.queue = BytesMut::new();
+        }
         self.queue.clear();
     }
 
@@ -233,6 +236,11 @@ impl Outgoing {
 
     pub(super) fn len(&self) -> usize {
         self.in_flight.len()
+    }
+
+    /// The bytes that waiting requests take: whole packets of those that are not sent, paths of all.
+    pub(super) fn bytes(&self) -> usize {
+        self.queue.len().saturating_add(self.paths.len())
     }
 
     /// The oldest entry, if `xid` is its number.

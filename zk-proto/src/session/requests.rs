@@ -9,8 +9,8 @@ use crate::{
 };
 
 use super::{
-    Credential, Failure, Link, Outcome, Output, Reason, Registered, Reply, RequestId, Session,
-    WatchKind,
+    Credential, Failure, Link, Outcome, Output, QueueLimit, Reason, Registered, Reply, RequestId,
+    Session, WatchKind,
     outgoing::{Submission, WatchChange},
 };
 
@@ -22,7 +22,7 @@ impl Session {
     ///
     /// # Errors
     /// When it cannot be queued, so that there will be no such output: a bad path, a packet over the
-    /// server's limit, too many requests in flight, a session that has ended, or an operation that
+    /// server's limit, too many requests or bytes of them waiting, a session that has ended, or an operation that
     /// the session does by itself ([`OpCode::Auth`]: see [`add_auth`](Self::add_auth);
     /// [`OpCode::CloseSession`]: see [`close`](Self::close); pings, setWatches, SASL), or that the
     /// server answers only inside a multi ([`OpCode::Check`]).
@@ -140,6 +140,17 @@ impl Session {
         }
     }
 
+    /// The limit that what waits has reached.
+    fn full(&self) -> Option<QueueLimit> {
+        if self.outgoing.len() >= self.config.max_in_flight {
+            Some(QueueLimit::Requests(self.config.max_in_flight))
+        } else if self.outgoing.bytes() >= self.config.max_queued_bytes {
+            Some(QueueLimit::Bytes(self.config.max_queued_bytes))
+        } else {
+            None
+        }
+    }
+
     fn admit(&self, request: &Request<'_>) -> Result<(), Reason> {
         if let Some(reason) = self.over() {
             return Err(reason);
@@ -147,8 +158,8 @@ impl Session {
         if matches!(self.link, Link::Idle) {
             return Err(Reason::Closed);
         }
-        if self.outgoing.len() >= self.config.max_in_flight {
-            return Err(Reason::QueueFull { limit: self.config.max_in_flight });
+        if let Some(limit) = self.full() {
+            return Err(Reason::QueueFull { limit });
         }
         // A check that holds gets no answer outside of a multi.
         if matches!(

@@ -146,6 +146,42 @@ fn so_many_requests_may_wait_and_no_more() {
 }
 
 #[test]
+fn so_many_bytes_may_wait_and_no_more() {
+    let mut config = config(1);
+    config.max_queued_bytes = 10_000;
+    let mut world = World::up_with(config);
+    let data = vec![b'x'; 4_000];
+    // Nothing else waits, so it is taken, whatever its length.
+    let longer = vec![b'x'; 20_000];
+    world.call(&set_data("/a", &longer));
+    let failure = world.try_call(&delete("/b")).unwrap_err();
+    assert_eq!(failure.reason, Reason::QueueFull { limit: QueueLimit::Bytes(10_000) });
+    assert_eq!(failure.outcome, Outcome::NotSent);
+    assert_eq!(failure.reason.to_string(), "10000 bytes of requests are waiting already");
+    // What was sent counts no more, but for its path.
+    assert_eq!(world.read(), ["1 setData /a"]);
+    for _ in 0..3 {
+        world.call(&set_data("/b", &data));
+    }
+    assert_eq!(world.refusal(&delete("/c")), "QueueFull");
+    world.read();
+    let long = format!("/{}", "x".repeat(9_999));
+    world.delete(&long);
+    world.read();
+    assert_eq!(world.refusal(&delete("/c")), "QueueFull");
+    // What was answered, or has failed, counts no more at all.
+    (1..=4).for_each(|xid| world.reply(xid, &Response::SetData(stat())));
+    world.ok(5);
+    world.delete("/c");
+    world.cut();
+    for _ in 0..3 {
+        world.call(&set_data("/d", &data));
+    }
+    assert_eq!(world.refusal(&delete("/e")), "QueueFull");
+    assert_eq!(world.session.in_flight(), 3);
+}
+
+#[test]
 fn a_reply_over_the_limit_fails_its_request_and_no_other() {
     let mut config = config(1);
     config.max_reply = 1_000;
