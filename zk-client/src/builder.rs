@@ -94,10 +94,21 @@ impl ClientBuilder {
         self
     }
 
-    /// How attempts to connect are spaced once all hosts have failed. Attempts go on until the client is
-    /// stopped. Default 100 ms, doubling to 5 s or a third of the session timeout, with jitter.
+    /// How rounds of attempts to connect are spaced; a round tries every host once. Attempts go on until
+    /// the client is stopped. Default 100 ms, doubling to 5 s or a third of the session timeout, with
+    /// jitter.
     pub const fn connection_retry(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
+        self
+    }
+
+    /// Over how long the clients of a server that dies spread their return, so that they do not all come
+    /// to the other servers in the same moment. A client that has made no call in the last second, and
+    /// hears that its connection is closed, connects again after a random time: of up to `spread`, or of up
+    /// to three fifths of what is left of the session where that is less. A call ends the wait, and a
+    /// client at work does not wait. Default 5 s; zero for no spread.
+    pub const fn reconnect_spread(mut self, spread: Duration) -> Self {
+        self.config.reconnect_spread = spread;
         self
     }
 

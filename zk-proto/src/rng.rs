@@ -31,9 +31,14 @@ impl Rng {
     /// A duration in `[of / 2, of]`.
     pub(crate) fn jitter(&mut self, of: Duration) -> Duration {
         let half = part(of, 2);
-        let span = usize::try_from(half.as_micros()).unwrap_or(usize::MAX);
-        let more = self.below(span.saturating_add(1));
-        half.saturating_add(Duration::from_micros(u64::try_from(more).unwrap_or(u64::MAX)))
+        half.saturating_add(self.up_to(half))
+    }
+
+    /// A duration in `[0, most]`.
+    pub(crate) fn up_to(&mut self, most: Duration) -> Duration {
+        let span = usize::try_from(most.as_micros()).unwrap_or(usize::MAX);
+        let some = self.below(span.saturating_add(1));
+        Duration::from_micros(u64::try_from(some).unwrap_or(u64::MAX))
     }
 
     /// Puts `items` in random order (Fisher-Yates).

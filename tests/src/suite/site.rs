@@ -268,6 +268,7 @@ impl<H: Handler> Site<H> {
             .hosts(format!("{hosts}{}", self.root))
             .default_acl(&OPEN_ACL_UNSAFE)
             .connection_retry(RECONNECT)
+            .reconnect_spread(Duration::ZERO)
     }
 
     /// A client of the shared server.

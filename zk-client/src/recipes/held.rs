@@ -48,7 +48,17 @@ impl Held {
         let (lost, over) = (held.lost.clone(), held.over.clone());
         let (owner, path, czxid) = (client.clone(), held.path.clone(), held.czxid);
         drop(client.spawn(async move {
-            let expired = async { while changes.next().await != State::Lost {} };
+            let expired = async {
+                loop {
+                    match changes.next().await {
+                        State::Lost => break,
+                        // What is held is in doubt until the client is back: a call has it come back at
+                        // once, idle or not.
+                        State::Suspended => drop(owner.exists(&path)),
+                        _ => {}
+                    }
+                }
+            };
             let ended = either(expired, gone(&owner, &path, czxid));
             // The own release is no loss; it comes before its event does.
             if unless(&Stop::on(over.clone()), ended).await.is_some() && !over.is_set() {

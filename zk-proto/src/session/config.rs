@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{HostPort, frame::DEFAULT_MAX_BUFFER, jute::Secret};
 
-use super::route::Backoff;
+use super::backoff::Backoff;
 
 /// How a session is to behave. Start from [`Config::new`] and change what should differ.
 #[derive(Debug, Clone)]
@@ -39,6 +39,11 @@ pub struct Config {
     pub max_queued_bytes: usize,
     /// How attempts to connect are spaced.
     pub backoff: Backoff,
+    /// Over how long clients of a server that dies spread their return. A client without a request in the
+    /// last second, which hears that its connection is closed, connects again after a random time of up
+    /// to this, or of up to three fifths of what is left of the session where that is less; a request
+    /// ends the wait. A client that is at work connects at once. Default 5 s; zero for no spread.
+    pub reconnect_spread: Duration,
     /// How long a close waits for the server's word. Default 2 s.
     pub close_timeout: Duration,
 }
@@ -60,6 +65,7 @@ impl Config {
             max_in_flight: 1_000_000,
             max_queued_bytes: 64 << 20,
             backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) },
+            reconnect_spread: Duration::from_secs(5),
             close_timeout: Duration::from_secs(2),
         }
     }

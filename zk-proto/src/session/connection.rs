@@ -1,32 +1,75 @@
 //! How connections come and go, and what goes with them: requests under way, and at last the session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use crate::{OpCode, Time, records::xid};
+use crate::{OpCode, Time, records::xid, time::part};
 
 use super::{
     Failure, Identity, Link, Outcome, Output, Reason, Registered, RequestId, Session, State,
 };
 
 impl Session {
-    pub(super) fn connect_when_due(&mut self, now: Time) {
-        let delay = self.route.delay(self.identity.timeouts.session(), &mut self.rng);
-        if delay.is_zero() {
+    /// Connects as soon as the route allows it, and not before `hold_back` is over unless somebody asks.
+    pub(super) fn connect_when_due(&mut self, now: Time, hold_back: Duration) {
+        let delay = self.route.delay(now, self.identity.timeouts.session(), &mut self.rng);
+        let until = now.after(delay.max(hold_back));
+        if until == now {
             self.connect(now);
         } else {
-            self.link = Link::Waiting { until: now.after(delay) };
+            self.link = Link::Waiting { until, asked: now.after(delay) };
         }
     }
 
     pub(super) fn connect(&mut self, now: Time) {
-        let deadline = now.after(self.identity.timeouts.connect(self.route.len()));
-        if let Some(host) = self.route.advance() {
+        let timeout = self.identity.timeouts.connect();
+        if let Some((host, patience)) = self.route.advance(now, timeout) {
+            let deadline = now.after(patience);
             tracing::debug!(%host, "connecting");
             self.link = Link::Connecting { deadline };
             self.outputs.push_back(Output::Connect { host, deadline });
         } else {
-            self.link = Link::Waiting { until: deadline };
+            let until = now.after(timeout);
+            self.link = Link::Waiting { until, asked: until };
         }
+    }
+
+    /// Somebody wants something of the session: a client that is held back connects now.
+    pub(super) fn asked(&mut self, now: Time) {
+        self.last_request = Some(now);
+        if self.ends_hold_back().is_some_and(|until| until <= now) {
+            self.connect(now);
+        }
+    }
+
+    /// Somebody waits for the session: it is held back no longer. Until when it waits now, if it was.
+    pub(super) fn ends_hold_back(&mut self) -> Option<Time> {
+        match &mut self.link {
+            Link::Waiting { until, asked } if *asked < *until => {
+                *until = *asked;
+                Some(*until)
+            }
+            _ => None,
+        }
+    }
+
+    /// For how long to hold back after a connection that was up is lost, as its peer says.
+    ///
+    /// When a server dies, all of its clients hear of it in the same moment. If all of them came back at
+    /// once, the servers that are left would have to take them all in the same second. So a client that
+    /// nobody waits for takes a random moment of the next while, no later than with two fifths of the
+    /// session left. A client at work comes back at once: there are no more of those than the dead server
+    /// had requests in its last second.
+    fn hold_back(&mut self, now: Time) -> Duration {
+        const AT_WORK: Duration = Duration::from_secs(1);
+
+        let at_work = self.last_request.is_some_and(|last| now.since(last) < AT_WORK);
+        let waiters = self.credentials.iter().any(|registered| !registered.waiters.is_empty());
+        if at_work || waiters || self.outgoing.len() > 0 {
+            return Duration::ZERO;
+        }
+        let left = self.route.left(now).unwrap_or_default();
+        let window = self.config.reconnect_spread.min(part(left, 5).saturating_mul(3));
+        self.rng.up_to(window)
     }
 
     pub(super) fn disconnect(&mut self) {
@@ -37,10 +80,10 @@ impl Session {
     /// Leaves the connection on this side's account.
     pub(super) fn drop_connection(&mut self, now: Time, cause: Arc<str>) {
         self.disconnect();
-        self.lose_connection(now, cause);
+        self.lose_connection(now, cause, false);
     }
 
-    pub(super) fn lose_connection(&mut self, now: Time, cause: Arc<str>) {
+    pub(super) fn lose_connection(&mut self, now: Time, cause: Arc<str>, told_by_peer: bool) {
         self.last_cause = Some(match self.route.current() {
             Some(host) => format!("{host}: {cause}").into(),
             None => cause.clone(),
@@ -50,17 +93,28 @@ impl Session {
             %cause,
             "connection lost"
         );
+        let mut hold_back = Duration::ZERO;
         match &self.link {
             Link::Up(up) if up.closing.is_some() => return self.end(Reason::Closed),
-            Link::Up(_) => {
+            Link::Up(up) => {
+                if up.search.is_none() {
+                    self.route.set_expiry(Some(up.alive.expiry()));
+                }
+                self.route.lost(now, told_by_peer);
+                if told_by_peer {
+                    hold_back = self.hold_back(now);
+                }
                 self.set_state(State::Suspended);
                 let reason = Reason::ConnectionLoss(cause);
                 self.fail_in_flight(&reason);
                 self.drop_removed_credentials(&reason);
             }
-            _ => self.outgoing.reset_prologue(),
+            _ => {
+                self.route.failed(now);
+                self.outgoing.reset_prologue();
+            }
         }
-        self.connect_when_due(now);
+        self.connect_when_due(now, hold_back);
     }
 
     /// Fails all requests, sent or not.
@@ -86,6 +140,7 @@ impl Session {
 
     /// The session is gone: its requests and watches go with it.
     pub(super) fn lose_session(&mut self, reason: &Reason) {
+        self.route.set_expiry(None);
         self.set_state(State::Lost);
         self.fail_in_flight(reason);
         for id in self.watches.clear() {

@@ -73,11 +73,12 @@ impl Session {
             confirmed: !read_only || (resumed && response.session_id == self.identity.id),
             timeouts,
         };
+        self.route.came_up(now);
         self.set_state(if read_only { State::ConnectedReadOnly } else { State::Connected });
         let rearming = self.send_prologue();
         self.link = Link::Up(Box::new(Up {
             alive: Keepalive::new(timeouts, sent, now),
-            search: read_only.then(|| Search::new(now)),
+            search: read_only.then(|| Search::new(now, &self.probe_pause)),
             credentials_sent: 0,
             credentials_acked: 0,
             rearming,
@@ -124,6 +125,6 @@ impl Session {
             self.route.prefer(host);
         }
         self.identity = Identity::unknown(self.config.session_timeout, self.identity.last_zxid);
-        self.connect_when_due(now);
+        self.connect_when_due(now, Duration::ZERO);
     }
 }

@@ -70,10 +70,9 @@ impl Timeouts {
         self.session
     }
 
-    /// How long one host may take to accept a connection and to answer the handshake.
-    pub(super) fn connect(self, hosts: usize) -> Duration {
-        let hosts = u32::try_from(hosts.max(1)).unwrap_or(u32::MAX);
-        part(self.session.min(self.asked), hosts)
+    /// What the time for one host follows from: a server may grant far more than was asked for.
+    pub(super) fn connect(self) -> Duration {
+        self.session.min(self.asked)
     }
 
     pub(super) fn ping(self) -> Duration {
@@ -203,6 +202,11 @@ impl Keepalive {
         }
     }
 
+    /// Until when the servers keep the session at least, if nothing more reaches them.
+    pub(super) fn expiry(&self) -> Time {
+        self.last_acked_send.after(self.timeouts.session())
+    }
+
     pub(super) fn held_until(&self) -> Time {
         self.last_acked_send.after(self.timeouts.lease())
     }
@@ -221,8 +225,7 @@ mod tests {
     #[test]
     fn spans_follow_from_the_timeout() {
         let timeouts = Timeouts::asked(T);
-        assert_eq!(timeouts.connect(3), Duration::from_secs(4));
-        assert_eq!(timeouts.connect(0), T);
+        assert_eq!(timeouts.connect(), T);
         assert_eq!(timeouts.ping(), Duration::from_secs(4));
         assert_eq!(timeouts.read(), Duration::from_secs(8));
         assert_eq!(timeouts.lease(), Duration::from_secs(9));

@@ -38,7 +38,8 @@
 //! | | |
 //! |---|---|
 //! | `config`, `output`, `failure` | what a session is made with, what it tells, how requests fail |
-//! | `route`, `connection`, `handshake` | which host comes next and when, how connections come and go, and what each begins with |
+//! | `route`, `backoff` | which host comes next, when, and for how long it is waited for |
+//! | `connection`, `handshake` | how connections come and go, and what each begins with |
 //! | `keepalive`, `read_only` | deadlines, and the search for a server that takes writes |
 //! | `requests`, `outgoing`, `replies` | what is taken to be sent, what waits to be sent or answered, and what the server sends |
 //! | `watches` | what is armed, and what an event means for it |
@@ -53,6 +54,7 @@
     )
 )]
 
+mod backoff;
 mod config;
 mod connection;
 mod failure;
@@ -79,15 +81,15 @@ use crate::{
     rng::Rng,
 };
 
+pub use backoff::Backoff;
 pub use config::{Config, Credential, SessionId, SessionTicket};
 pub use failure::{Failure, Outcome, QueueLimit, Reason};
 pub use output::{ClientState, Output, Reply, RequestId, State, WatchedEvent};
-pub use route::Backoff;
 pub use watches::WatchKind;
 
 use keepalive::{Keepalive, Timeouts};
 use outgoing::{Outgoing, Submission};
-use read_only::Search;
+use read_only::{ProbePause, Search};
 use requests::auth_packet;
 use route::Route;
 use watches::WatchTable;
@@ -96,9 +98,18 @@ use watches::WatchTable;
 #[derive(Debug)]
 enum Link {
     Idle,
-    Waiting { until: Time },
-    Connecting { deadline: Time },
-    Handshake { deadline: Time, sent: Time },
+    /// Until `until`; no longer than until `asked` once somebody wants something of the session.
+    Waiting {
+        until: Time,
+        asked: Time,
+    },
+    Connecting {
+        deadline: Time,
+    },
+    Handshake {
+        deadline: Time,
+        sent: Time,
+    },
     Up(Box<Up>),
     Ended(Reason),
 }
@@ -182,6 +193,9 @@ pub struct Session {
     credentials: Vec<Registered>,
     last_id: u64,
     outputs: VecDeque<Output>,
+    /// When a user has last made a request.
+    last_request: Option<Time>,
+    probe_pause: ProbePause,
     /// How many times [`Output::Disconnect`] is among them: what is heard of a connection until then is
     /// about the one that the session has left.
     leaving: usize,
@@ -223,6 +237,8 @@ impl Session {
             credentials,
             last_id: 0,
             outputs: VecDeque::new(),
+            last_request: None,
+            probe_pause: ProbePause::default(),
             leaving: 0,
             scratch: String::new(),
             last_cause: None,
@@ -234,7 +250,7 @@ impl Session {
     /// Starts to connect. Without effect when that was done before.
     pub fn start(&mut self, now: Time) {
         if matches!(self.link, Link::Idle) {
-            self.connect_when_due(now);
+            self.connect_when_due(now, Duration::ZERO);
         }
     }
 
@@ -274,21 +290,23 @@ impl Session {
         }
     }
 
-    /// Another list of hosts. The connection is left only if its host is not in it. An empty list
-    /// changes nothing: there would be nowhere to go.
+    /// Another list of hosts. The connection is left only if its host is not in it. Without a connection
+    /// the hosts that were not listed before are tried at once. An empty list changes nothing: there
+    /// would be nowhere to go.
     pub fn set_hosts(&mut self, now: Time, hosts: Vec<HostPort>) {
         if hosts.is_empty() {
             return;
         }
         self.config.hosts = hosts;
-        let keep =
+        let replaced =
             self.route.replace(&self.config.hosts, self.config.randomize_hosts, &mut self.rng);
         let connected = match &self.link {
+            Link::Waiting { .. } if replaced.has_new => return self.connect(now),
             Link::Idle | Link::Waiting { .. } | Link::Ended(_) => false,
             Link::Connecting { .. } | Link::Handshake { .. } => true,
             Link::Up(up) => up.closing.is_none(),
         };
-        if connected && !keep {
+        if connected && !replaced.keeps_current {
             self.drop_connection(now, "its host left the list".into());
         }
     }
@@ -335,7 +353,7 @@ impl Session {
         let connected =
             matches!(self.link, Link::Connecting { .. } | Link::Handshake { .. } | Link::Up(_));
         if connected && self.leaving == 0 {
-            self.lose_connection(now, cause.into());
+            self.lose_connection(now, cause.into(), true);
         }
     }
 
@@ -343,7 +361,7 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Time) {
         match &mut self.link {
             Link::Idle | Link::Ended(_) => {}
-            Link::Waiting { until } if *until <= now => self.connect(now),
+            Link::Waiting { until, .. } if *until <= now => self.connect(now),
             Link::Connecting { deadline } if *deadline <= now => {
                 self.drop_connection(now, "timed out connecting".into());
             }
@@ -390,7 +408,7 @@ impl Session {
     pub fn poll_timeout(&self) -> Option<Time> {
         match &self.link {
             Link::Idle | Link::Ended(_) => None,
-            Link::Waiting { until } => Some(*until),
+            Link::Waiting { until, .. } => Some(*until),
             Link::Connecting { deadline } | Link::Handshake { deadline, .. } => Some(*deadline),
             Link::Up(up) => {
                 let due = up.alive.dead_at().min(up.alive.ping_due());

@@ -1,7 +1,9 @@
 //! On a read-only server: the search for one that takes writes.
 //!
 //! The other hosts are asked in turn, one at a time, with a pause that doubles from 100 ms to 60 s
-//! (`org.apache.zookeeper.ClientCnxn.pingRwServer`).
+//! (`org.apache.zookeeper.ClientCnxn.pingRwServer`). The pause goes on growing over connections, until
+//! a session on a server that takes writes has proven itself: a server that says "rw", and grants a
+//! read-only session then, is not returned to ever again without a pause.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,19 +18,33 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 pub(super) struct Search {
     /// `None` while an answer is awaited.
     next: Option<Time>,
-    pause: Duration,
     /// The host that was asked last.
     asked: Option<Arc<HostPort>>,
 }
 
+/// The pause before the next question.
+#[derive(Debug)]
+pub(super) struct ProbePause(Duration);
+
+impl Default for ProbePause {
+    fn default() -> Self {
+        Self(MIN_PAUSE)
+    }
+}
+
+impl ProbePause {
+    fn double(&mut self) {
+        self.0 = self.0.saturating_mul(2).min(MAX_PAUSE);
+    }
+}
+
 impl Search {
-    pub(super) fn new(now: Time) -> Self {
-        Self { next: Some(now.after(MIN_PAUSE)), pause: MIN_PAUSE, asked: None }
+    pub(super) fn new(now: Time, pause: &ProbePause) -> Self {
+        Self { next: Some(now.after(pause.0)), asked: None }
     }
 
-    fn pause(&mut self, now: Time) {
-        self.pause = self.pause.saturating_mul(2).min(MAX_PAUSE);
-        self.next = Some(now.after(self.pause));
+    fn pause(&mut self, now: Time, pause: &ProbePause) {
+        self.next = Some(now.after(pause.0));
     }
 
     pub(super) const fn due(&self) -> Option<Time> {
@@ -47,10 +63,14 @@ impl Session {
         match search.asked.clone() {
             Some(host) => {
                 search.next = None;
-                let deadline = now.after(self.identity.timeouts.connect(self.route.len()));
+                let timeout = self.identity.timeouts.connect();
+                let deadline = now.after(self.route.patience(now, timeout));
                 self.outputs.push_back(Output::Probe { host, deadline });
             }
-            None => search.pause(now),
+            None => {
+                self.probe_pause.double();
+                search.pause(now, &self.probe_pause);
+            }
         }
     }
 
@@ -59,11 +79,12 @@ impl Session {
     pub fn handle_probed(&mut self, now: Time, host: &Arc<HostPort>, writable: bool) {
         let Link::Up(up) = &mut self.link else { return };
         let Some(search) = &mut up.search else { return };
+        self.probe_pause.double();
         if writable && up.closing.is_none() && self.route.lists(host) {
             self.route.prefer(Some(host.clone()));
             self.drop_connection(now, format!("moving to {host}, which takes writes").into());
         } else {
-            search.pause(now);
+            search.pause(now, &self.probe_pause);
         }
     }
 }

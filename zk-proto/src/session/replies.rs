@@ -13,6 +13,7 @@ use crate::{
 use super::{
     Link, Outcome, Output, Reason, Reply, Session, WatchKind, WatchedEvent,
     outgoing::{InFlight, WatchChange},
+    read_only::ProbePause,
     watches::Watch,
 };
 
@@ -34,8 +35,10 @@ impl Session {
             Ok(()) => {
                 if let Link::Up(up) = &self.link
                     && up.is_settled(self.credentials.len())
+                    && self.route.answered(now, self.identity.timeouts.session())
+                    && up.search.is_none()
                 {
-                    self.route.confirmed();
+                    self.probe_pause = ProbePause::default();
                 }
             }
             Err(broken) => self.drop_connection(now, broken.0),

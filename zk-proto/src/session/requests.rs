@@ -61,6 +61,7 @@ impl Session {
         match submitted {
             Ok(()) => {
                 self.last_id = id.0;
+                self.asked(now);
                 Ok(id)
             }
             Err(length) => Err(self.failure(
@@ -84,6 +85,7 @@ impl Session {
         }
         let id = RequestId(self.last_id.saturating_add(1));
         self.last_id = id.0;
+        self.ends_hold_back();
         if let Some(at) = self.position(&credential) {
             self.add_auth_again(at, id);
             return Ok(id);

@@ -1,69 +1,97 @@
-//! Which host comes next, and when.
+//! Which host comes next, when, and for how long it is waited for.
 //!
-//! Hosts are shuffled once and then tried in turn. After a loss every *other* host is tried at once;
-//! from then on attempts are spaced by a delay that doubles up to a bound, with jitter, and only a
-//! confirmed session makes it short again. It is confirmed by an answer on an established connection: a
-//! server that accepts, even one that grants a session and then drops it, is no reason to come back at
-//! once for ever.
+//! # Rounds
+//!
+//! Hosts are shuffled once and then tried in *rounds*: every host once, one after the other without a
+//! pause. Between rounds there is a pause, see [`Backoff`]. After the loss of a session that has proven
+//! itself the first round is of the *other* hosts, and the next one begins with the host that was lost.
+//!
+//! That host is *home*: the session was well there, and it may be back in a moment. While it fails fast,
+//! as by a refused connection, asking it costs nothing: it is tried again after every host that used up
+//! its time, so that hosts which never answer do not keep the session from it. A host that was never
+//! tried, because it has just been listed, comes next, without a pause.
+//!
+//! # Time for one host
+//!
+//! A host may take its share of the session timeout T, T / hosts, to accept a connection and to answer the
+//! handshake. With many hosts that would be less than the network needs, so it is at least
+//! - a second, or T / 4 where that is less,
+//! - and twice what the last connection took to come up.
+//!
+//! That floor doubles after each round in which every host used up its time, up to four times, and counts
+//! from the beginning again when a connection comes up. No host gets more than T, or 30 s.
+//!
+//! # What is left of the session
+//!
+//! The servers keep a session for T after the last packet that has reached them. Until then, a pause takes
+//! at most a third of what is left, and a host too, but for the floor. So there are several rounds before
+//! the session expires, and one that was cut off from its only live host for half of T is not lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crate::{HostPort, rng::Rng, time::part};
+use crate::{HostPort, Time, rng::Rng, time::part};
 
-/// How attempts to connect are spaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
-    /// The first delay, before jitter. Default 100 ms.
-    pub min: Duration,
-    /// The longest delay, before jitter. Default 5 s; a third of the session timeout where that is less,
-    /// so that a session is not slept away.
-    pub max: Duration,
-}
+use super::backoff::{Backoff, Pace};
 
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { min: Duration::from_millis(100), max: Duration::from_secs(5) }
-    }
-}
+/// How long a host may take at least, unless a quarter of the session timeout is less.
+const MIN_PATIENCE: Duration = Duration::from_secs(1);
 
-impl Backoff {
-    /// The delay before the `retry`th spaced attempt (from 0), jittered in `[half, full]`.
-    fn delay(self, retry: u32, session_timeout: Duration, rng: &mut Rng) -> Duration {
-        let factor = 1_u32.checked_shl(retry).unwrap_or(u32::MAX);
-        let max = self.max.min(part(session_timeout, 3)).max(self.min);
-        rng.jitter(self.min.saturating_mul(factor).min(max))
-    }
-}
+/// How long a host may take at most.
+const MAX_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often the least time for a host is doubled at most.
+const MAX_DOUBLINGS: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Route {
     /// Each once, in the order of their turns.
     hosts: Vec<Arc<HostPort>>,
-    /// Attempts since a session was last confirmed.
-    attempts: u32,
-    /// How many of them are made at once: all hosts at first, the others after a loss.
-    at_once: u32,
+    /// Whose turn is still to come in this round.
+    turns: VecDeque<Arc<HostPort>>,
+    pace: Pace,
     current: Option<Arc<HostPort>>,
     preferred: Option<Arc<HostPort>>,
-    backoff: Backoff,
+    home: Option<Home>,
+    /// When the present or the last attempt began, and how long it may take.
+    attempt: (Time, Duration),
+    /// Whether the last attempt failed by using up its time.
+    was_slow: bool,
+    /// Whether all attempts of this round did.
+    all_slow: bool,
+    /// How often the least time for a host is doubled.
+    doublings: u32,
+    /// How long the last connection took to come up.
+    came_up_in: Duration,
+    /// Until when the servers keep the session that is to be resumed.
+    expiry: Option<Time>,
+}
+
+/// The host of the last session.
+#[derive(Debug)]
+struct Home {
+    host: Arc<HostPort>,
+    /// Whether it fails at once, if it does.
+    fails_fast: bool,
 }
 
 impl Route {
     pub(super) fn new(hosts: &[HostPort], shuffle: bool, backoff: Backoff, rng: &mut Rng) -> Self {
         let mut route = Self {
             hosts: Vec::new(),
-            attempts: 0,
-            at_once: 0,
+            turns: VecDeque::new(),
+            pace: Pace::new(backoff),
             current: None,
             preferred: None,
-            backoff,
+            home: None,
+            attempt: (Time::ZERO, Duration::ZERO),
+            was_slow: false,
+            all_slow: false,
+            doublings: 0,
+            came_up_in: Duration::ZERO,
+            expiry: None,
         };
         route.replace(hosts, shuffle, rng);
         route
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.hosts.len()
     }
 
     pub(super) fn lists(&self, host: &HostPort) -> bool {
@@ -76,26 +104,80 @@ impl Route {
     }
 
     /// How long to wait before the next attempt.
-    pub(super) fn delay(&self, session_timeout: Duration, rng: &mut Rng) -> Duration {
-        match self.attempts.checked_sub(self.at_once) {
-            _ if self.preferred.is_some() => Duration::ZERO,
-            None => Duration::ZERO,
-            Some(retry) => self.backoff.delay(retry, session_timeout, rng),
+    pub(super) fn delay(&self, now: Time, session_timeout: Duration, rng: &mut Rng) -> Duration {
+        if self.preferred.is_some() || self.home_again().is_some() || !self.turns.is_empty() {
+            return Duration::ZERO;
         }
+        self.pace.wait(now, session_timeout, self.left(now), rng)
     }
 
-    /// The host of the next attempt; `None` when there are no hosts.
-    pub(super) fn advance(&mut self) -> Option<Arc<HostPort>> {
-        self.attempts = self.attempts.saturating_add(1);
-        self.current = self.preferred.take().or_else(|| self.after(self.current.as_ref()));
-        self.current.clone()
+    /// The host of the next attempt, and how long it may take; `None` when there are no hosts.
+    pub(super) fn advance(
+        &mut self,
+        now: Time,
+        session_timeout: Duration,
+    ) -> Option<(Arc<HostPort>, Duration)> {
+        let host = match self.preferred.take() {
+            Some(host) => host,
+            None => self.next_turn(now)?,
+        };
+        let patience = self.patience(now, session_timeout);
+        self.current = Some(host.clone());
+        self.attempt = (now, patience);
+        self.was_slow = false;
+        Some((host, patience))
     }
 
-    /// Whose turn it is after `host`: the first one's after the last, or after one that is not listed.
-    fn after(&self, host: Option<&Arc<HostPort>>) -> Option<Arc<HostPort>> {
-        let at = self.hosts.iter().position(|listed| Some(listed) == host);
-        let next = at.map_or(0, |at| at.saturating_add(1));
-        self.hosts.get(next).or_else(|| self.hosts.first()).cloned()
+    fn next_turn(&mut self, now: Time) -> Option<Arc<HostPort>> {
+        if let Some(home) = self.home_again().cloned() {
+            self.turns.retain(|host| *host != home);
+            return Some(home);
+        }
+        if self.turns.is_empty() || self.pace.is_fresh() {
+            self.turns = self.in_turn().cloned().collect();
+            self.begin_round(now);
+        }
+        self.turns.pop_front()
+    }
+
+    fn begin_round(&mut self, now: Time) {
+        if self.all_slow {
+            self.doublings = self.doublings.saturating_add(1).min(MAX_DOUBLINGS);
+        }
+        self.all_slow = true;
+        self.pace.begin_round(now);
+    }
+
+    /// Home, if another host has just used up its time and home would not.
+    fn home_again(&self) -> Option<&Arc<HostPort>> {
+        let home = self.home.as_ref().filter(|home| self.was_slow && home.fails_fast)?;
+        Some(&home.host).filter(|host| self.current.as_ref() != Some(host))
+    }
+
+    /// All hosts, from the one whose turn it is after the present one.
+    fn in_turn(&self) -> impl Iterator<Item = &Arc<HostPort>> {
+        let at = self.hosts.iter().position(|host| Some(host) == self.current.as_ref());
+        let next = at.map_or(0, |at| at.saturating_add(1)).min(self.hosts.len());
+        let (first, last) = self.hosts.split_at(next);
+        last.iter().chain(first)
+    }
+
+    /// How long the next host may take to accept a connection and to answer the handshake.
+    pub(super) fn patience(&self, now: Time, session_timeout: Duration) -> Duration {
+        let hosts = u32::try_from(self.hosts.len().max(1)).unwrap_or(u32::MAX);
+        let floor =
+            MIN_PATIENCE.min(part(session_timeout, 4)).max(self.came_up_in.saturating_mul(2));
+        let doubled = floor.saturating_mul(1_u32.checked_shl(self.doublings).unwrap_or(1));
+        let mut patience = part(session_timeout, hosts).max(doubled);
+        if let Some(left) = self.left(now) {
+            patience = patience.min(part(left, 3).max(floor));
+        }
+        patience.min(session_timeout).min(MAX_PATIENCE)
+    }
+
+    /// What is left of the session that is to be resumed; `None` if there is none, or nothing is left.
+    pub(super) fn left(&self, now: Time) -> Option<Duration> {
+        self.expiry.map(|expiry| expiry.since(now)).filter(|left| !left.is_zero())
     }
 
     /// Whose turn it is after `last`, or at first after the present host, which is left out; `None` when
@@ -108,16 +190,11 @@ impl Route {
             .or_else(|| self.after(current).filter(is_other))
     }
 
-    /// A session is confirmed on the present host.
-    pub(super) fn confirmed(&mut self) {
-        self.attempts = 0;
-        self.at_once = self.others();
-    }
-
-    /// How many hosts there are besides the present one.
-    fn others(&self) -> u32 {
-        let others = self.hosts.iter().filter(|host| Some(*host) != self.current.as_ref());
-        u32::try_from(others.count()).unwrap_or(u32::MAX)
+    /// Whose turn it is after `host`: the first one's after the last, or after one that is not listed.
+    fn after(&self, host: Option<&Arc<HostPort>>) -> Option<Arc<HostPort>> {
+        let at = self.hosts.iter().position(|listed| Some(listed) == host);
+        let next = at.map_or(0, |at| at.saturating_add(1));
+        self.hosts.get(next).or_else(|| self.hosts.first()).cloned()
     }
 
     /// The next attempt goes to `host`, at once.
@@ -125,86 +202,81 @@ impl Route {
         self.preferred = host;
     }
 
-    /// Another list of hosts; the present connection stays if its host is still listed. Attempts stay
-    /// spaced as they were.
-    pub(super) fn replace(&mut self, hosts: &[HostPort], shuffle: bool, rng: &mut Rng) -> bool {
-        self.hosts.clear();
+    // ---- what came of it --------------------------------------------------------------------------
+
+    /// The present attempt has failed.
+    pub(super) fn failed(&mut self, now: Time) {
+        let (began, patience) = self.attempt;
+        self.was_slow = now.since(began).saturating_mul(2) >= patience;
+        self.all_slow &= self.was_slow;
+        if let Some(home) = &mut self.home
+            && self.current.as_ref() == Some(&home.host)
+        {
+            home.fails_fast = !self.was_slow;
+        }
+    }
+
+    /// The present host has granted a session.
+    pub(super) fn came_up(&mut self, now: Time) {
+        self.came_up_in = now.since(self.attempt.0);
+        self.doublings = 0;
+        self.all_slow = false;
+        self.home = self.current.clone().map(|host| Home { host, fails_fast: true });
+        self.pace.came_up(now);
+    }
+
+    /// The present host has answered. True if the session has proven itself by that, just now.
+    pub(super) fn answered(&mut self, now: Time, session_timeout: Duration) -> bool {
+        self.pace.answered(now, session_timeout)
+    }
+
+    /// The connection to the present host is lost, as its peer says or else for its silence.
+    pub(super) fn lost(&mut self, now: Time, told_by_peer: bool) {
+        if let Some(home) = &mut self.home {
+            home.fails_fast = told_by_peer;
+        }
+        if self.pace.is_fresh() {
+            let current = self.current.as_ref();
+            let others = self.in_turn().filter(|host| Some(*host) != current);
+            self.turns = others.cloned().collect();
+            self.begin_round(now);
+        }
+    }
+
+    /// Until when the servers keep the session that is to be resumed, if there is one.
+    pub(super) const fn set_expiry(&mut self, expiry: Option<Time>) {
+        self.expiry = expiry;
+    }
+
+    /// Another list of hosts. Those that were not listed before come next.
+    pub(super) fn replace(&mut self, hosts: &[HostPort], shuffle: bool, rng: &mut Rng) -> Replaced {
+        let old = std::mem::take(&mut self.hosts);
         for host in hosts {
             if !self.lists(host) {
-                self.hosts.push(Arc::new(host.clone()));
+                let known = old.iter().find(|known| ***known == *host).cloned();
+                self.hosts.push(known.unwrap_or_else(|| Arc::new(host.clone())));
             }
         }
         if shuffle {
             rng.shuffle(&mut self.hosts);
         }
+        let mut turns: VecDeque<_> =
+            self.hosts.iter().filter(|host| !old.contains(host)).cloned().collect();
+        let has_new = !turns.is_empty();
+        turns.extend(self.turns.drain(..).filter(|host| self.hosts.contains(host)));
+        self.turns = turns;
         self.preferred = None;
-        self.at_once = self.others();
-        self.current.as_ref().is_none_or(|current| self.lists(current))
+        self.home.take_if(|home| !self.hosts.contains(&home.host));
+        let keeps_current = self.current.as_ref().is_none_or(|current| self.lists(current));
+        Replaced { keeps_current, has_new }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const T: Duration = Duration::from_secs(60);
-
-    fn route(hosts: u16, rng: &mut Rng) -> Route {
-        let hosts: Vec<_> = (1..=hosts).map(|port| HostPort::new("h", port)).collect();
-        Route::new(&hosts, true, Backoff::default(), rng)
-    }
-
-    #[test]
-    fn every_host_is_tried_before_the_first_delay() {
-        let rng = &mut Rng::new(1);
-        let mut route = route(3, rng);
-        let mut seen = Vec::new();
-        for _ in 0..3 {
-            assert_eq!(route.delay(T, rng), Duration::ZERO);
-            seen.push(route.advance().unwrap().port);
-        }
-        seen.sort_unstable();
-        assert_eq!(seen, [1, 2, 3]);
-        assert!(route.delay(T, rng) >= Duration::from_millis(50));
-    }
-
-    #[test]
-    fn delays_grow_within_bounds_until_a_session_is_confirmed() {
-        let rng = &mut Rng::new(2);
-        let mut route = route(1, rng);
-        route.advance();
-        let mut ceiling = Duration::from_millis(100);
-        for _ in 0..200 {
-            let delay = route.delay(T, rng);
-            assert!(delay >= ceiling / 2 && delay <= ceiling, "{delay:?} of {ceiling:?}");
-            ceiling = (ceiling * 2).min(Duration::from_secs(5));
-            route.advance();
-        }
-        route.confirmed();
-        assert!(route.delay(T, rng) <= Duration::from_millis(100));
-    }
-
-    #[test]
-    fn after_a_loss_the_other_hosts_come_first_and_at_once() {
-        let rng = &mut Rng::new(3);
-        let mut route = route(3, rng);
-        let lost = route.advance().unwrap();
-        route.confirmed();
-        for _ in 0..2 {
-            assert_eq!(route.delay(T, rng), Duration::ZERO);
-            assert_ne!(route.advance().unwrap(), lost);
-        }
-        assert!(route.delay(T, rng) > Duration::ZERO);
-        assert_eq!(route.advance().unwrap(), lost);
-    }
-
-    #[test]
-    fn a_short_session_is_not_slept_away() {
-        let rng = &mut Rng::new(4);
-        let mut route = route(1, rng);
-        for _ in 0..50 {
-            route.advance();
-        }
-        assert!(route.delay(Duration::from_secs(3), rng) <= Duration::from_secs(1));
-    }
+/// What has come of another list of hosts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Replaced {
+    /// Whether the host of the present or the last attempt is still listed.
+    pub(super) keeps_current: bool,
+    /// Whether there are hosts that were not listed before.
+    pub(super) has_new: bool,
 }

@@ -63,8 +63,13 @@ impl World {
     pub(super) fn compare(&mut self, output: &Output) {
         let Some(seen) = Seen::of(output).filter(|_| !self.tainted) else { return };
         while self.foretold.is_empty() {
-            if matches!(seen, Seen::Connect(_)) && !self.route.is_known() {
-                return;
+            if let Seen::Connect(port) = seen {
+                if !self.route.is_known() {
+                    return;
+                }
+                if self.route.is_open {
+                    return assert_eq!(self.route.advance(self.now), port);
+                }
             }
             let sent = self.in_transit.pop_front();
             self.foretell_frame(sent.unwrap_or_else(|| panic!("unexpected: {seen:?}")));
@@ -144,11 +149,17 @@ impl World {
         }
         match &self.link {
             Link::Up(up) if up.closing.is_some() => return self.foretell_end("closed"),
-            Link::Up(_) => {
+            Link::Up(up) => {
+                if !up.read_only {
+                    let acked = [up.acked_submitted, up.acked.max(up.acked_submitted)];
+                    let [earliest, latest] = acked.map(|acked| acked.after(self.timeout));
+                    self.route.set_expiry(Some((earliest, latest)));
+                }
+                self.route.lost(self.now, !ours);
                 self.foretell(Seen::State(State::Suspended));
                 self.foretell_failures("connection loss");
             }
-            _ => {}
+            _ => self.route.failed(self.now),
         }
         self.foretell_attempt();
     }
@@ -164,14 +175,17 @@ impl World {
 
     /// The next attempt, if it is made at once.
     pub(super) fn foretell_attempt(&mut self) {
-        if !self.tainted && self.route.delay(self.timeout).end().is_zero() {
+        let delay = self.route.delay(self.now, self.timeout);
+        if delay.end().is_zero() {
             self.foretell_connect();
+        } else {
+            self.route.is_open = delay.start().is_zero();
         }
     }
 
     pub(super) fn foretell_connect(&mut self) {
-        if !self.tainted {
-            let port = self.route.advance();
+        if !self.tainted && self.route.is_known() {
+            let port = self.route.advance(self.now);
             self.foretell(Seen::Connect(port));
         }
     }
@@ -228,15 +242,17 @@ impl World {
         }
         if let Link::Up(up) = &self.link
             && confirms
+            && !self.tainted
             && up.rearming == 0
             && up.auths_acked >= self.credentials.len()
         {
-            self.route.confirmed();
+            self.route.answered(self.now, self.timeout);
         }
     }
 
     fn foretell_welcome(&mut self, timeout: Duration, read_only: bool) {
         self.timeout = timeout;
+        self.route.came_up(self.now);
         let state = if read_only { State::ConnectedReadOnly } else { State::Connected };
         self.foretell(Seen::State(state));
         let mut lasting: Vec<_> =
@@ -254,6 +270,7 @@ impl World {
                 return self.foretell_end("session expired");
             }
             self.foretell_loss_of_session("session expired");
+            self.route.set_expiry(None);
             self.route.prefer(self.route.current);
         }
         self.timeout = self.session.config().session_timeout;

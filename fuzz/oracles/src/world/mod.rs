@@ -200,6 +200,7 @@ impl World {
         config.max_reply = if setup.small_replies { 120 } else { 4 << 20 };
         config.auth.extend(setup.credential.then(|| Credential::digest("ann", "1")));
         config.backoff = Backoff::default();
+        config.reconnect_spread = Duration::ZERO;
         Self {
             now: Time::ZERO,
             chunk,
@@ -346,7 +347,12 @@ impl World {
 
     fn set_hosts(&mut self, ports: Vec<u16>) {
         let hosts = ports.iter().map(|port| HostPort::new("h", *port)).collect();
-        let listed = ports.is_empty() || self.route.replace(ports);
+        let (listed, has_new) =
+            if ports.is_empty() { (true, false) } else { self.route.replace(ports) };
+        if has_new && matches!(self.link, Link::Waiting { .. }) {
+            self.link = Link::Down;
+            self.foretell_connect();
+        }
         let stays = match &self.link {
             Link::Connecting { .. } => listed,
             Link::Up(up) => listed || up.closing.is_some(),
@@ -483,7 +489,8 @@ impl World {
             self.ledger.ended = true;
         } else if let Link::Down = self.link {
             let until = self.session.poll_timeout().expect("the session goes on");
-            let delay = self.route.delay(self.timeout);
+            let delay = self.route.delay(self.now, self.timeout);
+            self.route.is_open = false;
             let found = until.since(self.now);
             assert!(delay.contains(&found), "waits {found:?} of {delay:?}");
             self.link = Link::Waiting { until };
@@ -518,8 +525,10 @@ impl World {
                     self.route.took(host.port);
                 }
                 let timeout = self.timeout.min(self.session.config().session_timeout);
-                let share = timeout / self.route.hosts.len() as u32;
-                assert_eq!(deadline.since(self.now), share, "the host's share of the timeout");
+                let patience = self.route.patience(self.now, timeout);
+                let found = deadline.since(self.now);
+                assert!(patience.contains(&found), "{found:?} for {host}, not {patience:?}");
+                self.route.begins(self.now, found);
                 self.tainted = false;
                 self.reader = FrameReader::new(self.session.config().max_reply);
                 self.link = Link::Connecting { deadline: *deadline, opened: None };
@@ -563,7 +572,7 @@ impl World {
             heard: self.now,
             sent: self.now,
             acked: opened,
-            acked_submitted: Time::ZERO,
+            acked_submitted: opened,
             auths_acked: 0,
             rearming: usize::from(!self.ledger.watches.is_empty()),
             closing: None,

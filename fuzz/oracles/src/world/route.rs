@@ -1,8 +1,8 @@
-//! Which host comes next, and when, as the session promises it.
+//! Which host comes next, when, and how long it may take, as the session promises it.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{collections::VecDeque, ops::RangeInclusive, time::Duration};
 
-use zk_proto::session::Backoff;
+use zk_proto::{Time, session::Backoff};
 
 #[derive(Debug)]
 pub(super) struct Route {
@@ -10,84 +10,228 @@ pub(super) struct Route {
     pub(super) current: Option<u16>,
     preferred: Option<u16>,
     backoff: Backoff,
-    attempts: u32,
-    /// How many of them are made at once; unknown after a server that made no sense.
-    at_once: Option<u32>,
+    /// Whether the rest is known: not after a server that made no sense, until a session has proven
+    /// itself.
+    known: bool,
+    /// Whose turn is still to come in this round.
+    turns: VecDeque<u16>,
+    rounds: u32,
+    round_began: Time,
+    proving_since: Option<Time>,
+    /// The host of the last session, and whether it fails fast.
+    home: Option<(u16, bool)>,
+    /// When the last attempt began, and how long it might take.
+    attempt: (Time, Duration),
+    was_slow: bool,
+    all_slow: bool,
+    doublings: u32,
+    came_up_in: Duration,
+    /// When the session expires that is to be resumed, at the earliest and at the latest.
+    expiry: Option<(Time, Time)>,
+    /// Whether the next attempt may be made at once, or after a pause.
+    pub(super) is_open: bool,
 }
 
 impl Route {
     pub(super) fn new(hosts: Vec<u16>, backoff: Backoff) -> Self {
-        let mut route =
-            Self { hosts, current: None, preferred: None, backoff, attempts: 0, at_once: None };
-        route.at_once = Some(route.others());
-        route
+        Self {
+            hosts,
+            current: None,
+            preferred: None,
+            backoff,
+            known: true,
+            turns: VecDeque::new(),
+            rounds: 0,
+            round_began: Time::ZERO,
+            proving_since: None,
+            home: None,
+            attempt: (Time::ZERO, Duration::ZERO),
+            was_slow: false,
+            all_slow: false,
+            doublings: 0,
+            came_up_in: Duration::ZERO,
+            expiry: None,
+            is_open: false,
+        }
     }
 
-    fn others(&self) -> u32 {
-        self.hosts.iter().filter(|host| Some(**host) != self.current).count() as u32
+    fn longest(&self, timeout: Duration) -> Duration {
+        self.backoff.max.min(timeout / 3).max(self.backoff.min)
     }
 
     /// How long to wait before the next attempt.
-    pub(super) fn delay(&self, timeout: Duration) -> RangeInclusive<Duration> {
-        let max = self.backoff.max.min(timeout / 3).max(self.backoff.min);
+    pub(super) fn delay(&self, now: Time, timeout: Duration) -> RangeInclusive<Duration> {
         if self.preferred.is_some() {
             return Duration::ZERO..=Duration::ZERO;
         }
-        let Some(at_once) = self.at_once else { return Duration::ZERO..=max };
-        match self.attempts.checked_sub(at_once) {
-            None => Duration::ZERO..=Duration::ZERO,
-            Some(retry) => {
-                let ceiling = self.backoff.min.saturating_mul(1 << retry.min(20)).min(max);
-                ceiling / 2..=ceiling
-            }
+        if !self.known {
+            return Duration::ZERO..=self.longest(timeout);
         }
+        let retry = match self.rounds.checked_sub(1) {
+            Some(retry) if self.turns.is_empty() && self.home_again().is_none() => retry,
+            _ => return Duration::ZERO..=Duration::ZERO,
+        };
+        let full = self.backoff.min.saturating_mul(1 << retry.min(20)).min(self.longest(timeout));
+        let [least, most] =
+            [full / 2, full].map(|wait| wait.saturating_sub(now.since(self.round_began)));
+        let Some(left) = self.left(now) else { return least..=most };
+        let cap = |left: Duration| (left / 3).max(self.backoff.min);
+        // A session of which nothing is left bounds nothing.
+        let bounded = if left.start().is_zero() { most } else { most.min(cap(*left.end())) };
+        least.min(cap(*left.start()))..=bounded
+    }
+
+    /// What is left of the session; `None` if nothing is.
+    fn left(&self, now: Time) -> Option<RangeInclusive<Duration>> {
+        let (earliest, latest) = self.expiry?;
+        Some(earliest.since(now)..=latest.since(now)).filter(|left| !left.end().is_zero())
+    }
+
+    /// How long the next host may take.
+    pub(super) fn patience(&self, now: Time, timeout: Duration) -> RangeInclusive<Duration> {
+        const SECOND: Duration = Duration::from_secs(1);
+
+        let floor = SECOND.min(timeout / 4);
+        let most = timeout.min(30 * SECOND);
+        if !self.known {
+            return floor..=most;
+        }
+        let floor = floor.max(self.came_up_in * 2);
+        let patience = (timeout / self.hosts.len() as u32).max(floor * (1 << self.doublings));
+        let patience = patience.min(most);
+        let Some(left) = self.left(now) else { return patience..=patience };
+        let within = |left: &Duration| patience.min((*left / 3).max(floor));
+        let bounded = if left.start().is_zero() { patience } else { within(left.end()) };
+        within(left.start())..=bounded
     }
 
     /// An attempt is made.
-    pub(super) fn advance(&mut self) -> u16 {
-        self.attempts += 1;
-        let at = self.hosts.iter().position(|host| Some(*host) == self.current);
-        let next = self.hosts[at.map_or(0, |at| at + 1) % self.hosts.len()];
-        let next = self.preferred.take().unwrap_or(next);
-        self.current = Some(next);
+    pub(super) fn advance(&mut self, now: Time) -> u16 {
+        let next = self.preferred.take().unwrap_or_else(|| self.next_turn(now));
+        self.took(next);
         next
     }
 
-    /// An attempt was made that was not foreseen.
-    pub(super) fn took(&mut self, host: u16) {
-        self.preferred = None;
-        self.current = Some(host);
+    fn next_turn(&mut self, now: Time) -> u16 {
+        if let Some(home) = self.home_again() {
+            self.turns.retain(|host| *host != home);
+            return home;
+        }
+        if self.turns.is_empty() || self.rounds == 0 {
+            self.turns = self.in_turn().into();
+            self.begin_round(now);
+        }
+        self.turns.pop_front().expect("there are hosts")
     }
 
-    pub(super) fn confirmed(&mut self) {
-        self.attempts = 0;
-        self.at_once = Some(self.others());
+    fn begin_round(&mut self, now: Time) {
+        if self.all_slow {
+            self.doublings = (self.doublings + 1).min(2);
+        }
+        self.all_slow = true;
+        self.rounds += 1;
+        self.round_began = now;
+    }
+
+    fn home_again(&self) -> Option<u16> {
+        match self.home {
+            Some((host, true)) if self.was_slow && self.current != Some(host) => Some(host),
+            _ => None,
+        }
+    }
+
+    /// All hosts, the present one last.
+    fn in_turn(&self) -> Vec<u16> {
+        let at = self.hosts.iter().position(|host| Some(*host) == self.current);
+        let mut hosts = self.hosts.clone();
+        hosts.rotate_left(at.map_or(0, |at| at + 1) % self.hosts.len());
+        hosts
+    }
+
+    /// An attempt was made, foreseen or not.
+    pub(super) fn took(&mut self, host: u16) {
+        self.is_open = false;
+        self.preferred = None;
+        self.current = Some(host);
+        self.was_slow = false;
+    }
+
+    /// What the attempt has got.
+    pub(super) const fn begins(&mut self, now: Time, patience: Duration) {
+        self.attempt = (now, patience);
+    }
+
+    pub(super) fn failed(&mut self, now: Time) {
+        let (began, patience) = self.attempt;
+        self.was_slow = now.since(began) * 2 >= patience;
+        self.all_slow &= self.was_slow;
+        if let Some((home, fails_fast)) = &mut self.home
+            && self.current == Some(*home)
+        {
+            *fails_fast = !self.was_slow;
+        }
+    }
+
+    pub(super) fn came_up(&mut self, now: Time) {
+        self.came_up_in = now.since(self.attempt.0);
+        self.doublings = 0;
+        self.all_slow = false;
+        self.home = self.current.map(|host| (host, true));
+        self.proving_since = Some(now);
+    }
+
+    pub(super) fn answered(&mut self, now: Time, timeout: Duration) {
+        if self.proving_since.is_some_and(|since| now.since(since) >= self.longest(timeout)) {
+            self.proving_since = None;
+            self.rounds = 0;
+            self.known = true;
+        }
+    }
+
+    pub(super) fn lost(&mut self, now: Time, told_by_peer: bool) {
+        if let Some((_, fails_fast)) = &mut self.home {
+            *fails_fast = told_by_peer;
+        }
+        if self.known && self.rounds == 0 {
+            self.turns = self.in_turn().into();
+            self.turns.retain(|host| Some(*host) != self.current);
+            self.begin_round(now);
+        }
+    }
+
+    pub(super) const fn set_expiry(&mut self, expiry: Option<(Time, Time)>) {
+        self.expiry = expiry;
     }
 
     pub(super) fn prefer(&mut self, host: Option<u16>) {
         self.preferred = host;
     }
 
-    /// Whether it is known which attempts are made at once.
     pub(super) const fn is_known(&self) -> bool {
-        self.at_once.is_some()
+        self.known
     }
 
     pub(super) fn forget(&mut self) {
-        self.at_once = None;
+        self.known = false;
         self.preferred = None;
+        self.proving_since = None;
     }
 
-    /// Whether the present host is still one of them.
-    pub(super) fn replace(&mut self, hosts: Vec<u16>) -> bool {
-        self.hosts.clear();
+    /// Whether the present host is still one of them, and whether there are new ones.
+    pub(super) fn replace(&mut self, hosts: Vec<u16>) -> (bool, bool) {
+        let old = std::mem::take(&mut self.hosts);
         for host in hosts {
             if !self.hosts.contains(&host) {
                 self.hosts.push(host);
             }
         }
+        let new = self.hosts.iter().filter(|host| !old.contains(host)).copied();
+        let mut turns: VecDeque<_> = new.collect();
+        let has_new = !turns.is_empty();
+        turns.extend(self.turns.iter().filter(|host| self.hosts.contains(host)));
+        self.turns = turns;
         self.preferred = None;
-        self.at_once = self.at_once.map(|_| self.others());
-        self.current.is_none_or(|host| self.hosts.contains(&host))
+        self.home.take_if(|(home, _)| !self.hosts.contains(home));
+        (self.current.is_none_or(|host| self.hosts.contains(&host)), has_new)
     }
 }

@@ -123,7 +123,7 @@ pub async fn no_servers<H: Handler>(handler: H) {
     let (attempts, took) = (stage.accepted(), began.elapsed());
     figure("no servers, no session (attempts, in)", (attempts, took));
     assert!(!connecting.ready());
-    let most = most_attempts(BACKOFF, 3, took);
+    let most = most_attempts(BACKOFF, took);
     assert!((4..=most).contains(&attempts), "{attempts} attempts in {took:?}, at most {most}");
     stage
         .act(|ensemble| {
@@ -146,7 +146,7 @@ pub async fn no_servers<H: Handler>(handler: H) {
     stage.pass(WINDOW).await;
     let (attempts, took) = (stage.accepted() - before, began.elapsed());
     figure("no servers, a session (attempts, in)", (attempts, took));
-    let most = most_attempts(BACKOFF, 2, took);
+    let most = most_attempts(BACKOFF, took);
     assert!((3..=most).contains(&attempts), "{attempts} attempts in {took:?}, at most {most}");
     stage
         .act(|ensemble| {
@@ -164,16 +164,18 @@ pub async fn no_servers<H: Handler>(handler: H) {
     zk.stop().await.expect("the client stops");
 }
 
-/// How many attempts `backoff` allows in `time`: some at once, and then each after half of a pause that
-/// doubles, at the least.
-fn most_attempts(backoff: Backoff, at_once: usize, time: Duration) -> usize {
-    let mut attempts = at_once;
+/// How many attempts `backoff` allows in `time`: one for each host at once, and again after half of a
+/// pause that doubles, at the least.
+fn most_attempts(backoff: Backoff, time: Duration) -> usize {
+    const HOSTS: usize = 3;
+
+    let mut attempts = HOSTS;
     let mut pause = backoff.min;
     let mut passed = Duration::ZERO;
     while passed <= time {
         passed += pause / 2;
         pause = (pause * 2).min(backoff.max);
-        attempts += 1;
+        attempts += HOSTS;
     }
     attempts
 }

@@ -184,13 +184,14 @@ fn in_turn(first: usize, hosts: impl Iterator<Item = String>) -> String {
     hosts.join(",")
 }
 
-/// A client that tries `hosts` in their order.
+/// A client that tries `hosts` in their order, and comes back at once when its server dies.
 pub(super) fn client(hosts: String, session_timeout: Duration) -> ClientBuilder {
     Client::builder()
         .hosts(hosts)
         .randomize_hosts(false)
         .session_timeout(session_timeout)
         .connect_timeout(LIMIT)
+        .reconnect_spread(Duration::ZERO)
         .default_acl(&OPEN_ACL_UNSAFE)
 }
 

@@ -69,6 +69,7 @@ struct Hello {
 fn config(hosts: u16) -> Config {
     let mut config = Config::new((1..=hosts).map(|n| HostPort::new(format!("h{n}"), n)).collect());
     config.randomize_hosts = false;
+    config.reconnect_spread = Duration::ZERO;
     config
 }
 

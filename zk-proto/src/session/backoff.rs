@@ -1,0 +1,181 @@
+//! When the next round of attempts begins.
+
+use std::time::Duration;
+
+use crate::{Time, rng::Rng, time::part};
+
+/// The shortest pause between two rounds of attempts, whatever [`Backoff::min`] says.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// How rounds of attempts to connect are spaced. A round tries every host once, without a pause between
+/// the hosts.
+///
+/// The pause grows from `min` to `max`, doubling with every round. It becomes short again when a session
+/// has proven itself: its connection has been up, with the server answering, for as long as the longest
+/// pause. A server that grants a session, answers a few packets and closes the connection is therefore
+/// not returned to at once for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first pause, before jitter. Default 100 ms. Less than 10 ms counts as 10 ms, so that attempts
+    /// never spin.
+    pub min: Duration,
+    /// The longest pause, before jitter. Default 5 s. A third of the session timeout is used where that
+    /// is less, and `min` where `max` is less than `min`.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { min: Duration::from_millis(100), max: Duration::from_secs(5) }
+    }
+}
+
+impl Backoff {
+    fn shortest(self) -> Duration {
+        self.min.max(SHORTEST)
+    }
+
+    fn longest(self, session_timeout: Duration) -> Duration {
+        self.max.min(part(session_timeout, 3)).max(self.shortest())
+    }
+
+    /// The pause before the `retry`th round after the first (from 0), jittered in `[half, full]`.
+    fn pause(self, retry: u32, session_timeout: Duration, rng: &mut Rng) -> Duration {
+        let factor = 1_u32.checked_shl(retry).unwrap_or(u32::MAX);
+        let pause = self.shortest().saturating_mul(factor).min(self.longest(session_timeout));
+        rng.jitter(pause)
+    }
+}
+
+/// How many rounds there were, and what they mean for the next one.
+#[derive(Debug)]
+pub(super) struct Pace {
+    backoff: Backoff,
+    /// Rounds since a session has last proven itself; 0 before the first one, and while a proven session
+    /// is connected.
+    rounds: u32,
+    round_began: Time,
+    /// When the connection came up whose session has not proven itself yet.
+    proving_since: Option<Time>,
+}
+
+impl Pace {
+    pub(super) const fn new(backoff: Backoff) -> Self {
+        Self { backoff, rounds: 0, round_began: Time::ZERO, proving_since: None }
+    }
+
+    pub(super) const fn is_fresh(&self) -> bool {
+        self.rounds == 0
+    }
+
+    pub(super) const fn begin_round(&mut self, now: Time) {
+        self.rounds = self.rounds.saturating_add(1);
+        self.round_began = now;
+    }
+
+    /// How long to wait before another round. The pause counts from when the last round began, so that
+    /// hosts that took their time to fail are not paid for twice.
+    ///
+    /// `left` is what is left of the session that is to be resumed: no more than a third of that is
+    /// waited, so that there are several rounds before the session expires.
+    pub(super) fn wait(
+        &self,
+        now: Time,
+        session_timeout: Duration,
+        left: Option<Duration>,
+        rng: &mut Rng,
+    ) -> Duration {
+        let Some(retry) = self.rounds.checked_sub(1) else { return Duration::ZERO };
+        let pause = self.backoff.pause(retry, session_timeout, rng);
+        let wait = pause.saturating_sub(now.since(self.round_began));
+        match left {
+            Some(left) => wait.min(part(left, 3).max(self.backoff.shortest())),
+            None => wait,
+        }
+    }
+
+    /// A connection came up with a session.
+    pub(super) const fn came_up(&mut self, now: Time) {
+        self.proving_since = Some(now);
+    }
+
+    /// The server has answered. True if the session has proven itself by that, just now.
+    pub(super) fn answered(&mut self, now: Time, session_timeout: Duration) -> bool {
+        let Some(since) = self.proving_since else { return false };
+        if now.since(since) < self.backoff.longest(session_timeout) {
+            return false;
+        }
+        self.proving_since = None;
+        self.rounds = 0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Duration = Duration::from_secs(60);
+
+    fn at(millis: u64) -> Time {
+        Time::from_origin(Duration::from_millis(millis))
+    }
+
+    fn wait(pace: &Pace, now: Time, rng: &mut Rng) -> Duration {
+        pace.wait(now, T, None, rng)
+    }
+
+    #[test]
+    fn pauses_grow_within_bounds() {
+        let rng = &mut Rng::new(2);
+        let mut pace = Pace::new(Backoff::default());
+        assert_eq!(wait(&pace, at(0), rng), Duration::ZERO);
+        let mut ceiling = Duration::from_millis(100);
+        for _ in 0..200 {
+            pace.begin_round(at(0));
+            let wait = wait(&pace, at(0), rng);
+            assert!(wait >= ceiling / 2 && wait <= ceiling, "{wait:?} of {ceiling:?}");
+            ceiling = (ceiling * 2).min(Duration::from_secs(5));
+        }
+        assert_eq!(wait(&pace, at(5_000), rng), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_session_proves_itself_by_answers_over_the_longest_pause() {
+        let rng = &mut Rng::new(3);
+        let mut pace = Pace::new(Backoff::default());
+        for _ in 0..20 {
+            pace.begin_round(at(0));
+        }
+        pace.came_up(at(0));
+        assert!(!pace.answered(at(4_999), T));
+        assert!(wait(&pace, at(0), rng) >= Duration::from_millis(2_500));
+        assert!(pace.answered(at(5_000), T) && pace.is_fresh());
+        assert!(!pace.answered(at(10_000), T), "once");
+        assert_eq!(wait(&pace, at(5_000), rng), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_session_is_not_slept_away() {
+        let rng = &mut Rng::new(4);
+        let mut pace = Pace::new(Backoff::default());
+        for _ in 0..50 {
+            pace.begin_round(at(0));
+        }
+        assert!(pace.wait(at(0), T / 20, None, rng) <= T / 60);
+        let left = Duration::from_millis(600);
+        assert_eq!(pace.wait(at(0), T, Some(left), rng), left / 3);
+        let left = Duration::from_millis(6);
+        assert_eq!(pace.wait(at(0), T, Some(left), rng), Backoff::default().min);
+    }
+
+    #[test]
+    fn no_pause_is_shorter_than_ten_milliseconds() {
+        let rng = &mut Rng::new(5);
+        let mut pace = Pace::new(Backoff { min: Duration::ZERO, max: Duration::ZERO });
+        for _ in 0..50 {
+            pace.begin_round(at(0));
+            assert!(wait(&pace, at(0), rng) >= SHORTEST / 2);
+        }
+    }
+}
