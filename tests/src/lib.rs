@@ -41,6 +41,7 @@ pub mod raw;
 pub mod runtimes;
 mod server;
 pub mod suite;
+mod txn_log;
 mod zk_cli;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

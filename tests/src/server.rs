@@ -14,7 +14,7 @@ use zk_proto::jute::Secret;
 use zk_server::Version;
 
 use crate::process::{Keeper, Process};
-use crate::{eventually, lock, poll, raw};
+use crate::{eventually, lock, poll, raw, txn_log};
 
 pub(crate) const JAVA: &str = "/usr/bin/java";
 /// ZooKeeper 3.8 as Debian has it.
@@ -382,6 +382,22 @@ impl Ensemble {
         for node in self.nodes.iter().filter(|node| !node.is_running()) {
             node.start();
         }
+    }
+
+    /// Has the next sequential child of the node at `path` get the number `next`, which is greater than that
+    /// of every child before: the only server there is stops, its log is added to, and it starts again.
+    ///
+    /// # Panics
+    ///
+    /// If there are several servers, or nothing was ever written.
+    #[track_caller]
+    pub fn set_sequence(&self, path: &str, next: i32) {
+        let [node] = self.nodes.as_slice() else { panic!("there are several servers") };
+        node.stop();
+        let data = node.log.with_file_name("data").join("version-2");
+        txn_log::set_sequence(&data, path, next).expect("its log can be written");
+        node.start();
+        node.wait_serving();
     }
 
     /// Ends a session behind its owner's back, as if it had expired: the owner's

@@ -71,8 +71,9 @@ impl CreateOptions {
         Self { mode, ttl: None, acl: None, makepath: false, protected: false }
     }
 
-    /// The server appends a number to the name, ten digits that grow from node to node. There are no
-    /// sequential containers.
+    /// The server appends a number to the name, ten digits that grow from node to node, up to 2147483647:
+    /// there ZooKeeper's counter stays, or wraps to negative numbers for a moment, so that numbers come again.
+    /// There are no sequential containers.
     #[must_use]
     pub const fn sequence(mut self) -> Self {
         self.mode = match self.mode {

@@ -36,6 +36,10 @@ pub enum ErrorKind {
     InvalidInput,
     /// This operation of a transaction was undone, as another one failed.
     RolledBack,
+    /// The sequence numbers of a node's children are used up, so that those who contend there, for a lock or
+    /// for their turn at a semaphore, cannot be ordered any more. Delete that node when it is empty, or use
+    /// another path.
+    SequenceExhausted,
     /// A retry was told to stop.
     Interrupted,
     /// What a retry runs wants to be run again.
@@ -184,6 +188,16 @@ impl Error {
 
     pub(crate) fn timeout(what: &str, after: Duration) -> Self {
         Self::local(ErrorKind::Timeout, format!("{what} was not to be had within {after:?}"))
+    }
+
+    pub(crate) fn sequence_exhausted(parent: &str) -> Self {
+        let message = format!(
+            "the sequence numbers of {parent} are used up: the servers count to {} and no further, so that \
+             those who contend there cannot be ordered any more; delete {parent} when it is empty, or use \
+             another path",
+            i32::MAX
+        );
+        Self::local(ErrorKind::SequenceExhausted, message)
     }
 
     pub(crate) fn cancelled() -> Self {

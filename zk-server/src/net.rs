@@ -152,6 +152,19 @@ impl TestServer {
         self.shared.with(|server, now| server.expire_session(now, session))
     }
 
+    /// Sets the number that the next sequential child of the node at `path` gets, so that a test can see what
+    /// becomes of its program when the numbers are used up: from 2147483647 on, each child gets that one,
+    /// or, within one transaction, a negative one. False when there is no such node.
+    ///
+    /// ```
+    /// # let server = zk_server::TestServer::start()?;
+    /// server.set_sequence("/", i32::MAX - 1); // two more, and then they are used up
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_sequence(&self, path: &str, next: i32) -> bool {
+        self.shared.with(|server, _| server.set_sequence(path, next))
+    }
+
     /// The connections that are open.
     #[must_use]
     pub fn connections(&self) -> Vec<ClientConnection> {

@@ -174,6 +174,16 @@ impl Server {
         self.end_session(now, session)
     }
 
+    /// Sets the number that the next sequential child of the node at `path` gets, as if so many children had
+    /// been made there before. False when there is no such node.
+    ///
+    /// The last number is 2147483647, and as in ZooKeeper the counter does not go beyond it: each later child
+    /// gets it as well, but within one transaction, where negative numbers follow, from -2147483648 on.
+    pub fn set_sequence(&mut self, path: &str, next: i32) -> bool {
+        let node = self.tree.get_mut(path);
+        node.map(|node| node.creations = next).is_some()
+    }
+
     /// Goes read-only, as a server that has lost its quorum, or back. All connections are closed.
     ///
     /// As in ZooKeeper, where local sessions are enabled, a read-only server takes clients that ask for

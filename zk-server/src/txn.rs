@@ -3,7 +3,7 @@
 //! A [`Txn`] checks and does one operation after the other; [`undo`](Txn::undo) takes all of it back.
 //! Watches hear of it afterwards, by the [`Change`]s that it leaves.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use zk_proto::{
@@ -76,6 +76,8 @@ pub(crate) struct Txn<'s> {
     /// Milliseconds since 1970.
     pub(crate) time: i64,
     pub(crate) extended_types: bool,
+    /// What comes after the last number, by parent: only the transaction itself sees its counter wrap.
+    wrapped: BTreeMap<String, i32>,
     done: Vec<Undo>,
     changes: Vec<Change>,
 }
@@ -96,6 +98,7 @@ impl<'s> Txn<'s> {
             zxid,
             time,
             extended_types,
+            wrapped: BTreeMap::new(),
             done: Vec::new(),
             changes: Vec::new(),
         }
@@ -108,9 +111,10 @@ impl<'s> Txn<'s> {
         let acl = self.identities.fix(creation.acl)?;
         let parent = self.tree.get(above).ok_or(ErrorCode::NoNode)?;
         self.identities.check(&parent.acl, Perms::CREATE)?;
+        let number = self.wrapped.get(above).copied().unwrap_or(parent.creations);
         let mut path = creation.path.to_owned();
         if creation.mode.is_sequential() {
-            path.push_str(&format!("{:010}", parent.creations));
+            path.push_str(&format!("{number:010}"));
         }
         check_path(&path)?;
         if self.tree.get(&path).is_some() {
@@ -121,12 +125,16 @@ impl<'s> Txn<'s> {
         }
 
         let (creations, parent_pzxid) = (parent.creations, parent.pzxid);
-        if let Some(parent) = self.tree.get_mut(above)
-            && let Some(creations) = creations.checked_add(1)
-        {
-            parent.creations = creations;
-            parent.pzxid = self.zxid;
+        let next = number.wrapping_add(1);
+        if next > creations {
+            if let Some(parent) = self.tree.get_mut(above) {
+                parent.creations = next;
+                parent.pzxid = self.zxid;
+            }
+        } else {
+            self.wrapped.insert(above.to_owned(), next);
         }
+        self.wrapped.remove(&path);
         let data = creation.data.map(Bytes::copy_from_slice);
         let kind = creation.kind(self.session);
         let node = Node::new(data, acl.into(), kind, self.zxid, self.time);
@@ -282,6 +290,32 @@ fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As ZooKeeper has it: the counter of the tree stays at the last number, and that of a transaction wraps.
+    #[test]
+    fn the_last_number_comes_again_and_again() {
+        let identities = Identities::of([127, 0, 0, 1].into());
+        let mut tree = Tree::new();
+        let open = zk_proto::OPEN_ACL_UNSAFE.as_slice();
+        let request = |path| CreateRequest {
+            path,
+            data: None,
+            acl: Some(open.into()),
+            flags: CreateMode::PersistentSequential,
+        };
+        tree.get_mut("/").unwrap().creations = i32::MAX - 1;
+        let mut make = |paths: &[&'static str]| {
+            let mut txn = Txn::new(&mut tree, &identities, SessionId(7), 1, 1, true);
+            let mut create = |path| txn.create(&Creation::new(OpCode::Create, &request(path)));
+            paths.iter().map(|path| create(path).unwrap().0).collect::<Vec<_>>()
+        };
+        assert_eq!(make(&["/a"]), ["/a2147483646"]);
+        assert_eq!(make(&["/a"]), ["/a2147483647"]);
+        assert_eq!(make(&["/b"]), ["/b2147483647"]);
+        assert_eq!(make(&["/c", "/a", "/a"]), ["/c2147483647", "/a-2147483648", "/a-2147483647"]);
+        assert_eq!(make(&["/d"]), ["/d2147483647"]);
+        assert_eq!(tree.get("/").unwrap().creations, i32::MAX);
+    }
 
     #[test]
     fn what_is_undone_has_never_been() {

@@ -29,14 +29,19 @@ pub mod worlds;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use zk_client::{CreateMode, OPEN_ACL_UNSAFE, Stat};
+use zk_client::{Acl, CreateMode, OPEN_ACL_UNSAFE, Stat};
 use zk_proto::{
     Request, Response,
-    records::{CreateRequest, ExistsRequest, GetChildrenRequest},
+    records::{CreateRequest, ExistsRequest, GetChildrenRequest, SetAclRequest},
 };
 use zk_server::SessionId;
 
-use crate::{ensemble::Ensemble, executor::Shared, network::Cut, trace::Trace};
+use crate::{
+    ensemble::{Ensemble, Entry},
+    executor::Shared,
+    network::Cut,
+    trace::Trace,
+};
 
 pub use faults::{Faults, KINDS, Kind};
 pub use handler::{SimHandler, SimStream, yield_now};
@@ -194,6 +199,17 @@ impl Sim {
         if let Err(error) = result {
             self.fail(|| format!("{path} is not to be made: {error}"));
         }
+    }
+
+    /// Has the next sequential child of the node at `path` get the number `next`, on all servers.
+    pub fn set_sequence(&self, path: &str, next: i32) {
+        self.shared.lock().agree_on(Entry::Count { path: path.to_owned(), next });
+    }
+
+    /// Sets the access list of a node, past the network, if the node is there.
+    pub fn set_acl(&self, path: &str, acl: &[Acl]) {
+        let request = SetAclRequest { path, acl: Some(acl.into()), version: -1 };
+        let _missing = self.shared.lock().query(&Request::SetAcl(request));
     }
 
     /// What the server has of a node, or a majority of the ensemble.

@@ -24,7 +24,7 @@ use crate::{
 use super::{
     delete, delete_own,
     held::{Held, hold},
-    identifiers, is_over,
+    identifiers, is_over, sequence,
 };
 
 /// How a kind of lock names its nodes and for whose it waits.
@@ -139,7 +139,9 @@ macro_rules! lock {
             /// waiting, and gives up the lock if it was held just then.
             ///
             /// # Errors
-            /// Those that waiting does not help: no right to create nodes, a client that is stopped.
+            /// Those that waiting does not help: no right to create nodes or to list them, a client that is
+            /// stopped; [`SequenceExhausted`](ErrorKind::SequenceExhausted) when contenders at this path
+            /// cannot be ordered any more. Nothing is left of an acquire that fails.
             pub fn acquire(&self) -> C::Answer<LockGuard<C>> {
                 C::answer(self.contender.acquire(None))
             }
@@ -226,7 +228,9 @@ impl Contender {
             let id = format!("{:032x}{}", self.client.shared().unique_id(), self.kind.node);
             let id = path::join(&self.path, &id);
             let made = OnceLock::new();
-            let error = match unless(stop, self.contend_as(&id, &made, wait)).await {
+            let ended = unless(stop, self.contend_as(&id, &made, wait)).await;
+            let is_stopped = ended.is_none();
+            let error = match ended {
                 Some(Ok(Turn::Held(node))) => {
                     return Ok(Some(Held::new(&self.client, node.path, &node.stat)));
                 }
@@ -239,10 +243,16 @@ impl Contender {
                 Some(Err(error)) => error,
                 None => stop.error(&self.path),
             };
-            drop(match made.into_inner() {
+            let withdrawn = match made.into_inner() {
                 Some(path) => delete(&self.client, path.into()),
                 None => self.withdraw(id),
-            });
+            };
+            if is_stopped {
+                drop(withdrawn);
+            } else {
+                // It goes on if it takes too long.
+                unless(stop, withdrawn).await;
+            }
             return Err(error);
         }
     }
@@ -259,9 +269,7 @@ impl Contender {
         let identifier = Some(&*self.options.identifier);
         let (path, stat) = self.client.create_once(id, identifier, &options).await?;
         let path = made.get_or_init(|| path).clone();
-        let own = path::name(&path);
-        let number = path::sequence_after(path::name(id), own)
-            .ok_or_else(|| Error::invalid(format!("the server has made {path} of {id}")))?;
+        let (own, number) = (path::name(&path), sequence::own(id, &path)?);
         loop {
             let children = patiently(&self.client, |zk| zk.get_children(&self.path)).await;
             let children = match children {
@@ -273,7 +281,8 @@ impl Contender {
             if !alive || !children.iter().any(|name| *name == *own) {
                 return Ok(Turn::Gone);
             }
-            let Some(before) = self.predecessor(number, &children) else {
+            let contenders = sequence::contenders(&children, self.patterns(self.kind.waits_for));
+            let Some(before) = sequence::predecessor(number, contenders) else {
                 return Ok(Turn::Held(Node { path, stat }));
             };
             if !wait {
@@ -287,20 +296,9 @@ impl Contender {
         }
     }
 
-    /// The last contender before `number` that has to be gone before it is its turn.
-    fn predecessor<'c>(&self, number: i32, children: &'c [Ustring]) -> Option<&'c str> {
-        children
-            .iter()
-            .filter_map(|name| Some((self.contends(name, self.kind.waits_for)?, name)))
-            .filter(|(other, _)| *other < number)
-            .max_by_key(|(other, _)| *other)
-            .map(|(_, name)| name.as_str())
-    }
-
-    /// The number of a node that one of `patterns`, or of the extra ones, marks as a contender.
-    fn contends(&self, name: &str, patterns: &[&str]) -> Option<i32> {
-        let extra = self.options.extra_patterns.iter().map(String::as_str);
-        patterns.iter().copied().chain(extra).find_map(|pattern| number(name, pattern))
+    /// What marks a node as a contender of one of these kinds, or of the extra ones.
+    fn patterns<'p>(&'p self, kinds: &'p [&'p str]) -> impl Iterator<Item = &'p str> + Clone {
+        kinds.iter().copied().chain(self.options.extra_patterns.iter().map(String::as_str))
     }
 
     /// Deletes the node that `id` begins, whose path is not known, in a task of its own, if there is one or
@@ -329,11 +327,9 @@ impl Contender {
                     Err(error) if is_no_node(&error) => return Ok(Vec::new()),
                     children => children?,
                 };
-            let patterns = [contender.kind.waits_for, &[contender.kind.node]].concat();
-            let mut nodes: Vec<_> = children
-                .iter()
-                .filter_map(|name| Some((contender.contends(name, &patterns)?, name)))
-                .collect();
+            let kinds = [contender.kind.waits_for, &[contender.kind.node]].concat();
+            let mut nodes: Vec<_> =
+                sequence::contenders(&children, contender.patterns(&kinds)).collect();
             nodes.sort_unstable();
             let paths = nodes.iter().map(|(_, name)| path::join(&contender.path, name));
             identifiers(&contender.client, paths).await
@@ -349,12 +345,6 @@ enum Turn {
     Taken(Ustring),
     /// The own node has vanished.
     Gone,
-}
-
-/// The number of a node whose name has `pattern` right before it.
-fn number(name: &str, pattern: &str) -> Option<i32> {
-    let at = name.rfind(pattern)?;
-    path::sequence_after(name.get(..at + pattern.len())?, name)
 }
 
 hold! {

@@ -18,6 +18,7 @@
 mod held;
 mod lock;
 mod semaphore;
+mod sequence;
 mod watchers;
 
 pub use lock::{Lock, LockGuard, LockOptions, ReadLock, WriteLock};

@@ -98,7 +98,8 @@ impl<C: Face> Semaphore<C> {
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) when the semaphore was made with another number of
-    /// leases, and errors that waiting does not help.
+    /// leases; [`SequenceExhausted`](ErrorKind::SequenceExhausted) when those who wait for their turn
+    /// cannot be ordered any more; and errors that waiting does not help.
     pub fn acquire(&self) -> C::Answer<Lease<C>> {
         C::answer(self.contender.acquire(None))
     }

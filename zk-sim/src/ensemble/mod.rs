@@ -47,6 +47,8 @@ pub(crate) enum Entry {
     Expire(SessionId),
     /// There is a new leader.
     Epoch,
+    /// The next sequential child of the node at `path` gets the number `next`.
+    Count { path: String, next: i32 },
 }
 
 impl Entry {
@@ -63,6 +65,9 @@ impl Entry {
                 server.expire_session(at, *session);
             }
             Self::Epoch => server.restart(at),
+            Self::Count { path, next } => {
+                server.set_sequence(path, *next);
+            }
         }
     }
 }

@@ -5,6 +5,9 @@
 //! - what is written under a lock is written under fencing tokens that never decrease;
 //! - in calm, everybody gets a turn;
 //! - whoever gave up waiting, at whatever moment, leaves no node behind.
+//!
+//! In some worlds the sequence numbers are used up on the way: then everybody is told so. In some, those who
+//! contend may not list each other at times: then an acquire may fail.
 
 use std::{
     future::poll_fn,
@@ -15,16 +18,18 @@ use std::{
 };
 
 use zk_client::{
-    AsyncResult, Error, ErrorCode, ErrorKind, Handler,
+    Acl, AsyncResult, Error, ErrorCode, ErrorKind, Handler, OPEN_ACL_UNSAFE, Perms,
     recipes::{Lease, Lock, LockGuard, ReadLock, Semaphore, SemaphoreOptions, WriteLock},
 };
 
 use crate::{
-    Change, Sim,
+    Change, Sim, SimHandler,
     stage::{Actor, FOREVER, Stage, lock},
 };
 
 const PATH: &str = "/contested";
+/// Where those wait who want a lease.
+const TURNS: &str = "/contested-__lock__";
 /// What is written under the lock.
 const FENCED: &str = "/fenced";
 
@@ -34,6 +39,16 @@ enum Prize {
     Lock,
     Shared,
     Semaphore(usize),
+}
+
+/// What is out of the ordinary with the node that those who wait have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    None,
+    /// Its sequence numbers are used up after so many.
+    Exhausted(i32),
+    /// It may not be read at times.
+    Unreadable,
 }
 
 /// One way to get it.
@@ -105,8 +120,20 @@ pub fn locks(sim: &Sim) -> Result<(), String> {
         1 => Prize::Semaphore(random.usize(1..=3)),
         _ => Prize::Lock,
     };
-    sim.note(|| format!("{prize:?}"));
+    let trouble = match random.u8(..8) {
+        0 => Trouble::Exhausted(random.i32(0..60)),
+        1 => Trouble::Unreadable,
+        _ => Trouble::None,
+    };
+    sim.note(|| format!("{prize:?}, trouble: {trouble:?}"));
     sim.create(FENCED);
+    let queue = prize.queue();
+    if trouble != Trouble::None {
+        sim.create(queue);
+    }
+    if let Trouble::Exhausted(after) = trouble {
+        sim.set_sequence(queue, i32::MAX - after);
+    }
     let stage = Stage::new(sim, random.usize(3..=6), FOREVER);
     let court = Arc::new(Mutex::new(Court::default()));
     for actor in &stage.actors {
@@ -120,15 +147,24 @@ pub fn locks(sim: &Sim) -> Result<(), String> {
                 court: court.clone(),
                 random: sim.random(),
                 prize,
+                trouble,
                 number,
             };
             actor.handler.spawn(contender.contend());
         }
     }
     let look = || check_holders(sim, &lock(&court), prize);
+    if trouble == Trouble::Unreadable {
+        let process = sim.process();
+        let court = court.clone();
+        process.spawn(shut_at_times(sim.clone(), process.clone(), court, sim.random(), queue));
+    }
     stage.rough(Duration::from_secs(random.u64(5..40)), look)?;
     stage.calm(look)?;
     lock(&court).is_calm = true;
+    if trouble == Trouble::Unreadable {
+        sim.set_acl(queue, &OPEN_ACL_UNSAFE);
+    }
     stage.wait("everybody has a turn", Duration::from_secs(120), || {
         look();
         lock(&court).all(|standing| standing.turns > 0)
@@ -139,7 +175,7 @@ pub fn locks(sim: &Sim) -> Result<(), String> {
         lock(&court).all(|standing| standing.has_ended)
     })?;
     stage.wait("no node is left", 2 * stage.timeout, || {
-        [PATH, &format!("{PATH}-__lock__")]
+        [PATH, TURNS]
             .iter()
             .all(|path| sim.children(path).is_none_or(|children| children.is_empty()))
     })?;
@@ -147,6 +183,26 @@ pub fn locks(sim: &Sim) -> Result<(), String> {
     stage.watch_no_more()?;
     lock(&court).contenders.clear();
     stage.close()
+}
+
+/// Lets nobody list the children of the node at `path`, again and again, until it is calm.
+async fn shut_at_times(
+    sim: Sim,
+    process: SimHandler,
+    court: Arc<Mutex<Court>>,
+    mut random: fastrand::Rng,
+    path: &'static str,
+) {
+    let others = Perms::CREATE | Perms::DELETE | Perms::WRITE | Perms::ADMIN;
+    let unreadable = [Acl::new(others, "world", "anyone")];
+    while !lock(&court).is_calm {
+        for acl in [unreadable.as_slice(), &OPEN_ACL_UNSAFE] {
+            if !lock(&court).is_calm {
+                sim.set_acl(path, acl);
+            }
+            process.sleep(Duration::from_micros(random.u64(..1_000_000))).await;
+        }
+    }
 }
 
 /// With a timeout or without.
@@ -165,6 +221,7 @@ struct Contender {
     court: Arc<Mutex<Court>>,
     random: fastrand::Rng,
     prize: Prize,
+    trouble: Trouble,
     number: usize,
 }
 
@@ -180,6 +237,17 @@ impl Contender {
                 Ok(None) => {}
                 Err(error) => match error.kind() {
                     ErrorKind::Timeout | ErrorKind::Cancelled => {}
+                    ErrorKind::SequenceExhausted
+                        if matches!(self.trouble, Trouble::Exhausted(_)) =>
+                    {
+                        let mut court = lock(&self.court);
+                        if court.is_calm {
+                            // It is as good as a turn: there are no more.
+                            court.contenders[self.number].turns += 1;
+                        }
+                    }
+                    ErrorKind::Server(ErrorCode::NoAuth) if self.trouble == Trouble::Unreadable => {
+                    }
                     _ => self.sim.fail(|| format!("no lock, but {error:?}")),
                 },
             }
@@ -269,6 +337,16 @@ impl Contender {
                 }
                 _ => {}
             },
+        }
+    }
+}
+
+impl Prize {
+    /// The node that those who wait have in common.
+    const fn queue(self) -> &'static str {
+        match self {
+            Self::Lock | Self::Shared => PATH,
+            Self::Semaphore(_) => TURNS,
         }
     }
 }
