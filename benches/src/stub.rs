@@ -108,7 +108,7 @@ fn greet(packet: &Bytes, output: &mut BytesMut) -> Result<(), zk_proto::DecodeEr
         timeout: request.timeout,
         session_id: 1,
         password: Secret::new(Some(Bytes::from_static(&[1; 16]))),
-        read_only: request.read_only.map(|_| false),
+        read_only: request.read_only.map(|_| false.into()),
     };
     write_frame(output, |out| response.encode(out));
     Ok(())

@@ -118,7 +118,7 @@ crate::blocking::faces! {
     /// # Errors
     /// Those of the connection. A missing node is no error but `None`.
     pub fn exists(&self, path: impl AsRef<str>) -> AsyncResult<Option<Stat>> {
-        self.call(&Request::Exists(ExistsRequest { path: path.as_ref(), watch: false }))
+        self.call(&Request::Exists(ExistsRequest { path: path.as_ref(), watch: false.into() }))
     }
 
     /// As [`exists`](Self::exists), and watches for the node's creation, change of data, or deletion.
@@ -126,7 +126,7 @@ crate::blocking::faces! {
     /// # Errors
     /// As [`exists`](Self::exists).
     pub fn exists_and_watch(&self, path: impl AsRef<str>) -> AsyncResult<(Option<Stat>, Watch)> {
-        let request = Request::Exists(ExistsRequest { path: path.as_ref(), watch: true });
+        let request = Request::Exists(ExistsRequest { path: path.as_ref(), watch: true.into() });
         self.shared().call_watch(self.chroot(), &request, |answer, watch| {
             Option::<Stat>::from_reply(answer).map(|stat| (stat, watch))
         })
@@ -147,7 +147,7 @@ crate::blocking::faces! {
     /// # }
     /// ```
     pub fn get(&self, path: impl AsRef<str>) -> AsyncResult<(Bytes, Stat)> {
-        self.call(&Request::GetData(GetDataRequest { path: path.as_ref(), watch: false }))
+        self.call(&Request::GetData(GetDataRequest { path: path.as_ref(), watch: false.into() }))
     }
 
     /// As [`get`](Self::get), and tells null data (`None`) from empty ones.
@@ -155,7 +155,7 @@ crate::blocking::faces! {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_nullable(&self, path: impl AsRef<str>) -> AsyncResult<(Option<Bytes>, Stat)> {
-        self.call(&Request::GetData(GetDataRequest { path: path.as_ref(), watch: false }))
+        self.call(&Request::GetData(GetDataRequest { path: path.as_ref(), watch: false.into() }))
     }
 
     /// As [`get`](Self::get), and watches for a change of the data or the node's deletion.
@@ -163,7 +163,7 @@ crate::blocking::faces! {
     /// # Errors
     /// As [`get`](Self::get); no watch is left then.
     pub fn get_and_watch(&self, path: impl AsRef<str>) -> AsyncResult<(Bytes, Stat, Watch)> {
-        let request = Request::GetData(GetDataRequest { path: path.as_ref(), watch: true });
+        let request = Request::GetData(GetDataRequest { path: path.as_ref(), watch: true.into() });
         self.shared().call_watch(self.chroot(), &request, |answer, watch| {
             <(Bytes, Stat)>::from_reply(answer).map(|(data, stat)| (data, stat, watch))
         })
@@ -174,7 +174,7 @@ crate::blocking::faces! {
     /// # Errors
     /// [`NoNode`](ErrorCode::NoNode), [`NoAuth`](ErrorCode::NoAuth).
     pub fn get_children(&self, path: impl AsRef<str>) -> AsyncResult<Vec<Ustring>> {
-        self.call(&Request::GetChildren(GetChildrenRequest { path: path.as_ref(), watch: false }))
+        self.call(&Request::GetChildren(GetChildrenRequest { path: path.as_ref(), watch: false.into() }))
     }
 
     /// As [`get_children`](Self::get_children), with the node's stat: kazoo's `include_data`.
@@ -185,7 +185,7 @@ crate::blocking::faces! {
         &self,
         path: impl AsRef<str>,
     ) -> AsyncResult<(Vec<Ustring>, Stat)> {
-        self.call(&Request::GetChildren2(GetChildrenRequest { path: path.as_ref(), watch: false }))
+        self.call(&Request::GetChildren2(GetChildrenRequest { path: path.as_ref(), watch: false.into() }))
     }
 
     /// As [`get_children_with_stat`](Self::get_children_with_stat), and watches for children that come
@@ -198,7 +198,7 @@ crate::blocking::faces! {
         path: impl AsRef<str>,
     ) -> AsyncResult<(Vec<Ustring>, Stat, Watch)> {
         let request =
-            Request::GetChildren2(GetChildrenRequest { path: path.as_ref(), watch: true });
+            Request::GetChildren2(GetChildrenRequest { path: path.as_ref(), watch: true.into() });
         self.shared().call_watch(self.chroot(), &request, |answer, watch| {
             <(Vec<Ustring>, Stat)>::from_reply(answer).map(|(names, stat)| (names, stat, watch))
         })

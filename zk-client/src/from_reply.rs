@@ -45,14 +45,14 @@ from_reply!((Bytes, Stat),
 );
 from_reply!((Option<Bytes>, Stat), Response::GetData(reply) => (reply.data, reply.stat));
 from_reply!(Vec<Ustring>,
-    Response::GetChildren(reply) => reply.children,
-    Response::GetEphemerals(reply) => reply.ephemerals,
+    Response::GetChildren(reply) => reply.children.into(),
+    Response::GetEphemerals(reply) => reply.ephemerals.into(),
 );
 from_reply!((Vec<Ustring>, Stat),
-    Response::GetChildren2(reply) => (reply.children, reply.stat),
+    Response::GetChildren2(reply) => (reply.children.into(), reply.stat),
 );
 from_reply!((Vec<Acl>, Stat),
-    Response::GetAcl(reply) => (reply.acl, reply.stat),
+    Response::GetAcl(reply) => (reply.acl.into(), reply.stat),
 );
 from_reply!(Ustring,
     Response::Create(reply) => reply.path,

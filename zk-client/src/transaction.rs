@@ -137,7 +137,7 @@ impl<C> Transaction<C> {
             }
         }
         let about: Vec<_> = ops.iter().map(|op| (op.op(), op.path().to_owned())).collect();
-        let request = Request::Multi(MultiRequest { ops });
+        let request = Request::Multi(MultiRequest::new(ops));
         self.client.call_response(&request, move |response| match response {
             Response::Multi(reply) if reply.results.len() == about.len() => {
                 let results = reply.results.into_iter().zip(&about);

@@ -4,7 +4,9 @@
 //! What holds here:
 //! - A length or count is checked against the bytes at hand before anything is allocated for it.
 //! - Reading borrows: strings and buffers are slices of the frame, or [`Bytes`] that share it.
-//! - `decode(encode(x)) == x`, and `encode(decode(b)) == b` for every `b` that is accepted.
+//! - `decode(encode(x)) == x`, and `encode(decode(b)) == b` for every `b` that is accepted. Where Java
+//!   and kazoo read several forms alike ([`Bool`], [`List`], [`Ustring`]), each is accepted, and the value
+//!   remembers which it was; values are equal if they mean the same, whatever their form.
 //! - [`Describe`] is what `Debug` of a record shows: buffers by their length, never their content.
 #![cfg_attr(
     not(test),
@@ -17,7 +19,11 @@
     )
 )]
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt,
+    ops::{Deref, DerefMut},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -46,18 +52,12 @@ pub enum DecodeError {
     /// Null where the protocol has a value.
     #[error("null where a value is required")]
     Null,
-    /// A string that is not UTF-8.
+    /// A string in a request that is not UTF-8. One in a reply is no error: see [`Ustring`].
     #[error("string is not UTF-8")]
     NotUtf8,
-    /// A boolean that is neither 0 nor 1.
-    #[error("boolean is {0}")]
-    NotBool(u8),
     /// Bytes after the end of the record.
     #[error("{0} bytes after the end of the record")]
     Trailing(usize),
-    /// A multi whose parts do not fit together (`org.apache.zookeeper.MultiOperationRecord`).
-    #[error("malformed multi: {0}")]
-    Multi(&'static str),
     /// An operation that has no such record.
     #[error("operation {0} has no record to decode")]
     UnknownOperation(i32),
@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
     /// When the length is not in `-1..=remaining`.
     pub fn buffer(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
         let length = i32::decode(self)?;
-        if length == -1 {
+        if length == NULL {
             return Ok(None);
         }
         let left = self.rest.len();
@@ -182,7 +182,7 @@ impl<'a> Reader<'a> {
     /// When the count is negative or more than the bytes at hand can hold.
     pub fn count(&mut self, min_len: usize) -> Result<Option<usize>, DecodeError> {
         let length = i32::decode(self)?;
-        if length == -1 {
+        if length == NULL {
             return Ok(None);
         }
         let left = self.rest.len();
@@ -205,6 +205,9 @@ impl fmt::Debug for Reader<'_> {
         write!(f, "Reader({} of {} bytes left)", self.rest.len(), self.frame.len())
     }
 }
+
+/// The length or count of null.
+const NULL: i32 = -1;
 
 /// A jute length for `len` items or bytes. Frames are far smaller than 2 GiB, so this saturates.
 fn put_len(out: &mut BytesMut, len: usize) {
@@ -235,27 +238,74 @@ macro_rules! integer {
 integer!(i32, 4, put_i32);
 integer!(i64, 8, put_i64);
 
-impl Encode for bool {
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_u8(u8::from(*self));
+/// Jute's boolean: a byte, which is true unless it is 0. It remembers the byte.
+///
+/// ```
+/// use zk_proto::jute::Bool;
+///
+/// assert_eq!(Bool::from(true), Bool::TRUE);
+/// assert!(bool::from(Bool::TRUE));
+/// ```
+#[derive(Clone, Copy, Default)]
+pub struct Bool(u8);
+
+impl Bool {
+    /// True, as everyone writes it.
+    pub const TRUE: Self = Self(1);
+    /// False.
+    pub const FALSE: Self = Self(0);
+
+    /// Whether it is true.
+    #[must_use]
+    pub const fn get(self) -> bool {
+        self.0 != 0
     }
 }
 
-impl<'a> Decode<'a> for bool {
+impl From<bool> for Bool {
+    fn from(value: bool) -> Self {
+        Self(value.into())
+    }
+}
+
+impl From<Bool> for bool {
+    fn from(value: Bool) -> Self {
+        value.get()
+    }
+}
+
+impl PartialEq for Bool {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for Bool {}
+
+impl fmt::Debug for Bool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.get(), f)
+    }
+}
+
+impl Encode for Bool {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u8(self.0);
+    }
+}
+
+impl<'a> Decode<'a> for Bool {
     const MIN_LEN: usize = 1;
 
     fn decode(input: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        match input.array::<1>()? {
-            [0] => Ok(false),
-            [1] => Ok(true),
-            [other] => Err(DecodeError::NotBool(other)),
-        }
+        let [byte] = input.array()?;
+        Ok(Self(byte))
     }
 }
 
-impl Describe for bool {
+impl Describe for Bool {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        fmt::Debug::fmt(self, f)
     }
 }
 
@@ -280,7 +330,10 @@ impl Encode for &str {
 
 impl Encode for Ustring {
     fn encode(&self, out: &mut BytesMut) {
-        self.as_bytes().as_ref().encode(out);
+        match self.wire() {
+            Some(bytes) => bytes.encode(out),
+            None => out.put_i32(NULL),
+        }
     }
 }
 
@@ -313,7 +366,8 @@ impl<'a> Decode<'a> for Ustring {
     const MIN_LEN: usize = 4;
 
     fn decode(input: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ustring::from_utf8(Bytes::decode(input)?).map_err(|_| DecodeError::NotUtf8)
+        let bytes = input.buffer()?;
+        Ok(bytes.map_or_else(Ustring::null, |part| Ustring::from_wire(input.share(part))))
     }
 }
 
@@ -330,7 +384,7 @@ impl<T: Encode + Nullable> Encode for Option<T> {
     fn encode(&self, out: &mut BytesMut) {
         match self {
             Some(value) => value.encode(out),
-            None => out.put_i32(-1),
+            None => out.put_i32(NULL),
         }
     }
 }
@@ -340,7 +394,7 @@ impl<'a, T: Decode<'a> + Nullable> Decode<'a> for Option<T> {
 
     fn decode(input: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let mut ahead = input.clone();
-        if i32::decode(&mut ahead)? == -1 {
+        if i32::decode(&mut ahead)? == NULL {
             *input = ahead;
             return Ok(None);
         }
@@ -388,6 +442,143 @@ impl<'a, T: Decode<'a> + Clone> Decode<'a> for Cow<'a, [T]> {
     }
 }
 
+/// Jute's vector of a reply or of watches: items behind their count. It derefs to a slice.
+///
+/// A count below 0 is read as no items, as by Java and kazoo; -1 is null. It remembers the count.
+///
+/// ```
+/// use zk_proto::jute::List;
+///
+/// let names: List<&str> = vec!["a", "b"].into();
+/// assert_eq!(names.len(), 2);
+/// assert_eq!(Vec::from(names), ["a", "b"]);
+/// ```
+#[derive(Clone)]
+pub struct List<T>(Counted<T>);
+
+#[derive(Clone)]
+enum Counted<T> {
+    Items(Vec<T>),
+    /// No items, by a count below 0.
+    Negative(i32),
+}
+
+impl<T> List<T> {
+    /// No items.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Counted::Items(Vec::new()))
+    }
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Deref for List<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match &self.0 {
+            Counted::Items(items) => items,
+            Counted::Negative(_) => &[],
+        }
+    }
+}
+
+impl<T> DerefMut for List<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        match &mut self.0 {
+            Counted::Items(items) => items,
+            Counted::Negative(_) => &mut [],
+        }
+    }
+}
+
+impl<T> From<Vec<T>> for List<T> {
+    fn from(items: Vec<T>) -> Self {
+        Self(Counted::Items(items))
+    }
+}
+
+impl<T> From<List<T>> for Vec<T> {
+    fn from(list: List<T>) -> Self {
+        match list.0 {
+            Counted::Items(items) => items,
+            Counted::Negative(_) => Self::new(),
+        }
+    }
+}
+
+impl<T> FromIterator<T> for List<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        Vec::from_iter(items).into()
+    }
+}
+
+impl<T> IntoIterator for List<T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Vec::from(self).into_iter()
+    }
+}
+
+impl<'l, T> IntoIterator for &'l List<T> {
+    type Item = &'l T;
+    type IntoIter = std::slice::Iter<'l, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<T: PartialEq> PartialEq for List<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: Eq> Eq for List<T> {}
+
+impl<T: fmt::Debug> fmt::Debug for List<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl<T: Encode> Encode for List<T> {
+    fn encode(&self, out: &mut BytesMut) {
+        match &self.0 {
+            Counted::Items(items) => items.encode(out),
+            Counted::Negative(count) => out.put_i32(*count),
+        }
+    }
+}
+
+impl<'a, T: Decode<'a>> Decode<'a> for List<T> {
+    const MIN_LEN: usize = 4;
+
+    fn decode(input: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let mut ahead = input.clone();
+        let count = i32::decode(&mut ahead)?;
+        if count < 0 {
+            *input = ahead;
+            return Ok(Self(Counted::Negative(count)));
+        }
+        Vec::decode(input).map(Self::from)
+    }
+}
+
+impl<T: Describe> Describe for List<T> {
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(Described)).finish()
+    }
+}
+
 impl Describe for &[u8] {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{} bytes>", self.len())
@@ -408,7 +599,7 @@ impl Describe for &str {
 
 impl Describe for Ustring {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        if self.is_null() { f.write_str("null") } else { fmt::Debug::fmt(self, f) }
     }
 }
 
@@ -576,11 +767,38 @@ mod tests {
         );
     }
 
+    /// What the bytes mean; they are kept.
+    fn kept<T: for<'a> Decode<'a> + Encode>(bytes: &[u8]) -> T {
+        let value: T = decode(bytes).unwrap();
+        let mut out = BytesMut::new();
+        value.encode(&mut out);
+        assert_eq!(out, bytes);
+        value
+    }
+
     #[test]
-    fn booleans_and_strings_are_strict() {
-        assert_eq!(decode::<bool>(&[2]), Err(DecodeError::NotBool(2)));
-        assert_eq!(decode::<Ustring>(&[0, 0, 0, 1, 0xff]), Err(DecodeError::NotUtf8));
-        assert_eq!(decode::<bool>(&[1, 1]), Err(DecodeError::Trailing(1)));
+    fn what_java_and_kazoo_read_alike_is_equal_and_keeps_its_form() {
+        for (byte, value) in [(0, false), (1, true), (2, true), (0xff, true)] {
+            assert_eq!(kept::<Bool>(&[byte]).get(), value);
+            assert_eq!(kept::<Bool>(&[byte]), value.into());
+        }
+        assert_eq!(decode::<Bool>(&[1, 1]), Err(DecodeError::Trailing(1)));
+        for count in [0, -1, -2, i32::MIN] {
+            assert_eq!(kept::<List<i64>>(&count.to_be_bytes()), List::new());
+        }
+        assert_eq!(kept::<Ustring>(&[0xff; 4]), "");
+        assert_eq!(kept::<Ustring>(&[0, 0, 0, 1, 0xff]), "\u{fffd}");
+        assert_eq!(kept::<Option<Ustring>>(&[0xff; 4]), None);
+        assert_eq!(
+            decode::<Ustring>(&[0xff, 0xff, 0xff, 0xfe]),
+            Err(DecodeError::BadLength { length: -2, left: 0 })
+        );
+    }
+
+    #[test]
+    fn strings_of_requests_are_strict() {
+        let bytes = Bytes::from_static(&[0, 0, 0, 1, 0xff]);
+        assert_eq!(<&str>::decode_all(&bytes), Err(DecodeError::NotUtf8));
     }
 
     #[test]

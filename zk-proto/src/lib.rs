@@ -56,7 +56,7 @@
 //! assert!(matches!(session.poll_output(), Some(Output::State(State::Connected))));
 //!
 //! // Requests go out with the next bytes; their results come as outputs.
-//! let exists = Request::Exists(ExistsRequest { path: "/app", watch: true });
+//! let exists = Request::Exists(ExistsRequest { path: "/app", watch: true.into() });
 //! let id = session.submit(now, &Chroot::default(), &exists)?;
 //! outgoing.clear();
 //! assert!(session.poll_transmit(now, &mut outgoing));

@@ -1,13 +1,22 @@
-//! [`Ustring`], a string that shares the frame it was read from.
+//! [`Ustring`], a string that shares the frame it was read from and remembers how it was written there.
 
-use std::{borrow::Borrow, cmp::Ordering, fmt, hash, ops::Deref, str::Utf8Error};
+use std::{borrow::Borrow, cmp::Ordering, fmt, hash, ops::Deref, str::Utf8Error, sync::Arc};
 
 use bytes::Bytes;
 
-/// Jute's `ustring`: UTF-8 text whose bytes may be shared with the frame that it came in.
+/// Jute's `ustring`: text whose bytes may be shared with the frame that it came in.
 ///
 /// It derefs to `str`, compares and hashes as `str`, and clones without copying. A clone keeps the
 /// memory of its whole frame alive: make a `String` of it to keep a small name for long.
+///
+/// # What is not UTF-8
+///
+/// Peers do not always write UTF-8. ZooKeeper and its Java client write a character above U+FFFF as its
+/// two surrogates, of three bytes each (CESU-8); others write null where there is no text, or bytes of
+/// another encoding. As in those readers none of this is an error. [`from_wire`](Self::from_wire) makes
+/// the text: a pair of surrogates is its character, null is the empty text, and what is no character at
+/// all is U+FFFD. The bytes are kept beside the text: [`wire`](Self::wire) has them, and a record that
+/// is written again has them too.
 ///
 /// ```
 /// use zk_proto::Ustring;
@@ -15,49 +24,221 @@ use bytes::Bytes;
 /// let name = Ustring::from("node-0000000007");
 /// assert!(name.starts_with("node-"));
 /// assert_eq!(name, "node-0000000007");
+///
+/// let from_java = Ustring::from_wire(b"\xed\xa0\xbd\xed\xb8\x80".as_slice().into());
+/// assert_eq!(from_java, "😀");
 /// ```
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Ustring(Bytes);
+#[derive(Clone)]
+pub struct Ustring(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    /// UTF-8: the text as it stands on the wire.
+    Utf8(Bytes),
+    /// Other bytes, or null, which is read as the empty text.
+    Other(Option<Arc<Other>>),
+}
+
+struct Other {
+    wire: Bytes,
+    /// UTF-8.
+    text: Bytes,
+}
 
 impl Ustring {
     /// The empty string.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Bytes::new())
+        Self(Repr::Utf8(Bytes::new()))
+    }
+
+    /// Null: the empty text that is written as length -1.
+    #[must_use]
+    pub const fn null() -> Self {
+        Self(Repr::Other(None))
     }
 
     /// A string that needs no memory of its own.
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
-        Self(Bytes::from_static(text.as_bytes()))
+        Self(Repr::Utf8(Bytes::from_static(text.as_bytes())))
     }
 
     /// Checks that `bytes` are UTF-8 and wraps them without copying.
     ///
     /// # Errors
-    /// When they are not UTF-8.
+    /// When they are not UTF-8. [`from_wire`](Self::from_wire) takes any bytes.
     pub fn from_utf8(bytes: Bytes) -> Result<Self, Utf8Error> {
         std::str::from_utf8(&bytes)?;
-        Ok(Self(bytes))
+        Ok(Self(Repr::Utf8(bytes)))
+    }
+
+    /// What a peer has written, whatever it is: see [above](Self#what-is-not-utf-8). UTF-8 is not copied.
+    #[must_use]
+    pub fn from_wire(bytes: Bytes) -> Self {
+        match std::str::from_utf8(&bytes) {
+            Ok(_) => Self(Repr::Utf8(bytes)),
+            Err(_) => {
+                let text = decode(&bytes, Surrogates::Paired).into();
+                Self::other(bytes, text)
+            }
+        }
+    }
+
+    /// What a ZooKeeper server makes of this string: what it reads from these bytes, and what it writes
+    /// for that.
+    ///
+    /// It reads no surrogates: each becomes U+FFFD. It writes a character above U+FFFF as two of them.
+    ///
+    /// ```
+    /// use zk_proto::Ustring;
+    ///
+    /// let echo = Ustring::from("ann 😀").through_java();
+    /// assert_eq!(echo, "ann 😀");
+    /// assert_eq!(&echo.wire().unwrap()[..], b"ann \xed\xa0\xbd\xed\xb8\x80");
+    /// assert_eq!(echo.through_java(), "ann \u{fffd}\u{fffd}");
+    /// ```
+    #[must_use]
+    pub fn through_java(&self) -> Self {
+        let text = match &self.0 {
+            Repr::Utf8(bytes) if !has_supplementary(bytes) => return self.clone(),
+            Repr::Other(None) => return self.clone(),
+            Repr::Utf8(bytes) => bytes.clone(),
+            Repr::Other(Some(other)) => decode(&other.wire, Surrogates::Refused).into(),
+        };
+        if !has_supplementary(&text) {
+            return Self(Repr::Utf8(text));
+        }
+        let wire = encode_java(std::str::from_utf8(&text).unwrap_or_default()).into();
+        Self::other(wire, text)
+    }
+
+    fn other(wire: Bytes, text: Bytes) -> Self {
+        Self(Repr::Other(Some(Arc::new(Other { wire, text }))))
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Checked when the value was made; checked again as this crate has no unsafe code.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(self.text()).unwrap_or_default()
     }
 
     /// The bytes of the text.
     #[must_use]
-    pub const fn as_bytes(&self) -> &Bytes {
-        &self.0
+    pub fn as_bytes(&self) -> &[u8] {
+        self.text()
     }
 
-    /// Drops the first `len` bytes without copying; `None` when that is no character boundary.
+    fn text(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Utf8(bytes) => bytes,
+            Repr::Other(Some(other)) => &other.text,
+            Repr::Other(None) => &[],
+        }
+    }
+
+    /// The bytes as they stand on the wire; `None` for null.
+    #[must_use]
+    pub fn wire(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Repr::Utf8(bytes) => Some(bytes),
+            Repr::Other(other) => other.as_ref().map(|other| &other.wire),
+        }
+    }
+
+    /// Whether it is null, and so the empty text.
+    #[must_use]
+    pub const fn is_null(&self) -> bool {
+        matches!(self.0, Repr::Other(None))
+    }
+
+    /// Drops the first `len` bytes of the text, without copying if it is UTF-8 on the wire up to there;
+    /// `None` when that is no character boundary.
     #[must_use]
     pub fn split_prefix(&self, len: usize) -> Option<Self> {
-        self.as_str().is_char_boundary(len).then(|| Self(self.0.slice(len..)))
+        let rest = self.as_str().get(len..)?;
+        Some(match &self.0 {
+            Repr::Utf8(bytes) => Self(Repr::Utf8(bytes.slice(len..))),
+            Repr::Other(Some(other)) if other.wire.get(..len) == other.text.get(..len) => {
+                Self::from_wire(other.wire.slice(len..))
+            }
+            Repr::Other(_) => rest.into(),
+        })
+    }
+}
+
+/// Whether there is a character above U+FFFF in `utf8`: those alone begin with such a byte.
+fn has_supplementary(utf8: &[u8]) -> bool {
+    utf8.iter().any(|byte| *byte >= 0xf0)
+}
+
+/// What a reader does with two surrogates in a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Surrogates {
+    /// It takes them for the character that they stand for.
+    Paired,
+    /// It takes each for no character.
+    Refused,
+}
+
+/// The text of bytes that are not UTF-8. A surrogate that is not taken is one U+FFFD, as for Java; of
+/// other bytes it is one for each run that could have been the beginning of a character.
+fn decode(bytes: &[u8], surrogates: Surrogates) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Err(error) = std::str::from_utf8(rest) {
+        let (valid, broken) = rest.split_at_checked(error.valid_up_to()).unwrap_or((rest, &[]));
+        text.push_str(std::str::from_utf8(valid).unwrap_or_default());
+        let pair = surrogate_pair(broken).filter(|_| surrogates == Surrogates::Paired);
+        let len = match pair {
+            Some(_) => 6,
+            None if surrogate(broken).is_some() => 3,
+            None => error.error_len().unwrap_or(broken.len()),
+        };
+        text.push(pair.unwrap_or(char::REPLACEMENT_CHARACTER));
+        rest = broken.get(len..).unwrap_or_default();
+    }
+    text.push_str(std::str::from_utf8(rest).unwrap_or_default());
+    text
+}
+
+/// The surrogate that `bytes` begin with.
+fn surrogate(bytes: &[u8]) -> Option<u16> {
+    match bytes {
+        [0xed, second @ 0xa0..=0xbf, third @ 0x80..=0xbf, ..] => {
+            Some(0xd000 | u16::from(second & 0x3f) << 6 | u16::from(third & 0x3f))
+        }
+        _ => None,
+    }
+}
+
+/// The character whose two surrogates `bytes` begin with.
+fn surrogate_pair(bytes: &[u8]) -> Option<char> {
+    let pair = [surrogate(bytes)?, surrogate(bytes.get(3..)?)?];
+    char::decode_utf16(pair).next()?.ok()
+}
+
+/// The bytes that Java's `BinaryOutputArchive` writes for `text`: three for each surrogate.
+fn encode_java(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for character in text.chars() {
+        match character.len_utf16() {
+            1 => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    let [high, low] = [*unit >> 6, *unit].map(|bits| 0x80 | (bits & 0x3f) as u8);
+                    bytes.extend_from_slice(&[0xed, high, low]);
+                }
+            }
+        }
+    }
+    bytes
+}
+
+impl Default for Ustring {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -83,13 +264,13 @@ impl Borrow<str> for Ustring {
 
 impl From<String> for Ustring {
     fn from(text: String) -> Self {
-        Self(Bytes::from(text))
+        Self(Repr::Utf8(text.into()))
     }
 }
 
 impl From<&str> for Ustring {
     fn from(text: &str) -> Self {
-        Self(Bytes::copy_from_slice(text.as_bytes()))
+        Self(Repr::Utf8(Bytes::copy_from_slice(text.as_bytes())))
     }
 }
 
@@ -99,9 +280,17 @@ impl From<Ustring> for String {
     }
 }
 
+impl PartialEq for Ustring {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Ustring {}
+
 impl PartialEq<str> for Ustring {
     fn eq(&self, other: &str) -> bool {
-        self.0.as_ref() == other.as_bytes()
+        self.text() == other.as_bytes()
     }
 }
 
@@ -144,7 +333,7 @@ impl PartialOrd for Ustring {
 impl Ord for Ustring {
     fn cmp(&self, other: &Self) -> Ordering {
         // The order of UTF-8 bytes is the order of `str`.
-        self.0.cmp(&other.0)
+        self.text().cmp(other.text())
     }
 }
 
@@ -163,5 +352,87 @@ impl fmt::Debug for Ustring {
 impl fmt::Display for Ustring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn from_wire(bytes: &[u8]) -> Ustring {
+        Ustring::from_wire(Bytes::copy_from_slice(bytes))
+    }
+
+    #[test]
+    fn whatever_a_peer_writes_is_text_and_keeps_its_bytes() {
+        // What Java's `new String(bytes, UTF_8)` makes of them, but for the pairs of surrogates.
+        let cases: &[(&[u8], &str, &str)] = &[
+            (b"plain", "plain", "plain"),
+            (b"\xf0\x9f\x98\x80", "😀", "😀"),
+            (b"a\xed\xa0\xbd\xed\xb8\x80b", "a😀b", "a\u{fffd}\u{fffd}b"),
+            (b"\xed\xa0\xbd", "\u{fffd}", "\u{fffd}"),
+            (b"\xed\xb8\x80\xed\xa0\xbd", "\u{fffd}\u{fffd}", "\u{fffd}\u{fffd}"),
+            (b"\xed\xa0\xbdx", "\u{fffd}x", "\u{fffd}x"),
+            (b"\xed\xa0", "\u{fffd}\u{fffd}", "\u{fffd}\u{fffd}"),
+            (b"caf\xe9", "caf\u{fffd}", "caf\u{fffd}"),
+            (b"\xff\xc0\x80/", "\u{fffd}\u{fffd}\u{fffd}/", "\u{fffd}\u{fffd}\u{fffd}/"),
+            (b"\xe2\x82", "\u{fffd}", "\u{fffd}"),
+            (b"\xf0\x9f\x98!", "\u{fffd}!", "\u{fffd}!"),
+        ];
+        for (bytes, text, to_java) in cases {
+            let string = from_wire(bytes);
+            assert_eq!(string, *text, "{bytes:?}");
+            assert_eq!(string.as_bytes(), text.as_bytes());
+            assert_eq!(string.wire().unwrap(), *bytes);
+            assert_eq!(string.through_java(), *to_java, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn null_is_the_empty_text() {
+        assert_eq!(Ustring::null(), Ustring::new());
+        assert!(Ustring::null().is_null() && Ustring::null().wire().is_none());
+        assert!(!Ustring::new().is_null());
+        assert_eq!(Ustring::null().split_prefix(0), Some(Ustring::new()));
+        assert_eq!(Ustring::null().split_prefix(1), None);
+        assert!(Ustring::null().through_java().is_null());
+    }
+
+    #[test]
+    fn a_prefix_is_dropped_from_the_text_and_from_the_bytes() {
+        let string = from_wire(b"/app/\xed\xa0\xbd\xed\xb8\x80");
+        let rest = string.split_prefix(4).unwrap();
+        assert_eq!(rest, "/😀");
+        assert_eq!(&rest.wire().unwrap()[..], b"/\xed\xa0\xbd\xed\xb8\x80");
+        assert_eq!(string.split_prefix(6), None);
+        assert_eq!(from_wire(b"\xff/\xff").split_prefix(3).unwrap(), "/\u{fffd}");
+    }
+
+    #[test]
+    fn one_is_no_larger_than_its_bytes() {
+        assert_eq!(size_of::<Ustring>(), size_of::<Bytes>());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_kept(bytes in any::<Vec<u8>>(), len in 0_usize..20) {
+            let string = from_wire(&bytes);
+            prop_assert_eq!(string.wire().unwrap(), &bytes);
+            prop_assert_eq!(string.as_str().as_bytes(), string.as_bytes());
+            let rest = string.split_prefix(len);
+            prop_assert_eq!(rest.as_deref(), string.get(len..));
+        }
+
+        #[test]
+        fn what_java_writes_is_read_as_it_was(text in any::<String>()) {
+            let string = Ustring::from(text.as_str()).through_java();
+            prop_assert_eq!(&string, &text);
+            let again = Ustring::from_wire(string.wire().unwrap().clone());
+            prop_assert_eq!(&again, &text);
+            let units = text.encode_utf16().filter(|unit| (0xd800..0xe000).contains(unit)).count();
+            prop_assert_eq!(string.wire().unwrap().len(), text.len() + units);
+        }
     }
 }

@@ -59,7 +59,10 @@ impl Identities {
     pub(crate) fn client_info(&self) -> Vec<ClientInfo> {
         self.0
             .iter()
-            .map(|id| ClientInfo { auth_scheme: id.scheme.clone(), user: user(id).into() })
+            .map(|id| ClientInfo {
+                auth_scheme: id.scheme.clone(),
+                user: Ustring::from(user(id)).through_java(),
+            })
             .collect()
     }
 
@@ -175,12 +178,13 @@ fn parse_v4(text: &str) -> Option<Ipv4Addr> {
 }
 
 fn id(scheme: &'static str, id: String) -> Id {
-    Id { scheme: Ustring::from_static(scheme), id: id.into() }
+    Id { scheme: Ustring::from_static(scheme), id: Ustring::from(id).through_java() }
 }
 
-/// A copy that does not hold on to the packet that `id` came in.
+/// What ZooKeeper reads of `id` and writes for it, without holding on to the packet that it came in.
 fn owned_id(id: &Id) -> Id {
-    Id { scheme: id.scheme.as_str().into(), id: id.id.as_str().into() }
+    let owned = |text: &Ustring| Ustring::from(text.through_java().as_str()).through_java();
+    Id { scheme: owned(&id.scheme), id: owned(&id.id) }
 }
 
 #[cfg(test)]

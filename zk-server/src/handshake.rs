@@ -18,7 +18,7 @@ impl Server {
         let Ok(request) = ConnectRequest::decode(&mut Reader::new(frame)) else {
             return self.close(connection);
         };
-        let wants_writes = request.read_only != Some(true);
+        let wants_writes = !request.is_read_only();
         if self.is_read_only && wants_writes || request.last_zxid_seen > self.zxid {
             return self.close(connection);
         }
@@ -41,7 +41,7 @@ impl Server {
             }
         };
 
-        let read_only = request.read_only.map(|_| self.is_read_only);
+        let read_only = request.read_only.map(|_| self.is_read_only.into());
         let response = match session {
             Some(id) => ConnectResponse {
                 protocol_version: 0,

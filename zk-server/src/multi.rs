@@ -37,7 +37,7 @@ impl Server {
             Ok(())
         });
         match outcome {
-            Ok(()) => Ok(MultiResponse { results }),
+            Ok(()) => Ok(MultiResponse::new(results)),
             Err(ErrorCode::MarshallingError) => Err(ErrorCode::MarshallingError),
             Err(cause) => {
                 let done = results.len();
@@ -47,7 +47,7 @@ impl Server {
                     std::cmp::Ordering::Greater => ErrorCode::RuntimeInconsistency,
                 };
                 let results = (0..request.ops.len()).map(|at| MultiResult::Error(result(at)));
-                Ok(MultiResponse { results: results.collect() })
+                Ok(MultiResponse::new(results.collect()))
             }
         }
     }
@@ -66,12 +66,12 @@ impl Server {
                     .get_data(connection, get.path, false)
                     .map(|(data, stat)| MultiResult::GetData(GetDataResponse { data, stat })),
                 op => self.get_children(connection, op.path(), false).map(|(children, _)| {
-                    MultiResult::GetChildren(GetChildrenResponse { children })
+                    MultiResult::GetChildren(GetChildrenResponse { children: children.into() })
                 }),
             };
             result.unwrap_or_else(MultiResult::Error)
         });
-        Ok(MultiResponse { results: results.collect() })
+        Ok(MultiResponse::new(results.collect()))
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use zk_proto::{
     Acl, ErrorCode, EventType, Perms, Request, Response, Ustring,
+    jute::List,
     records::{
         ErrorResponse, GetAclResponse, GetAllChildrenNumberResponse, GetChildren2Response,
         GetChildrenResponse, GetDataResponse, GetEphemeralsResponse, SetWatches2, Stat,
@@ -24,26 +25,26 @@ impl Server {
     ) -> Result<Response, ErrorCode> {
         match request {
             Request::Exists(exists) => {
-                self.exists(connection, exists.path, exists.watch).map(Response::Exists)
+                self.exists(connection, exists.path, exists.watch.get()).map(Response::Exists)
             }
             Request::GetData(get) => {
-                let (data, stat) = self.get_data(connection, get.path, get.watch)?;
+                let (data, stat) = self.get_data(connection, get.path, get.watch.get())?;
                 Ok(Response::GetData(GetDataResponse { data, stat }))
             }
             Request::GetChildren(get) => {
-                let (children, _) = self.get_children(connection, get.path, get.watch)?;
-                Ok(Response::GetChildren(GetChildrenResponse { children }))
+                let (children, _) = self.get_children(connection, get.path, get.watch.get())?;
+                Ok(Response::GetChildren(GetChildrenResponse { children: children.into() }))
             }
             Request::GetChildren2(get) => {
-                let (children, stat) = self.get_children(connection, get.path, get.watch)?;
-                Ok(Response::GetChildren2(GetChildren2Response { children, stat }))
+                let (children, stat) = self.get_children(connection, get.path, get.watch.get())?;
+                Ok(Response::GetChildren2(GetChildren2Response { children: children.into(), stat }))
             }
             Request::MultiRead(multi) => {
                 self.multi_read(connection, multi).map(Response::MultiRead)
             }
             Request::GetAcl(get) => {
                 let (acl, stat) = self.get_acl(connection, get.path)?;
-                Ok(Response::GetAcl(GetAclResponse { acl, stat }))
+                Ok(Response::GetAcl(GetAclResponse { acl: acl.into(), stat }))
             }
             Request::GetAllChildrenNumber(get) => {
                 self.readable(connection, get.path, Perms::READ)?;
@@ -52,14 +53,15 @@ impl Server {
                 Ok(Response::GetAllChildrenNumber(GetAllChildrenNumberResponse { total_number }))
             }
             Request::GetEphemerals(get) => {
-                let ephemerals = self.ephemerals_below(session, get.prefix_path);
-                Ok(Response::GetEphemerals(GetEphemeralsResponse { ephemerals }))
+                let ephemerals =
+                    self.ephemerals_below(session, get.prefix_path.unwrap_or_default());
+                Ok(Response::GetEphemerals(GetEphemeralsResponse { ephemerals: ephemerals.into() }))
             }
             Request::WhoAmI => {
                 let connection = self.connections.get(&connection);
                 let client_info = connection.map(|c| c.identities.client_info());
                 let client_info = client_info.unwrap_or_default();
-                Ok(Response::WhoAmI(WhoAmIResponse { client_info }))
+                Ok(Response::WhoAmI(WhoAmIResponse { client_info: client_info.into() }))
             }
             Request::AddWatch(add) => {
                 let mode = Mode::of(add.mode).ok_or(ErrorCode::MarshallingError)?;
@@ -80,8 +82,8 @@ impl Server {
                     data_watches: set.data_watches.clone(),
                     exist_watches: set.exist_watches.clone(),
                     child_watches: set.child_watches.clone(),
-                    persistent_watches: Vec::new(),
-                    persistent_recursive_watches: Vec::new(),
+                    persistent_watches: List::new(),
+                    persistent_recursive_watches: List::new(),
                 };
                 self.set_watches(connection, &set);
                 Ok(Response::Empty)

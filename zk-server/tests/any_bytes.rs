@@ -60,7 +60,7 @@ proptest! {
                         timeout,
                         session_id: session,
                         password: Secret::new(None),
-                        read_only,
+                        read_only: read_only.map(Into::into),
                     };
                     write_frame(&mut bytes, |out| request.encode(out));
                 }

@@ -84,7 +84,7 @@ impl World {
             timeout: TIMEOUT.as_millis() as i32,
             session_id: id.0,
             password: Secret::new(Some(password)),
-            read_only: Some(read_only),
+            read_only: Some(read_only.into()),
         };
         self.send(&client, |out| request.encode(out));
         let response = self
@@ -130,7 +130,7 @@ impl World {
     }
 
     fn exists(&mut self, client: &mut Client, path: &str) -> bool {
-        let exists = Request::Exists(ExistsRequest { path, watch: false });
+        let exists = Request::Exists(ExistsRequest { path, watch: false.into() });
         match self.ask(client, &exists).1 {
             Ok(_) => true,
             Err(ErrorCode::NoNode) => false,
@@ -165,7 +165,7 @@ fn a_session_expires_with_its_nodes_once_it_is_silent() {
     let (mut silent, session, password) = world.open();
     let (mut watcher, ..) = world.open();
     world.create(&mut silent, "/e", CreateMode::Ephemeral);
-    let watch = Request::Exists(ExistsRequest { path: "/e", watch: true });
+    let watch = Request::Exists(ExistsRequest { path: "/e", watch: true.into() });
     world.ask(&mut watcher, &watch).1.unwrap();
 
     for _ in 0..3 {
@@ -288,7 +288,7 @@ fn a_read_only_server_has_sessions_of_its_own() {
     assert_eq!(world.handshake(session, &password, 0, true).1, None, "it is of the quorum");
     let (mut reader, response) = world.handshake(SessionId(0), &[0; 16], 0, true);
     let response = response.unwrap();
-    assert_eq!(response.read_only, Some(true));
+    assert!(response.is_read_only());
     assert!(world.exists(&mut reader, "/a"));
     for request in [
         Request::Delete(DeleteRequest { path: "/a", version: -1 }),
@@ -312,7 +312,10 @@ fn a_restart_keeps_nodes_and_sessions_but_no_connection_and_no_watch() {
     let mut world = World::new();
     let (mut client, session, password) = world.open();
     world.create(&mut client, "/e", CreateMode::Ephemeral);
-    world.ask(&mut client, &Request::Exists(ExistsRequest { path: "/e", watch: true })).1.unwrap();
+    world
+        .ask(&mut client, &Request::Exists(ExistsRequest { path: "/e", watch: true.into() }))
+        .1
+        .unwrap();
     world.advance(TIMEOUT - Duration::from_secs(1));
     world.server.restart(world.now);
     world.receive(&mut client);
@@ -332,7 +335,7 @@ fn a_packet_over_the_limit_ends_the_connection() {
     let limit = Config::default().max_packet;
     // The header, the length of the path, and whether to watch.
     let path = "x".repeat(limit - 8 - 4 - 1);
-    let get = |path| Request::GetData(GetDataRequest { path, watch: false });
+    let get = |path| Request::GetData(GetDataRequest { path, watch: false.into() });
     assert_eq!(world.ask(&mut client, &get(&path)).1, Err(ErrorCode::NoNode));
     let longer = format!("{path}x");
     world.send(&client, |out| get(&longer).encode(9, out));
@@ -347,7 +350,7 @@ fn a_client_that_does_not_read_is_given_up() {
     let mut world = World::with(config);
     let (mut client, ..) = world.open();
     world.create(&mut client, "/a", CreateMode::Persistent);
-    let get = Request::GetData(GetDataRequest { path: "/a", watch: false });
+    let get = Request::GetData(GetDataRequest { path: "/a", watch: false.into() });
     for xid in 0..1000 {
         world.send(&client, |out| get.encode(xid, out));
     }
@@ -382,7 +385,7 @@ fn bytes_may_come_one_by_one() {
 fn what_follows_a_record_is_ignored() {
     let mut world = World::new();
     let (mut client, ..) = world.open();
-    let exists = Request::Exists(ExistsRequest { path: "/", watch: false });
+    let exists = Request::Exists(ExistsRequest { path: "/", watch: false.into() });
     world.send(&client, |out| {
         exists.encode(1, out);
         out.extend_from_slice(b"more");
@@ -398,7 +401,7 @@ fn words_are_answered_and_the_connection_closed() {
     let (mut client, session, _) = world.open();
     world.create(&mut client, "/e", CreateMode::Ephemeral);
     world
-        .ask(&mut client, &Request::Exists(ExistsRequest { path: "/w", watch: true }))
+        .ask(&mut client, &Request::Exists(ExistsRequest { path: "/w", watch: true.into() }))
         .1
         .unwrap_err();
     let mut word = |word: &str| {
@@ -439,8 +442,8 @@ fn the_same_inputs_give_the_same_outputs() {
         let mut world = World::new();
         let (mut client, session, password) = world.open();
         world.create(&mut client, "/e", CreateMode::EphemeralSequential);
-        let stat =
-            world.ask(&mut client, &Request::Exists(ExistsRequest { path: "/", watch: true }));
+        let stat = world
+            .ask(&mut client, &Request::Exists(ExistsRequest { path: "/", watch: true.into() }));
         (session, password, stat)
     };
     assert_eq!(run(), run());

@@ -215,7 +215,7 @@ impl Sim {
     /// What the server has of a node, or a majority of the ensemble.
     #[must_use]
     pub fn stat(&self, path: &str) -> Option<Stat> {
-        let request = Request::Exists(ExistsRequest { path, watch: false });
+        let request = Request::Exists(ExistsRequest { path, watch: false.into() });
         match self.shared.lock().query(&request) {
             Ok(Response::Exists(response)) => Some(response),
             _ => None,
@@ -225,7 +225,7 @@ impl Sim {
     /// The names of the children that the server, or a majority of the ensemble, has of a node.
     #[must_use]
     pub fn children(&self, path: &str) -> Option<Vec<String>> {
-        let request = Request::GetChildren(GetChildrenRequest { path, watch: false });
+        let request = Request::GetChildren(GetChildrenRequest { path, watch: false.into() });
         match self.shared.lock().query(&request) {
             Ok(Response::GetChildren(response)) => {
                 Some(response.children.iter().map(ToString::to_string).collect())

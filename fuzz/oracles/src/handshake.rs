@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use zk_proto::{
     HostPort, Time,
     frame::{FrameReader, write_frame},
-    jute::{Decode, Encode, Secret},
+    jute::{Decode, Encode, Reader, Secret},
     records::ConnectResponse,
     session::{Config, Output, Reason, Session, SessionId, SessionTicket, State},
 };
@@ -16,7 +16,7 @@ use crate::memory::within;
 /// Answers a session's handshake. The input is a byte of flags (a session is resumed; only that one will
 /// do) and the packet.
 ///
-/// A packet is read and written again to the same bytes, or refused. A session follows only from one that
+/// A packet is read and written again to the same bytes, with what stands behind its record, or refused. A session follows only from one that
 /// is sane: it has the number, the password and the timeout that stand there; a session that was asked for
 /// is not swapped for another if only that one will do.
 ///
@@ -27,10 +27,12 @@ pub fn connect_response(input: &[u8]) {
     let (resumes, only) = (flags & 1 != 0, flags & 2 != 0);
     let packet = Bytes::copy_from_slice(packet);
     let limit = 2 * packet.len() + 1024;
-    let response = within(limit, || ConnectResponse::decode_all(&packet));
+    let mut input = Reader::new(&packet);
+    let response = within(limit, || ConnectResponse::decode(&mut input));
     if let Ok(response) = &response {
         let mut again = BytesMut::new();
         response.encode(&mut again);
+        again.extend_from_slice(&input.rest());
         assert_eq!(again, packet);
         let shown = format!("{response:?}");
         assert!(shown.len() < 256 && shown.contains("<secret>"), "{shown}");
@@ -46,13 +48,13 @@ pub fn connect_response(input: &[u8]) {
     let (session, outputs) = answered(config, &packet);
     assert_eq!(session.last_zxid(), if resumes { 9 } else { 0 });
     let sane = response.ok().filter(|response| {
-        let read_only = response.read_only == Some(true);
+        let read_only = response.is_read_only();
         response.timeout > 0 && (response.session_id != 0 || read_only)
     });
     let lost = resumes && sane.as_ref().is_some_and(|response| response.session_id != 7);
     match sane {
         Some(response) if !(lost && only) => {
-            let read_only = response.read_only == Some(true);
+            let read_only = response.is_read_only();
             let state = if read_only { State::ConnectedReadOnly } else { State::Connected };
             assert_eq!(session.state(), state);
             assert!(matches!(&outputs[..], [Output::State(found)] if *found == state));

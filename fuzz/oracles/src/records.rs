@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use zk_proto::{
     Acl, AddWatchMode, Chroot, CreateMode, ErrorCode, EventType, Id, KeeperState, OpCode, Perms,
     Request, Response, Ustring, WatcherType,
-    jute::{Decode, Encode, Reader},
+    jute::{Bool, Decode, Encode, List, Reader},
     records::*,
 };
 
@@ -150,7 +150,8 @@ const RECORDS: &[fn(&Bytes)] = records![
     Perms,
     i32,
     i64,
-    bool,
+    Bool,
+    List<i64>,
     Bytes,
     Ustring,
     Option<Bytes>,
@@ -238,8 +239,9 @@ fn paths<'r>(request: &Request<'r>) -> Vec<(&'r str, bool)> {
 
 /// The same request about these nodes.
 fn with_paths<'r>(request: Request<'r>, paths: &[(&'r str, bool)]) -> Request<'r> {
-    let put = |multi: MultiRequest<'r>| MultiRequest {
-        ops: multi.ops.into_iter().zip(paths).map(|(op, (path, _))| op.with_path(path)).collect(),
+    let put = |multi: MultiRequest<'r>| {
+        let ops = multi.ops.into_iter().zip(paths);
+        MultiRequest::new(ops.map(|(op, (path, _))| op.with_path(path)).collect())
     };
     match request {
         Request::Multi(multi) => Request::Multi(put(multi)),
@@ -252,7 +254,7 @@ fn with_paths<'r>(request: Request<'r>, paths: &[(&'r str, bool)]) -> Request<'r
 }
 
 /// Reads a reply. The input is a byte that says to which operation, one that says whether that was done,
-/// and the bytes behind the header.
+/// and the bytes behind the header. With what stands behind its record it is written again as it was.
 ///
 /// # Panics
 /// When it is not as this module says.
@@ -260,13 +262,24 @@ pub fn reply(input: &[u8]) {
     let Some((&[pick, err], frame)) = input.split_first_chunk() else { return };
     let (op, frame) = (op(pick), Bytes::copy_from_slice(frame));
     let err = if err == 0 { ErrorCode::Ok } else { ErrorCode::from(-i32::from(err)) };
-    let decoded =
-        within(limit(frame.len()), || Response::decode(op, err, &mut Reader::new(&frame)));
+    let mut input = Reader::new(&frame);
+    let decoded = within(limit(frame.len()), || Response::decode_prefix(op, err, &mut input));
     let response = match decoded {
         Ok(response) => response,
-        Err(error) => return drop(show(&error, frame.len())),
+        Err(error) => {
+            assert!(err.is_ok(), "a refusal is one whatever stands behind it");
+            return drop(show(&error, frame.len()));
+        }
     };
-    assert_eq!(written(|out| response.encode_body(out)), frame);
+    let rest = input.rest();
+    assert!(err.is_ok() || rest.is_empty());
+    let again = written(|out| {
+        response.encode_body(out);
+        out.extend_from_slice(&rest);
+    });
+    assert_eq!(again, frame);
+    let whole = Response::decode(op, err, &mut Reader::new(&frame));
+    assert_eq!(whole.is_ok(), rest.is_empty());
     show(&response, frame.len());
     assert_eq!(response.clone().below(&Chroot::ROOT), response);
     let below = response.clone().below(&Chroot::new("/app").expect("a path"));

@@ -210,7 +210,7 @@ impl Site {
             timeout,
             session_id,
             password: Secret::new(Some(&password)),
-            read_only,
+            read_only: read_only.map(Into::into),
         };
         let mut out = BytesMut::new();
         write_frame(&mut out, |out| hello.encode(out));

@@ -71,6 +71,27 @@ pub async fn acls_are_read_and_written_by_version<H: Handler>(handler: H) {
     assert_eq!(error.code(), Some(ErrorCode::NoNode));
 }
 
+/// ZooKeeper writes characters above U+FFFF as no UTF-8.
+pub async fn an_identity_of_any_characters_is_read_back<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let session = zk.session_id();
+    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    let acl = [Acl::new(Perms::ALL, "digest", "ann 😀 größe:x"), Acl::open_unsafe()];
+    let before = zk.get("/node");
+    site.ok("set_acls", zk.set_acls("/node", &acl, None)).await;
+    let (read, after) = (zk.get_acls("/node"), zk.get("/node"));
+    site.ok("a call before", before).await;
+    let (read, _) = site.ok("get_acls", read).await;
+    assert_eq!(read, acl);
+    assert_eq!(
+        &read[0].id.id.wire().expect("not null")[..],
+        b"ann \xed\xa0\xbd\xed\xb8\x80 gr\xc3\xb6\xc3\x9fe:x"
+    );
+    site.ok("a call behind", after).await;
+    assert_eq!(zk.session_id(), session);
+}
+
 pub async fn an_acl_that_means_nothing_is_refused<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let zk = site.client().await;

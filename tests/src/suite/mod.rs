@@ -131,6 +131,7 @@ macro_rules! suite {
             }
             access {
                 acls_are_read_and_written_by_version,
+                an_identity_of_any_characters_is_read_back,
                 an_acl_that_means_nothing_is_refused,
                 digest_auth_keeps_others_out,
                 credentials_go_first_on_every_connection,

@@ -44,6 +44,8 @@ pub(crate) enum Seen {
         zxid: i64,
         err: ErrorCode,
         response: Response,
+        /// The bytes of it: what means the same may be written in more than one way.
+        body: Vec<u8>,
     },
     /// A reply that cannot be read.
     Garbage(Vec<u8>),
@@ -140,7 +142,7 @@ impl Peer {
         let mut at = 0;
         while let Some(node) = nodes.get(at).cloned() {
             at += 1;
-            let get = Request::GetChildren(GetChildrenRequest { path: &node, watch: false });
+            let get = Request::GetChildren(GetChildrenRequest { path: &node, watch: false.into() });
             let Response::GetChildren(reply) = self.admin(&get, 1).1 else {
                 panic!("no children of {node}")
             };
@@ -149,7 +151,7 @@ impl Peer {
         let keep = ["/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"];
         let gone = nodes.iter().rev().filter(|node| !keep.contains(&node.as_str()));
         let ops = gone.map(|path| MultiOp::Delete(DeleteRequest { path, version: -1 })).collect();
-        self.admin(&Request::Multi(MultiRequest { ops }), 1);
+        self.admin(&Request::Multi(MultiRequest::new(ops)), 1);
     }
 
     /// Has the admin do `request`; the zxid and the reply.
@@ -260,7 +262,7 @@ impl Peer {
         seen.push(Seen::Connected {
             session: *self.sessions.entry(response.session_id).or_insert(number),
             timeout: response.timeout,
-            read_only: response.read_only,
+            read_only: response.read_only.map(Into::into),
             password_len: password.len(),
         });
         self.clients[at] = Client { session: Some((response.session_id, password)), connection };
@@ -300,7 +302,7 @@ impl Peer {
             timeout: TIMEOUT,
             session_id,
             password: Secret::new(Some(password)),
-            read_only: Some(false),
+            read_only: Some(false.into()),
         };
         connection.write(|out| request.encode(out));
         let frame = connection.receive().expect("the server answers the handshake");
@@ -332,11 +334,14 @@ impl Peer {
         }
         let mut response = Response::decode(op, header.err, &mut input).ok()?;
         self.normalise(&mut response);
+        let mut body = BytesMut::new();
+        response.encode_body(&mut body);
         Some(Seen::Reply {
             xid: header.xid,
             zxid: self.relative(header.zxid),
             err: header.err,
             response,
+            body: body.to_vec(),
         })
     }
 

@@ -9,7 +9,9 @@ use proptest::{
     sample::select,
 };
 use zk_proto::{
-    Acl, AddWatchMode, CreateMode, OpCode, Perms, Request, WatcherType, jute::Secret, records::*,
+    Acl, AddWatchMode, CreateMode, OpCode, Perms, Request, Ustring, WatcherType,
+    jute::{List, Secret},
+    records::*,
 };
 
 /// How many clients there are.
@@ -138,22 +140,24 @@ impl Ask {
                 acl: acl.as_deref().map(Into::into),
                 version: *version,
             })),
-            Self::Exists(_, watch) => send(&Request::Exists(ExistsRequest { path, watch: *watch })),
+            Self::Exists(_, watch) => {
+                send(&Request::Exists(ExistsRequest { path, watch: (*watch).into() }))
+            }
             Self::GetData(_, watch) => {
-                send(&Request::GetData(GetDataRequest { path, watch: *watch }))
+                send(&Request::GetData(GetDataRequest { path, watch: (*watch).into() }))
             }
             Self::GetAcl(_) => send(&Request::GetAcl(GetAclRequest { path })),
             Self::GetChildren(_, watch) => {
-                send(&Request::GetChildren(GetChildrenRequest { path, watch: *watch }))
+                send(&Request::GetChildren(GetChildrenRequest { path, watch: (*watch).into() }))
             }
             Self::GetChildren2(_, watch) => {
-                send(&Request::GetChildren2(GetChildrenRequest { path, watch: *watch }))
+                send(&Request::GetChildren2(GetChildrenRequest { path, watch: (*watch).into() }))
             }
             Self::GetAllChildrenNumber(_) => {
                 send(&Request::GetAllChildrenNumber(GetAllChildrenNumberRequest { path }))
             }
             Self::GetEphemerals(_) => {
-                send(&Request::GetEphemerals(GetEphemeralsRequest { prefix_path: path }))
+                send(&Request::GetEphemerals(GetEphemeralsRequest { prefix_path: Some(path) }))
             }
             Self::Sync(_) => send(&Request::Sync(SyncRequest { path })),
             Self::AddWatch(_, mode) => {
@@ -189,12 +193,12 @@ impl Ask {
             Self::Multi(parts) => {
                 let paths: Vec<_> = parts.iter().map(|part| scene.path(part.path())).collect();
                 let ops = parts.iter().zip(&paths).map(|(part, path)| part.op(path)).collect();
-                send(&Request::Multi(MultiRequest { ops }))
+                send(&Request::Multi(MultiRequest::new(ops)))
             }
             Self::MultiRead(parts) => {
                 let paths: Vec<_> = parts.iter().map(|part| scene.path(part.path())).collect();
                 let ops = parts.iter().zip(&paths).map(|(part, path)| part.op(path)).collect();
-                send(&Request::MultiRead(MultiRequest { ops }))
+                send(&Request::MultiRead(MultiRequest::new(ops)))
             }
             Self::Auth(scheme, proof) => send(&Request::Auth(AuthPacket {
                 auth_type: 0,
@@ -300,9 +304,11 @@ impl Part {
             Self::Check(_, version) => {
                 MultiOp::Check(CheckVersionRequest { path, version: *version })
             }
-            Self::GetData(_, watch) => MultiOp::GetData(GetDataRequest { path, watch: *watch }),
+            Self::GetData(_, watch) => {
+                MultiOp::GetData(GetDataRequest { path, watch: (*watch).into() })
+            }
             Self::GetChildren(_, watch) => {
-                MultiOp::GetChildren(GetChildrenRequest { path, watch: *watch })
+                MultiOp::GetChildren(GetChildrenRequest { path, watch: (*watch).into() })
             }
         }
     }
@@ -314,7 +320,7 @@ impl WatchLists {
     }
 }
 
-fn strs(paths: &[String]) -> Vec<&str> {
+fn strs(paths: &[String]) -> List<&str> {
     paths.iter().map(String::as_str).collect()
 }
 
@@ -424,6 +430,8 @@ fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
             Some(vec![Acl::creator_all(), Acl::read_unsafe(), Acl::creator_all()]),
             Some(vec![ann(), Acl::read_unsafe()]),
             Some(vec![ann()]),
+            Some(vec![Acl::new(Perms::ALL, "digest", "ann 😀:x"), Acl::read_unsafe()]),
+            Some(vec![Acl::new(Perms::ALL, "digest", surrogates()), Acl::read_unsafe()]),
             Some(vec![Acl::new(Perms::READ | Perms::CREATE, "world", "anyone")]),
             Some(vec![Acl::new(Perms::WRITE | Perms::DELETE, "world", "anyone")]),
             Some(vec![Acl::new(Perms::NONE, "world", "anyone")]),
@@ -446,6 +454,11 @@ fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
             Some(all("ip", "127.0.0.1/0")),
         ]),
     ]
+}
+
+/// A digest as Java clients write it.
+fn surrogates() -> Ustring {
+    Ustring::from("ann 😀:x").through_java()
 }
 
 /// A creation whose operation, flags and TTL belong together.

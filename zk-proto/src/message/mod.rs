@@ -6,8 +6,8 @@
 //! ([`ConnectRequest`](crate::records::ConnectRequest)) and for notifications
 //! ([`WatcherEvent`](crate::records::WatcherEvent)).
 //!
-//! What holds here: a record takes all of its packet, and anything after it is refused; an operation that
-//! is not in the table goes through as bytes.
+//! What holds here: a record may be read as all of its packet, or, as servers and clients do, as the
+//! beginning of it; an operation that is not in the table goes through as bytes.
 #![cfg_attr(
     not(test),
     deny(
@@ -47,7 +47,7 @@ macro_rules! operations {
         /// use bytes::BytesMut;
         /// use zk_proto::{Request, jute::{Decode, Reader}, records::{GetDataRequest, RequestHeader}};
         ///
-        /// let request = Request::GetData(GetDataRequest { path: "/config", watch: true });
+        /// let request = Request::GetData(GetDataRequest { path: "/config", watch: true.into() });
         /// let mut packet = BytesMut::new();
         /// request.encode(7, &mut packet);
         ///
@@ -91,17 +91,17 @@ macro_rules! operations {
                     Self::Multi(multi) | Self::MultiRead(multi) => {
                         multi.ops.first().map(MultiOp::path)
                     }
-                    $( $( Self::$op(request) => Some(request.$path), )? )*
+                    $( $( Self::$op(request) => request.$path.path(), )? )*
                     _ => None,
                 }
             }
 
             /// The same request about `path`; unchanged where [`path`](Self::path) is not a field of its
-            /// record.
+            /// record, or null.
             #[must_use]
             pub fn with_path(mut self, path: &$life str) -> Self {
                 match &mut self {
-                    $( $( Self::$op(request) => request.$path = path, )? )*
+                    $( $( Self::$op(request) => request.$path.set_path(path), )? )*
                     _ => {}
                 }
                 self
@@ -192,8 +192,8 @@ macro_rules! operations {
             )? )*
             /// No body: the operation has none, or it failed.
             Empty,
-            /// The reply to an operation that this version does not know: all that stands behind the
-            /// header.
+            /// The reply to an operation that this version does not know, or what a refusal says in a form
+            /// of its own: all that stands behind the header.
             Unknown(Bytes),
         }
 
@@ -208,28 +208,60 @@ macro_rules! operations {
             }
 
             /// Reads the record of the reply to `op`, which is all that is left of the packet. `err` is the
-            /// header's: an operation that failed has no such record, or [`Empty`](Self::Empty); those that
-            /// say more in one are multi and SASL.
+            /// header's.
+            ///
+            /// An operation that failed has no such record, and clients do not look for one: what is there
+            /// all the same, as with multi and SASL, is read if it is that record, and is
+            /// [`Unknown`](Self::Unknown) if not. Some servers answer addWatch without a record; that is
+            /// [`Empty`](Self::Empty).
             ///
             /// # Errors
-            /// When it is no such record, or more than that.
+            /// When the operation was done, and this is no such record, or more than that.
             pub fn decode(
                 op: OpCode,
                 err: ErrorCode,
                 input: &mut Reader<'_>,
             ) -> Result<Self, DecodeError> {
-                if !err.is_ok() && input.remaining() == 0 {
+                let response = Self::decode_prefix(op, err, input)?;
+                input.finish()?;
+                Ok(response)
+            }
+
+            /// As [`decode`](Self::decode), but leaves what stands behind the record, which clients
+            /// ignore, in `input`.
+            ///
+            /// # Errors
+            /// When the operation was done, and this is no such record.
+            pub fn decode_prefix(
+                op: OpCode,
+                err: ErrorCode,
+                input: &mut Reader<'_>,
+            ) -> Result<Self, DecodeError> {
+                if input.remaining() == 0 && (!err.is_ok() || op == OpCode::AddWatch) {
                     return Ok(Self::Empty);
                 }
-                let response = match op {
+                if err.is_ok() {
+                    return Self::decode_record(op, input);
+                }
+                let mut ahead = input.clone();
+                let record = Self::decode_record(op, &mut ahead);
+                match record.and_then(|record| ahead.finish().map(|()| record)) {
+                    Ok(record) => {
+                        *input = ahead;
+                        Ok(record)
+                    }
+                    Err(_) => input.take(input.remaining()).map(|body| Self::Unknown(input.share(body))),
+                }
+            }
+
+            fn decode_record(op: OpCode, input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                Ok(match op {
                     $( OpCode::$op => operations!(@reply $op input $($reply)?), )*
                     _ => {
                         let body = input.take(input.remaining())?;
                         Self::Unknown(input.share(body))
                     }
-                };
-                input.finish()?;
-                Ok(response)
+                })
             }
         }
 
@@ -254,6 +286,32 @@ macro_rules! operations {
     (@reply $op:ident $input:ident $reply:ty) => {
         Self::$op(<$reply as Decode<'_>>::decode($input)?)
     };
+}
+
+/// The field of a request's record that has its path.
+trait PathField<'a> {
+    fn path(&self) -> Option<&'a str>;
+    fn set_path(&mut self, path: &'a str);
+}
+
+impl<'a> PathField<'a> for &'a str {
+    fn path(&self) -> Option<&'a str> {
+        Some(self)
+    }
+
+    fn set_path(&mut self, path: &'a str) {
+        *self = path;
+    }
+}
+
+impl<'a> PathField<'a> for Option<&'a str> {
+    fn path(&self) -> Option<&'a str> {
+        *self
+    }
+
+    fn set_path(&mut self, path: &'a str) {
+        *self = self.map(|_| path);
+    }
 }
 
 impl Request<'_> {

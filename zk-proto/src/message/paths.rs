@@ -4,10 +4,8 @@ use bytes::BytesMut;
 
 use super::{Request, Response};
 use crate::{
-    Chroot, PathError, Ustring,
-    jute::Encode,
-    path,
-    records::{MultiHeader, MultiOp, MultiResult},
+    Chroot, PathError, Ustring, path,
+    records::{MultiOp, MultiResult},
 };
 
 impl Request<'_> {
@@ -33,13 +31,10 @@ impl Request<'_> {
     /// The paths of setWatches and setWatches2 stay as they are.
     pub fn encode_body_below(&self, chroot: &Chroot, scratch: &mut String, out: &mut BytesMut) {
         match self {
-            Self::Multi(multi) | Self::MultiRead(multi) => {
-                for op in &multi.ops {
-                    join(chroot, op.path(), op.is_sequential(), scratch);
-                    op.clone().with_path(scratch).encode(out);
-                }
-                MultiHeader::END.encode(out);
-            }
+            Self::Multi(multi) | Self::MultiRead(multi) => multi.encode_with(out, |op, out| {
+                join(chroot, op.path(), op.is_sequential(), scratch);
+                op.clone().with_path(scratch).encode_record(out);
+            }),
             _ => match self.path() {
                 Some(path) => {
                     join(chroot, path, self.is_sequential(), scratch);
@@ -156,7 +151,7 @@ mod tests {
         let cases = [
             (Request::Sync(SyncRequest { path: "/a" }), "/app/a"),
             (Request::Sync(SyncRequest { path: "/" }), "/app"),
-            (Request::GetEphemerals(GetEphemeralsRequest { prefix_path: "/" }), "/app"),
+            (Request::GetEphemerals(GetEphemeralsRequest { prefix_path: Some("/") }), "/app"),
             (Request::Create(create("/a", CreateMode::Ephemeral)), "/app/a"),
             (Request::Create2(create("/", sequential)), "/app/"),
             (Request::CreateContainer(create("/c", CreateMode::Container)), "/app/c"),
@@ -173,13 +168,11 @@ mod tests {
     #[test]
     fn every_path_of_a_multi_goes_below_the_chroot() {
         let ops = |paths: [&'static str; 3]| {
-            Request::Multi(MultiRequest {
-                ops: vec![
-                    MultiOp::Check(CheckVersionRequest { path: paths[0], version: 1 }),
-                    MultiOp::Create(create(paths[1], CreateMode::EphemeralSequential)),
-                    MultiOp::Delete(DeleteRequest { path: paths[2], version: -1 }),
-                ],
-            })
+            Request::Multi(MultiRequest::new(vec![
+                MultiOp::Check(CheckVersionRequest { path: paths[0], version: 1 }),
+                MultiOp::Create(create(paths[1], CreateMode::EphemeralSequential)),
+                MultiOp::Delete(DeleteRequest { path: paths[2], version: -1 }),
+            ]))
         };
         let request = ops(["/", "/", "/c"]);
         assert_eq!(encoded_below(&request), encoded(&ops(["/app", "/app/", "/app/c"])));
@@ -190,7 +183,7 @@ mod tests {
         let sequential = CreateMode::EphemeralSequential;
         let multi = |path| {
             let delete = DeleteRequest { path, version: -1 };
-            Request::Multi(MultiRequest { ops: vec![MultiOp::Delete(delete)] })
+            Request::Multi(MultiRequest::new(vec![MultiOp::Delete(delete)]))
         };
         let cases = [
             (Request::Create(create("/q/", sequential)), true),
@@ -213,23 +206,25 @@ mod tests {
             (Response::Create(created("/else")), Response::Create(created("/else"))),
             (
                 Response::GetEphemerals(GetEphemeralsResponse {
-                    ephemerals: vec!["/app/a".into(), "/apple".into(), "/app".into()],
+                    ephemerals: vec!["/app/a".into(), "/apple".into(), "/app".into()].into(),
                 }),
                 Response::GetEphemerals(GetEphemeralsResponse {
-                    ephemerals: vec!["/a".into(), "/".into()],
+                    ephemerals: vec!["/a".into(), "/".into()].into(),
                 }),
             ),
             (
-                Response::Multi(MultiResponse {
-                    results: vec![MultiResult::Create(created("/app/a")), MultiResult::Check],
-                }),
-                Response::Multi(MultiResponse {
-                    results: vec![MultiResult::Create(created("/a")), MultiResult::Check],
-                }),
+                Response::Multi(MultiResponse::new(vec![
+                    MultiResult::Create(created("/app/a")),
+                    MultiResult::Check,
+                ])),
+                Response::Multi(MultiResponse::new(vec![
+                    MultiResult::Create(created("/a")),
+                    MultiResult::Check,
+                ])),
             ),
             (
-                Response::GetChildren(GetChildrenResponse { children: vec!["app".into()] }),
-                Response::GetChildren(GetChildrenResponse { children: vec!["app".into()] }),
+                Response::GetChildren(GetChildrenResponse { children: vec!["app".into()].into() }),
+                Response::GetChildren(GetChildrenResponse { children: vec!["app".into()].into() }),
             ),
         ];
         for (server, client) in cases {

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use super::Stat;
-use crate::{Acl, jute::record};
+use crate::{
+    Acl,
+    jute::{List, record},
+};
 
 record! {
     /// Asks for a node's access list (`org.apache.zookeeper.proto.GetACLRequest`).
@@ -18,7 +21,7 @@ record! {
     /// The reply to getACL (`org.apache.zookeeper.proto.GetACLResponse`).
     pub struct GetAclResponse {
         /// The access list. Digests in it read `x` for who may not set it.
-        pub acl: Vec<Acl>,
+        pub acl: List<Acl>,
         /// The node's stat.
         pub stat: Stat,
     }

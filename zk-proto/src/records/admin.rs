@@ -2,7 +2,7 @@
 //! [`GetDataResponse`](super::GetDataResponse) with the new configuration.
 
 use super::ClientInfo;
-use crate::jute::record;
+use crate::jute::{List, record};
 
 record! {
     /// Changes the members of the ensemble (`org.apache.zookeeper.proto.ReconfigRequest`): by a
@@ -24,6 +24,6 @@ record! {
     /// The reply to whoAmI (`org.apache.zookeeper.proto.WhoAmIResponse`).
     pub struct WhoAmIResponse {
         /// The identities that the server knows the session by.
-        pub client_info: Vec<ClientInfo>,
+        pub client_info: List<ClientInfo>,
     }
 }

@@ -1,7 +1,10 @@
 //! What is below a node, and what belongs to a session.
 
 use super::Stat;
-use crate::{Ustring, jute::record};
+use crate::{
+    Ustring,
+    jute::{Bool, List, record},
+};
 
 record! {
     /// Asks for the names of a node's children (`org.apache.zookeeper.proto.GetChildrenRequest` and
@@ -11,7 +14,7 @@ record! {
         /// Whose.
         pub path: &'a str,
         /// Whether to leave a watch on the children.
-        pub watch: bool,
+        pub watch: Bool,
     }
 }
 
@@ -19,7 +22,7 @@ record! {
     /// The reply to getChildren (`org.apache.zookeeper.proto.GetChildrenResponse`).
     pub struct GetChildrenResponse {
         /// The names, not paths, in no order.
-        pub children: Vec<Ustring>,
+        pub children: List<Ustring>,
     }
 }
 
@@ -27,7 +30,7 @@ record! {
     /// The reply to getChildren2 (`org.apache.zookeeper.proto.GetChildren2Response`).
     pub struct GetChildren2Response {
         /// The names, not paths, in no order.
-        pub children: Vec<Ustring>,
+        pub children: List<Ustring>,
         /// The stat of the node that was asked for.
         pub stat: Stat,
     }
@@ -38,8 +41,8 @@ record! {
     /// (`org.apache.zookeeper.proto.GetEphemeralsRequest`).
     #[derive(Copy)]
     pub struct GetEphemeralsRequest<'a> {
-        /// What their paths must begin with, as text: `/a` fits `/ab` too. `/` fits all.
-        pub prefix_path: &'a str,
+        /// What their paths must begin with, as text: `/a` fits `/ab` too. `/` fits all, and so does null.
+        pub prefix_path: Option<&'a str>,
     }
 }
 
@@ -47,7 +50,7 @@ record! {
     /// The reply to getEphemerals (`org.apache.zookeeper.proto.GetEphemeralsResponse`).
     pub struct GetEphemeralsResponse {
         /// Paths, in no order.
-        pub ephemerals: Vec<Ustring>,
+        pub ephemerals: List<Ustring>,
     }
 }
 

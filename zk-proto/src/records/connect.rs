@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::jute::{Decode, DecodeError, Encode, Reader, Secret};
+use crate::jute::{Bool, Decode, DecodeError, Encode, Reader, Secret};
 
 /// The client's first packet (`org.apache.zookeeper.proto.ConnectRequest`).
 #[derive(Clone, PartialEq, Eq)]
@@ -20,10 +20,11 @@ pub struct ConnectRequest<'a> {
     /// The password of the session: 16 bytes, zero for a new one.
     pub password: Secret<Option<&'a [u8]>>,
     /// Whether a server without a quorum will do; absent from clients before 3.4.
-    pub read_only: Option<bool>,
+    pub read_only: Option<Bool>,
 }
 
-/// The server's first packet (`org.apache.zookeeper.proto.ConnectResponse`).
+/// The server's first packet (`org.apache.zookeeper.proto.ConnectResponse`). Readers pass over what stands
+/// behind it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectResponse {
     /// Always 0.
@@ -35,7 +36,15 @@ pub struct ConnectResponse {
     /// The password that resumes the session.
     pub password: Secret<Option<Bytes>>,
     /// Whether the server has no quorum; absent from servers before 3.4.
-    pub read_only: Option<bool>,
+    pub read_only: Option<Bool>,
+}
+
+impl ConnectRequest<'_> {
+    /// Whether a server without a quorum will do.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.is_some_and(Bool::get)
+    }
 }
 
 impl Encode for ConnectRequest<'_> {
@@ -74,6 +83,14 @@ impl fmt::Debug for ConnectRequest<'_> {
             .field("password", &self.password)
             .field("read_only", &self.read_only)
             .finish()
+    }
+}
+
+impl ConnectResponse {
+    /// Whether the server has no quorum.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.is_some_and(Bool::get)
     }
 }
 
@@ -122,16 +139,16 @@ impl fmt::Debug for Hex {
     }
 }
 
-fn encode_read_only(read_only: Option<bool>, out: &mut BytesMut) {
+fn encode_read_only(read_only: Option<Bool>, out: &mut BytesMut) {
     if let Some(read_only) = read_only {
         read_only.encode(out);
     }
 }
 
 /// The last field, which is there when there are bytes for it.
-fn decode_read_only(input: &mut Reader<'_>) -> Result<Option<bool>, DecodeError> {
+fn decode_read_only(input: &mut Reader<'_>) -> Result<Option<Bool>, DecodeError> {
     match input.remaining() {
         0 => Ok(None),
-        _ => bool::decode(input).map(Some),
+        _ => Bool::decode(input).map(Some),
     }
 }

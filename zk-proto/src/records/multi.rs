@@ -3,10 +3,11 @@
 //!
 //! On the wire they are a list without a count: each operation, or result, behind a [`MultiHeader`], and
 //! a last header that says it is the end. What holds here (`org.apache.zookeeper.MultiOperationRecord`,
-//! `MultiResponse`): headers are what ZooKeeper writes, to the bit, and anything else is refused; so what
-//! was read is written again as it was.
+//! `MultiResponse`): of a header only the operation, and whether it is the end, count for a reader.
+//! ZooKeeper writes one form of the rest, other servers write others; what was read is written again as
+//! it was, as the headers of another form are kept.
 
-use std::borrow::Borrow;
+use std::{borrow::Borrow, fmt};
 
 use bytes::BytesMut;
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     ErrorCode, OpCode,
-    jute::{Decode, DecodeError, Encode, Reader, record},
+    jute::{Bool, Decode, DecodeError, Encode, Reader, record},
 };
 
 record! {
@@ -28,31 +29,65 @@ record! {
         /// The operation; [`OpCode::Error`] for a result that is an error, and at the end.
         pub op: OpCode,
         /// Whether this is the end.
-        pub done: bool,
-        /// In a request, and at the end: -1. In a reply: the outcome.
+        pub done: Bool,
+        /// In a request, and at the end: -1. In a reply: the outcome. Readers pass over it.
         pub err: i32,
     }
 }
 
 impl MultiHeader {
-    /// The end of the list.
-    pub const END: Self = Self { op: OpCode::Error, done: true, err: -1 };
+    /// The end of the list, as ZooKeeper writes it.
+    pub const END: Self = Self { op: OpCode::Error, done: Bool::TRUE, err: -1 };
 
     const fn request(op: OpCode) -> Self {
-        Self { op, done: false, err: -1 }
+        Self { op, done: Bool::FALSE, err: -1 }
     }
 
     const fn result(op: OpCode, err: ErrorCode) -> Self {
-        Self { op, done: false, err: err.code() }
+        Self { op, done: Bool::FALSE, err: err.code() }
+    }
+}
+
+/// What ZooKeeper would have written otherwise in the headers of a list that was read.
+#[derive(Clone, Default)]
+struct Form {
+    /// The `err` of parts, by their place in the list, in order.
+    errs: Vec<(u32, i32)>,
+    /// The last header.
+    end: Option<MultiHeader>,
+}
+
+impl Form {
+    /// Reads parts up to the end. `part` reads what stands behind a header, and returns the header that
+    /// ZooKeeper would have written.
+    fn decode<'a>(
+        input: &mut Reader<'a>,
+        mut part: impl FnMut(OpCode, &mut Reader<'a>) -> Result<MultiHeader, DecodeError>,
+    ) -> Result<Self, DecodeError> {
+        let mut form = Self::default();
+        for at in 0_u32.. {
+            let header = MultiHeader::decode(input)?;
+            if header.done.get() {
+                form.end = Some(header);
+                break;
+            }
+            if part(header.op, input)?.err != header.err {
+                form.errs.push((at, header.err));
+            }
+        }
+        Ok(form)
     }
 
-    /// Reads the next header; `None` at the end.
-    fn next(input: &mut Reader<'_>) -> Result<Option<Self>, DecodeError> {
-        match Self::decode(input)? {
-            Self::END => Ok(None),
-            Self { done: true, .. } => Err(DecodeError::Multi("last header with content")),
-            header => Ok(Some(header)),
-        }
+    /// The header of the part at `at`, for which ZooKeeper writes `header`.
+    fn header(&self, at: usize, header: MultiHeader) -> MultiHeader {
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        let found = self.errs.binary_search_by_key(&at, |(at, _)| *at).ok();
+        let err = found.and_then(|found| self.errs.get(found)).map_or(header.err, |(_, err)| *err);
+        MultiHeader { err, ..header }
+    }
+
+    fn end(&self) -> MultiHeader {
+        self.end.unwrap_or(MultiHeader::END)
     }
 }
 
@@ -92,7 +127,7 @@ macro_rules! multi_ops {
                 self
             }
 
-            fn encode_record(&self, out: &mut BytesMut) {
+            pub(crate) fn encode_record(&self, out: &mut BytesMut) {
                 match self {
                     $( Self::$op(request) => request.encode(out), )*
                 }
@@ -141,13 +176,20 @@ impl Encode for MultiOp<'_> {
 ///
 /// A server takes writes and checks in a multi, and [`GetData`](MultiOp::GetData) and
 /// [`GetChildren`](MultiOp::GetChildren) in a multiRead.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, Default)]
 pub struct MultiRequest<'a> {
     /// The operations, in the order in which they are done.
     pub ops: Vec<MultiOp<'a>>,
+    form: Form,
 }
 
 impl<'a> MultiRequest<'a> {
+    /// A request of `ops`.
+    #[must_use]
+    pub fn new(ops: Vec<MultiOp<'a>>) -> Self {
+        Self { ops, form: Form::default() }
+    }
+
     /// Writes a request of `ops` without having a list of them.
     pub fn encode_ops<O>(ops: impl IntoIterator<Item = O>, out: &mut BytesMut)
     where
@@ -158,11 +200,38 @@ impl<'a> MultiRequest<'a> {
         }
         MultiHeader::END.encode(out);
     }
+
+    /// Writes the request with `record` writing the record of each operation.
+    pub(crate) fn encode_with(
+        &self,
+        out: &mut BytesMut,
+        mut record: impl FnMut(&MultiOp<'a>, &mut BytesMut),
+    ) {
+        for (at, op) in self.ops.iter().enumerate() {
+            self.form.header(at, MultiHeader::request(op.op())).encode(out);
+            record(op, out);
+        }
+        self.form.end().encode(out);
+    }
+}
+
+impl PartialEq for MultiRequest<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.ops == other.ops
+    }
+}
+
+impl Eq for MultiRequest<'_> {}
+
+impl fmt::Debug for MultiRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MultiRequest").field("ops", &self.ops).finish()
+    }
 }
 
 impl Encode for MultiRequest<'_> {
     fn encode(&self, out: &mut BytesMut) {
-        Self::encode_ops(&self.ops, out);
+        self.encode_with(out, MultiOp::encode_record);
     }
 }
 
@@ -171,13 +240,11 @@ impl<'a> Decode<'a> for MultiRequest<'a> {
 
     fn decode(input: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let mut ops = Vec::new();
-        while let Some(header) = MultiHeader::next(input)? {
-            if header != MultiHeader::request(header.op) {
-                return Err(DecodeError::Multi("operation with an outcome"));
-            }
-            ops.push(MultiOp::decode_record(header.op, input)?);
-        }
-        Ok(Self { ops })
+        let form = Form::decode(input, |op, input| {
+            ops.push(MultiOp::decode_record(op, input)?);
+            Ok(MultiHeader::request(op))
+        })?;
+        Ok(Self { ops, form })
     }
 }
 
@@ -233,12 +300,8 @@ impl MultiResult {
             op => Err(DecodeError::UnknownOperation(op.code())),
         }
     }
-}
 
-/// Its header and its record.
-impl Encode for MultiResult {
-    fn encode(&self, out: &mut BytesMut) {
-        self.header().encode(out);
+    fn encode_record(&self, out: &mut BytesMut) {
         match self {
             Self::Create(reply) => reply.encode(out),
             Self::Create2(reply) => reply.encode(out),
@@ -252,13 +315,20 @@ impl Encode for MultiResult {
 }
 
 /// The reply to multi and multiRead (`org.apache.zookeeper.MultiResponse`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, Default)]
 pub struct MultiResponse {
     /// One for each operation, in their order.
     pub results: Vec<MultiResult>,
+    form: Form,
 }
 
 impl MultiResponse {
+    /// A reply of `results`.
+    #[must_use]
+    pub fn new(results: Vec<MultiResult>) -> Self {
+        Self { results, form: Form::default() }
+    }
+
     /// Why the transaction failed: the index of the operation that did, and its error. `None` when all
     /// was done.
     #[must_use]
@@ -276,12 +346,27 @@ impl MultiResponse {
     }
 }
 
+impl PartialEq for MultiResponse {
+    fn eq(&self, other: &Self) -> bool {
+        self.results == other.results
+    }
+}
+
+impl Eq for MultiResponse {}
+
+impl fmt::Debug for MultiResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MultiResponse").field("results", &self.results).finish()
+    }
+}
+
 impl Encode for MultiResponse {
     fn encode(&self, out: &mut BytesMut) {
-        for result in &self.results {
-            result.encode(out);
+        for (at, result) in self.results.iter().enumerate() {
+            self.form.header(at, result.header()).encode(out);
+            result.encode_record(out);
         }
-        MultiHeader::END.encode(out);
+        self.form.end().encode(out);
     }
 }
 
@@ -290,13 +375,12 @@ impl<'a> Decode<'a> for MultiResponse {
 
     fn decode(input: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let mut results = Vec::new();
-        while let Some(header) = MultiHeader::next(input)? {
-            let result = MultiResult::decode_record(header.op, input)?;
-            if header != result.header() {
-                return Err(DecodeError::Multi("outcome that is not the result's"));
-            }
+        let form = Form::decode(input, |op, input| {
+            let result = MultiResult::decode_record(op, input)?;
+            let header = result.header();
             results.push(result);
-        }
-        Ok(Self { results })
+            Ok(header)
+        })?;
+        Ok(Self { results, form })
     }
 }

@@ -8,7 +8,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::Stat;
-use crate::{Acl, CreateMode, Ustring, jute::record};
+use crate::{
+    Acl, CreateMode, Ustring,
+    jute::{Bool, record},
+};
 
 record! {
     /// Makes a node (`org.apache.zookeeper.proto.CreateRequest`), for create, create2 and
@@ -78,7 +81,7 @@ record! {
         /// Which.
         pub path: &'a str,
         /// Whether to leave a watch, on the node's data or on its being made.
-        pub watch: bool,
+        pub watch: Bool,
     }
 }
 
@@ -89,7 +92,7 @@ record! {
         /// Which.
         pub path: &'a str,
         /// Whether to leave a watch on the node's data.
-        pub watch: bool,
+        pub watch: Bool,
     }
 }
 

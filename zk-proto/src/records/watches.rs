@@ -1,6 +1,9 @@
 //! Watches: their events, and the requests that are about nothing else.
 
-use crate::{AddWatchMode, ErrorCode, EventType, KeeperState, Ustring, WatcherType, jute::record};
+use crate::{
+    AddWatchMode, ErrorCode, EventType, KeeperState, Ustring, WatcherType,
+    jute::{List, record},
+};
 
 record! {
     /// Something has happened on a watched path (`org.apache.zookeeper.proto.WatcherEvent`). The
@@ -21,11 +24,11 @@ record! {
         /// The last transaction that the client has seen: what happened later fires at once.
         pub relative_zxid: i64,
         /// Paths with watches on data.
-        pub data_watches: Vec<&'a str>,
+        pub data_watches: List<&'a str>,
         /// Paths with watches on missing nodes.
-        pub exist_watches: Vec<&'a str>,
+        pub exist_watches: List<&'a str>,
         /// Paths with watches on children.
-        pub child_watches: Vec<&'a str>,
+        pub child_watches: List<&'a str>,
     }
 }
 
@@ -36,15 +39,15 @@ record! {
         /// persistent watches.
         pub relative_zxid: i64,
         /// Paths with watches on data.
-        pub data_watches: Vec<&'a str>,
+        pub data_watches: List<&'a str>,
         /// Paths with watches on missing nodes.
-        pub exist_watches: Vec<&'a str>,
+        pub exist_watches: List<&'a str>,
         /// Paths with watches on children.
-        pub child_watches: Vec<&'a str>,
+        pub child_watches: List<&'a str>,
         /// Paths with persistent watches.
-        pub persistent_watches: Vec<&'a str>,
+        pub persistent_watches: List<&'a str>,
         /// Paths with persistent recursive watches.
-        pub persistent_recursive_watches: Vec<&'a str>,
+        pub persistent_recursive_watches: List<&'a str>,
     }
 }
 

@@ -74,7 +74,7 @@ pub enum Reason {
         /// The limit that was reached.
         limit: QueueLimit,
     },
-    /// The reply's body made no sense. The connection was dropped, and is being remade.
+    /// The reply's body made no sense. The session goes on.
     #[error("undecodable reply: {0}")]
     Undecodable(DecodeError),
     /// An operation that the session does by itself, and no caller.

@@ -8,12 +8,14 @@ use bytes::Bytes;
 
 use crate::{
     OpCode, Time,
-    jute::{Decode, Encode, Secret},
+    jute::{Decode, Encode, Reader, Secret},
     records::{ConnectRequest, ConnectResponse, ReplyHeader, RequestHeader, xid},
 };
 
-use super::Identity;
-use super::{Keepalive, Link, Output, Reason, Search, Session, State, Timeouts, Up, auth_packet};
+use super::{
+    Identity, Keepalive, Link, Outgoing, Output, Reason, Search, Session, State, Timeouts, Up,
+    auth_packet,
+};
 
 /// Watches are armed again in packets of at most this many bytes, as the Java client does.
 const MAX_REARM: usize = 128 << 10;
@@ -28,7 +30,7 @@ impl Session {
             timeout,
             session_id: if identity.confirmed { identity.id } else { 0 },
             password: Secret::new(Some(identity.password.expose())),
-            read_only: Some(self.config.read_only),
+            read_only: Some(self.config.read_only.into()),
         };
         self.outgoing.prologue(|out| request.encode(out));
         self.link = Link::Handshake { deadline, sent: now };
@@ -38,7 +40,7 @@ impl Session {
         if self.outgoing.has_prologue() {
             return self.drop_connection(now, "handshake: an answer to what was not sent".into());
         }
-        let response = match ConnectResponse::decode_all(frame) {
+        let response = match ConnectResponse::decode(&mut Reader::new(frame)) {
             Ok(response) => response,
             Err(error) => {
                 // A read-only server that may not make sessions says so in a header of its own.
@@ -50,7 +52,7 @@ impl Session {
         let Ok(timeout @ 1..) = u64::try_from(response.timeout) else {
             return self.expired(now);
         };
-        if response.session_id == 0 && response.read_only != Some(true) {
+        if response.session_id == 0 && !response.is_read_only() {
             return self.drop_connection(now, "handshake: no session id".into());
         }
         let resumed = self.identity.confirmed;
@@ -63,7 +65,7 @@ impl Session {
             }
             self.lose_session(&Reason::SessionExpired);
         }
-        let read_only = response.read_only == Some(true);
+        let read_only = response.is_read_only();
         let timeouts =
             Timeouts::granted(Duration::from_millis(timeout), self.config.session_timeout);
         self.identity = Identity {
@@ -95,14 +97,22 @@ impl Session {
                 packet.encode(out);
             });
         }
+        self.rearm(|outgoing, op, body| {
+            outgoing.prologue(|out| {
+                RequestHeader { xid: xid::SET_WATCHES, op }.encode(out);
+                out.extend_from_slice(body);
+            });
+        })
+    }
+
+    /// Has the server arm all watches again and tell what has happened since the last that was seen:
+    /// `send` is given each packet. Returns how many there are.
+    pub(super) fn rearm(&mut self, send: impl Fn(&mut Outgoing, OpCode, &[u8])) -> usize {
         let since = self.identity.last_zxid;
         let batches = self.watches.rearm(since, MAX_REARM.min(self.config.max_request));
         for batch in &batches {
             let op = if batch.lasting { OpCode::SetWatches2 } else { OpCode::SetWatches };
-            self.outgoing.prologue(|out| {
-                RequestHeader { xid: xid::SET_WATCHES, op }.encode(out);
-                out.extend_from_slice(&batch.body);
-            });
+            send(&mut self.outgoing, op, &batch.body);
         }
         for watch in self.watches.lasting() {
             self.outputs.push_back(Output::Gap { id: watch.id, since });

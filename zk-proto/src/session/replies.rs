@@ -1,11 +1,15 @@
 //! What the server sends on an established connection: replies, events, pongs.
+//!
+//! What holds here: a packet whose body cannot be read, or is too large, fails the call that it answers and
+//! nothing else. The connection ends only with a packet that answers nothing that was asked, and so can be
+//! matched to no call.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::{
-    DecodeError, ErrorCode, EventType, OpCode, Response, Time, Ustring, WatcherType,
+    ErrorCode, EventType, OpCode, Response, Time, Ustring, WatcherType,
     jute::{Decode, Reader},
     records::{ReplyHeader, WatcherEvent, xid},
 };
@@ -20,19 +24,38 @@ use super::{
 impl Session {
     pub(super) fn handle_packet(&mut self, now: Time, frame: &Bytes) {
         let mut input = Reader::new(frame);
-        let handled = ReplyHeader::decode(&mut input).map_err(Broken::from).and_then(|header| {
-            match header.xid {
-                xid::NOTIFICATION => return self.handle_event(header, &mut input),
-                xid::PING => self.handle_pong()?,
-                xid::AUTH => self.handle_auth(header)?,
-                xid::SET_WATCHES => self.handle_rearmed(header)?,
-                _ => self.handle_reply(header, &mut input)?,
+        match ReplyHeader::decode(&mut input) {
+            Ok(header) => self.handle_headed(now, header, Body::Here(&mut input)),
+            Err(error) => self.drop_connection(now, format!("undecodable packet: {error}").into()),
+        }
+    }
+
+    /// A packet that is too long for this client, of which there is the beginning.
+    pub(super) fn handle_oversize(&mut self, now: Time, head: &Bytes, length: usize) {
+        match ReplyHeader::decode_all(head) {
+            Ok(header) if matches!(self.link, Link::Up(_)) => {
+                self.handle_headed(now, header, Body::TooLarge(length));
             }
-            self.answered(now);
-            Ok(())
-        });
+            _ => self.drop_connection(now, format!("packet of {length} bytes").into()),
+        }
+    }
+
+    fn handle_headed(&mut self, now: Time, header: ReplyHeader, body: Body<'_, '_>) {
+        let handled = match header.xid {
+            xid::NOTIFICATION => {
+                self.handle_event(header, body);
+                Ok(())
+            }
+            xid::PING => self.handle_pong(),
+            xid::AUTH => self.handle_auth(header),
+            xid::SET_WATCHES => self.handle_rearmed(header),
+            _ => self.handle_reply(header, body),
+        };
         match handled {
             Ok(()) => {
+                if header.xid != xid::NOTIFICATION {
+                    self.answered(now);
+                }
                 if let Link::Up(up) = &self.link
                     && up.is_settled(self.credentials.len())
                     && self.route.answered(now, self.identity.timeouts.session())
@@ -45,30 +68,41 @@ impl Session {
         }
     }
 
-    /// A packet that is too long for this client: the request that it answers fails, and no other.
-    pub(super) fn handle_oversize(&mut self, now: Time, head: &Bytes, length: usize) {
-        let limit = self.config.max_reply;
-        let header = match ReplyHeader::decode_all(head) {
-            Ok(header) if matches!(self.link, Link::Up(_)) => header,
-            _ => return self.drop_connection(now, format!("packet of {length} bytes").into()),
+    fn handle_event(&mut self, header: ReplyHeader, body: Body<'_, '_>) {
+        let event = match body {
+            Body::Here(input) => WatcherEvent::decode(input).map_err(|error| error.to_string()),
+            Body::TooLarge(length) => Err(format!("{length} bytes are over the limit")),
         };
-        let Some((entry, path)) = self.outgoing.pop_matching(header.xid) else {
-            let cause = format!("packet of {length} bytes with xid {}", header.xid);
-            return self.drop_connection(now, cause.into());
-        };
-        let path = path.take();
-        self.acknowledge(header, &entry);
-        self.answered(now);
-        let reason = Reason::ReplyTooLarge { length, limit };
-        self.fail(entry.id, entry.op, path, reason, outcome(entry.op, header.err));
+        match event {
+            Ok(event) => {
+                let zxid = (header.zxid > 0).then_some(header.zxid);
+                self.fire(event.kind, &event.path, zxid);
+            }
+            Err(cause) => self.miss_event(&cause),
+        }
     }
 
-    fn handle_event(&mut self, header: ReplyHeader, input: &mut Reader<'_>) -> Handled {
-        let event = WatcherEvent::decode(input)?;
-        input.finish()?;
-        let zxid = (header.zxid > 0).then_some(header.zxid);
-        self.fire(event.kind, &event.path, zxid);
-        Ok(())
+    /// An event cannot be read, so that it is not known whose it is: the server is asked again for all
+    /// that is watched, as on a new connection. If it answers with such an event again, it is not asked
+    /// once more.
+    fn miss_event(&mut self, cause: &str) {
+        let Link::Up(up) = &self.link else { return };
+        let again = up.rearming > 0;
+        tracing::warn!(
+            host = self.route.current().map(tracing::field::display),
+            cause,
+            again,
+            "undecodable event"
+        );
+        if again {
+            return;
+        }
+        let packets = self.rearm(|outgoing, op, body| {
+            outgoing.special(xid::SET_WATCHES, op, |out| out.extend_from_slice(body));
+        });
+        if let Link::Up(up) = &mut self.link {
+            up.rearming = packets;
+        }
     }
 
     fn fire(&mut self, kind: EventType, path: &Ustring, zxid: Option<i64>) {
@@ -128,11 +162,18 @@ impl Session {
         }
     }
 
-    fn handle_reply(&mut self, header: ReplyHeader, input: &mut Reader<'_>) -> Handled {
+    fn handle_reply(&mut self, header: ReplyHeader, body: Body<'_, '_>) -> Handled {
         let Some((entry, path)) = self.outgoing.pop_matching(header.xid) else {
             return Err(Broken(format!("reply with xid {} out of turn", header.xid).into()));
         };
-        let response = Response::decode(entry.op, header.err, input);
+        let response = match body {
+            Body::Here(input) => {
+                Response::decode_prefix(entry.op, header.err, input).map_err(Reason::Undecodable)
+            }
+            Body::TooLarge(length) => {
+                Err(Reason::ReplyTooLarge { length, limit: self.config.max_reply })
+            }
+        };
         let err = match &response {
             // addWatch tells its outcome in the body, too.
             Ok(Response::AddWatch(reply)) if header.err.is_ok() => reply.err,
@@ -145,22 +186,21 @@ impl Session {
             drop(path);
             None
         };
-        let response = match response {
-            Ok(response) => response,
-            Err(error) => {
-                let reason = Reason::Undecodable(error);
-                self.fail(entry.id, entry.op, path, reason, outcome(entry.op, err));
-                return Err(error.into());
-            }
-        };
         self.acknowledge(header, &entry);
         if entry.op == OpCode::CloseSession {
             self.disconnect();
             self.end(Reason::Closed);
             return Ok(());
         }
+        let response = match response {
+            Ok(response) => response,
+            Err(reason) => {
+                self.fail(entry.id, entry.op, path, reason, outcome(entry.op, err));
+                return Ok(());
+            }
+        };
         self.change_watches(&entry, err, path.as_deref());
-        if err.is_ok() || matches!(response, Response::Multi(_)) {
+        if err.is_ok() || matches!(response, Response::Multi(_) | Response::MultiRead(_)) {
             let reply = Reply { zxid: header.zxid, response: response.below(&entry.chroot) };
             if let Some(id) = entry.id {
                 self.outputs.push_back(Output::Completed { id, result: Ok(reply) });
@@ -223,11 +263,12 @@ const fn removed_by(kind: WatcherType) -> &'static [EventType] {
 
 type Handled = Result<(), Broken>;
 
-/// A packet that breaks the protocol: the connection is of no more use.
+/// A packet that is out of turn: the connection is of no more use.
 struct Broken(Arc<str>);
 
-impl From<DecodeError> for Broken {
-    fn from(error: DecodeError) -> Self {
-        Self(format!("undecodable packet: {error}").into())
-    }
+/// What stands behind the header of a packet.
+enum Body<'p, 'f> {
+    Here(&'p mut Reader<'f>),
+    /// It is over the client's limit and was dropped; the length is that of the whole packet.
+    TooLarge(usize),
 }

@@ -192,9 +192,9 @@ pub(super) fn auth_packet(credential: &Credential) -> AuthPacket<'_> {
 /// What a request, if it succeeds, means for the watches of its path.
 fn watch_change(request: &Request<'_>) -> Option<WatchChange> {
     Some(match request {
-        Request::Exists(exists) if exists.watch => WatchChange::ArmedByExists,
-        Request::GetData(get) if get.watch => WatchChange::Armed(WatchKind::Data),
-        Request::GetChildren(get) | Request::GetChildren2(get) if get.watch => {
+        Request::Exists(exists) if exists.watch.get() => WatchChange::ArmedByExists,
+        Request::GetData(get) if get.watch.get() => WatchChange::Armed(WatchKind::Data),
+        Request::GetChildren(get) | Request::GetChildren2(get) if get.watch.get() => {
             WatchChange::Armed(WatchKind::Child)
         }
         Request::AddWatch(add) => WatchChange::Armed(match add.mode {

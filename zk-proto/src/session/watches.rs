@@ -227,19 +227,19 @@ impl<'t> Batch<'t> {
         if lasting {
             SetWatches2 {
                 relative_zxid,
-                data_watches: self.data,
-                exist_watches: self.exist,
-                child_watches: self.child,
-                persistent_watches: self.persistent,
-                persistent_recursive_watches: self.persistent_recursive,
+                data_watches: self.data.into(),
+                exist_watches: self.exist.into(),
+                child_watches: self.child.into(),
+                persistent_watches: self.persistent.into(),
+                persistent_recursive_watches: self.persistent_recursive.into(),
             }
             .encode(&mut body);
         } else {
             SetWatches {
                 relative_zxid,
-                data_watches: self.data,
-                exist_watches: self.exist,
-                child_watches: self.child,
+                data_watches: self.data.into(),
+                exist_watches: self.exist.into(),
+                child_watches: self.child.into(),
             }
             .encode(&mut body);
         }
@@ -341,6 +341,9 @@ mod tests {
         let body = Bytes::copy_from_slice(&batches[0].body);
         let packet = SetWatches2::decode_all(&body).unwrap();
         assert!(batches[0].lasting);
-        assert_eq!((packet.data_watches, packet.persistent_watches), (vec!["/a"], vec!["/b"]));
+        assert_eq!(
+            (&packet.data_watches[..], &packet.persistent_watches[..]),
+            (&["/a"][..], &["/b"][..])
+        );
     }
 }

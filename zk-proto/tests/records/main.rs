@@ -10,7 +10,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use zk_proto::{
     Acl, AddWatchMode, CreateMode, DecodeError, ErrorCode, EventType, Id, KeeperState, OpCode,
     Perms, Request, Response, Ustring, WatcherType,
-    jute::{Decode, Encode, Reader, Secret},
+    jute::{Bool, Decode, Encode, List, Reader, Secret},
     records::*,
 };
 
@@ -38,7 +38,9 @@ macro_rules! records {
                     fn is_read_as_it_was_written(value in super::$test()) {
                         let frame = bytes_of(&value);
                         prop_assert!(frame.len() >= $record::MIN_LEN);
-                        prop_assert_eq!($record::decode_all(&frame), Ok(value));
+                        let read = $record::decode_all(&frame).unwrap();
+                        prop_assert_eq!(&read, &value);
+                        prop_assert_eq!(bytes_of(&read), frame.clone());
                         for len in 0..frame.len() {
                             prop_assert!($record::decode_all(&frame.slice(..len)).is_err());
                         }
@@ -204,7 +206,8 @@ proptest! {
 
         if !matches!(response, Response::Unknown(_)) {
             let body = body_of_response(&response);
-            for len in 0..body.len() {
+            // Some servers answer addWatch without a record.
+            for len in usize::from(op == OpCode::AddWatch)..body.len() {
                 let part = body.slice(..len);
                 prop_assert!(Response::decode(op, header.err, &mut Reader::new(&part)).is_err());
             }
@@ -295,7 +298,9 @@ fn paths_are_found_in_every_request_that_has_one() {
                 assert_eq!(request.path(), multi.ops.first().map(MultiOp::path));
             }
             _ => {
-                assert_eq!(request.path().is_none(), without.contains(&op), "{op}");
+                let null =
+                    matches!(&request, Request::GetEphemerals(get) if get.prefix_path.is_none());
+                assert_eq!(request.path().is_none(), null || without.contains(&op), "{op}");
                 let moved = request.clone().with_path("/moved");
                 assert_eq!(moved.path(), request.path().map(|_| "/moved"), "{op}");
             }

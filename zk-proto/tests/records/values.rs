@@ -13,7 +13,13 @@ pub(super) fn text() -> impl Strategy<Value = &'static str> + Clone {
 }
 
 pub(super) fn ustring() -> impl Strategy<Value = Ustring> {
-    string().prop_map(Ustring::from)
+    let wire = vec(any::<u8>(), 0..12).prop_map(Bytes::from);
+    prop_oneof![
+        4 => string().prop_map(Ustring::from),
+        1 => string().prop_map(|text| Ustring::from(text).through_java()),
+        1 => wire.prop_map(Ustring::from_wire),
+        1 => Just(Ustring::null()),
+    ]
 }
 
 pub(super) fn data() -> impl Strategy<Value = Option<Bytes>> {
@@ -24,12 +30,22 @@ pub(super) fn slice() -> impl Strategy<Value = Option<&'static [u8]>> {
     option::of(vec(any::<u8>(), 0..40).prop_map(|data| &*data.leak()))
 }
 
-pub(super) fn texts() -> impl Strategy<Value = Vec<&'static str>> {
-    vec(text(), 0..4)
+/// Items, or a count below 0 in their place.
+pub(super) fn list<T>(items: impl Strategy<Value = T>) -> impl Strategy<Value = List<T>>
+where
+    T: Debug + Clone + Decode<'static>,
+{
+    let negative = (i32::MIN..0).prop_map(|count| {
+        let frame = Box::leak(Box::new(Bytes::copy_from_slice(&count.to_be_bytes())));
+        List::decode_all(frame).expect("no items")
+    });
+    prop_oneof![4 => vec(items, 0..4).prop_map(List::from), 1 => negative]
 }
 
-pub(super) fn ustrings() -> impl Strategy<Value = Vec<Ustring>> {
-    vec(ustring(), 0..4)
+/// Mostly bytes that everyone writes.
+pub(super) fn boolean() -> impl Strategy<Value = Bool> {
+    let byte = prop_oneof![4 => 0_u8..2, 1 => any::<u8>()];
+    byte.prop_map(|byte| Bool::decode_all(&Bytes::from(vec![byte])).expect("a byte"))
 }
 
 /// Codes with a name and without.
@@ -82,11 +98,11 @@ compose!(request_header: RequestHeader { xid: any::<i32>(), op: op_code() });
 compose!(reply_header: ReplyHeader { xid: any::<i32>(), zxid: any::<i64>(), err: error_code() });
 compose!(connect_request: ConnectRequest<'static> {
     protocol_version: any::<i32>(), last_zxid_seen: any::<i64>(), timeout: any::<i32>(),
-    session_id: any::<i64>(), password: slice().prop_map(Secret::new), read_only: any::<Option<bool>>(),
+    session_id: any::<i64>(), password: slice().prop_map(Secret::new), read_only: option::of(boolean()),
 });
 compose!(connect_response: ConnectResponse {
     protocol_version: any::<i32>(), timeout: any::<i32>(), session_id: any::<i64>(),
-    password: data().prop_map(Secret::new), read_only: any::<Option<bool>>(),
+    password: data().prop_map(Secret::new), read_only: option::of(boolean()),
 });
 compose!(client_info: ClientInfo { auth_scheme: ustring(), user: ustring() });
 compose!(create_request: CreateRequest<'static> {
@@ -98,8 +114,8 @@ compose!(create_ttl_request: CreateTtlRequest<'static> {
 compose!(create_response: CreateResponse { path: ustring() });
 compose!(create2_response: Create2Response { path: ustring(), stat: stat() });
 compose!(delete_request: DeleteRequest<'static> { path: text(), version: any::<i32>() });
-compose!(exists_request: ExistsRequest<'static> { path: text(), watch: any::<bool>() });
-compose!(get_data_request: GetDataRequest<'static> { path: text(), watch: any::<bool>() });
+compose!(exists_request: ExistsRequest<'static> { path: text(), watch: boolean() });
+compose!(get_data_request: GetDataRequest<'static> { path: text(), watch: boolean() });
 compose!(get_data_response: GetDataResponse { data: data(), stat: stat() });
 compose!(set_data_request: SetDataRequest<'static> {
     path: text(), data: slice(), version: any::<i32>(),
@@ -109,17 +125,17 @@ compose!(sync_response: SyncResponse { path: ustring() });
 compose!(check_version_request: CheckVersionRequest<'static> {
     path: text(), version: any::<i32>(),
 });
-compose!(get_children_request: GetChildrenRequest<'static> { path: text(), watch: any::<bool>() });
-compose!(get_children_response: GetChildrenResponse { children: ustrings() });
-compose!(get_children2_response: GetChildren2Response { children: ustrings(), stat: stat() });
-compose!(get_ephemerals_request: GetEphemeralsRequest<'static> { prefix_path: text() });
-compose!(get_ephemerals_response: GetEphemeralsResponse { ephemerals: ustrings() });
+compose!(get_children_request: GetChildrenRequest<'static> { path: text(), watch: boolean() });
+compose!(get_children_response: GetChildrenResponse { children: list(ustring()) });
+compose!(get_children2_response: GetChildren2Response { children: list(ustring()), stat: stat() });
+compose!(get_ephemerals_request: GetEphemeralsRequest<'static> { prefix_path: option::of(text()) });
+compose!(get_ephemerals_response: GetEphemeralsResponse { ephemerals: list(ustring()) });
 compose!(get_all_children_number_request: GetAllChildrenNumberRequest<'static> { path: text() });
 compose!(get_all_children_number_response: GetAllChildrenNumberResponse {
     total_number: any::<i32>(),
 });
 compose!(get_acl_request: GetAclRequest<'static> { path: text() });
-compose!(get_acl_response: GetAclResponse { acl: vec(acl(), 0..3), stat: stat() });
+compose!(get_acl_response: GetAclResponse { acl: list(acl()), stat: stat() });
 compose!(set_acl_request: SetAclRequest<'static> {
     path: text(), acl: acls(), version: any::<i32>(),
 });
@@ -127,12 +143,12 @@ compose!(watcher_event: WatcherEvent {
     kind: code(EventType::ALL), state: code(KeeperState::ALL), path: ustring(),
 });
 compose!(set_watches: SetWatches<'static> {
-    relative_zxid: any::<i64>(), data_watches: texts(), exist_watches: texts(),
-    child_watches: texts(),
+    relative_zxid: any::<i64>(), data_watches: list(text()), exist_watches: list(text()),
+    child_watches: list(text()),
 });
 compose!(set_watches2: SetWatches2<'static> {
-    relative_zxid: any::<i64>(), data_watches: texts(), exist_watches: texts(),
-    child_watches: texts(), persistent_watches: texts(), persistent_recursive_watches: texts(),
+    relative_zxid: any::<i64>(), data_watches: list(text()), exist_watches: list(text()),
+    child_watches: list(text()), persistent_watches: list(text()), persistent_recursive_watches: list(text()),
 });
 compose!(add_watch_request: AddWatchRequest<'static> {
     path: text(), mode: code(AddWatchMode::ALL),
@@ -153,10 +169,51 @@ compose!(reconfig_request: ReconfigRequest<'static> {
     joining_servers: option::of(text()), leaving_servers: option::of(text()),
     new_members: option::of(text()), cur_config_id: any::<i64>(),
 });
-compose!(who_am_i_response: WhoAmIResponse { client_info: vec(client_info(), 0..3) });
-compose!(multi_header: MultiHeader { op: op_code(), done: any::<bool>(), err: any::<i32>() });
-compose!(multi_request: MultiRequest<'static> { ops: vec(multi_op(), 0..5) });
-compose!(multi_response: MultiResponse { results: vec(multi_result(), 0..5) });
+compose!(who_am_i_response: WhoAmIResponse { client_info: list(client_info()) });
+compose!(multi_header: MultiHeader { op: op_code(), done: boolean(), err: any::<i32>() });
+
+/// The headers of a list of operations or results: as ZooKeeper writes them, or others.
+fn multi<T>(
+    parts: impl Strategy<Value = T>,
+    of: impl Fn(Vec<T>) -> Bytes,
+) -> impl Strategy<Value = Bytes>
+where
+    T: Debug + Clone,
+{
+    const HEADER: usize = MultiHeader::MIN_LEN;
+    let parts = vec((parts, option::of(any::<i32>())), 0..5);
+    let end = option::of((op_code(), 1_u8.., any::<i32>()));
+    (parts, end).prop_map(move |(parts, end)| {
+        let mut frame = Vec::new();
+        for (part, err) in parts {
+            let list = of(vec![part]);
+            let mut part = list[..list.len() - HEADER].to_vec();
+            if let Some(err) = err {
+                part[HEADER - 4..HEADER].copy_from_slice(&err.to_be_bytes());
+            }
+            frame.extend(part);
+        }
+        match end {
+            None => frame.extend(&of(Vec::new())[..]),
+            Some((op, done, err)) => {
+                frame.extend(op.code().to_be_bytes());
+                frame.push(done);
+                frame.extend(err.to_be_bytes());
+            }
+        }
+        frame.into()
+    })
+}
+
+pub(super) fn multi_request() -> impl Strategy<Value = MultiRequest<'static>> {
+    multi(multi_op(), |ops| bytes_of(&MultiRequest::new(ops)))
+        .prop_map(|frame| MultiRequest::decode_all(Box::leak(Box::new(frame))).expect("a multi"))
+}
+
+pub(super) fn multi_response() -> impl Strategy<Value = MultiResponse> {
+    multi(multi_result(), |results| bytes_of(&MultiResponse::new(results)))
+        .prop_map(|frame| MultiResponse::decode_all(&frame).expect("a reply to a multi"))
+}
 
 pub(super) fn multi_op() -> impl Strategy<Value = MultiOp<'static>> {
     prop_oneof![

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use zk_proto::{
     ErrorCode,
     frame::write_frame,
-    jute::{Decode, Encode},
+    jute::{Decode, Encode, Reader},
     records::{ReplyHeader, WatcherEvent, xid},
 };
 
@@ -18,7 +18,8 @@ use super::{
 ///
 /// The session has watches of all kinds, at the root and below a chroot. Those that the event concerns
 /// fire, a one-shot one once, with the path below their chroot; an event of a type that is not known
-/// fires none; one that cannot be read costs the connection.
+/// fires none; after one that cannot be read the session asks for all of its watches again, and keeps the
+/// connection.
 ///
 /// # Panics
 /// When that is not so.
@@ -55,10 +56,12 @@ impl World {
             out.extend_from_slice(body);
         });
         let frame = frame.freeze();
-        match WatcherEvent::decode_all(body) {
+        let mut input = Reader::new(body);
+        match WatcherEvent::decode(&mut input) {
             Ok(event) => {
                 let mut again = BytesMut::new();
                 event.encode(&mut again);
+                again.extend_from_slice(&input.rest());
                 assert_eq!(again, body);
                 // Not the server's doing: it need not agree any more.
                 self.ever_tainted = true;
@@ -67,12 +70,12 @@ impl World {
                 self.feed(&frame);
                 assert!(self.is_open(), "the connection is lost for an event");
             }
-            Err(_) if self.is_open() => {
+            Err(_) => {
                 self.taint();
                 self.feed(&frame);
-                assert!(!self.is_open(), "what cannot be read is passed over");
+                assert!(self.is_open(), "the connection is lost for an event");
+                assert!(self.session.wants_transmit(), "what cannot be read is passed over");
             }
-            Err(_) => {}
         }
     }
 }

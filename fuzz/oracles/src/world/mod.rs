@@ -544,6 +544,13 @@ impl World {
                 assert!(matches!(&self.link, Link::Up(up) if up.read_only));
                 self.probed = Some(host.clone());
             }
+            Output::Gap { since, .. } => {
+                // One that cannot read an event has a gap on a connection that goes on.
+                let latest =
+                    if self.tainted { self.session.last_zxid() } else { self.ledger.since };
+                let range = self.ledger.since..=latest;
+                assert!(range.contains(since), "the gap begins elsewhere: {since}, not {range:?}");
+            }
             Output::State(State::Lost) => self.resumable = None,
             Output::State(state) if state.is_connected() => self.comes_up(*state),
             _ => {}

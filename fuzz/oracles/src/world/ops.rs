@@ -116,14 +116,16 @@ impl Ask {
         let always = |watch: bool, kind| watch.then_some(Arms::Always(kind));
         let data = |len: u8| Some(&DATA[..usize::from(len) % DATA.len()]);
         match *self {
-            Ask::Get { watch } => {
-                (Request::GetData(GetDataRequest { path, watch }), always(watch, WatchKind::Data))
-            }
-            Ask::Exists { watch } => {
-                (Request::Exists(ExistsRequest { path, watch }), watch.then_some(Arms::ByExists))
-            }
+            Ask::Get { watch } => (
+                Request::GetData(GetDataRequest { path, watch: watch.into() }),
+                always(watch, WatchKind::Data),
+            ),
+            Ask::Exists { watch } => (
+                Request::Exists(ExistsRequest { path, watch: watch.into() }),
+                watch.then_some(Arms::ByExists),
+            ),
             Ask::Children { watch } => (
-                Request::GetChildren(GetChildrenRequest { path, watch }),
+                Request::GetChildren(GetChildrenRequest { path, watch: watch.into() }),
                 always(watch, WatchKind::Child),
             ),
             Ask::AddWatch { recursive } => {
@@ -169,7 +171,7 @@ impl Ask {
                     MultiOp::SetData(SetDataRequest { path, data: data(9), version }),
                     MultiOp::Create(create),
                 ];
-                (Request::Multi(MultiRequest { ops }), None)
+                (Request::Multi(MultiRequest::new(ops)), None)
             }
         }
     }
@@ -274,7 +276,7 @@ impl World {
                     timeout: i32::from(*timeout),
                     session_id: i64::from(id % 4),
                     password: Secret::new(None),
-                    read_only: *read_only,
+                    read_only: read_only.map(Into::into),
                 };
                 write_frame(&mut out, |out| welcome.encode(out));
             }

@@ -165,7 +165,7 @@ impl Server {
         hello: &ConnectRequest<'_>,
     ) -> Option<Sent> {
         let ahead = hello.last_zxid_seen > self.zxid;
-        if ahead || (!self.quorum && hello.read_only != Some(true)) {
+        if ahead || (!self.quorum && !hello.is_read_only()) {
             return None;
         }
         let id = match hello.session_id {
@@ -205,7 +205,7 @@ impl Server {
             timeout: timeout.as_millis() as i32,
             session_id: id,
             password: Secret::new(Some(password)),
-            read_only: Some(!self.quorum),
+            read_only: Some((!self.quorum).into()),
         };
         let bytes = framed(|out| response.encode(out));
         Some(Sent { what, bytes, answers: Some(at) })
@@ -264,20 +264,20 @@ impl Server {
                 self.set(set.path, data, set.version, out).map(Response::SetData)
             }
             Request::Exists(exists) => {
-                self.watch(exists.watch, WatchKind::Data, exists.path);
+                self.watch(exists.watch.get(), WatchKind::Data, exists.path);
                 self.stat(exists.path).map(Response::Exists)
             }
             Request::GetData(get) => {
                 let stat = self.stat(get.path)?;
-                self.watch(get.watch, WatchKind::Data, get.path);
+                self.watch(get.watch.get(), WatchKind::Data, get.path);
                 let data = Some(Bytes::copy_from_slice(&self.nodes[get.path].data));
                 Ok(Response::GetData(GetDataResponse { data, stat }))
             }
             Request::GetChildren(get) => {
                 self.stat(get.path)?;
-                self.watch(get.watch, WatchKind::Child, get.path);
+                self.watch(get.watch.get(), WatchKind::Child, get.path);
                 let children = self.children(get.path);
-                Ok(Response::GetChildren(GetChildrenResponse { children }))
+                Ok(Response::GetChildren(GetChildrenResponse { children: children.into() }))
             }
             Request::Sync(sync) => Ok(Response::Sync(SyncResponse { path: sync.path.into() })),
             Request::AddWatch(add) => {
@@ -308,7 +308,7 @@ impl Server {
                 std::cmp::Ordering::Equal => MultiResult::Error(err),
                 std::cmp::Ordering::Greater => MultiResult::Error(ErrorCode::RuntimeInconsistency),
             });
-            return MultiResponse { results: results.collect() };
+            return MultiResponse::new(results.collect());
         }
         let results = multi.ops.iter().map(|op| match op {
             MultiOp::SetData(set) => {
@@ -325,7 +325,7 @@ impl Server {
             }
             _ => MultiResult::Check,
         });
-        MultiResponse { results: results.collect() }
+        MultiResponse::new(results.collect())
     }
 
     /// Whether an operation of a multi could be done.

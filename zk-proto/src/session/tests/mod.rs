@@ -23,7 +23,7 @@ use super::*;
 use crate::{
     AddWatchMode, DecodeError, ErrorCode, EventType, KeeperState, Request, Response,
     frame::{LENGTH_LEN, write_frame},
-    jute::{Decode, Encode, Reader},
+    jute::{Decode, Encode, List, Reader},
     records::*,
 };
 
@@ -93,7 +93,7 @@ fn welcome(id: i64, timeout: i32, read_only: Option<bool>) -> Vec<u8> {
         timeout,
         session_id: id,
         password: Secret::new(Some(Bytes::from_static(&PASSWORD))),
-        read_only,
+        read_only: read_only.map(Into::into),
     };
     write_frame(&mut out, |out| response.encode(out));
     out.to_vec()
@@ -118,15 +118,15 @@ fn delete(path: &str) -> Request<'_> {
 }
 
 fn get(path: &str, watch: bool) -> Request<'_> {
-    Request::GetData(GetDataRequest { path, watch })
+    Request::GetData(GetDataRequest { path, watch: watch.into() })
 }
 
 fn exists(path: &str, watch: bool) -> Request<'_> {
-    Request::Exists(ExistsRequest { path, watch })
+    Request::Exists(ExistsRequest { path, watch: watch.into() })
 }
 
 fn children(path: &str, watch: bool) -> Request<'_> {
-    Request::GetChildren(GetChildrenRequest { path, watch })
+    Request::GetChildren(GetChildrenRequest { path, watch: watch.into() })
 }
 
 fn add_watch(path: &str, mode: AddWatchMode) -> Request<'_> {
@@ -308,7 +308,7 @@ impl World {
             timeout: hello.timeout,
             id: hello.session_id,
             password: hello.password.expose().unwrap().to_vec(),
-            read_only: hello.read_only,
+            read_only: hello.read_only.map(Into::into),
         });
         format!("connect {:#x} at {}", hello.session_id, hello.last_zxid_seen)
     }

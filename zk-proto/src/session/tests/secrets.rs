@@ -61,6 +61,7 @@ fn no_secret_shows() {
     }));
     world.call(&set_data("/c", b"canary-data"));
     world.close();
+    world.tick(3_000);
     check(&world);
     assert_silent(&format!("{:?}", world.session.last_cause()), "the cause");
     for failure in world.failures.values() {

@@ -71,7 +71,7 @@ fn an_event_comes_out_before_a_later_reply() {
 
 #[test]
 fn each_read_leaves_its_kind_of_watch() {
-    let names = Response::GetChildren(GetChildrenResponse { children: vec![] });
+    let names = Response::GetChildren(GetChildrenResponse { children: List::new() });
     for (request, reply, armed) in [
         (get("/a", true), Ok(data(b"")), r#"["/a"] [] []"#),
         (exists("/a", true), Ok(Response::Exists(stat())), r#"["/a"] [] []"#),
@@ -262,7 +262,7 @@ fn watches_that_the_server_removed_by_request_are_gone_here_too() {
         (WatcherType::Persistent, &[(3, PersistentWatchRemoved)]),
     ] {
         let mut world = World::up(1);
-        let names = Response::GetChildren(GetChildrenResponse { children: vec![] });
+        let names = Response::GetChildren(GetChildrenResponse { children: List::new() });
         done(&mut world, &get("/app/a", true), &data(b""));
         done(&mut world, &children("/app/a", true), &names);
         done(&mut world, &add_watch("/app/a", AddWatchMode::Persistent), &ADDED);
