@@ -518,7 +518,7 @@ impl Client {
             return Err(error);
         }
         let own = |zk: &Self| {
-            let request = GetEphemeralsRequest { prefix_path: path };
+            let request = GetEphemeralsRequest { prefix_path: Some(path) };
             zk.call::<Vec<Ustring>>(&Request::GetEphemerals(request))
         };
         match self.after_sync(parent, own).await {

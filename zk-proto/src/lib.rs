@@ -46,7 +46,7 @@
 //! #     timeout: asked.timeout,
 //! #     session_id: 7,
 //! #     password: Secret::new(Some(vec![1; 16].into())),
-//! #     read_only: Some(false),
+//! #     read_only: Some(false.into()),
 //! # };
 //! # let mut from_socket = BytesMut::new();
 //! # write_frame(&mut from_socket, |out| answer.encode(out));
