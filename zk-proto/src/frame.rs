@@ -1,16 +1,21 @@
 //! Framing: every packet is an int length and as many bytes, both ways.
 //!
 //! [`FrameReader`] is where bytes come in. It belongs to whoever owns the socket, which reads straight
-//! into [`spare`](FrameReader::spare); frames leave as slices of that memory, never copied. What holds:
+//! into [`spare`](FrameReader::spare). A frame that takes a good part of that memory leaves as a slice of it; a small
+//! one is copied, so that whoever keeps it does not keep the whole buffer. What holds:
 //! - a length is checked against the limit before memory is taken for it, and memory grows with what
 //!   has really been received, not with what a length promises;
 //! - a frame over the limit is not an error: its head is handed out (enough to tell which request it
 //!   answers) and its body is dropped as it comes in;
 //! - any split of the same bytes gives the same frames.
 
+mod pages;
+
 use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use pages::Pages;
 
 /// Bytes of a frame's length prefix.
 pub const LENGTH_LEN: usize = 4;
@@ -27,6 +32,9 @@ pub const DEFAULT_MAX_BUFFER: usize = 0xf_ffff;
 
 const SMALL_CHUNK: usize = 4 << 10;
 const LARGE_CHUNK: usize = 64 << 10;
+
+/// A frame shares the buffer that it was read into if it takes up at least this part of it; it keeps all of it alive.
+const LARGE_PART: usize = 4;
 
 /// Why a byte stream is no sequence of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,9 +80,13 @@ impl fmt::Debug for Frame {
 /// assert_eq!(reader.next_frame(), Ok(Some(Frame::Whole("hi".into()))));
 /// ```
 pub struct FrameReader {
-    /// All of it is initialised; the first `filled` bytes were received, the rest is spare.
+    /// All of it is initialised. From `start` to `end` it was received and is not cut yet; the rest is spare.
     buffer: BytesMut,
-    filled: usize,
+    start: usize,
+    end: usize,
+    /// The length with which the buffer was made: large frames have been split off it since.
+    allocated: usize,
+    pages: Pages,
     /// Bytes of an oversize body that are still to come.
     drain: usize,
     limit: usize,
@@ -88,7 +100,10 @@ impl FrameReader {
     pub fn new(limit: usize) -> Self {
         Self {
             buffer: BytesMut::new(),
-            filled: 0,
+            start: 0,
+            end: 0,
+            allocated: 0,
+            pages: Pages::default(),
             drain: 0,
             limit,
             chunk: SMALL_CHUNK,
@@ -96,36 +111,54 @@ impl FrameReader {
         }
     }
 
+    /// What was received and is not cut yet.
+    fn filled(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
     /// Room to read into. Follow up with [`advance`](Self::advance).
     pub fn spare(&mut self) -> &mut [u8] {
-        let spare = self.buffer.len().saturating_sub(self.filled);
-        if spare < self.chunk / 4 {
-            // A fresh chunk: frames that were handed out keep the old one alive for as long as they
-            // need it. The copy is of the one frame that is only partly here. Growing with what was
+        let outgrown = self.end == 0 && self.allocated < self.chunk;
+        if outgrown || self.buffer.len().saturating_sub(self.end) < self.chunk / 4 {
+            self.make_room();
+        }
+        self.buffer.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Moves what was received to the front of the buffer, or to a fresh one. The copy is of the one frame that is
+    /// only partly here.
+    fn make_room(&mut self) {
+        let filled = self.end.saturating_sub(self.start);
+        let enough = self.buffer.len().saturating_sub(filled) >= self.chunk / 4;
+        if enough && self.allocated >= self.chunk && self.start >= filled {
+            self.buffer.copy_within(self.start..self.end, 0);
+        } else {
+            // Frames that were split off the old one keep it alive for as long as they need it. Growing with what was
             // received keeps a hostile length from taking memory.
-            let size = self.chunk.max(self.filled.saturating_mul(2));
-            let mut fresh = BytesMut::zeroed(size);
+            self.allocated = self.chunk.max(filled.saturating_mul(2));
+            let mut fresh = BytesMut::zeroed(self.allocated);
             if let (Some(to), Some(from)) =
-                (fresh.get_mut(..self.filled), self.buffer.get(..self.filled))
+                (fresh.get_mut(..filled), self.buffer.get(self.start..self.end))
             {
                 to.copy_from_slice(from);
             }
             self.buffer = fresh;
         }
-        self.buffer.get_mut(self.filled..).unwrap_or_default()
+        self.start = 0;
+        self.end = filled;
     }
 
     /// Says that the first `len` bytes of [`spare`](Self::spare) were received.
     pub fn advance(&mut self, len: usize) {
-        let spare = self.buffer.len().saturating_sub(self.filled);
+        let spare = self.buffer.len().saturating_sub(self.end);
         let new = len.min(spare);
-        self.filled = self.filled.saturating_add(new);
+        self.end = self.end.saturating_add(new);
         self.received = self.received.saturating_add(u64::try_from(new).unwrap_or(u64::MAX));
         if len >= spare {
             self.chunk = self.chunk.saturating_mul(2).min(LARGE_CHUNK);
         }
         if self.drain > 0 {
-            let gone = self.drain.min(self.filled);
+            let gone = self.drain.min(self.filled().len());
             self.consume(gone);
             self.drain = self.drain.saturating_sub(gone);
         }
@@ -148,7 +181,7 @@ impl FrameReader {
     /// The next `len` bytes, which stay, or `None` until they are here.
     #[must_use]
     pub fn peek(&self, len: usize) -> Option<&[u8]> {
-        self.buffer.get(..self.filled)?.get(..len)
+        self.filled().get(..len)
     }
 
     /// How many bytes were received altogether.
@@ -164,7 +197,7 @@ impl FrameReader {
         if self.drain > 0 {
             return self.drain;
         }
-        let received = self.buffer.get(..self.filled).unwrap_or_default();
+        let received = self.filled();
         match received.split_first_chunk::<LENGTH_LEN>() {
             None if received.is_empty() => 0,
             None => LENGTH_LEN.saturating_sub(received.len()),
@@ -180,8 +213,7 @@ impl FrameReader {
     /// # Errors
     /// When the next length cannot be one. The connection is of no more use then.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        let Some(received) = self.buffer.get(..self.filled) else { return Ok(None) };
-        let Some((prefix, body)) = received.split_first_chunk::<LENGTH_LEN>() else {
+        let Some((prefix, body)) = self.filled().split_first_chunk::<LENGTH_LEN>() else {
             return Ok(None);
         };
         let length = i32::from_be_bytes(*prefix);
@@ -206,12 +238,24 @@ impl FrameReader {
     }
 
     fn consume(&mut self, len: usize) {
-        self.buffer.advance(len);
-        self.filled = self.filled.saturating_sub(len);
+        self.start = self.start.saturating_add(len).min(self.end);
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
     }
 
+    /// Cuts the next `len` bytes, which are here.
     fn split(&mut self, len: usize) -> Bytes {
-        self.filled = self.filled.saturating_sub(len);
+        if len.saturating_mul(LARGE_PART) < self.allocated {
+            let filled = self.buffer.get(self.start..self.end).unwrap_or_default();
+            let frame = self.pages.copy(filled.get(..len).unwrap_or_default());
+            self.consume(len);
+            return frame;
+        }
+        self.buffer.advance(self.start);
+        self.end = self.end.saturating_sub(self.start).saturating_sub(len);
+        self.start = 0;
         self.buffer.split_to(len).freeze()
     }
 }
@@ -219,7 +263,7 @@ impl FrameReader {
 impl fmt::Debug for FrameReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrameReader")
-            .field("filled", &self.filled)
+            .field("filled", &self.filled().len())
             .field("drain", &self.drain)
             .field("limit", &self.limit)
             .finish_non_exhaustive()
@@ -321,15 +365,57 @@ mod tests {
     }
 
     #[test]
-    fn frames_share_the_memory_they_were_read_into() {
-        let mut reader = FrameReader::new(1_000);
-        let at = {
+    fn large_frames_share_the_memory_they_were_read_into() {
+        for len in [SMALL_CHUNK / LARGE_PART, 2_000] {
+            let mut reader = FrameReader::new(10_000);
             let spare = reader.spare();
-            spare[..6].copy_from_slice(&[0, 0, 0, 2, b'h', b'i']);
-            spare[4..].as_ptr()
-        };
-        reader.advance(6);
-        let Ok(Some(Frame::Whole(frame))) = reader.next_frame() else { panic!("no frame") };
-        assert_eq!(frame.as_ptr(), at);
+            let at = spare[LENGTH_LEN..].as_ptr();
+            spare[..LENGTH_LEN].copy_from_slice(&(len as i32).to_be_bytes());
+            reader.advance(LENGTH_LEN + len);
+            let Ok(Some(Frame::Whole(frame))) = reader.next_frame() else { panic!("no frame") };
+            assert_eq!((frame.as_ptr(), frame.len()), (at, len));
+        }
+    }
+
+    #[test]
+    fn frames_that_are_small_against_the_buffer_do_not_share_it() {
+        let mut stream = BytesMut::new();
+        for len in [100, 1_000, 10_000].into_iter().cycle().take(300) {
+            write_frame(&mut stream, |out| out.put_bytes(len as u8, len));
+        }
+        let mut reader = FrameReader::new(100_000);
+        let mut small = 0;
+        // Each read fills the buffer, until that is at its largest.
+        while !stream.is_empty() {
+            let spare = reader.spare();
+            let buffer = spare.as_ptr_range();
+            let len = spare.len().min(stream.len());
+            spare[..len].copy_from_slice(&stream.split_to(len));
+            reader.advance(len);
+            while let Some(Frame::Whole(frame)) = reader.next_frame().unwrap() {
+                assert!(frame.iter().all(|byte| *byte == frame.len() as u8));
+                if reader.allocated == LARGE_CHUNK {
+                    assert!(!buffer.contains(&frame.as_ptr()), "{} bytes", frame.len());
+                    small += 1;
+                }
+            }
+        }
+        assert!(small > 250, "{small} frames out of a large buffer");
+    }
+
+    #[test]
+    fn a_buffer_whose_frames_were_copied_is_used_again() {
+        let mut stream = BytesMut::new();
+        (0..1_000).for_each(|_| write_frame(&mut stream, |out| out.put_bytes(7, 100)));
+        let mut reader = FrameReader::new(1_000);
+        let mut buffers = std::collections::BTreeSet::new();
+        for part in stream.chunks(500) {
+            let spare = reader.spare();
+            buffers.insert(spare.as_ptr_range().end);
+            spare[..part.len()].copy_from_slice(part);
+            reader.advance(part.len());
+            while reader.next_frame().unwrap().is_some() {}
+        }
+        assert_eq!(buffers.len(), 1);
     }
 }

@@ -88,7 +88,8 @@
 //! - Whatever comes from the network gives a value or an error: it cannot panic, hang, or make this crate
 //!   take more memory than what was received warrants. The lints that forbid panics are denied in the
 //!   codec and the session; there is no unsafe code.
-//! - Replies share the memory of the frame that they came in; nodes' data are never copied.
+//! - Replies share the memory of the frame that they came in. A large frame is a slice of the buffer that it was
+//!   read into; a small one is copied, so that a value that is kept does not keep that buffer.
 //! - `Debug` and errors show no content of nodes, no credential and no session password.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
