@@ -125,7 +125,7 @@ mod watches;
 
 pub use config::{Config, Version};
 #[cfg(feature = "net")]
-pub use net::{ClientConnection, TestServer};
+pub use net::{ClientConnection, SlowLink, TestServer};
 pub use server::Server;
 pub use zk_proto::{Time, session::SessionId};
 

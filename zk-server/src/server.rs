@@ -83,25 +83,41 @@ impl Server {
 
     /// Bytes have come from a client.
     pub fn handle_data(&mut self, now: Time, connection: ConnectionId, bytes: &[u8]) {
-        let Some(state) = self.connections.get_mut(&connection) else { return };
+        self.handle_data_up_to(now, connection, bytes, usize::MAX);
+    }
+
+    /// As [`handle_data`](Self::handle_data), but once more than `limit` bytes wait to be sent, requests
+    /// wait as well, until this is called again. True if they may.
+    pub(crate) fn handle_data_up_to(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        bytes: &[u8],
+        limit: usize,
+    ) -> bool {
+        let Some(state) = self.connections.get_mut(&connection) else { return false };
         if state.phase == Phase::Closed {
-            return;
+            return false;
         }
         state.incoming.extend(bytes);
         if state.phase == Phase::Fresh {
             match state.incoming.peek(LENGTH_LEN) {
                 Some(word) => match four_letter::Word::parse(word) {
-                    Some(word) if state.incoming.peek(word.len()).is_none() => return,
-                    Some(word) => return self.answer_word(now, connection, word),
+                    Some(word) if state.incoming.peek(word.len()).is_none() => return false,
+                    Some(word) => {
+                        self.answer_word(now, connection, word);
+                        return false;
+                    }
                     None => state.phase = Phase::Handshake,
                 },
-                None => return,
+                None => return false,
             }
         }
-        while let Some(frame) = self.next_frame(connection) {
+        while let Some(frame) = self.next_frame(connection, limit) {
             self.handle_frame(now, connection, &frame);
         }
         self.check_pending(connection);
+        self.pending(connection) > limit
     }
 
     /// A connection is gone. Its session lives on until it expires.
@@ -141,6 +157,12 @@ impl Server {
         let any = !bytes.is_empty();
         out.unsplit(bytes);
         any
+    }
+
+    /// What is to be sent on `connection`, for whoever takes out no more than a socket does.
+    #[cfg(feature = "net")]
+    pub(crate) fn outgoing(&mut self, connection: ConnectionId) -> Option<&mut BytesMut> {
+        self.connections.get_mut(&connection).map(|state| &mut state.outgoing)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` while nothing depends on time.
@@ -262,9 +284,10 @@ impl Server {
         }
     }
 
-    fn next_frame(&mut self, connection: ConnectionId) -> Option<Bytes> {
+    /// The next request, unless more than `limit` bytes wait to be sent.
+    fn next_frame(&mut self, connection: ConnectionId, limit: usize) -> Option<Bytes> {
         let state = self.connections.get_mut(&connection)?;
-        if state.phase == Phase::Closed {
+        if state.phase == Phase::Closed || state.outgoing.len() > limit {
             return None;
         }
         match state.incoming.next_frame() {
@@ -288,13 +311,19 @@ impl Server {
         }
     }
 
-    /// Gives up a client that does not read.
+    /// Gives up a client that does not read, with all that waits for it.
     fn check_pending(&mut self, connection: ConnectionId) {
-        let limit = self.config.max_pending;
-        let pending = |state: &Connection| state.outgoing.len() > limit;
-        if self.connections.get(&connection).is_some_and(pending) {
+        if self.pending(connection) > self.config.max_pending {
+            if let Some(state) = self.connections.get_mut(&connection) {
+                state.outgoing = BytesMut::new();
+            }
             self.close(connection);
         }
+    }
+
+    /// How many bytes wait to be sent.
+    pub(crate) fn pending(&self, connection: ConnectionId) -> usize {
+        self.connections.get(&connection).map_or(0, |state| state.outgoing.len())
     }
 
     // ---- changes -----------------------------------------------------------------------------------
