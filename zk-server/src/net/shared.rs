@@ -24,16 +24,20 @@ const CHUNK: usize = 64 << 10;
 /// What the event loop and the test kit share.
 pub(super) struct Shared {
     core: Mutex<Core>,
+    /// Held by the thread that is to have the core next. Without it, the event loop of a busy server could
+    /// take the core again and again before another thread wakes up.
+    next: Mutex<()>,
     /// Ends the event loop's wait.
     waker: mio::Waker,
 }
 
 impl Shared {
     pub(super) const fn new(core: Core, waker: mio::Waker) -> Self {
-        Self { core: Mutex::new(core), waker }
+        Self { core: Mutex::new(core), next: Mutex::new(()), waker }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+        let _next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -9,10 +9,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use zk_proto::{
-    CreateMode, OPEN_ACL_UNSAFE, Request,
+    AddWatchMode, CreateMode, OPEN_ACL_UNSAFE, Request,
     frame::{Frame, FrameReader, write_frame},
     jute::{Decode as _, Encode as _, Reader, Secret},
-    records::{ConnectRequest, ConnectResponse, CreateRequest, GetDataRequest, ReplyHeader},
+    records::*,
 };
 
 /// How long a reply may take.
@@ -102,4 +102,14 @@ pub(crate) fn create<'a>(path: &'a str, data: &'a [u8]) -> Request<'a> {
 /// Reads a node.
 pub(crate) const fn get(path: &str) -> Request<'_> {
     Request::GetData(GetDataRequest { path, watch: false })
+}
+
+/// Changes a node.
+pub(crate) const fn set<'a>(path: &'a str, data: &'a [u8]) -> Request<'a> {
+    Request::SetData(SetDataRequest { path, data: Some(data), version: -1 })
+}
+
+/// Watches a node and all below it.
+pub(crate) const fn watch_recursively(path: &str) -> Request<'_> {
+    Request::AddWatch(AddWatchRequest { path, mode: AddWatchMode::PersistentRecursive })
 }
