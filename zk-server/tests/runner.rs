@@ -11,7 +11,7 @@ use std::{
 };
 
 use client::{Client, create, get};
-use zk_proto::ErrorCode;
+use zk_proto::{ErrorCode, records::xid};
 use zk_server::{ClientConnection, SessionId, SlowLink, TestServer};
 
 /// Longer than any test takes.
@@ -90,14 +90,13 @@ fn a_client_that_does_not_read_its_events_is_given_up() {
     let mut config = zk_server::Config::default();
     config.max_pending = 1 << 20;
     let server = TestServer::start_with(config).expect("a port");
-    let (mut watcher, _) = open(&server);
-    let session = SessionId(watcher.session);
+    let (mut watcher, connection) = open(&server);
     let path = format!("/{}", "x".repeat(1000));
     watcher.ask(client::watch_recursively("/")).expect("it answers");
     let (mut writer, _) = open(&server);
     writer.ask(create(&path, b"")).expect("it answers");
     let mut events = 0_u64;
-    while server.connection_of(session).is_some() {
+    while server.connections().iter().any(|it| it.peer() == connection.peer()) {
         writer.ask(client::set(&path, b"")).expect("it answers");
         events += 1;
         assert!(events < 100_000, "it is given up");
@@ -121,6 +120,32 @@ fn who_hangs_up_half_gets_what_is_due() {
     }
     client.frame().expect_err("it is closed");
     assert!(server.connections().is_empty());
+}
+
+#[test]
+fn a_frozen_connection_is_sent_nothing_and_heard_of_after_the_thaw() {
+    let server = start();
+    let (mut watcher, connection) = open(&server);
+    watcher.ask(client::watch_recursively("/")).expect("it answers");
+    connection.freeze();
+    let (mut other, _) = open(&server);
+    other.ask(create("/event", b"")).expect("it answers");
+    watcher.socket.set_nonblocking(true).expect("a socket");
+    let nothing = watcher.frame().expect_err("it is sent nothing");
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    watcher.socket.set_nonblocking(false).expect("a socket");
+
+    // The request and the end behind it are found together.
+    watcher.send(&[create("/last", b"")]).expect("it is there");
+    watcher.socket.shutdown(Shutdown::Write).expect("it is there");
+    assert_eq!(other.ask(get("/last")).expect("it answers").err, ErrorCode::NoNode);
+    connection.thaw();
+    assert_eq!(watcher.reply().expect("it is told").xid, xid::NOTIFICATION);
+    while let Ok(header) = watcher.reply() {
+        assert_eq!(header.err, ErrorCode::Ok);
+    }
+    assert_eq!(other.ask(get("/last")).expect("it answers").err, ErrorCode::Ok);
+    assert_eq!(server.connections().len(), 1);
 }
 
 #[test]

@@ -156,9 +156,6 @@ impl Link {
 
     /// Reads once, into `buffer`.
     pub(super) fn receive(&mut self, now: Time, buffer: &mut [u8]) -> Received {
-        if self.is_frozen {
-            return Received::Nothing;
-        }
         let Some(slow) = &self.slow else { return self.read(buffer) };
         let read = if slow.incoming.len() < WINDOW { self.read(buffer) } else { Received::Nothing };
         let Some(slow) = &mut self.slow else { return Received::Nothing };

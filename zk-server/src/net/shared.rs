@@ -145,12 +145,9 @@ impl Core {
     /// Does what is due.
     pub(super) fn handle_due(&mut self) {
         let now = self.real_now();
-        let later = self.agenda.split_off(&(now.after(Duration::from_nanos(1)), ConnectionId(0)));
+        let due = self.agenda.range(..=(now, ConnectionId(u64::MAX)));
         // Whoever is put on it meanwhile waits for the next events.
-        for (_, id) in mem::replace(&mut self.agenda, later) {
-            if let Some(link) = self.links.get_mut(&id) {
-                link.due = None;
-            }
+        for id in due.map(|(_, id)| *id).collect::<Vec<_>>() {
             self.serve(id);
         }
         let now = self.clock.now();
@@ -261,9 +258,8 @@ impl Core {
         let now = self.real_now();
         let is_backlogged = self.is_backlogged(id);
         let Some(link) = self.links.get_mut(&id) else { return };
-        if !is_backlogged {
+        if !is_backlogged && !link.is_frozen {
             let received = match link.has_requests {
-                true if link.is_frozen => Received::Nothing,
                 true => Received::Bytes(0),
                 false => link.receive(now, &mut self.chunk),
             };
