@@ -100,6 +100,9 @@ fn without_files_it_waits() {
     server.limit_files(server.files() + SERVED);
     let served: Vec<_> =
         (0..SERVED).map(|_| Client::open(server.address).expect("a session")).collect();
+    // They say nothing, and take what is left.
+    let silent: Vec<_> =
+        (0..5).map(|_| TcpStream::connect(server.address).expect("the system takes it")).collect();
     let waiting: Vec<_> = (0..WAITING)
         .map(|_| {
             let mut socket = TcpStream::connect(server.address).expect("the system takes it");
@@ -114,7 +117,7 @@ fn without_files_it_waits() {
     let ticks = server.ticks() - before;
     assert!(ticks < 5, "it took {ticks} of 50 ticks of the processor");
 
-    drop(served);
+    drop((served, silent));
     for mut socket in waiting {
         let mut answer = String::new();
         socket.read_to_string(&mut answer).expect("it is served");
