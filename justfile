@@ -45,6 +45,10 @@ bench *args:
 bounds:
     cargo bench -p zk-benches --bench bounds
 
+# The embedded server: time to start, time of a get, threads and memory of 10,000 sessions
+bench-server:
+    cargo bench -p zk-server --bench server
+
 # The embedded server against ZooKeeper: so many random sequences, from this seed
 differential sequences="10000" seed="2":
     ZK_DIFFERENTIAL_SEQUENCES={{sequences}} ZK_DIFFERENTIAL_SEED={{seed}} cargo test -p zk-tests --test differential

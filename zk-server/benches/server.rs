@@ -7,6 +7,9 @@
 
 #[path = "../tests/client/mod.rs"]
 mod client;
+#[cfg(target_os = "linux")]
+#[path = "../tests/process/mod.rs"]
+mod process;
 
 use std::{
     io,
@@ -29,7 +32,27 @@ fn main() -> io::Result<()> {
     println!("get of 100 bytes, one by one: {median:?}, the median of {GETS}; mean {mean:?}");
     let per_second = windows(&mut client)?;
     println!("get of 100 bytes, {WINDOW} at once: {per_second:.0} a second");
+    #[cfg(target_os = "linux")]
+    idle_sessions()?;
     Ok(())
+}
+
+/// What a server in a process of its own takes for sessions that do nothing.
+#[cfg(target_os = "linux")]
+fn idle_sessions() -> io::Result<()> {
+    let count = process::raise_limit_of_files().saturating_sub(100).min(10_000);
+    let server = process::Process::start(&[]);
+    let figures = || (server.status("Threads"), server.status("VmRSS"));
+    let (threads, memory) = figures();
+    println!("without connections: {threads} threads, {:.1} MiB", memory as f64 / 1024.0);
+    let clients: io::Result<Vec<_>> = (0..count).map(|_| Client::open(server.address)).collect();
+    let (threads, with) = figures();
+    let each = (with - memory) as f64 / count as f64;
+    println!(
+        "with {count} idle sessions: {threads} threads, {:.1} MiB; {each:.1} KiB each",
+        with as f64 / 1024.0
+    );
+    clients.map(drop)
 }
 
 fn time_to_start() -> io::Result<Duration> {

@@ -10,8 +10,8 @@
 //!
 //! # A server in a test
 //!
-//! [`TestServer`] (feature `net`, on by default) runs one in the test's own process, in about a
-//! millisecond, on a port of its own, so that tests can run side by side.
+//! [`TestServer`] (feature `net`, on by default) runs one in the test's own process, in less than
+//! a millisecond, on a port of its own, so that tests can run side by side.
 //!
 #![cfg_attr(feature = "net", doc = "```")]
 #![cfg_attr(not(feature = "net"), doc = "```ignore")]
@@ -90,7 +90,7 @@
 //! | `txn` | what may change, and how; how it is undone |
 //! | `tree`, `sessions`, `watches`, `acl` | what there is |
 //! | `four_letter` | words of four letters |
-//! | `net` | the runner, and the test kit |
+//! | `net` | the runner, which is one event loop, and the test kit |
 //!
 //! Whatever comes from a client gives a reply, or ends its connection: the lints that forbid panics are
 //! denied, and there is no unsafe code.

@@ -4,7 +4,7 @@
 
 use std::{env, io, process::ExitCode, thread, time::Duration};
 
-use zk_server::{Config, SlowLink, TestServer};
+use zk_server::{Config, SlowLink, TestServer, Version};
 
 const HELP: &str = "\
 A ZooKeeper in memory, for tests. It keeps nothing on disk and is not for production.
@@ -15,6 +15,7 @@ It listens at ADDRESS (default 127.0.0.1:2181; port 0 takes a free one), prints 
 connect, and serves until it is killed.
 
 Options:
+      --zookeeper-version V     Behave as this release of ZooKeeper: 3.8 or 3.9 (default 3.9)
       --until-eof               End when the standard input ends
       --tick-time MS            Sessions expire at multiples of this (default 100)
       --min-session-timeout MS  The shortest session timeout that is granted (default 200)
@@ -87,6 +88,13 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Request, String> {
         match &*arg {
             "-h" | "--help" => return Ok(Request::Help),
             "-V" | "--version" => return Ok(Request::Version),
+            "--zookeeper-version" => {
+                config.version = match args.next().as_deref() {
+                    Some("3.8") => Version::V3_8,
+                    Some("3.9") => Version::V3_9,
+                    _ => return Err("--zookeeper-version needs 3.8 or 3.9".to_owned()),
+                }
+            }
             "--until-eof" => until_eof = true,
             "--tick-time" => config.tick_time = Duration::from_millis(number()?),
             "--min-session-timeout" => {
@@ -124,16 +132,18 @@ mod tests {
         let Options { address, until_eof, config, link } = options("").unwrap();
         assert_eq!((&*address, until_eof, link), ("127.0.0.1:2181", false, SlowLink::new()));
         assert_eq!(config.tick_time, Config::default().tick_time);
+        assert_eq!(config.version, Version::V3_9, "as the help says");
     }
 
     #[test]
     fn each_option_says_what_it_is_called() {
         let options = options(
             "--tick-time 1 --min-session-timeout 2 0.0.0.0:3 --max-session-timeout 4 --delay 5 \
-             --bandwidth 6 --until-eof",
+             --bandwidth 6 --until-eof --zookeeper-version 3.8",
         )
         .unwrap();
         let config = options.config;
+        assert_eq!(config.version, Version::V3_8);
         assert_eq!(config.tick_time, Duration::from_millis(1));
         assert_eq!(config.min_session_timeout, Duration::from_millis(2));
         assert_eq!(config.max_session_timeout, Duration::from_millis(4));
@@ -148,6 +158,7 @@ mod tests {
             ("--tick-time", "--tick-time needs a number"),
             ("--tick-time soon", "--tick-time needs a number, not \"soon\""),
             ("--delay -1", "--delay needs a number, not \"-1\""),
+            ("--zookeeper-version 3", "--zookeeper-version needs 3.8 or 3.9"),
             ("127.0.0.1:1 127.0.0.1:2", "\"127.0.0.1:2\" is one address too many"),
         ] {
             assert_eq!(options(args).unwrap_err(), error);
