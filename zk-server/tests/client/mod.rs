@@ -40,7 +40,7 @@ impl Client {
             timeout: 60_000,
             session_id: 0,
             password: Secret::new(None),
-            read_only: Some(false),
+            read_only: Some(false.into()),
         };
         let mut packet = BytesMut::new();
         write_frame(&mut packet, |out| request.encode(out));
@@ -100,8 +100,8 @@ pub(crate) fn create<'a>(path: &'a str, data: &'a [u8]) -> Request<'a> {
 }
 
 /// Reads a node.
-pub(crate) const fn get(path: &str) -> Request<'_> {
-    Request::GetData(GetDataRequest { path, watch: false })
+pub(crate) fn get(path: &str) -> Request<'_> {
+    Request::GetData(GetDataRequest { path, watch: false.into() })
 }
 
 /// Changes a node.
