@@ -331,7 +331,9 @@ crate::blocking::faces! {
     /// [`Timeout`](crate::ErrorKind::Timeout) when there is no connection within
     /// [`connect_timeout`](ClientBuilder::connect_timeout), with what went wrong last: a client that did
     /// not run before is stopped then. [`AuthFailed`](crate::ErrorKind::AuthFailed) when the credentials
-    /// are refused.
+    /// are refused. A server that demands credentials that were not added
+    /// (`zookeeper.enforce.auth.enabled`, `zookeeper.sessionRequireClientSASLAuth`) says so only at the
+    /// first request or ping: the session is [`Lost`](State::Lost) then, and calls fail as `AuthFailed`.
     pub fn start(&self) -> AsyncResult<()> {
         self.shared.start()
     }

@@ -18,7 +18,7 @@ pub enum ErrorKind {
     ConnectionLoss,
     /// The session expired, with its ephemeral nodes and watches.
     SessionExpired,
-    /// The server refused the credentials. The client does not connect again with these.
+    /// The server refused the credentials, or demands others. The client does not connect again with these.
     AuthFailed,
     /// The client was not started, or is stopped.
     ConnectionClosed,
@@ -268,7 +268,7 @@ fn kind_of(reason: &Reason) -> ErrorKind {
         Reason::Server(code) => ErrorKind::Server(*code),
         Reason::ConnectionLoss(_) => ErrorKind::ConnectionLoss,
         Reason::SessionExpired => ErrorKind::SessionExpired,
-        Reason::AuthFailed => ErrorKind::AuthFailed,
+        Reason::AuthFailed | Reason::AuthRequired { .. } => ErrorKind::AuthFailed,
         Reason::CredentialRemoved => ErrorKind::Cancelled,
         Reason::Closed => ErrorKind::ConnectionClosed,
         Reason::RequestTooLarge { .. } => ErrorKind::RequestTooLarge,

@@ -3,6 +3,7 @@
 //! Figures that are measured are printed: run with `--nocapture` to see them.
 
 mod counter;
+mod demands;
 mod load;
 mod quorum;
 mod servers;
@@ -21,7 +22,8 @@ use std::{
 };
 
 use zk_client::{
-    Backoff, Client, CreateMode, ErrorCode, ErrorKind, EventType, Outcome, Reconfig, State,
+    Backoff, Client, ClientBuilder, CreateMode, ErrorCode, ErrorKind, EventType, Outcome, Reconfig,
+    State,
     State::{Connected, ConnectedReadOnly, Lost, Suspended},
     Watch,
 };
@@ -29,6 +31,7 @@ use zk_handler::Handler;
 
 use crate::{Direction, Mode, Options, Verdict, eventually, lock};
 
+pub use demands::{credentials_are_demanded, sasl_is_demanded};
 pub use load::{cuts_and_watches, leaders_die, many_watches, rolling_restart};
 pub use quorum::{no_quorum, no_servers, read_only};
 pub use servers::{a_stalled_server_is_left, fail_over, members_change, watches_survive};

@@ -285,6 +285,8 @@ macro_rules! suite {
                 expiry,
                 silence,
                 two_clients_on_one_session,
+                credentials_are_demanded,
+                sasl_is_demanded,
                 read_only,
                 no_quorum,
                 no_servers,

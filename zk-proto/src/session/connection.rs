@@ -84,15 +84,7 @@ impl Session {
     }
 
     pub(super) fn lose_connection(&mut self, now: Time, cause: Arc<str>, told_by_peer: bool) {
-        self.last_cause = Some(match self.route.current() {
-            Some(host) => format!("{host}: {cause}").into(),
-            None => cause.clone(),
-        });
-        tracing::debug!(
-            host = self.route.current().map(tracing::field::display),
-            %cause,
-            "connection lost"
-        );
+        self.note_cause(&cause);
         let mut hold_back = Duration::ZERO;
         match &self.link {
             Link::Up(up) if up.closing.is_some() => return self.end(Reason::Closed),
@@ -115,6 +107,19 @@ impl Session {
             }
         }
         self.connect_when_due(now, hold_back);
+    }
+
+    /// Says how the connection, or the attempt at one, has ended.
+    pub(super) fn note_cause(&mut self, cause: &Arc<str>) {
+        self.last_cause = Some(match self.route.current() {
+            Some(host) => format!("{host}: {cause}").into(),
+            None => cause.clone(),
+        });
+        tracing::debug!(
+            host = self.route.current().map(tracing::field::display),
+            %cause,
+            "connection lost"
+        );
     }
 
     /// Fails all requests, sent or not.

@@ -48,6 +48,18 @@ pub enum Reason {
     /// The credential was removed before a server took it.
     #[error("the credential was removed")]
     CredentialRemoved,
+    /// The server demands authentication, and no credential was sent of a scheme that it takes for that. It
+    /// has closed the session, and would do so again.
+    #[error(
+        "the server demands authentication (zookeeper.enforce.auth.schemes, or \
+         zookeeper.sessionRequireClientSASLAuth, for which it takes SASL alone); {}: add one that it \
+         demands, and start again",
+        sent_credentials(.sent)
+    )]
+    AuthRequired {
+        /// The schemes of the credentials that were sent.
+        sent: Vec<String>,
+    },
     /// The session is closed or was never started.
     #[error("connection closed")]
     Closed,
@@ -101,6 +113,13 @@ impl fmt::Display for QueueLimit {
             Self::Requests(limit) => write!(f, "{limit} requests"),
             Self::Bytes(limit) => write!(f, "{limit} bytes of requests"),
         }
+    }
+}
+
+fn sent_credentials(schemes: &[String]) -> String {
+    match schemes {
+        [] => "no credential was sent".into(),
+        schemes => format!("credentials were sent of no scheme but {}", schemes.join(", ")),
     }
 }
 

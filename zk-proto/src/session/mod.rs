@@ -445,7 +445,9 @@ impl Session {
             }
             Link::Up(up) if up.search.is_some() => ClientState::ConnectedReadOnly,
             Link::Up(_) => ClientState::Connected,
-            Link::Ended(Reason::AuthFailed) => ClientState::AuthFailed,
+            Link::Ended(Reason::AuthFailed | Reason::AuthRequired { .. }) => {
+                ClientState::AuthFailed
+            }
             Link::Ended(Reason::SessionExpired) => ClientState::ExpiredSession,
             Link::Ended(_) => ClientState::Closed,
         }

@@ -55,7 +55,7 @@ pub enum ClientState {
     Connected,
     /// Connected to a server without a quorum.
     ConnectedReadOnly,
-    /// Credentials were refused.
+    /// Credentials were refused, or others are demanded.
     AuthFailed,
     /// The session expired, and no new one was asked for.
     ExpiredSession,

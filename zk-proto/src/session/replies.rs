@@ -15,7 +15,7 @@ use crate::{
 };
 
 use super::{
-    Link, Outcome, Output, Reason, Reply, Session, WatchKind, WatchedEvent,
+    Link, Outcome, Output, Reason, Reply, Session, State, WatchKind, WatchedEvent,
     outgoing::{InFlight, WatchChange},
     read_only::ProbePause,
     watches::Watch,
@@ -46,7 +46,11 @@ impl Session {
                 self.handle_event(header, body);
                 Ok(())
             }
-            xid::PING => self.handle_pong(),
+            _ if header.err == ErrorCode::SessionClosedRequireSaslAuth => {
+                self.handle_demand(header);
+                Ok(())
+            }
+            xid::PING => self.handle_pong(header),
             xid::AUTH => self.handle_auth(header),
             xid::SET_WATCHES => self.handle_rearmed(header),
             _ => self.handle_reply(header, body),
@@ -113,11 +117,36 @@ impl Session {
         }
     }
 
-    fn handle_pong(&mut self) -> Handled {
+    fn handle_pong(&mut self, header: ReplyHeader) -> Handled {
         let Link::Up(up) = &mut self.link else { return Ok(()) };
         let sent = up.alive.pong().ok_or_else(|| Broken("reply to no ping".into()))?;
-        up.alive.acked(sent);
-        Ok(())
+        match header.err {
+            ErrorCode::Ok => {
+                up.alive.acked(sent);
+                Ok(())
+            }
+            // The server does not have the session, or not any more.
+            error => Err(Broken(format!("ping refused: {error}").into())),
+        }
+    }
+
+    /// The server has closed the session, whatever it was asked, as no credential was sent that it demands
+    /// (`org.apache.zookeeper.server.AuthenticationHelper`). It would do so again.
+    fn handle_demand(&mut self, header: ReplyHeader) {
+        let mut sent: Vec<_> =
+            self.credentials.iter().map(|it| it.credential.scheme.clone()).collect();
+        sent.dedup();
+        let reason = Reason::AuthRequired { sent };
+        self.note_cause(&reason.to_string().into());
+        let answered = self.outgoing.pop_matching(header.xid);
+        let answered = answered.map(|(entry, path)| (entry, path.take()));
+        self.disconnect();
+        self.set_state(State::Lost);
+        if let Some((entry, path)) = answered {
+            self.fail(entry.id, entry.op, path, reason.clone(), Outcome::Refused);
+        }
+        let closes = matches!(&self.link, Link::Up(up) if up.closing.is_some());
+        self.end(if closes { Reason::Closed } else { reason });
     }
 
     /// A packet has its answer.
@@ -211,10 +240,12 @@ impl Session {
         Ok(())
     }
 
-    /// The server has had this request: it keeps the session from when that was sent.
+    /// The server has had this request: it keeps the session from when that was sent, unless it says
+    /// otherwise.
     fn acknowledge(&mut self, header: ReplyHeader, entry: &InFlight) {
         self.identity.last_zxid = self.identity.last_zxid.max(header.zxid);
-        if let Link::Up(up) = &mut self.link {
+        let is_kept = !matches!(header.err, ErrorCode::SessionExpired | ErrorCode::SessionMoved);
+        if let (Link::Up(up), true) = (&mut self.link, is_kept) {
             up.alive.acked(entry.queued_at);
         }
     }

@@ -207,7 +207,10 @@ fn honest(failure: &Failure, sent: bool) {
     let answered =
         matches!(reason, Reason::Server(_) | Reason::ReplyTooLarge { .. } | Reason::Undecodable(_));
     match outcome {
-        Outcome::Refused => assert!(answered || *reason == Reason::AuthFailed, "{failure}"),
+        Outcome::Refused => {
+            let is_auth = matches!(reason, Reason::AuthFailed | Reason::AuthRequired { .. });
+            assert!(answered || is_auth, "{failure}");
+        }
         Outcome::Applied => assert!(answered && !matches!(reason, Reason::Server(_)), "{failure}"),
         Outcome::Unknown => assert!(!matches!(reason, Reason::Server(_)), "{failure}"),
         _ => {}

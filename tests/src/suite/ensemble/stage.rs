@@ -62,9 +62,13 @@ impl<H: Handler> Stage<H> {
 
     /// Three servers.
     pub(super) async fn with(handler: H, options: Options) -> Self {
+        Self::of(handler, options, 3).await
+    }
+
+    pub(super) async fn of(handler: H, options: Options, servers: usize) -> Self {
         let started = blocking(move || {
             let permit = Permit::wait();
-            let ensemble = options.start(3);
+            let ensemble = options.start(servers);
             let proxies = ensemble.nodes().iter().map(|node| Proxy::new(node.address())).collect();
             (permit, ensemble, proxies)
         });

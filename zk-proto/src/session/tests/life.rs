@@ -373,6 +373,73 @@ fn a_credential_that_is_refused_when_connecting_ends_the_session_too() {
     assert_eq!(world.session.poll_timeout(), None);
 }
 
+const DEMAND: ErrorCode = ErrorCode::SessionClosedRequireSaslAuth;
+
+fn assert_demanded(world: &mut World, sent: &str) {
+    assert_eq!(world.session.client_state(), ClientState::AuthFailed);
+    let reason = world.session.end_reason().unwrap();
+    assert_eq!(name(&reason), "AuthRequired");
+    assert!(reason.to_string().contains(sent), "{reason}");
+    assert!(world.session.last_cause().unwrap().contains(&reason.to_string()));
+    assert_eq!(world.refusal(&delete("/z")), "AuthRequired");
+    world.tick(100_000);
+    assert_eq!((world.events().len(), world.read().len()), (0, 0), "it tries again");
+}
+
+#[test]
+fn a_server_that_demands_credentials_of_an_idle_client_ends_the_session() {
+    let mut world = World::up(2);
+    world.tick(T / 3);
+    assert_eq!(world.read(), ["ping"]);
+    world.special(xid::PING, DEMAND);
+    assert_eq!(world.events(), ["disconnect", "LOST"]);
+    assert_demanded(&mut world, "no credential was sent");
+}
+
+#[test]
+fn a_server_that_demands_other_credentials_refuses_a_call_and_ends_the_session() {
+    let mut config = config(2);
+    config.auth = vec![Credential::digest("ann", "1"), Credential::new("ip", "")];
+    let mut world = busy(config);
+    world.refuse(2, DEMAND);
+    assert_eq!(
+        world.events(),
+        [
+            "disconnect",
+            "LOST",
+            "#2 AuthRequired Refused",
+            "#3 AuthRequired NotSent",
+            "#1 unwatched AuthRequired",
+        ]
+    );
+    assert_demanded(&mut world, "no scheme but digest, ip");
+}
+
+#[test]
+fn a_server_that_demands_credentials_before_watches_are_armed_ends_the_session() {
+    let mut world = suspended(config(1));
+    next(&mut world);
+    world.connect();
+    world.read();
+    world.events();
+    world.special(xid::SET_WATCHES, DEMAND);
+    assert_eq!(
+        world.events(),
+        ["disconnect", "LOST", "#2 AuthRequired Unknown", "#1 unwatched AuthRequired"]
+    );
+    assert_demanded(&mut world, "no credential was sent");
+}
+
+#[test]
+fn a_close_is_a_close_whatever_the_server_demands() {
+    let mut world = World::up(1);
+    world.close();
+    world.read();
+    world.refuse(1, DEMAND);
+    assert_eq!(world.events(), ["disconnect", "LOST"]);
+    assert_eq!(world.session.end_reason(), Some(Reason::Closed));
+}
+
 #[test]
 fn a_credential_that_was_never_sent_is_told_so() {
     let mut world = World::up(1);

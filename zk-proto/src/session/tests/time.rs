@@ -322,6 +322,24 @@ fn a_session_is_held_from_when_the_last_packet_was_sent_that_was_acknowledged() 
 }
 
 #[test]
+fn a_refusal_for_want_of_the_session_holds_nothing() {
+    for err in [ErrorCode::SessionExpired, ErrorCode::SessionMoved] {
+        let mut world = World::up(1);
+        world.tick(1_000);
+        world.delete("/a");
+        world.read();
+        world.refuse(1, err);
+        assert_eq!(held(&world), Some(T * 3 / 4));
+        world.tick(T / 3);
+        assert_eq!(world.read(), ["ping"]);
+        world.special(xid::PING, err);
+        assert_eq!(world.events()[1..3], ["disconnect", "SUSPENDED"]);
+        let cause = world.session.last_cause().unwrap();
+        assert_eq!(cause, format!("h1:1: ping refused: {err}"));
+    }
+}
+
+#[test]
 fn silence_is_noticed_by_the_first_call_after_a_pause() {
     let mut world = World::up(2);
     world.delete("/a");
