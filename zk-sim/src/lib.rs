@@ -13,7 +13,9 @@
 //! | `tap`, `log` | what they are asked and answer: the rules for it, and what it changed |
 //! | `handler` | a process as a [`Handler`](zk_handler::Handler) |
 //! | [`stage`], [`worlds`] | what happens, and what must hold |
+//! | [`coming_back`] | sessions without clients, for figures over thousands of them |
 
+pub mod coming_back;
 mod ensemble;
 mod executor;
 mod faults;

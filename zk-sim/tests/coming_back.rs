@@ -1,9 +1,12 @@
-//! How soon a client is back after its connection was lost.
+//! How soon clients are back after their connections were lost, and how many of them at a time.
 
 use std::time::Duration;
 
-use zk_client::{Client, OPEN_ACL_UNSAFE, recipes::Lock};
-use zk_sim::{HOSTS, Sim};
+use zk_client::{Backoff, Client, OPEN_ACL_UNSAFE, recipes::Lock};
+use zk_sim::{
+    HOSTS, Sim,
+    coming_back::{Host, Scene, connects_in, most_attempts, sessions_lost, worst_second},
+};
 
 /// Longer than a client needs that does not wait.
 const AT_ONCE: Duration = Duration::from_millis(200);
@@ -91,4 +94,62 @@ fn who_holds_a_lock_is_back_at_once() {
         drop((guard, acquiring, client));
         sim.end();
     }
+}
+
+// ---- sessions without clients ---------------------------------------------------------------------
+
+#[test]
+fn no_session_is_lost_whose_host_is_back_in_time() {
+    for others in [Host::Refuses, Host::Hangs] {
+        for hosts in [1, 3, 5, 7] {
+            let scene = Scene { hosts, ..Scene::default() };
+            assert_eq!(sessions_lost(&scene, 100, others), 0, "{hosts} hosts, others: {others:?}");
+        }
+    }
+}
+
+#[test]
+fn servers_that_answer_once_are_left_alone() {
+    for is_busy in [false, true] {
+        for hosts in 1..=3 {
+            let scene = Scene { hosts, is_busy, ..Scene::default() };
+            let attempts = most_attempts(&scene, Duration::from_secs(5), Host::AnswersOnce);
+            // A round each 50, 100, 200 ms and so on, at the earliest.
+            assert!(attempts <= 7 * usize::from(hosts), "{attempts} attempts at {hosts} hosts");
+        }
+    }
+}
+
+#[test]
+fn no_backoff_spins() {
+    for max in [Duration::ZERO, Duration::from_secs(5)] {
+        let backoff = Backoff { min: Duration::ZERO, max };
+        let scene = Scene { hosts: 1, backoff, ..Scene::default() };
+        let attempts = most_attempts(&scene, Duration::from_secs(1), Host::Refuses);
+        assert!(attempts <= 200, "{attempts} attempts in a second");
+    }
+}
+
+#[test]
+fn a_quarter_of_the_clients_comes_in_any_second() {
+    for seconds in [10, 30] {
+        let scene = Scene { timeout: Duration::from_secs(seconds), ..Scene::default() };
+        let worst = worst_second(&scene, 2_000);
+        assert!(worst <= 0.25, "{worst}, T = {seconds} s");
+    }
+}
+
+#[test]
+fn many_hosts_and_a_slow_network_are_no_hindrance() {
+    let scene = Scene {
+        hosts: 30,
+        timeout: Duration::from_secs(4),
+        round_trip: Duration::from_millis(300),
+        ..Scene::default()
+    };
+    assert_eq!(connects_in(&scene, Duration::from_secs(60)), Some(Duration::from_millis(600)));
+    // After a round in vain there is more time for each.
+    let scene = Scene { round_trip: Duration::from_millis(700), ..scene };
+    let connected = connects_in(&scene, Duration::from_secs(60)).expect("it connects");
+    assert!(connected < Duration::from_secs(32), "{connected:?}");
 }
