@@ -29,13 +29,15 @@ const DEBIAN: [&str; 5] = [
 const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 
 /// A small virtual machine that starts fast and leaves no files of its own.
-const JVM: [&str; 6] = [
+const JVM: [&str; 7] = [
     "-Xmx256m",
     "-Xshare:auto",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-XX:-UsePerfData",
     "-Djava.awt.headless=true",
+    // Credentials are read in this encoding.
+    "-Dfile.encoding=UTF-8",
 ];
 
 /// Warnings only, everything on and nothing slow. The user `super` has the

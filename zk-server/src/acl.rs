@@ -89,11 +89,14 @@ impl Identities {
     pub(crate) fn fix(&self, acl: Option<&[Acl]>) -> Result<Vec<Acl>, ErrorCode> {
         let acl = acl.filter(|acl| !acl.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
         let mut fixed: Vec<Acl> = Vec::with_capacity(acl.len());
-        for (at, entry) in acl.iter().enumerate() {
-            if acl.iter().take(at).any(|earlier| earlier == entry) {
-                continue;
+        for entry in without_duplicates(acl)? {
+            if entry.id.scheme.is_null() {
+                return Err(ErrorCode::InvalidAcl);
             }
             match entry.id.scheme.as_str() {
+                WORLD | DIGEST | IP if entry.id.id.is_null() => {
+                    return Err(ErrorCode::MarshallingError);
+                }
                 AUTH => {
                     let before = fixed.len();
                     let own = self.0.iter().filter(|id| id.scheme == DIGEST);
@@ -110,6 +113,25 @@ impl Identities {
         }
         Ok(fixed)
     }
+}
+
+/// The entries of `acl`, each once. ZooKeeper trips over what is null when it compares it.
+fn without_duplicates(acl: &[Acl]) -> Result<Vec<&Acl>, ErrorCode> {
+    let mut unique: Vec<&Acl> = Vec::with_capacity(acl.len());
+    for entry in acl {
+        let mut is_known = false;
+        for earlier in unique.iter().filter(|earlier| earlier.perms == entry.perms) {
+            let (id, other) = (&entry.id, &earlier.id);
+            if id.scheme.is_null() || id.scheme == other.scheme && id.id.is_null() {
+                return Err(ErrorCode::MarshallingError);
+            }
+            is_known = is_known || id == other;
+        }
+        if !is_known {
+            unique.push(entry);
+        }
+    }
+    Ok(unique)
 }
 
 /// An access list as it is shown to who may not set it: digests read `x`.

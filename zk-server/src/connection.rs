@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr};
 
 use bytes::BytesMut;
 use zk_proto::{
-    ErrorCode, EventType, KeeperState, OpCode, Response, Time,
+    ErrorCode, EventType, KeeperState, OpCode, Response, Time, Ustring,
     frame::{FrameReader, write_frame},
     jute::Encode,
     records::{ReplyHeader, WatcherEvent, xid},
@@ -107,7 +107,8 @@ impl Connection {
 
     pub(crate) fn notify(&mut self, zxid: i64, kind: EventType, path: &str) {
         let header = ReplyHeader { xid: xid::NOTIFICATION, zxid, err: ErrorCode::Ok };
-        let event = WatcherEvent { kind, state: KeeperState::SyncConnected, path: path.into() };
+        let path = Ustring::from(path).through_java();
+        let event = WatcherEvent { kind, state: KeeperState::SyncConnected, path };
         self.send(|out| {
             header.encode(out);
             event.encode(out);

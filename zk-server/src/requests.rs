@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use zk_proto::{
-    ErrorCode, OpCode, Request, Response, Time,
+    ErrorCode, OpCode, Request, Response, Time, Ustring,
     jute::{Decode, Reader, Secret},
     records::{
-        AuthPacket, Create2Response, CreateResponse, RequestHeader, SaslResponse, SyncResponse, xid,
+        AuthPacket, Create2Response, CreateResponse, RequestHeader, SaslRequest, SaslResponse, SyncResponse, xid,
     },
     session::SessionId,
 };
@@ -32,6 +32,10 @@ impl Server {
                 Ok(Request::Auth(packet)) => {
                     return self.handle_auth(connection, header.xid, &packet);
                 }
+                // ZooKeeper trips over a step that is null.
+                Ok(Request::Sasl(SaslRequest { token })) if token.expose().is_none() => {
+                    return self.close(connection);
+                }
                 // SASL is not set up, which ZooKeeper says by an empty step.
                 Ok(Request::Sasl(_)) => {
                     let step = Response::Sasl(SaslResponse { token: Secret::new(None) });
@@ -43,6 +47,7 @@ impl Server {
                     return self.close(connection);
                 }
                 Ok(request) => self.answer(now, connection, session, &request),
+                Err(_) if matches!(op, OpCode::Auth | OpCode::Sasl) => return self.close(connection),
                 Err(_) if self.takes_zxid_unread(op) => {
                     self.transact(now, None, |_| Err(ErrorCode::MarshallingError))
                 }
@@ -113,7 +118,10 @@ impl Server {
                 self.delete_session(now, session);
                 Ok(Response::Empty)
             }
-            Request::Sync(sync) => Ok(Response::Sync(SyncResponse { path: sync.path.into() })),
+            Request::Sync(sync) => {
+                let path = Ustring::from(sync.path).through_java();
+                Ok(Response::Sync(SyncResponse { path }))
+            },
             Request::Ping => Ok(Response::Empty),
             _ => self.read(connection, session, request),
         }

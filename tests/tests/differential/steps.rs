@@ -3,6 +3,7 @@
 //! Everything is drawn from small sets, so that steps meet: three clients, a dozen nodes, a few
 //! identities, versions that are often right.
 
+use bytes::{BufMut as _, BytesMut};
 use proptest::{
     collection::vec,
     prelude::{Just, Strategy, any, prop_oneof},
@@ -10,7 +11,7 @@ use proptest::{
 };
 use zk_proto::{
     Acl, AddWatchMode, CreateMode, OpCode, Perms, Request, Ustring, WatcherType,
-    jute::{List, Secret},
+    jute::{Encode as _, List, Secret},
     records::*,
 };
 
@@ -51,6 +52,8 @@ pub(crate) enum Ask {
     GetChildren2(Path, bool),
     GetAllChildrenNumber(Path),
     GetEphemerals(Path),
+    /// getEphemerals with a prefix that is null.
+    GetAllEphemerals,
     Sync(Path),
     AddWatch(Path, AddWatchMode),
     CheckWatches(Path, WatcherType),
@@ -59,12 +62,14 @@ pub(crate) enum Ask {
     SetWatches2(WatchLists, Vec<Path>, Vec<Path>),
     Multi(Vec<Part>),
     MultiRead(Vec<Part>),
+    /// A multi or multiRead whose headers are not what ZooKeeper's clients write.
+    OddMulti(OpCode, Vec<Part>, Headers),
     Auth(&'static str, Option<&'static str>),
     WhoAmI,
     Ping,
     CloseSession,
     Reconfig,
-    Sasl,
+    Sasl(Option<&'static [u8]>),
     /// An operation that there is not.
     Unknown,
     /// An operation whose record ends early.
@@ -90,6 +95,33 @@ pub(crate) enum Part {
     Check(Path, i32),
     GetData(Path, bool),
     GetChildren(Path, bool),
+}
+
+/// What the headers of a multi say, but for the operations in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Headers {
+    /// The error in the header of each operation; -1 as clients write it.
+    err: i32,
+    /// The last header: its operation, the byte that says that it is the last, its error.
+    end: (i32, u8, i32),
+}
+
+impl Headers {
+    /// The body of a multi of `ops`.
+    fn body<'a>(&self, ops: impl Iterator<Item = MultiOp<'a>>) -> BytesMut {
+        let mut body = BytesMut::new();
+        for op in ops {
+            let start = body.len();
+            op.encode(&mut body);
+            let err = start + size_of::<i32>() + 1;
+            body[err..err + size_of::<i32>()].copy_from_slice(&self.err.to_be_bytes());
+        }
+        let (op, done, err) = self.end;
+        body.put_i32(op);
+        body.put_u8(done);
+        body.put_i32(err);
+        body
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -159,6 +191,9 @@ impl Ask {
             Self::GetEphemerals(_) => {
                 send(&Request::GetEphemerals(GetEphemeralsRequest { prefix_path: Some(path) }))
             }
+            Self::GetAllEphemerals => {
+                send(&Request::GetEphemerals(GetEphemeralsRequest { prefix_path: None }))
+            }
             Self::Sync(_) => send(&Request::Sync(SyncRequest { path })),
             Self::AddWatch(_, mode) => {
                 send(&Request::AddWatch(AddWatchRequest { path, mode: *mode }))
@@ -200,6 +235,11 @@ impl Ask {
                 let ops = parts.iter().zip(&paths).map(|(part, path)| part.op(path)).collect();
                 send(&Request::MultiRead(MultiRequest::new(ops)))
             }
+            Self::OddMulti(op, parts, headers) => {
+                let paths: Vec<_> = parts.iter().map(|part| scene.path(part.path())).collect();
+                let body = headers.body(parts.iter().zip(&paths).map(|(part, path)| part.op(path)));
+                send(&Request::Unknown { op: *op, body: &body })
+            }
             Self::Auth(scheme, proof) => send(&Request::Auth(AuthPacket {
                 auth_type: 0,
                 scheme,
@@ -214,7 +254,9 @@ impl Ask {
                 new_members: Some("server.1=127.0.0.1:1:2;3"),
                 cur_config_id: -1,
             })),
-            Self::Sasl => send(&Request::Sasl(SaslRequest { token: Secret::new(Some(b"token")) })),
+            Self::Sasl(token) => {
+                send(&Request::Sasl(SaslRequest { token: Secret::new(*token) }))
+            }
             Self::Unknown => send(&Request::Unknown { op: OpCode::Unknown(99), body: b"whatever" }),
             Self::Truncated(op) => send(&Request::Unknown { op: *op, body: &[0, 0, 0] }),
         }
@@ -350,7 +392,14 @@ fn ask() -> impl Strategy<Value = Ask> {
         1 => vec(odd_part(), 1..4).prop_map(Ask::Multi),
         2 => auth(),
         1 => Just(Ask::CloseSession),
-        1 => select(vec![Ask::Reconfig, Ask::Sasl, Ask::Unknown]),
+        1 => select(vec![
+            Ask::Reconfig,
+            Ask::Sasl(Some(b"token")),
+            Ask::Sasl(None),
+            Ask::Unknown,
+            Ask::Truncated(OpCode::Auth),
+            Ask::Truncated(OpCode::Sasl),
+        ]),
     ]
 }
 
@@ -370,6 +419,7 @@ fn in_burst() -> impl Strategy<Value = Ask> {
         3 => (path(), any::<bool>()).prop_map(|(path, watch)| Ask::GetChildren2(path, watch)),
         1 => path().prop_map(Ask::GetAllChildrenNumber),
         2 => path().prop_map(Ask::GetEphemerals),
+        1 => Just(Ask::GetAllEphemerals),
         1 => path().prop_map(Ask::Sync),
         3 => (path(), select(vec![0, 0, 1, 1, 2]))
             .prop_map(|(path, mode)| Ask::AddWatch(path, AddWatchMode::from_code(mode))),
@@ -383,6 +433,10 @@ fn in_burst() -> impl Strategy<Value = Ask> {
         1 => vec(prop_oneof![part(), read_part()], 1..4).prop_map(Ask::Multi),
         1 => (read_part(), vec(prop_oneof![part(), read_part()], 0..3))
             .prop_map(|(first, rest)| Ask::MultiRead([vec![first], rest].concat())),
+        1 => (vec(part(), 0..3), headers())
+            .prop_map(|(parts, headers)| Ask::OddMulti(OpCode::Multi, parts, headers)),
+        1 => (vec(read_part(), 0..3), headers())
+            .prop_map(|(parts, headers)| Ask::OddMulti(OpCode::MultiRead, parts, headers)),
         1 => Just(Ask::WhoAmI),
         1 => Just(Ask::Ping),
         1 => truncated().prop_map(Ask::Truncated),
@@ -395,7 +449,7 @@ fn path() -> impl Strategy<Value = Path> {
             .prop_map(Path::Below),
         1 => select(vec![
             "/", "//a", "/a/", "/./a", "/a/..", "/a/.", "/.a", "/...", "/a\0b", "/\u{1}", "/\u{7f}",
-            "/\u{9f}", "/é", "/\u{f8ff}", "/\u{fff0}", "/ ",
+            "/\u{9f}", "/é", "/\u{f8ff}", "/\u{fff0}", "/ ", "/😀",
         ]).prop_map(Path::Below),
         1 => select(vec!["/", "", "x", "/zookeeper", "/zookeeper/config", "/zookeeper/quota", "/nope"])
             .prop_map(Path::Whole),
@@ -423,11 +477,14 @@ fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
     let open = || vec![Acl::open_unsafe()];
     let ann = || Acl::new(Perms::ALL, "digest", "ann:7RJfAeIvrl4zdj6sS2fXrQHDvHM=");
     let all = |scheme: &'static str, id: &'static str| vec![Acl::new(Perms::ALL, scheme, id)];
+    // As kazoo writes an identity that is empty.
+    let null = |scheme: &'static str| Acl::new(Perms::ALL, scheme, Ustring::null());
     prop_oneof![
         10 => Just(Some(open())),
         4 => select(vec![
             Some(vec![Acl::creator_all()]),
             Some(vec![Acl::creator_all(), Acl::read_unsafe(), Acl::creator_all()]),
+            Some(vec![null("auth")]),
             Some(vec![ann(), Acl::read_unsafe()]),
             Some(vec![ann()]),
             Some(vec![Acl::new(Perms::ALL, "digest", "ann 😀:x"), Acl::read_unsafe()]),
@@ -449,6 +506,17 @@ fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
             Some(all("digest", "ann")),
             Some(all("digest", "a:b:c")),
             Some(all("digest", "ann:x:")),
+            Some(all("digest", "ann 😀")),
+            Some(vec![null("auth")]),
+            Some(vec![null("auth"), Acl::read_unsafe(), null("auth")]),
+            Some(vec![null("world")]),
+            Some(vec![Acl::open_unsafe(), null("world")]),
+            Some(vec![null("digest")]),
+            Some(vec![null("ip")]),
+            Some(vec![null("nope")]),
+            Some(vec![Acl::new(Perms::ALL, Ustring::null(), "anyone")]),
+            Some(vec![Acl::open_unsafe(), Acl::new(Perms::ALL, Ustring::null(), Ustring::null())]),
+            Some(vec![Acl::new(Perms::READ, "auth", ""), null("auth")]),
             Some(all("ip", "127.0.0")),
             Some(all("ip", "127.0.0.1/33")),
             Some(all("ip", "127.0.0.1/0")),
@@ -524,6 +592,11 @@ fn read_part() -> impl Strategy<Value = Part> {
     ]
 }
 
+fn headers() -> impl Strategy<Value = Headers> {
+    let ends = vec![(14, 1, 0), (-1, 2, -1), (-1, 0xff, -1), (1, 1, -1), (0, 1, 7), (99, 1, -1)];
+    (select(vec![-1, 0, 7]), select(ends)).prop_map(|(err, end)| Headers { err, end })
+}
+
 fn watcher_type() -> impl Strategy<Value = WatcherType> {
     select(vec![1, 2, 3, 3, 3, 4, 0]).prop_map(WatcherType::from_code)
 }
@@ -542,6 +615,7 @@ fn auth() -> impl Strategy<Value = Ask> {
         Ask::Auth("digest", Some("ann:secret")),
         Ask::Auth("digest", Some("ann:secret")),
         Ask::Auth("digest", Some("bob:secret")),
+        Ask::Auth("digest", Some("ann 😀:secret")),
         Ask::Auth("digest", Some("nobody")),
         Ask::Auth("digest", Some("")),
         Ask::Auth("digest", None),
