@@ -1,10 +1,12 @@
 //! Who a client is, and what it may do: the schemes `world`, `auth`, `digest`, `ip`, and the super user.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha1::{Digest as _, Sha1};
 use zk_proto::{Acl, ErrorCode, Id, Perms, Ustring, records::ClientInfo};
+
+use crate::Version;
 
 const WORLD: &str = "world";
 const AUTH: &str = "auth";
@@ -14,17 +16,21 @@ const SUPER: &str = "super";
 
 /// The identities that a connection has proven, each once, in the order of the proofs.
 #[derive(Debug, Clone)]
-pub(crate) struct Identities(Vec<Id>);
+pub(crate) struct Identities {
+    ids: Vec<Id>,
+    /// By whose rules they are looked at.
+    version: Version,
+}
 
 impl Identities {
     /// Those of a new connection: the address that it comes from.
-    pub(crate) fn of(address: IpAddr) -> Self {
-        Self(vec![id(IP, address.to_canonical().to_string())])
+    pub(crate) fn of(address: IpAddr, version: Version) -> Self {
+        Self { ids: vec![id(IP, host_address(address))], version }
     }
 
     /// Those of the server itself, which nobody asks for permission.
-    pub(crate) const fn none() -> Self {
-        Self(Vec::new())
+    pub(crate) const fn none(version: Version) -> Self {
+        Self { ids: Vec::new(), version }
     }
 
     /// Takes a proof of identity (`handleAuthentication`).
@@ -50,14 +56,14 @@ impl Identities {
     }
 
     fn add(&mut self, id: Id) {
-        if !self.0.contains(&id) {
-            self.0.push(id);
+        if !self.ids.contains(&id) {
+            self.ids.push(id);
         }
     }
 
     /// What whoAmI tells.
     pub(crate) fn client_info(&self) -> Vec<ClientInfo> {
-        self.0
+        self.ids
             .iter()
             .map(|id| ClientInfo {
                 auth_scheme: id.scheme.clone(),
@@ -69,17 +75,17 @@ impl Identities {
     /// Whether `acl` lets one of these do any of `perms` (`ZooKeeperServer.checkACL`).
     pub(crate) fn check(&self, acl: &[Acl], perms: Perms) -> Result<(), ErrorCode> {
         let allowed = acl.is_empty()
-            || self.0.iter().any(|id| id.scheme == SUPER)
+            || self.ids.iter().any(|id| id.scheme == SUPER)
             || acl.iter().any(|entry| entry.perms.intersects(perms) && self.matches(&entry.id));
         if allowed { Ok(()) } else { Err(ErrorCode::NoAuth) }
     }
 
     fn matches(&self, wanted: &Id) -> bool {
-        let own = || self.0.iter().filter(|id| id.scheme == wanted.scheme);
+        let own = || self.ids.iter().filter(|id| id.scheme == wanted.scheme);
         match wanted.scheme.as_str() {
             WORLD => wanted.id == "anyone",
             DIGEST => own().any(|id| id.id == wanted.id),
-            IP => Network::parse(&wanted.id)
+            IP => Network::parse(&wanted.id, self.version)
                 .is_some_and(|network| own().any(|id| network.contains(&id.id))),
             _ => false,
         }
@@ -99,13 +105,13 @@ impl Identities {
                 }
                 AUTH => {
                     let before = fixed.len();
-                    let own = self.0.iter().filter(|id| id.scheme == DIGEST);
+                    let own = self.ids.iter().filter(|id| id.scheme == DIGEST);
                     fixed.extend(own.map(|id| Acl { perms: entry.perms, id: owned_id(id) }));
                     if fixed.len() == before {
                         return Err(ErrorCode::InvalidAcl);
                     }
                 }
-                _ if is_valid(&entry.id) => {
+                _ if is_valid(&entry.id, self.version) => {
                     fixed.push(Acl { perms: entry.perms, id: owned_id(&entry.id) });
                 }
                 _ => return Err(ErrorCode::InvalidAcl),
@@ -159,37 +165,68 @@ fn user(id: &Id) -> &str {
     }
 }
 
-fn is_valid(id: &Id) -> bool {
+fn is_valid(id: &Id, version: Version) -> bool {
     match id.scheme.as_str() {
         WORLD => id.id == "anyone",
         // Two parts, not counting empty ones at the end.
         DIGEST => id.id.trim_end_matches(':').split(':').count() == 2,
-        IP => Network::parse(&id.id).is_some(),
+        IP => Network::parse(&id.id, version).is_some(),
         _ => false,
     }
 }
 
-/// IPv4 addresses that begin with the same bits; ZooKeeper 3.8 knows no others.
+/// Addresses that begin with the same bits: of IPv4, and since 3.9 of IPv6.
 struct Network {
-    address: u32,
-    mask: u32,
+    address: IpAddr,
+    bits: u32,
 }
 
 impl Network {
-    /// Reads `1.2.3.4` or `1.2.3.4/16`.
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads `1.2.3.4` or `1.2.3.4/16`, `::1` or `fe80::/10`.
+    fn parse(text: &str, version: Version) -> Option<Self> {
         let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, bits.parse().ok()?),
-            None => (text, u32::BITS),
+            Some((address, bits)) => (address, Some(bits.parse().ok()?)),
+            None => (text, None),
         };
-        let host_bits = u32::BITS.checked_sub(bits)?;
-        let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
-        Some(Self { address: u32::from(parse_v4(address)?) & mask, mask })
+        let address = parse_address(address)?;
+        let length = match address {
+            IpAddr::V4(_) => Ipv4Addr::BITS,
+            IpAddr::V6(_) if version < Version::V3_9 => return None,
+            IpAddr::V6(_) => Ipv6Addr::BITS,
+        };
+        let bits = bits.unwrap_or(length);
+        (bits <= length).then_some(Self { address, bits })
     }
 
     fn contains(&self, address: &str) -> bool {
-        parse_v4(address).is_some_and(|address| u32::from(address) & self.mask == self.address)
+        match (self.address, parse_address(address)) {
+            (IpAddr::V4(own), Some(IpAddr::V4(address))) => {
+                let differs = u32::from(own) ^ u32::from(address);
+                differs.leading_zeros() >= self.bits
+            }
+            (IpAddr::V6(own), Some(IpAddr::V6(address))) => {
+                let differs = u128::from(own) ^ u128::from(address);
+                differs.leading_zeros() >= self.bits
+            }
+            _ => false,
+        }
     }
+}
+
+/// An address as Java writes it: one of IPv6 in eight numbers, without a gap.
+fn host_address(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => address.segments().map(|segment| format!("{segment:x}")).join(":"),
+    }
+}
+
+fn parse_address(text: &str) -> Option<IpAddr> {
+    if !text.contains(':') {
+        return parse_v4(text).map(Into::into);
+    }
+    // ZooKeeper knows no IPv4 address inside of one.
+    text.parse::<Ipv6Addr>().ok().filter(|_| !text.contains('.')).map(Into::into)
 }
 
 /// Four numbers, which may begin with zeros, other than for [`Ipv4Addr`]'s parser.
@@ -231,19 +268,36 @@ mod tests {
             (IP, "10.0.0.0/8", true),
             (IP, "10.0.0.0/33", false),
             (IP, "10.0.0", false),
-            (IP, "::1", false),
             (WORLD, "anyone", true),
             (WORLD, "someone", false),
             (SUPER, "", false),
         ];
         for (scheme, text, valid) in cases {
-            assert_eq!(is_valid(&id(scheme, text.into())), valid, "{scheme}:{text}");
+            for version in [Version::V3_8, Version::V3_9] {
+                assert_eq!(is_valid(&id(scheme, text.into()), version), valid, "{scheme}:{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn since_3_9_there_are_addresses_of_ipv6() {
+        let cases = [("::1", true), ("fe80::/10", true), ("::/0", true), ("::/129", false)];
+        for (text, valid) in cases.into_iter().chain([("1::2::3", false), ("::1.2.3.4", false)]) {
+            assert!(!is_valid(&id(IP, text.into()), Version::V3_8), "{text}");
+            assert_eq!(is_valid(&id(IP, text.into()), Version::V3_9), valid, "{text}");
+        }
+        let identities = Identities::of("::1".parse().unwrap(), Version::V3_9);
+        assert_eq!(identities.ids[0].id, "0:0:0:0:0:0:0:1");
+        for (network, allowed) in [("::1", true), ("::/64", true), ("fe80::/10", false)] {
+            let acl = [Acl::new(Perms::READ, IP, network)];
+            assert_eq!(identities.check(&acl, Perms::READ).is_ok(), allowed, "{network}");
         }
     }
 
     #[test]
     fn networks_take_their_addresses() {
-        let matches = |network, address| Network::parse(network).unwrap().contains(address);
+        let matches =
+            |network, address| Network::parse(network, Version::V3_9).unwrap().contains(address);
         assert!(matches("127.0.0.0/8", "127.1.2.3"));
         assert!(!matches("127.0.0.0/8", "128.0.0.1"));
         assert!(matches("0.0.0.0/0", "9.9.9.9"));

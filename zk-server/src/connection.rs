@@ -11,7 +11,7 @@ use zk_proto::{
     session::SessionId,
 };
 
-use crate::acl::Identities;
+use crate::{Config, acl::Identities};
 
 /// How far a connection has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,13 +74,13 @@ impl Counters {
 }
 
 impl Connection {
-    pub(crate) fn new(now: Time, peer: SocketAddr, max_packet: usize) -> Self {
+    pub(crate) fn new(now: Time, peer: SocketAddr, config: &Config) -> Self {
         Self {
             peer,
             phase: Phase::Fresh,
-            incoming: FrameReader::new(max_packet),
+            incoming: FrameReader::new(config.max_packet),
             outgoing: BytesMut::new(),
-            identities: Identities::of(peer.ip()),
+            identities: Identities::of(peer.ip(), config.version),
             counters: Counters::new(now),
         }
     }

@@ -5,7 +5,8 @@ use zk_proto::{
     ErrorCode, OpCode, Request, Response, Time, Ustring,
     jute::{Decode, Reader, Secret},
     records::{
-        AuthPacket, Create2Response, CreateResponse, RequestHeader, SaslRequest, SaslResponse, SyncResponse, xid,
+        AuthPacket, Create2Response, CreateResponse, RequestHeader, SaslRequest, SaslResponse,
+        SyncResponse, xid,
     },
     session::SessionId,
 };
@@ -47,7 +48,9 @@ impl Server {
                     return self.close(connection);
                 }
                 Ok(request) => self.answer(now, connection, session, &request),
-                Err(_) if matches!(op, OpCode::Auth | OpCode::Sasl) => return self.close(connection),
+                Err(_) if matches!(op, OpCode::Auth | OpCode::Sasl) => {
+                    return self.close(connection);
+                }
                 Err(_) if self.takes_zxid_unread(op) => {
                     self.transact(now, None, |_| Err(ErrorCode::MarshallingError))
                 }
@@ -121,7 +124,7 @@ impl Server {
             Request::Sync(sync) => {
                 let path = Ustring::from(sync.path).through_java();
                 Ok(Response::Sync(SyncResponse { path }))
-            },
+            }
             Request::Ping => Ok(Response::Empty),
             _ => self.read(connection, session, request),
         }

@@ -77,7 +77,7 @@ impl Server {
 
     /// A client has connected. `connection` is the caller's name for it, and a new one.
     pub fn handle_connected(&mut self, now: Time, connection: ConnectionId, peer: SocketAddr) {
-        let state = Connection::new(now, peer, self.config.max_packet);
+        let state = Connection::new(now, peer, &self.config);
         self.connections.insert(connection, state);
     }
 
@@ -337,7 +337,7 @@ impl Server {
         run: impl FnOnce(&mut Txn<'_>) -> Result<T, ErrorCode>,
     ) -> Result<T, ErrorCode> {
         self.zxid = self.zxid.wrapping_add(1);
-        let nobody = Identities::none();
+        let nobody = Identities::none(self.config.version);
         let connection = client.and_then(|(connection, _)| self.connections.get(&connection));
         let mut txn = Txn::new(
             &mut self.tree,

@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_is_undone_has_never_been() {
-        let identities = Identities::of([127, 0, 0, 1].into());
+        let identities = Identities::of([127, 0, 0, 1].into(), crate::Version::default());
         let mut tree = Tree::new();
         let open = zk_proto::OPEN_ACL_UNSAFE.as_slice();
         let request =

@@ -254,9 +254,7 @@ impl Ask {
                 new_members: Some("server.1=127.0.0.1:1:2;3"),
                 cur_config_id: -1,
             })),
-            Self::Sasl(token) => {
-                send(&Request::Sasl(SaslRequest { token: Secret::new(*token) }))
-            }
+            Self::Sasl(token) => send(&Request::Sasl(SaslRequest { token: Secret::new(*token) })),
             Self::Unknown => send(&Request::Unknown { op: OpCode::Unknown(99), body: b"whatever" }),
             Self::Truncated(op) => send(&Request::Unknown { op: *op, body: &[0, 0, 0] }),
         }
@@ -520,6 +518,10 @@ fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
             Some(all("ip", "127.0.0")),
             Some(all("ip", "127.0.0.1/33")),
             Some(all("ip", "127.0.0.1/0")),
+            Some(all("ip", "::1")),
+            Some(all("ip", "0:0:0:0:0:0:0:1/64")),
+            Some(all("ip", "::/129")),
+            Some(all("ip", "1::2::3")),
         ]),
     ]
 }
