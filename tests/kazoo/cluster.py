@@ -19,7 +19,6 @@ import kazoo.testing.harness as harness  # noqa: E402
 # What one server without TLS and SASL cannot be asked, by file, class or test, and why.
 EXCLUDED = {
     "test_update_host_list": "stops one of several servers",
-    "TestReconfig": "adds members to an ensemble, and removes them",
     "TestReadOnlyMode": "stops two of three servers",
     "TestSSLClient": "wants TLS",
     "test_sasl.py": "wants SASL",
