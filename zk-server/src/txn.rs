@@ -290,11 +290,12 @@ fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Version;
 
     /// As ZooKeeper has it: the counter of the tree stays at the last number, and that of a transaction wraps.
     #[test]
     fn the_last_number_comes_again_and_again() {
-        let identities = Identities::of([127, 0, 0, 1].into());
+        let identities = Identities::of([127, 0, 0, 1].into(), Version::default());
         let mut tree = Tree::new();
         let open = zk_proto::OPEN_ACL_UNSAFE.as_slice();
         let request = |path| CreateRequest {
@@ -319,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_is_undone_has_never_been() {
-        let identities = Identities::of([127, 0, 0, 1].into(), crate::Version::default());
+        let identities = Identities::of([127, 0, 0, 1].into(), Version::default());
         let mut tree = Tree::new();
         let open = zk_proto::OPEN_ACL_UNSAFE.as_slice();
         let request =
