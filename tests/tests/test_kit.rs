@@ -34,7 +34,8 @@ fn with_client<F: Future<Output = ()>>(
 async fn connect(server: &TestServer, read_only: bool) -> Client {
     let builder = Client::builder().hosts(server.hosts()).default_acl(&OPEN_ACL_UNSAFE);
     let handler = TokioHandler::new(Handle::current());
-    builder.read_only(read_only).connect_on(handler).await.expect("a session")
+    let builder = builder.read_only(read_only).reconnect_spread(Duration::ZERO);
+    builder.connect_on(handler).await.expect("a session")
 }
 
 async fn expect(states: &mut States, expected: &[State]) {

@@ -41,8 +41,9 @@ pub struct Config {
     /// The largest packet that is taken, in bytes (`jute.maxbuffer`); one that is longer ends its
     /// connection. Default 1,048,575.
     pub max_packet: usize,
-    /// How many bytes may wait for a client that does not read; one more ends its connection. Default
-    /// 64 MiB.
+    /// How many bytes may wait for a client that does not read; one more ends its connection. Those of a
+    /// [`TestServer`](crate::TestServer) are events for the most part: while more than 1 MiB waits for a
+    /// client, its requests wait as well. Default 64 MiB.
     pub max_pending: usize,
     /// Whether nodes may have a TTL (`zookeeper.extendedTypesEnabled`). Default true, other than
     /// ZooKeeper's.

@@ -5,8 +5,8 @@
 //! has the command, and the differences. Sessions, ephemeral and sequential nodes, containers, TTLs, access
 //! lists, transactions, all kinds of watches, read-only mode and words of four letters are all there.
 //!
-//! What it is not: it keeps nothing on disk, is alone and has no quorum, has no limits but that of a
-//! packet, no quotas, no SASL, no TLS and no metrics. **It is not for production.**
+//! What it is not: it keeps nothing on disk, is alone and has no quorum, has no limits but those of
+//! [`Config`], no quotas, no SASL, no TLS and no metrics. **It is not for production.**
 //!
 //! # A server in a test
 //!
