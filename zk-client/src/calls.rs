@@ -106,9 +106,14 @@ crate::blocking::faces! {
         let path = self.absolute(path.as_ref()).into_owned();
         let (client, acl) = (self.clone(), Arc::<[Acl]>::from(acl.as_ref()));
         self.shared().work(async move {
-            match exists.await? {
-                Some(_) => Ok(()),
-                None => client.create_parents(&path, &acl).made().await,
+            match exists.await {
+                Ok(Some(_)) => Ok(()),
+                Ok(None) => client.create_parents(&path, &acl).made().await,
+                // Newer servers do not tell those who may not read it; it may be there.
+                Err(error) if error.code() == Some(ErrorCode::NoAuth) => {
+                    client.create_parents(&path, &acl).made().await
+                }
+                Err(error) => Err(error),
             }
         })
     }

@@ -123,6 +123,7 @@ pub async fn digest_auth_keeps_others_out<H: Handler>(handler: H) {
         }
         _ => assert_no_auth(other.exists("/closed").await),
     }
+    site.ok("it is there, whoever may read it", other.ensure_path("/closed")).await;
     let results = site.ok("commit", other.transaction().set("/closed", b"", None).commit()).await;
     assert_no_auth(results.committed());
 

@@ -9,7 +9,8 @@ use std::{
 };
 
 use zk_client::{
-    AsyncResult, Client, CreateMode, CreateOptions, ErrorCode, ErrorKind, Handler, State, blocking,
+    AsyncResult, CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, ErrorCode, ErrorKind, Handler,
+    State, blocking,
     recipes::{DataWatch, Lock, LockGuard, LockOptions, ReadLock, Semaphore, WriteLock},
 };
 
@@ -558,6 +559,47 @@ pub async fn what_waiting_does_not_help_is_an_error<H: Handler>(handler: H) {
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     let deep = site.ok("a path that is made", Lock::new(&zk, "/a/b/c").acquire()).await;
     assert!(deep.is_held() && deep.path().starts_with("/a/b/c/"));
+}
+
+/// The servers tell nobody of the end of a node that he may not read: who would have to wait for it is told so
+/// instead, on every version.
+pub async fn who_may_not_read_a_node_does_not_wait_for_it<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let builder = site.builder().auth("digest", "ann:secret").default_acl(&CREATOR_ALL_ACL);
+    let owner = site.connect(builder).await;
+    let zk = site.client().await;
+    site.ok("the path", zk.ensure_path(PATH)).await;
+    let guard = site.ok("a lock", WriteLock::new(&owner, PATH).acquire()).await;
+    for acquire in [
+        Lock::new(&zk, PATH).acquire(),
+        ReadLock::new(&zk, PATH).acquire(),
+        WriteLock::new(&zk, PATH).acquire_timeout(LIMIT),
+    ] {
+        let error = site.err("a node that may not be read", acquire).await;
+        assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
+        assert!(error.to_string().contains(guard.path()), "{error}");
+    }
+    assert_eq!(site.nodes(&zk, PATH).await.len(), 1);
+    assert!(guard.is_held());
+    // Who need not wait for it is not told.
+    assert!(site.ok("taken", Lock::new(&zk, PATH).try_acquire()).await.is_none());
+    site.ok("to release", guard.release()).await;
+    assert!(site.ok("a free lock", Lock::new(&zk, PATH).acquire()).await.is_held());
+
+    let semaphore = "/semaphore";
+    let queue = "/semaphore-__lock__";
+    for path in [semaphore, queue] {
+        site.ok("the path", zk.ensure_path(path)).await;
+    }
+    let lease = site.ok("a lease", Semaphore::new(&owner, semaphore).acquire()).await;
+    site.until_nodes(&zk, queue, 0).await;
+    let waiting = Semaphore::new(&owner, semaphore).acquire();
+    site.until_nodes(&zk, queue, 1).await;
+    let error = site.err("a turn", Semaphore::new(&zk, semaphore).acquire()).await;
+    assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
+    assert_eq!(site.nodes(&zk, queue).await.len(), 1);
+    site.ok("to release", lease.release()).await;
+    assert!(site.ok("its turn", waiting).await.is_held());
 }
 
 /// Whoever deletes a lock's node lets others in, and the holder learns of it: early, late, or when its

@@ -218,6 +218,7 @@ macro_rules! suite {
                 what_waiting_does_not_help_is_an_error,
                 a_full_queue_is_waited_out,
                 an_acquire_that_fails_leaves_no_node,
+                who_may_not_read_a_node_does_not_wait_for_it,
                 a_lock_whose_node_is_deleted_is_lost,
                 a_path_that_is_none_makes_nothing,
             }

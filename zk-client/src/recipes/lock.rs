@@ -139,8 +139,8 @@ macro_rules! lock {
             /// waiting, and gives up the lock if it was held just then.
             ///
             /// # Errors
-            /// Those that waiting does not help: no right to create nodes or to list them, a client that is
-            /// stopped; [`SequenceExhausted`](ErrorKind::SequenceExhausted) when contenders at this path
+            /// Those that waiting does not help: no right to create nodes, to list them or to read that of
+            /// the contender that is to be waited for; a client that is stopped; [`SequenceExhausted`](ErrorKind::SequenceExhausted) when contenders at this path
             /// cannot be ordered any more. Nothing is left of an acquire that fails.
             pub fn acquire(&self) -> C::Answer<LockGuard<C>> {
                 C::answer(self.contender.acquire(None))
@@ -289,9 +289,13 @@ impl Contender {
                 return Ok(Turn::Taken(path));
             }
             let before = path::join(&self.path, before);
-            let (there, watch) = patiently(&self.client, |zk| zk.exists_and_watch(&before)).await?;
-            if there.is_some() {
-                watch.await?;
+            // To get it takes the right to read it, on every version of the servers. To look whether it
+            // exists does not on all of them, and events are withheld without a word from those who may not
+            // read the node.
+            match patiently(&self.client, |zk| zk.get_and_watch(&before)).await {
+                Ok((_, _, watch)) => drop(watch.await?),
+                Err(error) if is_no_node(&error) => {}
+                Err(error) => return Err(error),
             }
         }
     }
