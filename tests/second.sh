@@ -10,6 +10,11 @@ step() {
 
 step "what this needs"
 sh tests/install.sh
+if ! java --list-modules | grep -q ^jdk.compiler; then
+    sudo=
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    $sudo apt-get install -q -y --no-install-recommends default-jdk-headless
+fi
 ZK_TEST_PYTHON=$(tests/kazoo/setup.sh)
 ZK_TEST_JARS=$(tests/jars/fetch.sh)
 export ZK_TEST_PYTHON ZK_TEST_JARS
@@ -24,3 +29,6 @@ ZK_TEST_VERSION=3.9 ZK_DIFFERENTIAL_SEQUENCES=${ZK_DIFFERENTIAL_SEQUENCES:-2000}
 step "the whole client and other clients on ZooKeeper 3.9.5"
 ZK_TEST_VERSION=3.9 cargo test -p zk-tests \
     --test tokio --test thread --test ensemble --test kazoo --test other_clients --test embedded
+
+step "locks that are shared with Curator 5.9.0"
+cargo test -p zk-tests --features jars --test curator

@@ -640,19 +640,23 @@ impl Client {
 
 /// `path` with a unique id before its name, as Curator writes it.
 fn protect(path: &str, id: u128) -> String {
-    let Some((above, name)) = path.rsplit_once('/') else {
-        return path.to_owned(); // to be refused
-    };
+    match path.rsplit_once('/') {
+        Some((above, name)) => format!("{above}/_c_{}-{name}", uuid(id)),
+        None => path.to_owned(), // to be refused
+    }
+}
+
+/// The form of a random UUID.
+pub(crate) fn uuid(id: u128) -> String {
     let part = |shift: u32, bits: u32| (id >> shift) & ((1 << bits) - 1);
-    let uuid = format!(
+    format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
         part(96, 32),
         part(80, 16),
         part(64, 12),
         0x8000 | part(48, 14),
         part(0, 48)
-    );
-    format!("{above}/_c_{uuid}-{name}")
+    )
 }
 
 /// The creation of a node and all above it, under way.

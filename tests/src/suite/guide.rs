@@ -470,10 +470,13 @@ pub async fn locks<H: Handler>(handler: H) {
         // end
         assert!(writer.is_held());
         // guide: lock shared with Curator
-        let options = LockOptions::default().extra_lock_pattern("-lock-");
-        let lock = Lock::with(&zk, "/curators", options);
+        let lock = Lock::with(&zk, "/curators", LockOptions::curator());
+        let shared = ReadLock::with(&zk, "/readers-of-curator", LockOptions::curator());
+        let gophers = Lock::with(&zk, "/gophers", LockOptions::go_zookeeper());
         // end
-        assert!(lock.acquire().await?.is_held());
+        for lock in [lock.acquire(), shared.acquire(), gophers.acquire()] {
+            assert!(lock.await?.is_held());
+        }
         // guide: semaphore
         let options = SemaphoreOptions::default().max_leases(3).identifier("my-identifier");
         let semaphore = Semaphore::with(&zk, "/leasepath", options);

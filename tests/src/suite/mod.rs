@@ -214,6 +214,8 @@ macro_rules! suite {
                 a_release_wakes_the_next_in_line_alone,
                 a_node_that_somebody_deletes_is_made_anew,
                 foreign_names_contend_by_an_option,
+                nodes_have_the_form_that_an_option_names,
+                a_semaphore_of_curators_is_refused,
                 a_stopped_client_holds_nothing,
                 what_waiting_does_not_help_is_an_error,
                 a_full_queue_is_waited_out,

@@ -1,7 +1,7 @@
 //! [`Lock`], [`ReadLock`] and [`WriteLock`]: one holder, or many readers, in the order of arrival.
 //!
-//! The nodes are kazoo's: below the lock's path, each contender has an ephemeral sequential node whose
-//! name is a unique id, `__lock__` (`__rlock__` for readers) and the number. The lowest number holds; each
+//! The nodes are kazoo's, or by an option another client's: below the lock's path, each contender has an
+//! ephemeral sequential node whose name is a unique id, `__lock__` (`__rlock__` for readers) and the number. The lowest number holds; each
 //! other contender watches the one contender before it that it has to wait for, so that a release wakes
 //! the next in line and nobody else.
 
@@ -16,45 +16,124 @@ use zk_proto::{path, records::Stat, session::SessionId};
 
 use crate::{
     AsyncResult, Client, CreateOptions, Error, ErrorKind, Face, Ustring,
+    calls::uuid,
     from_reply::is_no_node,
     retry::patiently,
     stop::{Stop, unless},
 };
 
 use super::{
-    delete, delete_own,
+    delete, delete_own, foreign,
     held::{Held, hold},
     identifiers, is_over, sequence,
 };
 
-/// How a kind of lock names its nodes and for whose it waits.
+/// Which side of a lock.
 #[derive(Debug, Clone, Copy)]
-struct Kind {
+enum Side {
+    /// Of a lock without sides.
+    Exclusive,
+    Read,
+    Write,
+}
+
+/// Whose form nodes have, and so with whose they contend.
+#[derive(Debug, Clone, Copy, Default)]
+enum Form {
+    #[default]
+    Kazoo,
+    Curator,
+    GoZookeeper,
+}
+
+/// How a lock's nodes are named and for whose it waits: what is right before the number.
+#[derive(Debug, Clone, Copy)]
+struct Names {
     node: &'static str,
     waits_for: &'static [&'static str],
 }
 
-const EXCLUSIVE: Kind = Kind { node: "__lock__", waits_for: &["__lock__"] };
-const READ: Kind = Kind { node: "__rlock__", waits_for: &["__lock__"] };
-const WRITE: Kind = Kind { node: "__lock__", waits_for: &["__lock__", "__rlock__"] };
+impl Form {
+    const fn names(self, side: Side) -> Option<Names> {
+        let (node, waits_for): (_, &[_]) = match (self, side) {
+            (Self::Kazoo, Side::Exclusive) => ("__lock__", &["__lock__"]),
+            (Self::Kazoo, Side::Read) => ("__rlock__", &["__lock__"]),
+            (Self::Kazoo, Side::Write) => ("__lock__", &["__lock__", "__rlock__"]),
+            (Self::Curator, Side::Read) => ("-__READ__", &["-__WRIT__"]),
+            (Self::Curator, Side::Write) => ("-__WRIT__", &["-__WRIT__", "-__READ__"]),
+            (Self::Curator | Self::GoZookeeper, Side::Exclusive) => ("-lock-", &["-lock-"]),
+            (Self::GoZookeeper, Side::Read | Side::Write) => return None,
+        };
+        Some(Names { node, waits_for })
+    }
 
-/// How a lock is to behave: kazoo's `identifier` and `extra_lock_patterns`.
+    /// What a node's name is before its number.
+    fn name(self, id: u128, names: Names) -> String {
+        match self {
+            Self::Kazoo => format!("{id:032x}{}", names.node),
+            Self::Curator => format!("_c_{}{}", uuid(id), names.node),
+            Self::GoZookeeper => format!("_c_{id:032x}{}", names.node),
+        }
+    }
+}
+
+/// How a lock is to behave: kazoo's `identifier` and `extra_lock_patterns`, and whose locks it is shared with.
+///
+/// A lock is shared with programs that use another client only if each waits for the nodes of the other. With
+/// kazoo's these locks share as they are. For Curator's and go-zookeeper's there is an option, since both
+/// look for nodes of their own form alone:
+///
+/// | | shares with |
+/// |---|---|
+/// | default | kazoo's `Lock`, `ReadLock`, `WriteLock` |
+/// | [`curator`](Self::curator) | Curator's `InterProcessMutex`, and the two sides of its `InterProcessReadWriteLock` |
+/// | [`go_zookeeper`](Self::go_zookeeper) | go-zookeeper's `Lock` |
+///
+/// All who contend at one path have to have one form. Curator's `InterProcessSemaphoreV2` and
+/// `InterProcessSemaphoreMutex` share with nothing here.
 #[derive(Debug, Clone, Default)]
 #[must_use = "options do nothing by themselves: see `Lock::with`"]
 pub struct LockOptions {
     identifier: Vec<u8>,
     extra_patterns: Vec<String>,
+    form: Form,
 }
 
 impl LockOptions {
+    /// For a lock that is shared with programs on Curator: the nodes have Curator's form, `_c_<uuid>-lock-` and
+    /// the number, or `-__READ__` and `-__WRIT__` in a [`ReadLock`] and a [`WriteLock`], so that a [`Lock`]
+    /// contends with its `InterProcessMutex`, and these with the sides of its `InterProcessReadWriteLock`.
+    ///
+    /// At the path of an `InterProcessSemaphoreV2` or `InterProcessSemaphoreMutex` an acquire fails with
+    /// [`InvalidInput`](ErrorKind::InvalidInput).
+    ///
+    /// ```no_run
+    /// # use zk_client::{Client, Error, recipes::{Lock, LockOptions}};
+    /// # async fn example(zk: Client) -> Result<(), Error> {
+    /// let guard = Lock::with(&zk, "/locks/report", LockOptions::curator()).acquire().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn curator() -> Self {
+        Self { form: Form::Curator, ..Self::default() }
+    }
+
+    /// For a [`Lock`] that is shared with programs on go-zookeeper: the nodes have the form of its `Lock`,
+    /// `_c_<hex>-lock-` and the number. There is nothing to share a [`ReadLock`] or [`WriteLock`] with: to
+    /// acquire one fails with [`InvalidInput`](ErrorKind::InvalidInput).
+    pub fn go_zookeeper() -> Self {
+        Self { form: Form::GoZookeeper, ..Self::default() }
+    }
+
     /// What [`contenders`](Lock::contenders) shows of this contender. Default nothing.
     pub fn identifier(mut self, identifier: impl AsRef<[u8]>) -> Self {
         self.identifier = identifier.as_ref().to_vec();
         self
     }
 
-    /// Nodes whose names have `pattern` before their number contend as well: `-lock-` for those of
-    /// Curator and go-zookeeper.
+    /// Waits for nodes as well whose names have `pattern` right before their number. Those who made them
+    /// do not wait for this lock's node in return, unless they are told to: to share a lock with Curator
+    /// or go-zookeeper, use [`curator`](Self::curator) or [`go_zookeeper`](Self::go_zookeeper).
     pub fn extra_lock_pattern(mut self, pattern: impl Into<String>) -> Self {
         self.extra_patterns.push(pattern.into());
         self
@@ -119,7 +198,7 @@ pub struct WriteLock<C = Client> {
 }
 
 macro_rules! lock {
-    ($name:ident, $kind:expr) => {
+    ($name:ident, $side:expr) => {
         impl<C: Face> $name<C> {
             /// The lock at `path`, which is created with its parents when it is first acquired.
             #[must_use]
@@ -131,7 +210,7 @@ macro_rules! lock {
             #[must_use]
             pub fn with(client: &C, path: impl Into<String>, options: LockOptions) -> Self {
                 let client = client.client().clone();
-                let contender = Contender { client, path: path.into(), kind: $kind, options };
+                let contender = Contender { client, path: path.into(), side: $side, options };
                 Self { contender, face: PhantomData }
             }
 
@@ -180,16 +259,16 @@ macro_rules! lock {
     };
 }
 
-lock!(Lock, EXCLUSIVE);
-lock!(ReadLock, READ);
-lock!(WriteLock, WRITE);
+lock!(Lock, Side::Exclusive);
+lock!(ReadLock, Side::Read);
+lock!(WriteLock, Side::Write);
 
 /// Who contends, for what and how.
 #[derive(Clone)]
 struct Contender {
     client: Client,
     path: String,
-    kind: Kind,
+    side: Side,
     options: LockOptions,
 }
 
@@ -223,12 +302,13 @@ impl Contender {
     async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Arc<Held>>, Error> {
         // Before anything is made of it: below `/lock/` a node can be made, and not be listed.
         path::validate(&self.path)?;
+        let names = self.names()?;
         loop {
             // A new id for each node: one of an earlier session may still be there, dying.
-            let id = format!("{:032x}{}", self.client.shared().unique_id(), self.kind.node);
+            let id = self.options.form.name(self.client.shared().unique_id(), names);
             let id = path::join(&self.path, &id);
             let made = OnceLock::new();
-            let ended = unless(stop, self.contend_as(&id, &made, wait)).await;
+            let ended = unless(stop, self.contend_as(&id, names, &made, wait)).await;
             let is_stopped = ended.is_none();
             let error = match ended {
                 Some(Ok(Turn::Held(node))) => {
@@ -262,6 +342,7 @@ impl Contender {
     async fn contend_as(
         &self,
         id: &str,
+        names: Names,
         made: &OnceLock<Ustring>,
         wait: bool,
     ) -> Result<Turn, Error> {
@@ -276,12 +357,15 @@ impl Contender {
                 Err(error) if is_no_node(&error) => return Ok(Turn::Gone),
                 children => children?,
             };
+            if matches!(self.options.form, Form::Curator) {
+                foreign::refuse_semaphore_v2(&self.path, &children)?;
+            }
             // A node of an earlier session is about to go, if it is not gone already.
             let alive = self.client.session_id() == Some(SessionId(stat.ephemeral_owner));
             if !alive || !children.iter().any(|name| *name == *own) {
                 return Ok(Turn::Gone);
             }
-            let contenders = sequence::contenders(&children, self.patterns(self.kind.waits_for));
+            let contenders = sequence::contenders(&children, self.patterns(names.waits_for));
             let Some(before) = sequence::predecessor(number, contenders) else {
                 return Ok(Turn::Held(Node { path, stat }));
             };
@@ -298,6 +382,15 @@ impl Contender {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn names(&self) -> Result<Names, Error> {
+        self.options.form.names(self.side).ok_or_else(|| {
+            Error::invalid(format!(
+                "{} is to be shared with go-zookeeper, which has no locks with a side for readers",
+                self.path
+            ))
+        })
     }
 
     /// What marks a node as a contender of one of these kinds, or of the extra ones.
@@ -326,12 +419,13 @@ impl Contender {
     fn contenders(&self) -> AsyncResult<Vec<String>> {
         let contender = self.clone();
         self.client.spawn(async move {
+            let names = contender.names()?;
             let children =
                 match patiently(&contender.client, |zk| zk.get_children(&contender.path)).await {
                     Err(error) if is_no_node(&error) => return Ok(Vec::new()),
                     children => children?,
                 };
-            let kinds = [contender.kind.waits_for, &[contender.kind.node]].concat();
+            let kinds = [names.waits_for, &[names.node]].concat();
             let mut nodes: Vec<_> =
                 sequence::contenders(&children, contender.patterns(&kinds)).collect();
             nodes.sort_unstable();

@@ -15,6 +15,7 @@
 //!
 //! All of them end with [`ConnectionClosed`](crate::ErrorKind::ConnectionClosed) when the client is stopped.
 
+mod foreign;
 mod held;
 mod lock;
 mod semaphore;

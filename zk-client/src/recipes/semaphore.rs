@@ -20,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    Lock, LockGuard, LockOptions, delete,
+    Lock, LockGuard, LockOptions, delete, foreign,
     held::{Held, hold},
     identifiers,
 };
@@ -71,6 +71,8 @@ impl SemaphoreOptions {
 ///
 /// - **No more leases than allowed are there at once**, by the ensemble's order: who wants one holds the
 ///   lock beside the semaphore, and the lease is made in one transaction with a look whether that is so.
+/// - **It is shared with kazoo's `Semaphore`.** Curator keeps its semaphores in another way: where one is, an
+///   acquire fails with [`InvalidInput`](ErrorKind::InvalidInput).
 /// - **Suspended, lost, cancelled:** as with a [`Lock`], and no node is left behind. A lease
 ///   of an expired session counts until the servers have expired it, here and for the others.
 #[derive(Clone)]
@@ -164,6 +166,7 @@ impl Contender {
                 Err(error) if is_no_node(&error) => return Ok(Vec::new()),
                 children => children?,
             };
+            foreign::refuse_leases(&path, &children)?;
             identifiers(&client, children.iter().map(|name| path::join(&path, name))).await
         })
     }
@@ -236,10 +239,11 @@ impl Contender {
     /// Looks whether there is a lease to be had, and watches for leases that come and go.
     async fn look(&self) -> Result<Look, Error> {
         match patiently(&self.client, |zk| zk.get_children_and_watch(&self.path)).await {
-            Ok((leases, _, watch)) if leases.len() < self.options.max_leases => {
-                Ok(Look::Free(watch))
+            Ok((leases, _, watch)) => {
+                foreign::refuse_leases(&self.path, &leases)?;
+                let is_free = leases.len() < self.options.max_leases;
+                Ok(if is_free { Look::Free(watch) } else { Look::Full(watch) })
             }
-            Ok((_, _, watch)) => Ok(Look::Full(watch)),
             Err(error) if is_no_node(&error) => Ok(Look::Gone),
             Err(error) => Err(error),
         }
@@ -281,6 +285,9 @@ impl Contender {
         loop {
             let agreed = match patiently(&self.client, |zk| zk.get(&self.path)).await {
                 Ok((data, stat)) if data.is_empty() => {
+                    // It may be somebody else's.
+                    let children = patiently(&self.client, |zk| zk.get_children(&self.path)).await;
+                    foreign::refuse_leases(&self.path, &children?)?;
                     let set = |zk: &Client| zk.set(&self.path, own.to_string(), stat.version);
                     patiently(&self.client, set).await.map(drop)
                 }

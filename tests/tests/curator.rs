@@ -1,0 +1,273 @@
+//! Locks that are shared with Curator: each side waits for the other, on ZooKeeper and on the embedded server.
+//!
+//! `tests/curator/Peer.java` is a program on the real Curator, which does as it is told. It wants the jars that
+//! `tests/jars/fetch.sh` fetches, and a JDK; so these tests run by `tests/second.sh` only.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, ErrorKind, Lines, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use zk_client::{
+    AsyncResult, Client, OPEN_ACL_UNSAFE, ThreadHandler,
+    recipes::{Lock, LockGuard, LockOptions, ReadLock, Semaphore, WriteLock},
+};
+use zk_server::TestServer;
+use zk_tests::shared;
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// How long is long enough to tell that something is not to be had.
+const SHORT: &str = "400";
+const LONG: &str = "20000";
+
+const THREADS: usize = 4;
+const ROUNDS: usize = 25;
+
+/// Curator.
+struct Peer {
+    process: Child,
+    commands: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Peer {
+    fn connect(hosts: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let fetched = Command::new(root.join("jars/fetch.sh")).stderr(Stdio::inherit()).output();
+        let fetched = fetched.expect("a shell");
+        assert!(fetched.status.success(), "no jars of Curator; try: tests/jars/fetch.sh");
+        let jars = String::from_utf8(fetched.stdout).expect("a path");
+        let modules = Command::new("java").arg("--list-modules").output();
+        let modules = modules.map_or_else(|_| Vec::new(), |output| output.stdout);
+        assert!(
+            String::from_utf8_lossy(&modules).contains("jdk.compiler"),
+            "there is no Java compiler; try: apt-get update && apt-get install -y default-jdk-headless"
+        );
+        let mut process = Command::new("java")
+            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(["-Dlog4j2.level=OFF", "-cp", &format!("{}/*", jars.trim())])
+            .arg(root.join("curator/Peer.java"))
+            .arg(hosts)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("Java");
+        let commands = process.stdin.take().expect("it is piped");
+        let answers = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+        let mut peer = Self { process, commands, answers };
+        assert_eq!(peer.answer(), "ready");
+        peer
+    }
+
+    fn tell(&mut self, command: &str) {
+        self.commands.write_all(format!("{command}\n").as_bytes()).expect("Curator listens");
+    }
+
+    fn answer(&mut self) -> String {
+        loop {
+            let line = self.answers.next().expect("Curator answers").expect("a line");
+            // Whatever else is printed is a log.
+            if let Some(answer) = line.strip_prefix("> ") {
+                return answer.to_owned();
+            }
+        }
+    }
+
+    fn ask(&mut self, command: &str) -> String {
+        self.tell(command);
+        self.answer()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// ZooKeeper or the embedded server, with both clients on it.
+struct Place {
+    zk: Client,
+    curator: Peer,
+    _server: Option<TestServer>,
+}
+
+impl Place {
+    fn all() -> [Self; 2] {
+        let embedded = TestServer::start().expect("a port");
+        [(shared().hosts(), None), (embedded.hosts(), Some(embedded))].map(|(hosts, server)| {
+            let curator = Peer::connect(&hosts);
+            let builder = Client::builder().hosts(hosts).default_acl(&OPEN_ACL_UNSAFE);
+            let zk = builder.connect_on(ThreadHandler::new()).get().expect("a session");
+            Self { zk, curator, _server: server }
+        })
+    }
+}
+
+/// Begins to acquire one of our locks; its kind is called as Curator's.
+fn acquire(zk: &Client, kind: &str, path: &str) -> AsyncResult<LockGuard> {
+    let options = LockOptions::curator().identifier("ours");
+    match kind {
+        "mutex" => Lock::with(zk, path, options).acquire_timeout(LIMIT),
+        "read" => ReadLock::with(zk, path, options).acquire_timeout(LIMIT),
+        _ => WriteLock::with(zk, path, options).acquire_timeout(LIMIT),
+    }
+}
+
+/// Whether two kinds may be held at once.
+fn share(one: &str, other: &str) -> bool {
+    (one, other) == ("read", "read")
+}
+
+const PAIRS: [(&str, &str); 5] = [
+    ("mutex", "mutex"),
+    ("write", "write"),
+    ("write", "read"),
+    ("read", "write"),
+    ("read", "read"),
+];
+
+#[test]
+fn each_waits_for_the_other() {
+    for Place { zk, mut curator, _server } in Place::all() {
+        for (ours, theirs) in PAIRS {
+            let path = format!("/each/{ours}-{theirs}");
+            let guard = acquire(&zk, ours, &path).get().expect("a free lock");
+            let beside = curator.ask(&format!("acquire {theirs} {path} {SHORT}"));
+            if share(ours, theirs) {
+                assert_eq!(beside, "held", "Curator's {theirs} beside our {ours}");
+                assert_eq!(curator.ask(&format!("release {theirs} {path}")), "released");
+            } else {
+                assert_eq!(beside, "timeout", "Curator's {theirs} beside our {ours}");
+            }
+            // It is told of our release.
+            curator.tell(&format!("acquire {theirs} {path} {LONG}"));
+            guard.release().get().expect("a release");
+            assert_eq!(curator.answer(), "held", "{theirs} after {ours}");
+
+            let waiting = acquire(&zk, ours, &path);
+            if share(ours, theirs) {
+                waiting.get().expect("it is shared").release().get().expect("a release");
+                assert_eq!(curator.ask(&format!("release {theirs} {path}")), "released");
+            } else {
+                thread::sleep(Duration::from_millis(300));
+                assert!(!waiting.ready(), "our {ours} beside Curator's {theirs}");
+                assert_eq!(curator.ask(&format!("release {theirs} {path}")), "released");
+                waiting.get().expect("our turn").release().get().expect("a release");
+            }
+            assert!(zk.get_children(&path).get().expect("the nodes").is_empty());
+        }
+    }
+}
+
+/// Goes in and out; whether nobody else was there who must not be. Curator's side has the same.
+fn visit(directory: &Path, alone: bool) -> bool {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = if alone { "alone".to_owned() } else { format!("shared-{number}") };
+    let own = directory.join(name);
+    let made = match fs::File::create_new(&own) {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+        Err(error) => panic!("{}: {error}", own.display()),
+    };
+    let others = fs::read_dir(directory).expect("a directory").any(|entry| {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_string_lossy();
+        if alone { name.starts_with("shared-") } else { name == "alone" }
+    });
+    thread::sleep(Duration::from_millis(1));
+    if made {
+        fs::remove_file(own).expect("nobody else removes it");
+    }
+    made && !others
+}
+
+/// A new directory for visits.
+fn directory(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).expect("a directory");
+    directory
+}
+
+/// Contends together with Curator: how many entries there were on our side and on Curator's, and how many of
+/// them were not alone.
+fn contend(
+    place: &mut Place,
+    kind: &str,
+    path: &str,
+    acquire: fn(&Client, &str, &str) -> AsyncResult<LockGuard>,
+) -> (usize, usize) {
+    let directory = directory(&path.replace('/', "-"));
+    let command = format!("contend {kind} {path} {THREADS} {ROUNDS} {}", directory.display());
+    place.curator.tell(&command);
+    let overlaps = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for n in 0..THREADS {
+            let (zk, directory, overlaps) = (&place.zk, &directory, &overlaps);
+            let kind = match kind {
+                "sides" if n % 2 == 0 => "write",
+                "sides" => "read",
+                kind => kind,
+            };
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    let guard = acquire(zk, kind, path).get().expect("a turn");
+                    if !visit(directory, kind != "read") {
+                        overlaps.fetch_add(1, Ordering::Relaxed);
+                    }
+                    guard.release().get().expect("a release");
+                }
+            });
+        }
+    });
+    let answer = place.curator.answer();
+    let (entries, theirs) = answer.split_once(' ').expect("two numbers");
+    let entries: usize = entries.parse().expect("a number");
+    let theirs: usize = theirs.parse().expect("a number");
+    (entries + THREADS * ROUNDS, theirs + overlaps.into_inner())
+}
+
+#[test]
+fn nobody_overlaps_in_a_crowd() {
+    for mut place in Place::all() {
+        for kind in ["mutex", "write", "sides"] {
+            let (entries, overlaps) = contend(&mut place, kind, &format!("/crowd-{kind}"), acquire);
+            assert_eq!((entries, overlaps), (2 * THREADS * ROUNDS, 0), "{kind}");
+        }
+        // The detector sees what there is to see: nodes that Curator does not wait for.
+        let blind = |zk: &Client, _: &str, path: &str| {
+            let options = LockOptions::default().extra_lock_pattern("-lock-");
+            Lock::with(zk, path, options).acquire_timeout(LIMIT)
+        };
+        let (entries, overlaps) = contend(&mut place, "mutex", "/crowd-blind", blind);
+        assert_eq!(entries, 2 * THREADS * ROUNDS);
+        assert!(overlaps > 0, "Curator waits for kazoo's nodes");
+    }
+}
+
+#[test]
+fn a_semaphore_of_curators_is_refused() {
+    for Place { zk, mut curator, _server } in Place::all() {
+        assert_eq!(curator.ask("lease /curators-semaphore 2"), "held");
+        for result in [
+            Semaphore::new(&zk, "/curators-semaphore").acquire().get().map(drop),
+            Semaphore::new(&zk, "/curators-semaphore").try_acquire().get().map(drop),
+            acquire(&zk, "mutex", "/curators-semaphore").get().map(drop),
+        ] {
+            let error = result.expect_err("it cannot be shared");
+            assert_eq!(error.kind(), zk_client::ErrorKind::InvalidInput, "{error}");
+        }
+        let mut children = zk.get_children("/curators-semaphore").get().expect("the nodes");
+        children.sort();
+        assert_eq!(children, ["leases", "locks"]);
+    }
+}
