@@ -84,7 +84,7 @@ crate::blocking::faces! {
         let answer = self.command("srvr");
         self.shared().work(async move {
             let answer = answer.await?;
-            version(&answer).ok_or_else(|| Error::undecodable("the server does not tell its version"))
+            version(&answer).ok_or_else(|| Error::undecodable(None, "the server does not tell its version"))
         })
     }
 

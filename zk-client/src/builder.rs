@@ -221,6 +221,7 @@ impl ClientBuilder {
     ))]
     fn build_outside(self) -> Result<Client, Error> {
         Err(Error::runtime(
+            None,
             "there is no tokio runtime here: make the client inside of one, or give \
              ClientBuilder::build_on one",
         ))

@@ -58,7 +58,7 @@ crate::blocking::faces! {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
             let created = self.create_protected(path, data, &options);
-            return self.shared().work(async { created.await.map(|(path, _)| path) });
+            return self.shared().work_on(async { created.await.map(|(path, _)| path) });
         }
         self.create_node(path, data, &options, false)
     }
@@ -75,7 +75,7 @@ crate::blocking::faces! {
     ) -> AsyncResult<(Ustring, Stat)> {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
-            return self.shared().work(self.create_protected(path, data, &options));
+            return self.shared().work_on(self.create_protected(path, data, &options));
         }
         self.create_node(path, data, &options, true)
     }
@@ -105,7 +105,7 @@ crate::blocking::faces! {
         let exists = self.exists(path.as_ref());
         let path = self.absolute(path.as_ref()).into_owned();
         let (client, acl) = (self.clone(), Arc::<[Acl]>::from(acl.as_ref()));
-        self.shared().work(async move {
+        self.shared().work_on(async move {
             match exists.await {
                 Ok(Some(_)) => Ok(()),
                 Ok(None) => client.create_parents(&path, &acl).made().await,
@@ -251,14 +251,14 @@ crate::blocking::faces! {
         version: i32,
     ) -> AsyncResult<Stat> {
         if version < 0 {
-            return self.failed(Error::invalid("only a set of one version can be checked"));
+            return self.failed(Error::invalid_request("only a set of one version can be checked"));
         }
         let set = self.set(path.as_ref(), &data, version);
         let (client, path) = (self.clone(), path.as_ref().to_owned());
         let data = data.as_data().map(Bytes::copy_from_slice);
-        self.shared().work(async move {
+        self.shared().work_on(async move {
             let error = match set.await {
-                Err(error) if error.outcome() == Outcome::Unknown => error,
+                Err(error) if error.outcome() == Some(Outcome::Unknown) => error,
                 result => return result,
             };
             match client.after_sync(&path, |zk| zk.get_nullable(&path)).await {
@@ -302,9 +302,9 @@ crate::blocking::faces! {
     ) -> AsyncResult<()> {
         let delete = self.delete(path.as_ref(), version);
         let (client, path) = (self.clone(), path.as_ref().to_owned());
-        self.shared().work(async move {
+        self.shared().work_on(async move {
             let error = match delete.await {
-                Err(error) if error.outcome() == Outcome::Unknown => error,
+                Err(error) if error.outcome() == Some(Outcome::Unknown) => error,
                 result => return result,
             };
             match client.after_sync(&path, |zk| zk.exists(&path)).await {
@@ -324,7 +324,7 @@ crate::blocking::faces! {
     pub fn delete_recursive(&self, path: impl AsRef<str>) -> AsyncResult<()> {
         let children = self.get_children(path.as_ref());
         let (client, path) = (self.clone(), path.as_ref().to_owned());
-        self.shared().work(async move {
+        self.shared().work_on(async move {
             let mut children = match children.await {
                 Err(error) if is_no_node(&error) => return Ok(()),
                 children => children?,
@@ -390,7 +390,7 @@ impl Client {
         T: FromReply + Clone + Send + 'static,
     {
         if options.makes_path() {
-            return self.shared().work(self.creation(path, data, options, with_stat));
+            return self.shared().work_on(self.creation(path, data, options, with_stat));
         }
         let sent = self.send_create(path, data, options, with_stat);
         sent.unwrap_or_else(|error| self.failed(error))
@@ -454,7 +454,7 @@ impl Client {
         // With an id, any name is one that can be created.
         let created = path::validate_for_create(path, options.is_sequential())
             .map(|()| self.create_once(&protect(path, self.shared().unique_id()), data, options));
-        async move { created?.await }
+        async move { created.map_err(|error| Error::bad_path(error, Some(Outcome::NotSent)))?.await }
     }
 
     /// Creates a node whose name begins with an id that is nobody else's, once, whatever happens to the
@@ -475,11 +475,11 @@ impl Client {
                     Err(error) if passes(&error) => error,
                     result => return result,
                 };
-                if error.outcome() != Outcome::NotSent {
+                if error.outcome() != Some(Outcome::NotSent) {
                     match client.find_created(&path, options.is_ephemeral()).await {
                         Ok(Some(found)) => return Ok(found),
                         Ok(None) => {}
-                        Err(later) if options.is_ephemeral() => return Err(later),
+                        Err(later) if options.is_ephemeral() => return Err(later.of_look(&error)),
                         Err(_) => return Err(error),
                     }
                 }

@@ -244,6 +244,16 @@ impl Client {
         self.shared.work(task(abandon.clone())).abandoned_by(abandon)
     }
 
+    /// As [`spawn_cancellable`](Self::spawn_cancellable), for a task that is a request.
+    pub(crate) fn request_cancellable<T, R>(&self, task: impl FnOnce(Event) -> R) -> AsyncResult<T>
+    where
+        T: Clone + Send + 'static,
+        R: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let abandon = Event::new();
+        self.shared.work_on(task(abandon.clone())).abandoned_by(abandon)
+    }
+
     /// Completes after `duration`, by the client's runtime, wherever it is awaited; at once when that
     /// runtime has ended.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
@@ -317,8 +327,9 @@ impl Client {
     /// # Errors
     /// When `path` is none.
     pub fn with_chroot(&self, path: &str) -> Result<Self, Error> {
-        let below = Chroot::new(path)?;
-        let chroot = Chroot::new(&self.chroot.join(below.as_str()))?;
+        let new = |path: &str| Chroot::new(path).map_err(|error| Error::bad_path(error, None));
+        let below = new(path)?;
+        let chroot = new(&self.chroot.join(below.as_str()))?;
         Ok(Self { chroot, ..self.clone() })
     }
 }

@@ -158,7 +158,7 @@ impl CreateOptions {
             MultiOp::Create2(create) => Request::Create2(create),
             MultiOp::CreateContainer(create) => Request::CreateContainer(create),
             MultiOp::CreateTtl(create) => Request::CreateTtl(create),
-            _ => return Err(Error::invalid("not a create")),
+            _ => return Err(Error::invalid_request("not a create")),
         };
         Ok(send(&create))
     }
@@ -176,7 +176,7 @@ impl CreateOptions {
         if flags.has_ttl() {
             let ttl = self.ttl.map(|ttl| ttl.as_millis());
             let Some(ttl) = ttl.filter(|ttl| (1..=MAX_TTL_MS).contains(ttl)) else {
-                return Err(Error::invalid(format!(
+                return Err(Error::invalid_request(format!(
                     "create {path}: {:?} is no time to live that a server takes",
                     self.ttl
                 )));
@@ -208,7 +208,7 @@ impl From<&Self> for CreateOptions {
 }
 
 pub(crate) fn no_acl() -> Error {
-    Error::invalid(
+    Error::invalid_request(
         "no ACL: give one with CreateOptions::acl, or to all with ClientBuilder::default_acl \
          (OPEN_ACL_UNSAFE lets everybody do everything)",
     )

@@ -1,6 +1,6 @@
 //! The one error of this crate.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use zk_proto::{
     ErrorCode, HostPort, HostsError, OpCode, PathError,
@@ -60,7 +60,7 @@ pub enum ErrorKind {
 ///         "somebody was faster"
 ///     } else if error.is_retryable() {
 ///         "try again"
-///     } else if error.outcome() == Outcome::Unknown {
+///     } else if error.outcome() == Some(Outcome::Unknown) {
 ///         "look whether it was done before trying again"
 ///     } else {
 ///         "give up"
@@ -72,11 +72,12 @@ pub struct Error(Arc<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    outcome: Outcome,
+    outcome: Option<Outcome>,
     op: Option<OpCode>,
     path: Option<Box<str>>,
     host: Option<Arc<HostPort>>,
     message: Message,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 enum Message {
@@ -109,16 +110,20 @@ impl Error {
         }
     }
 
-    /// Whether the server did it all the same.
+    /// Whether the server did it all the same; `None` of what is no request to the servers: an option, a
+    /// start, a word of four letters, a watch, a wait for a lock.
+    ///
+    /// A call that was given up, by [`cancel`](crate::AsyncResult::cancel) or by the end of the runtime, goes
+    /// its way without its caller, so that its outcome is [`Unknown`](Outcome::Unknown).
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Option<Outcome> {
         self.0.outcome
     }
 
     /// Whether trying again is safe for any operation, as this one was surely not sent, and may help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.0.outcome == Outcome::NotSent
+        self.0.outcome == Some(Outcome::NotSent)
             && matches!(
                 self.0.kind,
                 ErrorKind::ConnectionLoss | ErrorKind::SessionExpired | ErrorKind::QueueFull
@@ -147,7 +152,7 @@ impl Error {
     /// not as it should be yet: kazoo's `ForceRetryError`.
     #[must_use]
     pub fn try_again(why: impl Into<String>) -> Self {
-        Self::local(ErrorKind::TryAgain, why)
+        Self::local(ErrorKind::TryAgain, None, why)
     }
 
     /// The same error, of a request of which it is known by now that it was not done.
@@ -155,39 +160,76 @@ impl Error {
         let Inner { kind, op, path, host, message, .. } = &*self.0;
         Self(Arc::new(Inner {
             kind: *kind,
-            outcome: Outcome::NotSent,
+            outcome: Some(Outcome::NotSent),
             op: *op,
             path: path.clone(),
             host: host.clone(),
             message: Message::Text(format!("{message}, and it was not done")),
+            source: Some(Arc::new(self.clone())),
         }))
     }
 
-    fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
+    /// The error of a request of which this one, of a look whether that was done, tells no more.
+    pub(crate) fn of_look(&self, request: &Self) -> Self {
+        let Inner { outcome, op, path, host, message, .. } = &*request.0;
+        Self(Arc::new(Inner {
+            kind: self.0.kind,
+            outcome: *outcome,
+            op: *op,
+            path: path.clone(),
+            host: host.clone(),
+            message: Message::Text(format!(
+                "{message}, and whether it was done cannot be told: {self}"
+            )),
+            source: Some(Arc::new(self.clone())),
+        }))
+    }
+
+    /// The same error, with what has caused it. For errors that were just made.
+    fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.source = Some(Arc::new(source));
+        }
+        self
+    }
+
+    fn local(kind: ErrorKind, outcome: Option<Outcome>, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
-            outcome: Outcome::NotSent,
+            outcome,
             op: None,
             path: None,
             host: None,
             message: Message::Text(message.into()),
+            source: None,
         }))
     }
 
+    /// Something that cannot be, and that is no request.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::local(ErrorKind::InvalidInput, message)
+        Self::local(ErrorKind::InvalidInput, None, message)
     }
 
-    pub(crate) fn runtime(message: impl Into<String>) -> Self {
-        Self::local(ErrorKind::Runtime, message)
+    /// A request that cannot be.
+    pub(crate) fn invalid_request(message: impl Into<String>) -> Self {
+        Self::local(ErrorKind::InvalidInput, Some(Outcome::NotSent), message)
     }
 
-    pub(crate) fn undecodable(message: impl Into<String>) -> Self {
-        Self::local(ErrorKind::Undecodable, message)
+    /// A path that cannot be one. `outcome` is that of the request that it was for, if it was.
+    pub(crate) fn bad_path(error: PathError, outcome: Option<Outcome>) -> Self {
+        Self::local(ErrorKind::InvalidInput, outcome, error.to_string()).with_source(error)
+    }
+
+    pub(crate) fn runtime(outcome: Option<Outcome>, message: impl Into<String>) -> Self {
+        Self::local(ErrorKind::Runtime, outcome, message)
+    }
+
+    pub(crate) fn undecodable(outcome: Option<Outcome>, message: impl Into<String>) -> Self {
+        Self::local(ErrorKind::Undecodable, outcome, message)
     }
 
     pub(crate) fn timeout(what: &str, after: Duration) -> Self {
-        Self::local(ErrorKind::Timeout, format!("{what} was not to be had within {after:?}"))
+        Self::local(ErrorKind::Timeout, None, format!("{what} was not to be had within {after:?}"))
     }
 
     pub(crate) fn sequence_exhausted(parent: &str) -> Self {
@@ -197,20 +239,22 @@ impl Error {
              another path",
             i32::MAX
         );
-        Self::local(ErrorKind::SequenceExhausted, message)
+        Self::local(ErrorKind::SequenceExhausted, None, message)
     }
 
-    pub(crate) fn cancelled() -> Self {
-        Self::local(ErrorKind::Cancelled, "cancelled")
+    pub(crate) fn cancelled(outcome: Option<Outcome>) -> Self {
+        Self::local(ErrorKind::Cancelled, outcome, "cancelled")
     }
 
-    pub(crate) fn interrupted() -> Self {
-        Self::local(ErrorKind::Interrupted, "interrupted before the next try")
+    /// `outcome` is that of the last try.
+    pub(crate) fn interrupted(outcome: Option<Outcome>) -> Self {
+        Self::local(ErrorKind::Interrupted, outcome, "interrupted before the next try")
     }
 
     pub(crate) fn start_timeout(after: Duration, last: &str) -> Self {
         Self::local(
             ErrorKind::Timeout,
+            None,
             format!("no connection within {after:?}; the last attempt: {last}"),
         )
     }
@@ -227,11 +271,12 @@ impl Error {
         };
         Self(Arc::new(Inner {
             kind,
-            outcome: Outcome::Refused,
+            outcome: Some(Outcome::Refused),
             op: Some(op),
             path: Some(path.into()),
             host: None,
             message: Message::Text(message),
+            source: None,
         }))
     }
 
@@ -243,22 +288,25 @@ impl Error {
                 std::io::ErrorKind::TimedOut => ErrorKind::Timeout,
                 _ => ErrorKind::ConnectionLoss,
             },
-            outcome: Outcome::Unknown,
+            outcome: None,
             op: None,
             path: None,
             message: Message::Text(format!("command {word} on {host}: {error}")),
+            source: None,
             host: Some(host),
         }))
     }
 
+    /// The end of a session, for what waits for no request.
     pub(crate) fn of_session(reason: Reason) -> Self {
         Self(Arc::new(Inner {
             kind: kind_of(&reason),
-            outcome: Outcome::Unknown,
+            outcome: None,
             op: None,
             path: None,
             host: None,
             message: Message::Reason(reason),
+            source: None,
         }))
     }
 }
@@ -283,24 +331,19 @@ impl From<Box<Failure>> for Error {
     fn from(failure: Box<Failure>) -> Self {
         Self(Arc::new(Inner {
             kind: kind_of(&failure.reason),
-            outcome: failure.outcome,
+            outcome: Some(failure.outcome),
             op: Some(failure.op),
             path: failure.path,
             host: failure.host,
             message: Message::Reason(failure.reason),
+            source: None,
         }))
-    }
-}
-
-impl From<PathError> for Error {
-    fn from(error: PathError) -> Self {
-        Self::invalid(error.to_string())
     }
 }
 
 impl From<HostsError> for Error {
     fn from(error: HostsError) -> Self {
-        Self::invalid(error.to_string())
+        Self::invalid(error.to_string()).with_source(error)
     }
 }
 
@@ -318,11 +361,9 @@ impl fmt::Display for Error {
             f.write_str(": ")?;
         }
         message.fmt(f)?;
-        match (op, outcome) {
-            (Some(_), Outcome::NotSent | Outcome::Unknown | Outcome::Applied) => {
-                write!(f, " ({outcome})")
-            }
-            _ => Ok(()),
+        match outcome {
+            Some(Outcome::Refused) | None => Ok(()),
+            Some(outcome) => write!(f, " ({outcome})"),
         }
     }
 }
@@ -333,4 +374,13 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let Inner { message, source, .. } = &*self.0;
+        match (source, message) {
+            (Some(source), _) => Some(&**source),
+            (None, Message::Reason(reason)) => reason.source(),
+            (None, Message::Text(_)) => None,
+        }
+    }
+}

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use zk_proto::{
     Acl, ErrorCode, Response, Ustring,
     records::Stat,
-    session::{Failure, Reason, Reply},
+    session::{Failure, Outcome, Reason, Reply},
 };
 
 use crate::{Error, ErrorKind, shared::FromReply};
 
 /// A call that gets a reply of another operation: cannot be, as the session matches the two.
 fn mismatch() -> Error {
-    Error::invalid("the reply is that of another operation")
+    Error::undecodable(Some(Outcome::Applied), "the reply is that of another operation")
 }
 
 pub(crate) type Answer = Result<Reply, Box<Failure>>;

@@ -13,6 +13,7 @@ use std::{
 };
 
 use zk_handler::Lane;
+use zk_proto::session::Outcome;
 
 use crate::{Error, ErrorKind, Event};
 
@@ -39,6 +40,8 @@ use crate::{Error, ErrorKind, Event};
 pub struct AsyncResult<T> {
     cell: Arc<Cell<T>>,
     lane: Option<Lane>,
+    /// The outcome of what is given up before its result is there.
+    given_up: Option<Outcome>,
     /// Tells work that goes on in a task that nobody wants its result any more.
     abandon: Option<Event>,
 }
@@ -258,15 +261,22 @@ impl Wakers {
 }
 
 impl<T: Clone + Send + 'static> AsyncResult<T> {
-    pub(crate) fn new(cell: Arc<Cell<T>>, lane: Lane) -> Self {
-        Self { cell, lane: Some(lane), abandon: None }
+    /// `given_up` is the outcome that it has if it is given up before its result is there; `None` if it is
+    /// no request.
+    pub(crate) fn new(cell: Arc<Cell<T>>, lane: Lane, given_up: Option<Outcome>) -> Self {
+        Self { cell, lane: Some(lane), given_up, abandon: None }
+    }
+
+    /// The result of a request. It goes out, or is out already, whoever gives it up.
+    pub(crate) fn of_request(cell: Arc<Cell<T>>, lane: Lane) -> Self {
+        Self::new(cell, lane, Some(Outcome::Unknown))
     }
 
     /// A result that is there already.
     pub(crate) fn of(value: Result<T, Error>, lane: Option<Lane>) -> Self {
         let cell = Cell::new();
         cell.complete(value, None, &mut Wakers::default());
-        Self { cell, lane, abandon: None }
+        Self { cell, lane, given_up: None, abandon: None }
     }
 
     /// Has `abandon` set when this handle is cancelled or dropped before its result is there.
@@ -334,12 +344,15 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
     /// Gives up waiting: the result is [`Cancelled`](crate::ErrorKind::Cancelled), unless it was there
     /// already. Returns whether it was not.
     ///
-    /// A request that was sent is done all the same; work that goes on, such as waiting for a lock, is
-    /// stopped and undone.
+    /// A request is done all the same, so that its [`outcome`](Error::outcome) is
+    /// [`Unknown`](Outcome::Unknown); work that goes on, such as waiting for a lock, is stopped and undone.
     pub fn cancel(&self) -> bool {
         let mut wakers = Wakers::default();
-        let cancelled =
-            self.cell.complete(Err(Error::cancelled()), self.lane.as_ref(), &mut wakers);
+        let cancelled = self.cell.complete(
+            Err(Error::cancelled(self.given_up)),
+            self.lane.as_ref(),
+            &mut wakers,
+        );
         wakers.wake();
         if let Some(abandon) = &self.abandon {
             abandon.set();
@@ -400,12 +413,15 @@ impl<T> fmt::Debug for AsyncResult<T> {
 pub(crate) struct Promise<T: Clone + Send + 'static> {
     cell: Arc<Cell<T>>,
     lane: Lane,
+    given_up: Option<Outcome>,
 }
 
 impl<T: Clone + Send + 'static> Promise<T> {
-    pub(crate) fn new(lane: Lane) -> (Self, AsyncResult<T>) {
+    /// `given_up` as for [`AsyncResult::new`].
+    pub(crate) fn new(lane: Lane, given_up: Option<Outcome>) -> (Self, AsyncResult<T>) {
         let cell = Cell::new();
-        (Self { cell: cell.clone(), lane: lane.clone() }, AsyncResult::new(cell, lane))
+        let promise = Self { cell: cell.clone(), lane: lane.clone(), given_up };
+        (promise, AsyncResult::new(cell, lane, given_up))
     }
 
     pub(crate) fn keep(self, value: Result<T, Error>) {
@@ -421,6 +437,30 @@ impl<T: Clone + Send + 'static> Promise<T> {
 
 impl<T: Clone + Send + 'static> Drop for Promise<T> {
     fn drop(&mut self) {
-        self.complete(Err(Error::runtime("the runtime dropped the work behind this result")));
+        let why = "the runtime dropped the work behind this result";
+        self.complete(Err(Error::runtime(self.given_up, why)));
+    }
+}
+
+#[cfg(all(test, feature = "thread"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_has_the_outcome_that_it_was_given() {
+        let lane = || Lane::new("test", zk_handler_thread::ThreadHandler::new());
+        for outcome in [Some(Outcome::Unknown), None] {
+            let (promise, dropped) = Promise::<()>::new(lane(), outcome);
+            drop(promise);
+            let error = dropped.get().unwrap_err();
+            assert_eq!((error.kind(), error.outcome()), (ErrorKind::Runtime, outcome));
+            let (_promise, cancelled) = Promise::<()>::new(lane(), outcome);
+            assert!(cancelled.cancel());
+            let error = cancelled.get().unwrap_err();
+            assert_eq!((error.kind(), error.outcome()), (ErrorKind::Cancelled, outcome));
+        }
+        let request = AsyncResult::<()>::of_request(Cell::new(), lane());
+        request.cancel();
+        assert_eq!(request.get().unwrap_err().outcome(), Some(Outcome::Unknown));
     }
 }

@@ -151,7 +151,7 @@ impl Retry {
         let mut tries = Tries::new(self.clone(), client.shared().now());
         let first = call(client);
         let caller = client.clone();
-        client.spawn_cancellable(move |abandon| async move {
+        client.request_cancellable(move |abandon| async move {
             let (shared, stop) = (caller.shared(), Stop::on(abandon));
             let mut result = first.await;
             loop {
@@ -162,7 +162,7 @@ impl Retry {
                 let until = tries.next(error, shared.now(), shared.random_part())?;
                 while let Some(pause) = tries.pause(until, shared.now())? {
                     if unless(&stop, shared.sleep_until(pause)).await.is_none() {
-                        return Err(Error::cancelled());
+                        return Err(Error::cancelled(tries.outcome));
                     }
                 }
                 result = call(&caller).await;
@@ -202,8 +202,8 @@ impl Retry {
             ErrorKind::SessionExpired if !self.ignore_expire => false,
             ErrorKind::ConnectionLoss | ErrorKind::QueueFull | ErrorKind::SessionExpired => {
                 match error.outcome() {
-                    Outcome::NotSent => true,
-                    Outcome::Unknown => harmless,
+                    Some(Outcome::NotSent) => true,
+                    Some(Outcome::Unknown) => harmless,
                     _ => false,
                 }
             }
@@ -275,6 +275,8 @@ const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
 struct Tries {
     policy: Retry,
     failed: u32,
+    /// That of the last one.
+    outcome: Option<Outcome>,
     delay: Duration,
     give_up_at: Option<Time>,
 }
@@ -283,12 +285,13 @@ impl Tries {
     fn new(policy: Retry, now: Time) -> Self {
         let delay = policy.delay;
         let give_up_at = policy.deadline.map(|deadline| now.after(deadline));
-        Self { policy, failed: 0, delay, give_up_at }
+        Self { policy, failed: 0, outcome: None, delay, give_up_at }
     }
 
     /// When to try again after `error`; `random` is in 0..1.
     fn next(&mut self, error: Error, now: Time, random: f64) -> Result<Time, Error> {
         self.failed = self.failed.saturating_add(1);
+        self.outcome = error.outcome();
         let exhausted = self.policy.max_tries.is_some_and(|tries| self.failed >= tries);
         if exhausted || !self.policy.covers(&error) {
             return Err(error);
@@ -311,7 +314,7 @@ impl Tries {
             return Ok((now < until).then_some(until));
         };
         if interrupt() {
-            return Err(Error::interrupted());
+            return Err(Error::interrupted(self.outcome));
         }
         Ok((now < until).then(|| until.min(now.after(INTERRUPT_INTERVAL))))
     }

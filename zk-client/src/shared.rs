@@ -16,7 +16,8 @@ use zk_handler::{Handler, Lane};
 use zk_proto::{
     Chroot, HostPort, Request, Time,
     session::{
-        Config, Credential, Failure, Output, Reason, Reply, RequestId, Session, SessionId, State,
+        Config, Credential, Failure, Outcome, Output, Reason, Reply, RequestId, Session, SessionId,
+        State,
     },
 };
 
@@ -263,7 +264,7 @@ impl Shared {
     {
         let cell = Cell::<T>::new();
         self.submit(chroot, request, cell.clone());
-        AsyncResult::new(cell, self.completions.clone())
+        AsyncResult::of_request(cell, self.completions.clone())
     }
 
     /// Sends a request whose result `map` makes.
@@ -280,7 +281,7 @@ impl Shared {
         let cell = Cell::new();
         let target = Mapped { cell: cell.clone(), map: Mutex::new(Some(map)) };
         self.submit(chroot, request, Arc::new(target));
-        AsyncResult::new(cell, self.completions.clone())
+        AsyncResult::of_request(cell, self.completions.clone())
     }
 
     /// Sends a request that arms a watch, whose number the callback gets together with the reply.
@@ -294,7 +295,7 @@ impl Shared {
         T: Clone + Send + 'static,
     {
         let cell = Cell::new();
-        let result = AsyncResult::new(cell.clone(), self.completions.clone());
+        let result = AsyncResult::of_request(cell.clone(), self.completions.clone());
         let event = Cell::new();
         let submitted = self.with_session(|core, now| {
             let id = core.session.submit(now, chroot, request)?;
@@ -331,7 +332,7 @@ impl Shared {
 
     pub(crate) fn add_auth(&self, credential: Credential) -> AsyncResult<()> {
         let cell = Cell::new();
-        let result = AsyncResult::new(cell.clone(), self.completions.clone());
+        let result = AsyncResult::of_request(cell.clone(), self.completions.clone());
         let added = self.with_session(|core, _| {
             if !core.config.auth.contains(&credential) {
                 core.config.auth.push(credential.clone());
@@ -399,7 +400,7 @@ impl Shared {
 
     pub(crate) fn start(self: &Arc<Self>) -> AsyncResult<()> {
         let mut core = self.lock();
-        let (promise, result) = Promise::new(self.completions.clone());
+        let (promise, result) = Promise::new(self.completions.clone(), None);
         if matches!(core.driver, DriverState::Absent) {
             core.starting.push(promise);
             self.drive(core);
@@ -449,7 +450,7 @@ impl Shared {
     }
 
     pub(crate) fn stop(&self) -> AsyncResult<()> {
-        let (promise, result) = Promise::new(self.completions.clone());
+        let (promise, result) = Promise::new(self.completions.clone(), None);
         if let Some(promise) = self.close(Some(promise)) {
             promise.keep(Ok(()));
         }
@@ -491,12 +492,28 @@ impl Shared {
         self.runtime.sleep_until(self.now().after(duration))
     }
 
-    /// Works out a result in a task.
+    /// Works out a result in a task that is no request.
     pub(crate) fn work<T: Clone + Send + 'static>(
         &self,
         task: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> AsyncResult<T> {
-        let (promise, result) = Promise::new(self.completions.clone());
+        self.work_out(None, task)
+    }
+
+    /// Works out the result of a request in a task that may need several packets for it.
+    pub(crate) fn work_on<T: Clone + Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> AsyncResult<T> {
+        self.work_out(Some(Outcome::Unknown), task)
+    }
+
+    fn work_out<T: Clone + Send + 'static>(
+        &self,
+        given_up: Option<Outcome>,
+        task: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> AsyncResult<T> {
+        let (promise, result) = Promise::new(self.completions.clone(), given_up);
         self.spawn(async move { promise.keep(task.await) });
         result
     }
@@ -633,7 +650,7 @@ impl Core {
         effects.push(Effect::EndStates);
         let stopping = self.stopping.drain(..);
         effects.extend(stopping.map(|promise| Effect::Keep(promise, Ok(()))));
-        let error = Error::runtime("the runtime ended");
+        let error = Error::runtime(None, "the runtime ended");
         let restarting = self.restarting.drain(..);
         effects.extend(restarting.map(|promise| Effect::Keep(promise, Err(error.clone()))));
     }

@@ -35,7 +35,7 @@ impl Stop {
     /// Why work was stopped.
     pub(crate) fn error(&self, what: &str) -> Error {
         if self.is_abandoned() {
-            Error::cancelled()
+            Error::cancelled(None)
         } else {
             Error::timeout(what, self.timeout.unwrap_or_default())
         }

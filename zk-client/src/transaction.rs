@@ -9,6 +9,7 @@ use zk_proto::{
         CheckVersionRequest, DeleteRequest, MultiOp, MultiRequest, MultiResult, SetDataRequest,
         Stat,
     },
+    session::Outcome,
 };
 
 use crate::{AsData, AsyncResult, Client, CreateOptions, Error, Face};
@@ -86,7 +87,7 @@ impl<C> Transaction<C> {
         let (path, options) = (path.as_ref().to_owned(), options.into());
         if options.makes_path() || options.is_protected() {
             let why = "no makepath and no protection in a transaction";
-            self.refuse(Error::invalid(format!("create {path}: {why}")));
+            self.refuse(Error::invalid_request(format!("create {path}: {why}")));
             return self;
         }
         match options.resolve_acl(self.client.default_acl()) {
@@ -144,7 +145,10 @@ impl<C> Transaction<C> {
                 let results = results.map(|(result, (op, path))| outcome(result, *op, path));
                 Ok(TransactionResults(results.collect()))
             }
-            _ => Err(Error::invalid("the transaction's reply has another number of results")),
+            _ => Err(Error::undecodable(
+                Some(Outcome::Unknown),
+                "the transaction's reply has another number of results",
+            )),
         })
     }
 }
@@ -188,7 +192,9 @@ fn outcome(result: MultiResult, op: OpCode, path: &str) -> Result<OperationResul
         MultiResult::SetData(stat) => Ok(OperationResult::Set(stat)),
         MultiResult::Check => Ok(OperationResult::Checked),
         MultiResult::Error(code) => Err(Error::of_operation(code, op, path)),
-        _ => Err(Error::invalid("the result of a read in a transaction")),
+        _ => {
+            Err(Error::undecodable(Some(Outcome::Unknown), "the result of a read in a transaction"))
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub mod life;
 pub mod locks;
 pub mod nodes;
 pub mod options;
+pub mod outcomes;
 pub mod results;
 pub mod retries;
 pub mod secrets;
@@ -165,6 +166,10 @@ macro_rules! suite {
                 a_blocked_watch_callback_holds_up_no_result,
                 a_watch_can_be_waited_for_in_many_ways,
             }
+            outcomes {
+                an_error_of_a_request_says_what_became_of_it,
+                an_error_of_no_request_has_no_outcome,
+            }
             results {
                 a_result_tells_how_it_stands,
                 a_wait_ends_with_its_timeout_and_the_call_goes_on,
@@ -186,7 +191,7 @@ macro_rules! suite {
                 a_reply_with_the_wrong_xid_remakes_the_connection,
                 a_connection_cut_inside_a_frame_is_remade,
                 a_handshake_cut_anywhere_is_tried_again,
-                a_body_that_cannot_be_decoded_remakes_the_connection,
+                a_body_that_cannot_be_decoded_fails_its_call_alone,
                 bytes_that_are_no_packets_remake_the_connection,
                 a_packet_that_never_ends_is_left_in_time,
                 what_a_client_does_not_know_does_no_harm,

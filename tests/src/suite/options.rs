@@ -136,7 +136,10 @@ pub async fn no_acl_is_an_error_that_says_what_to_do<H: Handler>(handler: H) {
         .await,
     ];
     for error in errors {
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::InvalidInput, Outcome::NotSent));
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::InvalidInput, Some(Outcome::NotSent))
+        );
         assert!(error.to_string().contains("CreateOptions::acl"), "{error}");
         assert!(error.to_string().contains("ClientBuilder::default_acl"), "{error}");
     }
@@ -192,7 +195,10 @@ pub async fn a_reply_over_the_limit_fails_only_its_call<H: Handler>(handler: H) 
         site.err("too many children", children).await,
         site.err("too many children", watched).await,
     ] {
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::ReplyTooLarge, Outcome::Applied));
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::ReplyTooLarge, Some(Outcome::Applied))
+        );
         assert!(error.to_string().contains("over the limit of 20000"), "{error}");
     }
     assert_eq!(site.ok("a call after", after).await.version, 1);
@@ -211,7 +217,10 @@ pub async fn a_request_over_the_limit_is_not_sent<H: Handler>(handler: H) {
     let data = vec![b'x'; most + 1];
 
     let error = site.err("a byte too much", zk.create("/big", &data, CreateMode::Persistent)).await;
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::RequestTooLarge, Outcome::NotSent));
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::RequestTooLarge, Some(Outcome::NotSent))
+    );
     assert!(error.to_string().contains("1048576 bytes is over the limit of 1048575"), "{error}");
     assert_eq!(site.ok("exists", zk.exists("/big")).await, None);
 
@@ -229,7 +238,10 @@ pub async fn a_request_over_the_limit_is_not_sent<H: Handler>(handler: H) {
         transaction = transaction.set("/big", [0; 100], None);
     }
     let error = site.err("too much at once", transaction.commit()).await;
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::RequestTooLarge, Outcome::NotSent));
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::RequestTooLarge, Some(Outcome::NotSent))
+    );
 }
 
 pub async fn calls_beyond_the_queue_are_refused<H: Handler>(handler: H) {
@@ -239,7 +251,7 @@ pub async fn calls_beyond_the_queue_are_refused<H: Handler>(handler: H) {
     proxy.hold(Direction::ToClient);
     let calls: Vec<_> = (0..3).map(|_| zk.exists("/")).collect();
     let error = site.err("one call more", zk.exists("/")).await;
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::QueueFull, Outcome::NotSent));
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::QueueFull, Some(Outcome::NotSent)));
     assert!(error.is_retryable());
     let (watch, transaction) = (zk.get_and_watch("/"), zk.transaction().check("/", 0).commit());
     assert_eq!(site.err("a watch", watch).await.kind(), ErrorKind::QueueFull);
@@ -271,7 +283,7 @@ pub async fn bytes_beyond_the_queue_are_refused<H: Handler>(handler: H) {
     let data = vec![b'x'; 100_000];
     let calls: Vec<_> = (0..3).map(|_| zk.set("/node", &data, None)).collect();
     let error = site.err("one call more", zk.set("/node", &data, None)).await;
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::QueueFull, Outcome::NotSent));
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::QueueFull, Some(Outcome::NotSent)));
     assert!(error.to_string().contains("300000 bytes of requests are waiting"), "{error}");
     assert_eq!(site.err("a small one", zk.exists("/")).await.kind(), ErrorKind::QueueFull);
     proxy.refuse(false);
@@ -317,7 +329,10 @@ pub async fn a_server_answers_words_of_four_letters<H: Handler>(handler: H) {
     // It goes over a connection of its own, and does no harm to the session's.
     proxy.refuse(true);
     let error = site.err("no connection", zk.command("srvr")).await;
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::ConnectionLoss, Outcome::Unknown));
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::ConnectionLoss, Some(Outcome::Unknown))
+    );
     assert!(error.to_string().contains(&proxy.address().to_string()), "{error}");
     site.ok("a call", zk.exists("/")).await;
     proxy.refuse(false);

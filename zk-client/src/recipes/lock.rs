@@ -301,7 +301,7 @@ impl Contender {
     /// waited for.
     async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Arc<Held>>, Error> {
         // Before anything is made of it: below `/lock/` a node can be made, and not be listed.
-        path::validate(&self.path)?;
+        path::validate(&self.path).map_err(|error| Error::bad_path(error, None))?;
         let names = self.names()?;
         loop {
             // A new id for each node: one of an earlier session may still be there, dying.

@@ -502,12 +502,12 @@ pub fn patient_children_watch<C: Face>(
             let (children, watch) = match unless(&round, below.read(&caller)).await {
                 Some(Err(error)) if goes_on(&below, &error) => continue,
                 Some(read) => read?,
-                None => return Err(Error::cancelled()),
+                None => return Err(Error::cancelled(None)),
             };
             let quiet = Stop::new(&caller, abandon.clone(), Some(boundary));
             if unless(&quiet, watch.clone()).await.is_none() {
                 return if quiet.is_abandoned() {
-                    Err(Error::cancelled())
+                    Err(Error::cancelled(None))
                 } else {
                     Ok((children.names, watch))
                 };

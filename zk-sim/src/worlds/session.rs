@@ -20,7 +20,7 @@ use std::{
 };
 
 use zk_client::{
-    AsyncResult, CreateMode, Error, ErrorCode, ErrorKind, EventType, Outcome, Stat, Watch,
+    AsyncResult, CreateMode, Error, ErrorCode, ErrorKind, EventType, Handler, Outcome, Stat, Watch,
 };
 
 use crate::{
@@ -227,33 +227,33 @@ impl Player {
                 let own = format!("/own-{id}");
                 self.own.push(own.clone());
                 let end = self.end(number);
-                client.create(own, &id, mode).rawlink(move |result| end(result.map(drop)));
+                let call = client.create(own, &id, mode);
+                self.follow(call, move |result| end(result.map(drop)));
             }
             1 => {
                 let end = self.end(number);
                 let mode = CreateMode::PersistentSequential;
-                client.create(format!("/seq-{id}-"), &id, mode).rawlink(move |result| {
-                    end(result.map(drop));
-                });
+                let call = client.create(format!("/seq-{id}-"), &id, mode);
+                self.follow(call, move |result| end(result.map(drop)));
             }
             2 if !self.own.is_empty() => {
                 let own = self.own.swap_remove(self.random.usize(..self.own.len()));
                 let end = self.end(number);
-                client.delete(own, None).rawlink(end);
+                self.follow(client.delete(own, None), end);
             }
             3 | 4 => {
                 let end = self.end(number);
-                client.set(path, &id, None).rawlink(move |result| end(result.map(drop)));
+                let call = client.set(path, &id, None);
+                self.follow(call, move |result| end(result.map(drop)));
             }
             5 => {
                 let end = self.end(number);
-                client.create(path, &id, CreateMode::Persistent).rawlink(move |result| {
-                    end(result.map(drop));
-                });
+                let call = client.create(path, &id, CreateMode::Persistent);
+                self.follow(call, move |result| end(result.map(drop)));
             }
             6 => {
                 let end = self.end(number);
-                client.delete(path, None).rawlink(end);
+                self.follow(client.delete(path, None), end);
             }
             7 => {
                 let end = self.end(number);
@@ -262,7 +262,7 @@ impl Player {
                     &id,
                     CreateMode::Persistent,
                 );
-                transaction.commit().rawlink(move |result| {
+                self.follow(transaction.commit(), move |result| {
                     end(result.and_then(|results| results.committed().map(drop)));
                 });
             }
@@ -305,6 +305,25 @@ impl Player {
         }
     }
 
+    /// Has `end` take in the end of a call. Some calls are given up, after a while in which anything may have
+    /// become of them.
+    fn follow<T: Clone + Send + 'static>(
+        &mut self,
+        call: AsyncResult<T>,
+        end: impl FnOnce(Result<T, Error>) + Send + 'static,
+    ) {
+        call.rawlink(end);
+        if self.random.u8(..8) > 0 {
+            return;
+        }
+        let handler = self.actor.handler.clone();
+        let pause = Duration::from_millis(self.random.u64(..100));
+        self.actor.handler.spawn(async move {
+            handler.sleep(pause).await;
+            call.cancel();
+        });
+    }
+
     fn begin(&self) -> usize {
         let mut ledger = lock(&self.ledger);
         let calls = &mut ledger.calls[self.actor.number];
@@ -324,8 +343,8 @@ impl Player {
                 }
                 Err(error) => match (error.kind(), error.outcome()) {
                     (ErrorKind::Server(code), _) => End::Refused(code),
-                    (_, Outcome::NotSent) => End::NotSent,
-                    (_, Outcome::Unknown) => End::Unknown,
+                    (_, Some(Outcome::NotSent)) => End::NotSent,
+                    (_, Some(Outcome::Unknown)) => End::Unknown,
                     (_, outcome) => {
                         return sim.fail(|| format!("{outcome:?} of {error}"));
                     }
@@ -335,8 +354,9 @@ impl Player {
             if ledger.calls[client][number].replace(end).is_some() {
                 sim.fail(|| format!("call {number} of client {client} has ended twice"));
             }
-            // What is refused at once does not wait for its turn.
-            if result.is_err_and(|error| error.kind() == ErrorKind::ConnectionClosed) {
+            // What is refused at once, or given up, does not wait for its turn.
+            let at_once = [ErrorKind::ConnectionClosed, ErrorKind::Cancelled];
+            if result.is_err_and(|error| at_once.contains(&error.kind())) {
                 return;
             }
             let last = ledger.ended[client].replace(number);

@@ -237,7 +237,7 @@ impl<H: Handler> Contender<H> {
                 Ok(())
             }
             Err(error) => {
-                if error.outcome() == Outcome::Unknown {
+                if error.outcome() == Some(Outcome::Unknown) {
                     tell(&Report::Unknown { token });
                 }
                 Err(error)

@@ -172,8 +172,8 @@ fn fate(result: Result<TransactionResults, Error>, failed: bool) -> Fate {
         Err(error) => error,
     };
     match error.kind() {
-        ErrorKind::ConnectionLoss if error.outcome() == Outcome::NotSent => Fate::NotDone,
-        ErrorKind::ConnectionLoss if error.outcome() == Outcome::Unknown => Fate::Unknown,
+        ErrorKind::ConnectionLoss if error.outcome() == Some(Outcome::NotSent) => Fate::NotDone,
+        ErrorKind::ConnectionLoss if error.outcome() == Some(Outcome::Unknown) => Fate::Unknown,
         ErrorKind::Server(ErrorCode::BadVersion) if failed => Fate::NotDone,
         _ => panic!("a write failed with {error:?} (others before it: {failed})"),
     }

@@ -15,7 +15,7 @@ async fn stage<H: Handler>(handler: H, properties: &[(&str, &str)]) -> Stage<H> 
 }
 
 fn assert_demanded(error: &Error, outcome: Outcome, sent: &str) {
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::AuthFailed, outcome), "{error}");
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::AuthFailed, Some(outcome)), "{error}");
     let text = error.to_string();
     assert!(text.contains("the server demands authentication"), "{text}");
     assert!(text.contains("enforce.auth.schemes") && text.contains(sent), "{text}");

@@ -37,7 +37,7 @@ pub async fn read_only<H: Handler>(handler: H) {
     assert_eq!(data, "data");
     let refused = zk.set("/node", b"other", None).await.expect_err("writes do not");
     assert_eq!(refused.kind(), ErrorKind::Server(ErrorCode::NotReadOnly));
-    assert_eq!(refused.outcome(), Outcome::Refused);
+    assert_eq!(refused.outcome(), Some(Outcome::Refused));
     assert_eq!(changes.rest(), []);
     let watch = zk.get_and_watch("/node").await.expect("reads work").2;
 

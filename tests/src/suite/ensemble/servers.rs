@@ -182,7 +182,7 @@ pub async fn a_stalled_server_is_left<H: Handler>(handler: H) {
         let left = paused.elapsed();
         assert_eq!(zk.held_for(), Duration::ZERO);
         let lost = set.await.expect_err("the server stalls");
-        assert!(is_loss(&lost) && lost.outcome() == Outcome::Unknown, "{lost}");
+        assert!(is_loss(&lost) && lost.outcome() == Some(Outcome::Unknown), "{lost}");
         let seen = changes.until(Connected).await;
         figure(
             "stalled server (leader, left after, connected after)",
