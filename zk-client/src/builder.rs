@@ -163,6 +163,15 @@ impl ClientBuilder {
         self
     }
 
+    /// For how long a watch must have been unwanted, as its [`Watch`](crate::Watch) was dropped, before it
+    /// is taken off the server in the background; `None` leaves it there until it fires or the connection
+    /// ends. A watch that is armed again meanwhile stays, so that a loop of arming and dropping sends
+    /// nothing more. Servers before 3.5 keep their watches. Default 5 s.
+    pub const fn unwatch_after(mut self, grace: Option<Duration>) -> Self {
+        self.config.unwatch_after = grace;
+        self
+    }
+
     /// How long [`stop`](Client::stop) waits for the server's word. Default 2 s.
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.config.close_timeout = timeout;

@@ -391,10 +391,17 @@ impl Shared {
     /// Forgets a watch that nobody waits for. Its number may be that of another one by now, in a later
     /// session.
     pub(crate) fn unwatch(&self, id: RequestId, cell: &Arc<Cell<WatchedEvent>>) {
+        let now = self.now();
         let mut core = self.lock();
-        if core.watches.get(&id).is_some_and(|watched| Arc::ptr_eq(watched, cell)) {
-            core.session.unwatch(id);
-            core.watches.remove(&id);
+        if core.watches.get(&id).is_none_or(|watched| !Arc::ptr_eq(watched, cell)) {
+            return;
+        }
+        core.watches.remove(&id);
+        let due = core.session.poll_timeout();
+        core.session.unwatch(now, id);
+        // The driver sleeps until what was due before, which is mostly early enough.
+        if core.session.poll_timeout() != due {
+            Self::unlock(core);
         }
     }
 

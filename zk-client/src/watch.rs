@@ -18,7 +18,8 @@ use crate::{Error, result::Cell, shared::Shared};
 /// It lives over reconnects, and fires once: await it, block on it, or give it a callback. When its
 /// session ends it ends with an error instead, [`SessionExpired`](crate::ErrorKind::SessionExpired) or
 /// [`ConnectionClosed`](crate::ErrorKind::ConnectionClosed). When the last clone is dropped the watch
-/// is forgotten.
+/// is forgotten; once nobody else watches the same of its path, it is
+/// [taken off the server](crate::ClientBuilder::unwatch_after), too.
 ///
 /// ```no_run
 /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {

@@ -184,6 +184,12 @@ impl Server {
         self.zxid
     }
 
+    /// How many watches a connection has: for each path at most one on its data and one on its children.
+    #[must_use]
+    pub fn watches_of(&self, connection: ConnectionId) -> usize {
+        self.watches.len_of(connection)
+    }
+
     /// The session that a connection belongs to.
     #[must_use]
     pub fn session_of(&self, connection: ConnectionId) -> Option<SessionId> {

@@ -90,6 +90,11 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
+    /// How many paths a connection watches the data of, and how many the children of.
+    pub(crate) fn len_of(&self, connection: ConnectionId) -> usize {
+        self.data.len_of(connection).saturating_add(self.children.len_of(connection))
+    }
+
     pub(crate) fn new(version: Version) -> Self {
         Self { version, data: WatchTable::default(), children: WatchTable::default() }
     }
@@ -236,6 +241,11 @@ impl WatchTable {
 
     pub(crate) fn len(&self) -> usize {
         self.by_path.values().map(BTreeMap::len).sum()
+    }
+
+    /// How many of them a connection has.
+    fn len_of(&self, connection: ConnectionId) -> usize {
+        self.by_connection.get(&connection).map_or(0, BTreeSet::len)
     }
 
     fn modes(&self, path: &str, connection: ConnectionId) -> Modes {

@@ -94,6 +94,14 @@ impl Host {
         &self.server
     }
 
+    /// How many watches a client's connection has.
+    pub(crate) fn watches_of(&self, id: ConnectionId) -> usize {
+        match &self.ensemble {
+            None => self.server.watches_of(id),
+            Some(ensemble) => ensemble.watches_of(id),
+        }
+    }
+
     /// The machine that a name's last number stands for, if it is up: an ensemble has three, a server
     /// on its own three names for one.
     pub(crate) fn machine(&self, number: u8) -> Option<usize> {

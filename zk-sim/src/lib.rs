@@ -36,7 +36,7 @@ use zk_proto::{
     Request, Response,
     records::{CreateRequest, ExistsRequest, GetChildrenRequest, SetAclRequest},
 };
-use zk_server::SessionId;
+use zk_server::{ConnectionId, SessionId};
 
 use crate::{
     ensemble::{Ensemble, Entry},
@@ -248,6 +248,13 @@ impl Sim {
         for connection in core.network.open() {
             core.cut(connection, Cut::Reset);
         }
+    }
+
+    /// How many watches the servers have for connections that are open.
+    #[must_use]
+    pub fn watches(&self) -> usize {
+        let core = self.shared.lock();
+        core.network.open().into_iter().map(|id| core.host.watches_of(ConnectionId(id))).sum()
     }
 
     /// On how many connections watches were armed again, since this was asked last.

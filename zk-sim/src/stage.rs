@@ -58,6 +58,7 @@ impl Stage {
             .hosts(HOSTS)
             .session_timeout(timeout)
             .connect_timeout(patience)
+            .unwatch_after(Some(Duration::from_millis(random.u64(..4_000))))
             .auth(IDENTITY.0, IDENTITY.1)
             .default_acl(acl);
         let actors = (0..count)
@@ -144,6 +145,7 @@ impl Stage {
     pub fn watch_no_more(&self) -> Result<(), String> {
         // Who was told last lets go of its watch.
         self.sim.run_for(Duration::from_secs(1), || {})?;
+        self.watches_are_left(0)?;
         let _before = self.sim.take_armed_again();
         self.sim.cut_all();
         self.sim.run_for(Duration::from_millis(10), || {})?;
@@ -154,6 +156,19 @@ impl Stage {
             0 => Ok(()),
             armed => Err(format!("{armed} clients have watches that nobody waits for")),
         }
+    }
+
+    /// Waits until the servers have so many watches: those that are wanted.
+    ///
+    /// # Errors
+    /// What is left.
+    pub fn watches_are_left(&self, wanted: usize) -> Result<(), String> {
+        // Those that are unwanted stay for 4 s, and longer after a removal that nobody has answered.
+        let limit = Duration::from_secs(200);
+        let found = self.wait("unwanted watches are gone", limit, || self.sim.watches() == wanted);
+        found.map_err(|error| {
+            format!("{error}: {} watches on the servers, {wanted} wanted", self.sim.watches())
+        })
     }
 
     /// Stops all clients, and sees that nothing is left of them: no session, connection, task or timer.

@@ -406,6 +406,22 @@ impl<H: Handler> Site<H> {
         self.when("the client to notice", || zk.state() == State::Suspended).await;
     }
 
+    /// How many watches on data there are below the root of this site: of each session one for each path.
+    pub(crate) fn watches(&self) -> usize {
+        let below = format!("{}/", self.root);
+        let answer = shared().four_letter("wchp");
+        let mut lines = answer.lines().peekable();
+        let mut count = 0;
+        while let Some(line) = lines.next() {
+            let watched = line.starts_with(&below);
+            // The sessions stand below their path.
+            while lines.next_if(|line| line.starts_with('\t')).is_some() {
+                count += usize::from(watched);
+            }
+        }
+        count
+    }
+
     /// Whether any session watches `path`, as the server knows it.
     pub(crate) fn is_watched(&self, path: &str) -> bool {
         let path = format!("{}{path}", self.root);

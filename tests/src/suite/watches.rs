@@ -6,15 +6,16 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use zk_client::{
     Client, CreateMode, ErrorCode, ErrorKind, EventType, Handler, State, Watch, WatchedEvent,
+    recipes::{DataWatch, Lock},
 };
 
 use super::site::{LIMIT, Site, blocking};
-use crate::lock;
+use crate::{Direction, Proxy, Verdict, lock};
 
 /// The events that callbacks were called with.
 #[derive(Clone, Default)]
@@ -210,6 +211,78 @@ pub async fn a_watch_that_is_dropped_is_forgotten<H: Handler>(handler: H) {
     drop(kept);
     site.ok("set", zk.set("/kept", b"", None)).await;
     assert_eq!(site.ok("the clone", clone).await.kind, EventType::NodeDataChanged);
+}
+
+/// How many removals pass through `proxy` from now on.
+fn count_removals(proxy: &Proxy) -> Arc<AtomicUsize> {
+    const REMOVE_WATCHES: [u8; 4] = 18_i32.to_be_bytes();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    proxy.on_frame(Direction::ToServer, move |frame| {
+        if frame.get(4..8) == Some(&REMOVE_WATCHES) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        Verdict::Pass
+    });
+    count
+}
+
+pub async fn watches_that_nobody_wants_are_taken_off_the_server<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let grace = Duration::from_millis(200);
+    let proxy = super::site::proxy();
+    let builder = site.builder_at(proxy.address());
+    let zk = site.connect(builder.unwatch_after(Some(grace))).await;
+    let removals = count_removals(&proxy);
+    let armed: Vec<_> = (0..1_000).map(|n| zk.exists_and_watch(format!("/missing-{n}"))).collect();
+    let mut watches = Vec::new();
+    for armed in armed {
+        watches.push(site.ok("a watch", armed).await.1);
+    }
+    assert_eq!(site.watches(), 1_000);
+    let kept = watches.split_off(990);
+    drop(watches);
+    site.when("the unwanted ones to go", || site.watches() == kept.len()).await;
+    assert_eq!(removals.load(Ordering::Relaxed), 990);
+    // Those that are left work.
+    for (n, watch) in (990..).zip(kept) {
+        site.ok("a node", zk.create(format!("/missing-{n}"), b"", CreateMode::Persistent)).await;
+        assert_eq!(site.ok("the watch", watch).await.kind, EventType::NodeCreated);
+    }
+    assert_eq!(site.watches(), 0);
+}
+
+pub async fn a_loop_that_arms_and_drops_sends_nothing_more<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let proxy = super::site::proxy();
+    let grace = Duration::from_secs(1);
+    let builder = site.builder_at(proxy.address()).unwatch_after(Some(grace));
+    let zk = site.connect(builder).await;
+    let removals = count_removals(&proxy);
+    let begun = Instant::now();
+    while begun.elapsed() < 2 * grace {
+        drop(site.ok("a watch", zk.exists_and_watch("/looked-at")).await);
+    }
+    assert_eq!(removals.load(Ordering::Relaxed), 0);
+    site.when("the last one to go", || !site.is_watched("/looked-at")).await;
+    assert_eq!(removals.load(Ordering::Relaxed), 1);
+}
+
+pub async fn watches_that_ended_are_taken_off_the_server<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let grace = Duration::from_millis(100);
+    let zk = site.connect(site.builder().unwatch_after(Some(grace))).await;
+    let holder = site.client().await;
+    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    let data = DataWatch::new(&zk, "/node", |_| true);
+    let guard = site.ok("the lock", Lock::new(&holder, "/lock").acquire()).await;
+    let waiter = Lock::new(&zk, "/lock").acquire();
+    // On the node, and on the lock's node before the waiter's own.
+    let before = site.until("the watches", || Some(site.watches()).filter(|count| *count >= 2));
+    let before = before.await;
+    drop((data, waiter));
+    site.when("the ended ones to go", || site.watches() + 2 <= before).await;
+    site.ok("to release", guard.release()).await;
 }
 
 pub async fn events_for_nobody_do_no_harm<H: Handler>(handler: H) {

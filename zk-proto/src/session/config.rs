@@ -46,6 +46,9 @@ pub struct Config {
     pub reconnect_spread: Duration,
     /// How long a close waits for the server's word. Default 2 s.
     pub close_timeout: Duration,
+    /// For how long a watch must have been unwanted before it is taken off the server, where that can do
+    /// so (3.5 and later); `None` leaves it there until it fires or the connection ends. Default 5 s.
+    pub unwatch_after: Option<Duration>,
 }
 
 impl Config {
@@ -67,6 +70,7 @@ impl Config {
             backoff: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) },
             reconnect_spread: Duration::from_secs(5),
             close_timeout: Duration::from_secs(2),
+            unwatch_after: Some(Duration::from_secs(5)),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::{OpCode, Time, records::xid, time::part};
 
 use super::{
     Failure, Identity, Link, Outcome, Output, Reason, Registered, RequestId, Session, State,
+    outgoing::WatchChange,
 };
 
 impl Session {
@@ -125,9 +126,13 @@ impl Session {
     /// Fails all requests, sent or not.
     fn fail_in_flight(&mut self, reason: &Reason) {
         self.outgoing.reset_buffers();
+        self.watches.connection_lost();
+        let mut removal_sent = false;
         while let Some((entry, path, sent)) = self.outgoing.pop_failed() {
-            self.fail(entry.id, entry.op, path, reason.clone(), unanswered(sent));
+            removal_sent |= sent && entry.change == Some(WatchChange::Unwanted);
+            self.fail(entry.id(), entry.op, path, reason.clone(), unanswered(sent));
         }
+        self.removals.connection_lost(removal_sent);
     }
 
     pub(super) fn fail(

@@ -43,6 +43,7 @@
 //! | `keepalive`, `read_only` | deadlines, and the search for a server that takes writes |
 //! | `requests`, `outgoing`, `replies` | what is taken to be sent, what waits to be sent or answered, and what the server sends |
 //! | `watches` | what is armed, and what an event means for it |
+//! | `removals` | taking watches off the server that nobody wants |
 #![cfg_attr(
     not(test),
     deny(
@@ -63,6 +64,7 @@ mod keepalive;
 mod outgoing;
 mod output;
 mod read_only;
+mod removals;
 mod replies;
 mod requests;
 mod route;
@@ -90,6 +92,7 @@ pub use watches::WatchKind;
 use keepalive::{Keepalive, Timeouts};
 use outgoing::{Outgoing, Submission};
 use read_only::{ProbePause, Search};
+use removals::Removals;
 use requests::auth_packet;
 use route::Route;
 use watches::WatchTable;
@@ -190,6 +193,7 @@ pub struct Session {
     route: Route,
     outgoing: Outgoing,
     watches: WatchTable,
+    removals: Removals,
     credentials: Vec<Registered>,
     last_id: u64,
     outputs: VecDeque<Output>,
@@ -234,6 +238,7 @@ impl Session {
             route,
             outgoing: Outgoing::new(),
             watches: WatchTable::default(),
+            removals: Removals::default(),
             credentials,
             last_id: 0,
             outputs: VecDeque::new(),
@@ -255,10 +260,12 @@ impl Session {
     }
 
     /// Forgets a watch, armed or about to be: nothing more will be heard of it. The request that arms it
-    /// goes on.
-    pub fn unwatch(&mut self, id: RequestId) {
-        if !self.watches.disarm(id) {
-            self.outgoing.disarm(id);
+    /// goes on. Once no other watch wants the same of its path, it is taken off the server: see
+    /// [`Config::unwatch_after`].
+    pub fn unwatch(&mut self, now: Time, id: RequestId) {
+        let due = self.removal_due(now);
+        if !self.watches.disarm(id, due) {
+            self.outgoing.forget_watch(id);
         }
     }
 
@@ -374,6 +381,7 @@ impl Session {
                     self.drop_connection(now, "no answer to closeSession".into());
                 } else if !self.check_life(now) {
                     self.keep_alive(now);
+                    self.remove_unwanted(now);
                 }
             }
         }
@@ -413,7 +421,8 @@ impl Session {
             Link::Up(up) => {
                 let due = up.alive.dead_at().min(up.alive.ping_due());
                 let search = up.search.as_ref().and_then(Search::due);
-                [search, up.closing].into_iter().flatten().fold(due, Time::min).into()
+                let removal = self.next_removal_due().filter(|_| up.closing.is_none());
+                [search, removal, up.closing].into_iter().flatten().fold(due, Time::min).into()
             }
         }
     }
@@ -534,7 +543,13 @@ impl Session {
     /// How many requests wait for an answer.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.outgoing.len()
+        self.outgoing.len().saturating_sub(self.removals.in_flight())
+    }
+
+    /// How many removals of [unwanted](Config::unwatch_after) watches wait for an answer.
+    #[must_use]
+    pub const fn removing(&self) -> usize {
+        self.removals.in_flight()
     }
 
     /// How many watches are armed.

@@ -6,7 +6,7 @@
 //! - an entry whose bytes were never handed out was surely not sent;
 //! - xids grow over the life of the session and wrap from `i32::MAX` to 1.
 
-use std::{cmp::Ordering, collections::VecDeque, fmt};
+use std::{collections::VecDeque, fmt};
 
 use bytes::BytesMut;
 
@@ -20,14 +20,25 @@ use super::{RequestId, watches::WatchKind};
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) xid: i32,
-    /// `None` for the session's own closeSession.
-    pub(super) id: Option<RequestId>,
+    /// The caller's number for it; for a request of the session's own, that of the caller's last one.
+    id: RequestId,
+    /// Whether the session made it by itself.
+    own: bool,
     pub(super) op: OpCode,
     pub(super) change: Option<WatchChange>,
+    /// Nobody wants the watch that it arms.
+    pub(super) forgotten: bool,
     /// No later than the moment at which it was sent.
     pub(super) queued_at: Time,
     pub(super) chroot: Chroot,
     path_len: Option<usize>,
+}
+
+impl InFlight {
+    /// The number by which a caller knows it; `None` for a request of the session's own.
+    pub(super) fn id(&self) -> Option<RequestId> {
+        (!self.own).then_some(self.id)
+    }
 }
 
 /// What a successful reply means for the watches of its path.
@@ -39,6 +50,14 @@ pub(super) enum WatchChange {
     Armed(WatchKind),
     /// removeWatches took all of these away.
     Removed(WatcherType),
+    /// The session's own removeWatches, of watches that nobody wants.
+    Unwanted,
+}
+
+impl WatchChange {
+    pub(super) const fn arms(self) -> bool {
+        matches!(self, Self::ArmedByExists | Self::Armed(_))
+    }
 }
 
 /// A request on its way into the queue.
@@ -63,6 +82,8 @@ pub(super) struct Outgoing {
     /// watch, so it gets no memory of its own.
     paths: VecDeque<u8>,
     last_xid: i32,
+    /// The last number of a caller's request.
+    last_id: RequestId,
     /// The capacity of the buffer that was handed out last, by a swap.
     handed_out: usize,
 }
@@ -92,6 +113,7 @@ impl Outgoing {
             unsent: 0,
             paths: VecDeque::new(),
             last_xid: 0,
+            last_id: RequestId(0),
             handed_out: 0,
         }
     }
@@ -134,14 +156,17 @@ impl Outgoing {
             return Err(length);
         }
         self.last_xid = xid;
+        self.last_id = submission.id.unwrap_or(self.last_id);
         if let Some(path) = submission.path {
             self.paths.extend(path.as_bytes());
         }
         self.in_flight.push_back(InFlight {
             xid,
-            id: submission.id,
+            id: self.last_id,
+            own: submission.id.is_none(),
             op,
             change: submission.change,
+            forgotten: false,
             queued_at: now,
             chroot: submission.chroot.clone(),
             path_len: submission.path.map(str::len),
@@ -221,16 +246,14 @@ impl Outgoing {
         self.queue.clear();
     }
 
-    /// The request will not arm its watch. One that removes watches still does.
-    pub(super) fn disarm(&mut self, id: RequestId) {
-        // The one entry without a number, closeSession, is the last.
-        let found = self
-            .in_flight
-            .binary_search_by(|entry| entry.id.map_or(Ordering::Greater, |other| other.cmp(&id)));
-        if let Some(entry) = found.ok().and_then(|at| self.in_flight.get_mut(at))
-            && !matches!(entry.change, Some(WatchChange::Removed(_)))
+    /// Nobody wants the watch that the request arms.
+    pub(super) fn forget_watch(&mut self, id: RequestId) {
+        // The session's own requests stand behind the caller's that they share their number with.
+        let at = self.in_flight.partition_point(|entry| entry.id < id);
+        if let Some(entry) = self.in_flight.get_mut(at)
+            && entry.id() == Some(id)
         {
-            entry.change = None;
+            entry.forgotten = entry.change.is_some_and(WatchChange::arms);
         }
     }
 

@@ -43,7 +43,7 @@ impl Session {
     fn handle_headed(&mut self, now: Time, header: ReplyHeader, body: Body<'_, '_>) {
         let handled = match header.xid {
             xid::NOTIFICATION => {
-                self.handle_event(header, body);
+                self.handle_event(now, header, body);
                 Ok(())
             }
             _ if header.err == ErrorCode::SessionClosedRequireSaslAuth => {
@@ -53,7 +53,7 @@ impl Session {
             xid::PING => self.handle_pong(header),
             xid::AUTH => self.handle_auth(header),
             xid::SET_WATCHES => self.handle_rearmed(header),
-            _ => self.handle_reply(header, body),
+            _ => self.handle_reply(now, header, body),
         };
         match handled {
             Ok(()) => {
@@ -72,7 +72,7 @@ impl Session {
         }
     }
 
-    fn handle_event(&mut self, header: ReplyHeader, body: Body<'_, '_>) {
+    fn handle_event(&mut self, now: Time, header: ReplyHeader, body: Body<'_, '_>) {
         let event = match body {
             Body::Here(input) => WatcherEvent::decode(input).map_err(|error| error.to_string()),
             Body::TooLarge(length) => Err(format!("{length} bytes are over the limit")),
@@ -80,9 +80,22 @@ impl Session {
         match event {
             Ok(event) => {
                 let zxid = (header.zxid > 0).then_some(header.zxid);
-                self.fire(event.kind, &event.path, zxid);
+                self.take_event(now, &event, zxid);
             }
             Err(cause) => self.miss_event(&cause),
+        }
+    }
+
+    fn take_event(&mut self, now: Time, event: &WatcherEvent, zxid: Option<i64>) {
+        // While watches are armed again, the server tells of a deletion for the data watch, and arms the
+        // exist watch; here it ends both.
+        let rearming = matches!(&self.link, Link::Up(up) if up.rearming > 0);
+        let armed_again = rearming
+            && event.kind == EventType::NodeDeleted
+            && self.watches.is_armed(WatchKind::Exist, &event.path);
+        self.fire(event.kind, &event.path, zxid);
+        if let (true, Some(due)) = (armed_again, self.removal_due(now)) {
+            self.watches.forgo(WatchKind::Exist, &event.path, due);
         }
     }
 
@@ -143,7 +156,7 @@ impl Session {
         self.disconnect();
         self.set_state(State::Lost);
         if let Some((entry, path)) = answered {
-            self.fail(entry.id, entry.op, path, reason.clone(), Outcome::Refused);
+            self.fail(entry.id(), entry.op, path, reason.clone(), Outcome::Refused);
         }
         let closes = matches!(&self.link, Link::Up(up) if up.closing.is_some());
         self.end(if closes { Reason::Closed } else { reason });
@@ -191,10 +204,15 @@ impl Session {
         }
     }
 
-    fn handle_reply(&mut self, header: ReplyHeader, body: Body<'_, '_>) -> Handled {
+    fn handle_reply(&mut self, now: Time, header: ReplyHeader, body: Body<'_, '_>) -> Handled {
         let Some((entry, path)) = self.outgoing.pop_matching(header.xid) else {
             return Err(Broken(format!("reply with xid {} out of turn", header.xid).into()));
         };
+        if entry.change == Some(WatchChange::Unwanted) {
+            drop(path);
+            self.handle_removed(now, header, &entry);
+            return Ok(());
+        }
         let response = match body {
             Body::Here(input) => {
                 Response::decode_prefix(entry.op, header.err, input).map_err(Reason::Undecodable)
@@ -224,25 +242,26 @@ impl Session {
         let response = match response {
             Ok(response) => response,
             Err(reason) => {
-                self.fail(entry.id, entry.op, path, reason, outcome(entry.op, err));
+                self.forgo_watch(now, &entry, err, path.as_deref());
+                self.fail(entry.id(), entry.op, path, reason, outcome(entry.op, err));
                 return Ok(());
             }
         };
-        self.change_watches(&entry, err, path.as_deref());
+        self.change_watches(now, &entry, err, path.as_deref());
         if err.is_ok() || matches!(response, Response::Multi(_) | Response::MultiRead(_)) {
             let reply = Reply { zxid: header.zxid, response: response.below(&entry.chroot) };
-            if let Some(id) = entry.id {
+            if let Some(id) = entry.id() {
                 self.outputs.push_back(Output::Completed { id, result: Ok(reply) });
             }
         } else {
-            self.fail(entry.id, entry.op, path, Reason::Server(err), Outcome::Refused);
+            self.fail(entry.id(), entry.op, path, Reason::Server(err), Outcome::Refused);
         }
         Ok(())
     }
 
     /// The server has had this request: it keeps the session from when that was sent, unless it says
     /// otherwise.
-    fn acknowledge(&mut self, header: ReplyHeader, entry: &InFlight) {
+    pub(super) fn acknowledge(&mut self, header: ReplyHeader, entry: &InFlight) {
         self.identity.last_zxid = self.identity.last_zxid.max(header.zxid);
         let is_kept = !matches!(header.err, ErrorCode::SessionExpired | ErrorCode::SessionMoved);
         if let (Link::Up(up), true) = (&mut self.link, is_kept) {
@@ -250,23 +269,48 @@ impl Session {
         }
     }
 
-    fn change_watches(&mut self, entry: &InFlight, err: ErrorCode, path: Option<&str>) {
-        let (Some(id), Some(change), Some(path)) = (entry.id, entry.change, path) else { return };
+    /// What a reply that was taken in means for the watches of its path.
+    fn change_watches(&mut self, now: Time, entry: &InFlight, err: ErrorCode, path: Option<&str>) {
+        if entry.forgotten {
+            return self.forgo_watch(now, entry, err, path);
+        }
+        let (Some(id), Some(change), Some(path)) = (entry.id(), entry.change, path) else { return };
         let path = entry.chroot.join(path).into_owned();
-        let kind = match (change, err) {
-            (WatchChange::ArmedByExists, ErrorCode::Ok) => WatchKind::Data,
-            (WatchChange::ArmedByExists, ErrorCode::NoNode) => WatchKind::Exist,
-            (WatchChange::Armed(kind), ErrorCode::Ok) => kind,
-            (WatchChange::Removed(kind), ErrorCode::Ok) => {
-                let path = path.into();
-                for event in removed_by(kind) {
-                    self.fire(*event, &path, None);
-                }
-                return;
+        if let (WatchChange::Removed(kind), ErrorCode::Ok) = (change, err) {
+            let path = path.into();
+            for event in removed_by(kind) {
+                self.fire(*event, &path, None);
             }
-            _ => return,
+            return;
+        }
+        if change.arms() {
+            self.watches.settle(&path);
+        }
+        if let Some(kind) = armed_by(change, err) {
+            self.watches.arm(kind, path, Watch { id, chroot: entry.chroot.clone() });
+        }
+    }
+
+    /// A request has left a watch on the server, maybe, and nobody wants it.
+    fn forgo_watch(&mut self, now: Time, entry: &InFlight, err: ErrorCode, path: Option<&str>) {
+        let (Some(change), Some(path)) = (entry.change.filter(|change| change.arms()), path) else {
+            return;
         };
-        self.watches.arm(kind, path, Watch { id, chroot: entry.chroot.clone() });
+        let path = entry.chroot.join(path);
+        self.watches.settle(&path);
+        if let (Some(kind), Some(due)) = (armed_by(change, err), self.removal_due(now)) {
+            self.watches.forgo(kind, &path, due);
+        }
+    }
+}
+
+/// Which watch a request has left on the server.
+const fn armed_by(change: WatchChange, err: ErrorCode) -> Option<WatchKind> {
+    match (change, err) {
+        (WatchChange::ArmedByExists, ErrorCode::Ok) => Some(WatchKind::Data),
+        (WatchChange::ArmedByExists, ErrorCode::NoNode) => Some(WatchKind::Exist),
+        (WatchChange::Armed(kind), ErrorCode::Ok) => Some(kind),
+        _ => None,
     }
 }
 

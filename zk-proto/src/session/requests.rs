@@ -49,6 +49,7 @@ impl Session {
             path: request.path(),
             chroot,
         };
+        let arms = submission.change.is_some_and(WatchChange::arms);
         let limit = self.config.max_request;
         let submitted = if chroot.is_root() {
             self.outgoing.submit(now, limit, &submission, |out| request.encode_body(out))
@@ -62,6 +63,9 @@ impl Session {
             Ok(()) => {
                 self.last_id = id.0;
                 self.asked(now);
+                if let (Some(path), true) = (submission.path, arms) {
+                    self.watches.expect(chroot.join(path).into_owned());
+                }
                 Ok(id)
             }
             Err(length) => Err(self.failure(
@@ -144,7 +148,7 @@ impl Session {
 
     /// The limit that what waits has reached.
     fn full(&self) -> Option<QueueLimit> {
-        if self.outgoing.len() >= self.config.max_in_flight {
+        if self.in_flight() >= self.config.max_in_flight {
             Some(QueueLimit::Requests(self.config.max_in_flight))
         } else if self.outgoing.bytes() >= self.config.max_queued_bytes {
             Some(QueueLimit::Bytes(self.config.max_queued_bytes))

@@ -4,14 +4,15 @@
 //! - a watch is armed by the reply to its request, never before; it bears that request's id;
 //! - a one-shot watch goes with its event; NodeDeleted takes data, exist and child watches of the path;
 //! - paths are the server's, with the chroot; each watch knows the chroot of who armed it;
+//! - what the server has and nobody wants is known, so that it can be taken off;
 //! - everything is in order of path and age, so that the same inputs give the same outputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
 
 use crate::{
-    Chroot, EventType,
+    Chroot, EventType, Time, WatcherType,
     jute::Encode,
     path,
     records::{SetWatches, SetWatches2},
@@ -79,26 +80,208 @@ pub(super) struct Watch {
 
 #[derive(Debug, Default)]
 pub(super) struct WatchTable {
-    by_path: BTreeMap<String, Vec<(WatchKind, Watch)>>,
+    by_path: BTreeMap<String, Place>,
     by_id: BTreeMap<RequestId, String>,
+    /// When the unwanted watches of a path are to be looked at, the earliest first; each path once.
+    removals: VecDeque<(Time, String)>,
+}
+
+/// What there is about a path.
+#[derive(Debug, Default)]
+struct Place {
+    watches: Vec<(WatchKind, Watch)>,
+    /// How many requests that arm a watch here wait for their answer.
+    arming: usize,
+    unwanted: Unwanted,
+    /// Whether it stands in the queue of removals.
+    queued: bool,
+}
+
+/// The watches that the present connection has on the server, and that nobody wants.
+#[derive(Debug, Default)]
+struct Unwanted {
+    /// A data or exist watch: servers do not tell them apart.
+    data: bool,
+    child: bool,
+    lasting: bool,
+    /// Before that they are left there, as they may be wanted again.
+    until: Time,
+}
+
+impl Unwanted {
+    const fn any(&self) -> bool {
+        self.data || self.child || self.lasting
+    }
+
+    const fn of(&mut self, kind: WatchKind) -> &mut bool {
+        match kind {
+            WatchKind::Data | WatchKind::Exist => &mut self.data,
+            WatchKind::Child => &mut self.child,
+            WatchKind::Persistent | WatchKind::PersistentRecursive => &mut self.lasting,
+        }
+    }
+
+    /// The server has told of `event`, and has dropped the watches that it ends.
+    const fn fired(&mut self, event: EventType) {
+        use EventType as E;
+        self.data &= !matches!(
+            event,
+            E::NodeCreated | E::NodeDataChanged | E::NodeDeleted | E::DataWatchRemoved
+        );
+        self.child &=
+            !matches!(event, E::NodeChildrenChanged | E::NodeDeleted | E::ChildWatchRemoved);
+        self.lasting &= !matches!(event, E::PersistentWatchRemoved);
+    }
+}
+
+impl Place {
+    const fn is_empty(&self) -> bool {
+        self.watches.is_empty() && self.arming == 0 && !self.unwanted.any()
+    }
+
+    /// Whether a watch is wanted that is the same to the server.
+    fn wants(&self, kind: WatchKind) -> bool {
+        self.watches.iter().any(|(wanted, _)| match kind {
+            WatchKind::Data | WatchKind::Exist => {
+                matches!(wanted, WatchKind::Data | WatchKind::Exist)
+            }
+            WatchKind::Child => *wanted == WatchKind::Child,
+            _ => !wanted.is_one_shot(),
+        })
+    }
+
+    /// The removal that takes the unwanted watches away and no other; `None` if there is none now. Servers
+    /// before 3.9 take lasting watches away with data and child watches, and only so.
+    fn removal(&self) -> Option<WatcherType> {
+        let Unwanted { data, child, lasting, .. } = self.unwanted;
+        if self.arming > 0 || !self.unwanted.any() {
+            None
+        } else if self.watches.is_empty() {
+            Some(match (data, child, lasting) {
+                (true, false, false) => WatcherType::Data,
+                (false, true, false) => WatcherType::Children,
+                _ => WatcherType::Any,
+            })
+        } else if lasting || self.watches.iter().any(|(kind, _)| !kind.is_one_shot()) {
+            None
+        } else {
+            Some(if data { WatcherType::Data } else { WatcherType::Children })
+        }
+    }
 }
 
 impl WatchTable {
-    pub(super) fn arm(&mut self, kind: WatchKind, path: String, watch: Watch) {
-        self.by_id.insert(watch.id, path.clone());
-        self.by_path.entry(path).or_default().push((kind, watch));
+    /// A request that arms a watch on `path` is on its way.
+    pub(super) fn expect(&mut self, path: String) {
+        let place = self.by_path.entry(path).or_default();
+        place.arming = place.arming.saturating_add(1);
     }
 
-    /// Forgets a watch. Says whether it was armed.
-    pub(super) fn disarm(&mut self, id: RequestId) -> bool {
+    /// Such a request was answered.
+    pub(super) fn settle(&mut self, path: &str) {
+        if let Some(place) = self.by_path.get_mut(path) {
+            place.arming = place.arming.saturating_sub(1);
+        }
+        self.review(path);
+    }
+
+    pub(super) fn arm(&mut self, kind: WatchKind, path: String, watch: Watch) {
+        self.by_id.insert(watch.id, path.clone());
+        let place = self.by_path.entry(path).or_default();
+        *place.unwanted.of(kind) = false;
+        place.watches.push((kind, watch));
+    }
+
+    /// Forgets a watch. Says whether it was armed. If nobody else wants it, the server is left with it,
+    /// until `due`; with `None` it has none, or is to keep it.
+    pub(super) fn disarm(&mut self, id: RequestId, due: Option<Time>) -> bool {
         let Some(path) = self.by_id.remove(&id) else { return false };
-        if let Some(watches) = self.by_path.get_mut(&path) {
-            watches.retain(|(_, watch)| watch.id != id);
-            if watches.is_empty() {
-                self.by_path.remove(&path);
-            }
+        let Some(place) = self.by_path.get_mut(&path) else { return true };
+        let at = place.watches.iter().position(|(_, watch)| watch.id == id);
+        let kind = at.map(|at| place.watches.remove(at).0);
+        match (kind, due) {
+            (Some(kind), Some(due)) => self.forgo(kind, &path, due),
+            _ => self.review(&path),
         }
         true
+    }
+
+    pub(super) fn is_armed(&self, kind: WatchKind, path: &str) -> bool {
+        let place = self.by_path.get(path);
+        place.is_some_and(|place| place.watches.iter().any(|(armed, _)| *armed == kind))
+    }
+
+    /// The server has a watch of this kind, which was wanted: if nobody else wants it, it may be removed
+    /// at `due`.
+    pub(super) fn forgo(&mut self, kind: WatchKind, path: &str, due: Time) {
+        if !self.by_path.contains_key(path) {
+            self.by_path.insert(path.to_owned(), Place::default());
+        }
+        if let Some(place) = self.by_path.get_mut(path)
+            && !place.wants(kind)
+        {
+            *place.unwanted.of(kind) = true;
+            place.unwanted.until = due;
+        }
+        self.review(path);
+    }
+
+    /// Sees to it that unwanted watches which can be removed are in the queue, and that a path about which
+    /// there is nothing is not in the table.
+    fn review(&mut self, path: &str) {
+        let Some(place) = self.by_path.get_mut(path) else { return };
+        if place.is_empty() && !place.queued {
+            self.by_path.remove(path);
+        } else if !place.queued && place.removal().is_some() {
+            place.queued = true;
+            let last = self.removals.back().map_or(Time::ZERO, |(due, _)| *due);
+            self.removals.push_back((place.unwanted.until.max(last), path.to_owned()));
+        }
+    }
+
+    /// When [`next_removal`](Self::next_removal) may have one.
+    pub(super) fn removal_due(&self) -> Option<Time> {
+        self.removals.front().map(|(due, _)| *due)
+    }
+
+    /// A removal that is due, which is to be sent now.
+    pub(super) fn next_removal(&mut self, now: Time) -> Option<(String, WatcherType)> {
+        while self.removal_due().is_some_and(|due| due <= now) {
+            let (_, path) = self.removals.pop_front()?;
+            let Some(place) = self.by_path.get_mut(&path) else { continue };
+            place.queued = false;
+            let removal = place.removal().filter(|_| place.unwanted.until <= now);
+            match removal {
+                Some(WatcherType::Data) => place.unwanted.data = false,
+                Some(WatcherType::Children) => place.unwanted.child = false,
+                Some(_) => place.unwanted = Unwanted::default(),
+                // It was wanted meanwhile.
+                None => {}
+            }
+            self.review(&path);
+            if let Some(removal) = removal {
+                return Some((path, removal));
+            }
+        }
+        None
+    }
+
+    /// The server has no watch of this session any more, and no request that arms one.
+    pub(super) fn connection_lost(&mut self) {
+        for place in self.by_path.values_mut() {
+            place.arming = 0;
+        }
+        self.keep_unwanted();
+    }
+
+    /// Unwanted watches are not to be removed.
+    pub(super) fn keep_unwanted(&mut self) {
+        self.removals.clear();
+        self.by_path.retain(|_, place| {
+            place.unwanted = Unwanted::default();
+            place.queued = false;
+            !place.is_empty()
+        });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -108,8 +291,9 @@ impl WatchTable {
     /// Whom an event concerns, oldest first; those that it ends are gone from the table.
     pub(super) fn fire(&mut self, event: EventType, path: &str) -> Vec<Watch> {
         let mut fired = Vec::new();
-        if let Some(watches) = self.by_path.get_mut(path) {
-            watches.retain(|(kind, watch)| {
+        if let Some(place) = self.by_path.get_mut(path) {
+            place.unwanted.fired(event);
+            place.watches.retain(|(kind, watch)| {
                 if !kind.wants(event) {
                     return true;
                 }
@@ -120,9 +304,7 @@ impl WatchTable {
                 }
                 true
             });
-            if watches.is_empty() {
-                self.by_path.remove(path);
-            }
+            self.review(path);
         }
         if !matches!(event, EventType::PersistentWatchRemoved)
             && WatchKind::PersistentRecursive.wants(event)
@@ -133,7 +315,7 @@ impl WatchTable {
                     self.by_path
                         .get(ancestor)
                         .into_iter()
-                        .flatten()
+                        .flat_map(|place| &place.watches)
                         .filter(|(kind, _)| *kind == WatchKind::PersistentRecursive)
                         .map(|(_, watch)| watch.clone()),
                 );
@@ -143,9 +325,15 @@ impl WatchTable {
         fired
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_path.is_empty() && self.by_id.is_empty() && self.removals.is_empty()
+    }
+
     /// Ends every watch, oldest first.
     pub(super) fn clear(&mut self) -> Vec<RequestId> {
         self.by_path.clear();
+        self.removals.clear();
         std::mem::take(&mut self.by_id).into_keys().collect()
     }
 
@@ -153,7 +341,7 @@ impl WatchTable {
     pub(super) fn lasting(&self) -> impl Iterator<Item = &Watch> {
         self.by_path
             .values()
-            .flatten()
+            .flat_map(|place| &place.watches)
             .filter(|(kind, _)| !kind.is_one_shot())
             .map(|(_, watch)| watch)
     }
@@ -164,9 +352,9 @@ impl WatchTable {
         let lasting = self.lasting().next().is_some();
         let mut batches = Vec::new();
         let mut batch = Batch::default();
-        for (path, watches) in &self.by_path {
+        for (path, place) in &self.by_path {
             for kind in WatchKind::ALL {
-                if !watches.iter().any(|(armed, _)| *armed == kind) {
+                if !place.watches.iter().any(|(armed, _)| *armed == kind) {
                     continue;
                 }
                 if !batch.fits(path, limit) {
@@ -304,8 +492,8 @@ mod tests {
         let mut table = WatchTable::default();
         table.arm(WatchKind::Data, "/a".into(), watch(1));
         table.arm(WatchKind::Data, "/a".into(), watch(2));
-        assert!(table.disarm(RequestId(1)));
-        assert!(!table.disarm(RequestId(1)));
+        assert!(table.disarm(RequestId(1), None));
+        assert!(!table.disarm(RequestId(1), None));
         assert_eq!(ids(table.fire(EventType::NodeDataChanged, "/a")), [2]);
         assert_eq!(table.len(), 0);
         assert!(table.by_path.is_empty());

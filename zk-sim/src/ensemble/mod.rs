@@ -188,6 +188,16 @@ impl Ensemble {
         self.links.get(&id).map(|link| link.server)
     }
 
+    /// How many watches a client's connection has.
+    pub(crate) fn watches_of(&self, id: ConnectionId) -> usize {
+        let server = match self.server_of(id) {
+            Some(Which::Copy(member)) => Some(&self.copies[member].server),
+            Some(Which::ReadOnly(member)) => self.copies[member].read_only.as_ref(),
+            Some(Which::Agreed) | None => None,
+        };
+        server.map_or(0, |server| server.watches_of(id))
+    }
+
     pub(crate) fn forget(&mut self, id: ConnectionId) {
         self.links.remove(&id);
     }

@@ -11,7 +11,7 @@
 //!   shows the change; no change goes by unnoticed; it ends otherwise with its session alone.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     future::{Future, poll_fn},
     pin::pin,
     sync::{Arc, Mutex},
@@ -123,7 +123,15 @@ pub fn session(sim: &Sim) -> Result<(), String> {
     check_writes(&stage, &lock(&ledger))?;
     check_watches(&stage, &lock(&ledger))?;
     let watches = std::mem::take(&mut lock(&ledger).watches);
+    // Their callbacks want those that have not fired. To the servers, watches on the data of a path and on
+    // its being there are one.
+    let wanted: BTreeSet<_> = watches
+        .iter()
+        .filter(|armed| !armed.watch.ready() && !stage.actors[armed.client].is_dead())
+        .map(|armed| (armed.client, armed.path, armed.kind == Kind::Children))
+        .collect();
     drop(watches);
+    stage.watches_are_left(wanted.len())?;
     stage.close()
 }
 
@@ -369,7 +377,7 @@ impl Player {
     }
 
     /// What takes in the state of a node.
-    fn see(&self, path: &'static str) -> impl Fn(Option<&Stat>) + Send + 'static {
+    fn see(&self, path: &'static str) -> impl Fn(Option<&Stat>) + Send + 'static + use<> {
         let (sim, ledger, client) = (self.sim.clone(), self.ledger.clone(), self.actor.number);
         let start = lock(&ledger).starts[client];
         move |stat| {
@@ -398,16 +406,21 @@ impl Player {
         }
     }
 
-    /// What takes in a watch.
+    /// What takes in a watch, or drops it at once: then it is to be taken off the server, unless it is
+    /// another's as well.
     fn arm(
-        &self,
+        &mut self,
         path: &'static str,
         kind: Kind,
-    ) -> impl FnOnce(Option<&Stat>, &Watch) + Send + 'static {
+    ) -> impl FnOnce(Option<&Stat>, &Watch) + Send + 'static + use<> {
+        let wanted = self.random.bool();
         let (ledger, client, see) = (self.ledger.clone(), self.actor.number, self.see(path));
         let sim = self.sim.clone();
         move |stat, watch| {
             see(stat);
+            if !wanted {
+                return;
+            }
             let since = stat.map_or(0, |stat| match kind {
                 Kind::Data | Kind::Exists => stat.mzxid,
                 Kind::Children => stat.pzxid,

@@ -84,7 +84,7 @@ impl World {
     }
 
     fn foretell_failures(&mut self, reason: &'static str) {
-        let calls = self.ledger.calls.iter();
+        let calls = self.ledger.calls.iter().filter(|call| !call.own);
         let failed =
             calls.map(|call| Seen::Failed(call.id, reason, unanswered(call.xid.is_some())));
         for seen in failed.collect::<Vec<_>>() {
@@ -219,6 +219,10 @@ impl World {
             }
             What::Event { kind, path } => {
                 assert!(!oversize, "an event of {length} bytes");
+                if matches!(&self.link, Link::Up(up) if up.rearming > 0) {
+                    // The server may have armed an exist watch beside it.
+                    self.ledger.forgotten.insert((path.clone(), WatcherType::Data), self.now);
+                }
                 for (id, kind, path) in self.ledger.concerned(kind, &path) {
                     self.foretell(Seen::Fired(id, kind, path));
                 }
@@ -233,6 +237,9 @@ impl World {
             What::Closed => {
                 self.foretell(Seen::Disconnect);
                 self.foretell_end("closed");
+            }
+            What::Reply { .. } if self.ledger.calls.front().is_some_and(|call| call.own) => {
+                self.foretell_removed();
             }
             What::Reply { header, .. } if oversize => {
                 confirms = false;
@@ -298,11 +305,21 @@ impl World {
 
     /// The call that a reply is for.
     fn answered(&mut self) -> &Call {
+        self.ledger.may_forget(self.now);
         let call = self.ledger.calls.front().expect("a reply answers something");
         if let Link::Up(up) = &mut self.link {
             up.acked_submitted = up.acked_submitted.max(call.submitted);
         }
         call
+    }
+
+    /// The session's own removal is answered, and nobody hears of it.
+    fn foretell_removed(&mut self) {
+        self.ledger.removals_lost = None;
+        let removal = self.ledger.calls.pop_front();
+        if let (Link::Up(up), Some(removal)) = (&mut self.link, removal) {
+            up.acked_submitted = up.acked_submitted.max(removal.submitted);
+        }
     }
 
     fn foretell_oversize(&mut self, header: ReplyHeader) {

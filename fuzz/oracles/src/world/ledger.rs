@@ -1,16 +1,22 @@
 //! What anyone who only sees a session's outputs knows of it, and what such a one may rely on.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use zk_proto::{
     Chroot, ErrorCode, EventType, OpCode, Time, WatcherType,
+    records::RemoveWatchesRequest,
     session::{Failure, Outcome, Output, Reason, Reply, RequestId, State, WatchKind, WatchedEvent},
 };
 
 /// A request that has not ended.
 #[derive(Debug)]
 pub(super) struct Call {
+    /// A removal of unwanted watches, which the session makes by itself. It has no number and no body.
+    pub(super) own: bool,
     pub(super) id: u64,
     pub(super) op: OpCode,
     /// As it was submitted.
@@ -19,11 +25,36 @@ pub(super) struct Call {
     /// What must arrive at the server, behind the header.
     pub(super) body: Bytes,
     pub(super) arms: Option<Arms>,
+    /// Whether anybody wants the watch.
+    pub(super) wanted: bool,
     /// Which watches it takes away.
     pub(super) removes: Option<WatcherType>,
     pub(super) submitted: Time,
     /// Once it was sent.
     pub(super) xid: Option<i32>,
+}
+
+impl Call {
+    /// A removal of the session's own.
+    pub(super) fn removal(now: Time) -> Self {
+        Self {
+            own: true,
+            id: 0,
+            op: OpCode::RemoveWatches,
+            path: None,
+            chroot: Chroot::ROOT,
+            body: Bytes::new(),
+            arms: None,
+            wanted: false,
+            removes: None,
+            submitted: now,
+            xid: None,
+        }
+    }
+
+    fn server_path(&self) -> String {
+        self.chroot.join(self.path.as_deref().unwrap_or_default()).into_owned()
+    }
 }
 
 /// Which watch a request leaves.
@@ -68,6 +99,12 @@ pub(super) struct Ledger {
     pub(super) since: i64,
     /// Nothing may come any more.
     pub(super) ended: bool,
+    /// When a watch became unwanted that the present connection may have had, by path and by what it is
+    /// to the server.
+    pub(super) forgotten: BTreeMap<(String, WatcherType), Time>,
+    /// How many connections were lost with a removal on its way, and none ever answered; `None` once one
+    /// was answered.
+    pub(super) removals_lost: Option<u32>,
 }
 
 impl Ledger {
@@ -79,6 +116,8 @@ impl Ledger {
             watches: Vec::new(),
             since: 0,
             ended: false,
+            forgotten: BTreeMap::new(),
+            removals_lost: Some(0),
         }
     }
 
@@ -121,6 +160,9 @@ impl Ledger {
             }
             return;
         }
+        while self.calls.front().is_some_and(|call| call.own) {
+            self.calls.pop_front();
+        }
         let Some(call) = self.calls.pop_front() else { panic!("{id:?} ends, and waits not") };
         assert_eq!(call.id, id.0, "a request ends out of turn");
         let err = match result {
@@ -137,13 +179,13 @@ impl Ledger {
                 }
             }
         };
-        let kind = match (call.arms, err) {
+        let kind = match (call.arms.filter(|_| call.wanted), err) {
             (Some(Arms::ByExists), ErrorCode::Ok) => WatchKind::Data,
             (Some(Arms::ByExists), ErrorCode::NoNode) => WatchKind::Exist,
             (Some(Arms::Always(kind)), ErrorCode::Ok) => kind,
             _ => return,
         };
-        let path = call.chroot.join(call.path.as_deref().unwrap_or_default()).into_owned();
+        let path = call.server_path();
         self.watches.push(Watch { id: call.id, kind, path, chroot: call.chroot });
     }
 
@@ -174,11 +216,82 @@ impl Ledger {
     }
 
     /// The user wants to hear no more of a watch.
-    pub(super) fn unwatch(&mut self, id: u64) {
-        self.forget(id);
-        for call in self.calls.iter_mut().filter(|call| call.id == id) {
-            call.arms = None;
+    pub(super) fn unwatch(&mut self, now: Time, id: u64) {
+        for watch in self.watches.iter().filter(|watch| watch.id == id) {
+            self.forgotten.insert((watch.path.clone(), group(watch.kind)), now);
         }
+        self.forget(id);
+        for call in self.calls.iter_mut().filter(|call| call.id == id && !call.own) {
+            call.wanted = false;
+        }
+    }
+
+    /// A request that arms a watch is answered, and its watch may be unwanted from then on.
+    pub(super) fn may_forget(&mut self, now: Time) {
+        let Some(call) = self.calls.iter().find(|call| !call.own) else { return };
+        let kind = match call.arms {
+            None => return,
+            Some(Arms::ByExists) => WatchKind::Data,
+            Some(Arms::Always(kind)) => kind,
+        };
+        self.forgotten.insert((call.server_path(), group(kind)), now);
+    }
+
+    /// Checks a removal that the session makes by itself, when it arrives.
+    pub(super) fn check_removal(
+        &self,
+        now: Time,
+        grace: Duration,
+        remove: &RemoveWatchesRequest<'_>,
+    ) {
+        let any = remove.watcher_type == WatcherType::Any;
+        let takes = |kind| {
+            let lasting = group(kind) == WatcherType::Persistent;
+            any || lasting || group(kind) == remove.watcher_type
+        };
+        let wanted = |watch: &&Watch| watch.path == remove.path && takes(watch.kind);
+        let wanted = self.watches.iter().find(wanted);
+        assert!(wanted.is_none(), "{remove:?} takes {wanted:?}");
+        let before = self.calls.iter().take_while(|call| call.xid.is_some() || !call.own);
+        for call in before.filter(|call| call.xid.is_some() && call.arms.is_some()) {
+            assert_ne!(call.server_path(), remove.path, "{remove:?} is sent behind {call:?}");
+        }
+        let since = self.forgotten.iter().filter(|((path, kind), _)| {
+            path == remove.path && (any || *kind == remove.watcher_type)
+        });
+        let since = since.map(|(_, since)| *since).max();
+        let since = since.unwrap_or_else(|| panic!("{remove:?} of what was never forgotten"));
+        assert!(now.since(since) >= grace, "{remove:?} only {:?} later", now.since(since));
+    }
+
+    /// The connection is gone.
+    pub(super) fn connection_lost(&mut self) {
+        self.forgotten.clear();
+        let on_its_way = self.calls.iter().any(|call| call.own && call.xid.is_some());
+        if let Some(lost) = self.removals_lost.as_mut().filter(|_| on_its_way) {
+            *lost += 1;
+        }
+    }
+
+    /// There are so many removals of the session's own that wait for an answer.
+    pub(super) fn expect_removals(&mut self, now: Time, count: usize) {
+        let mut own = self.calls.iter().filter(|call| call.own).count();
+        while own < count {
+            self.calls.push_back(Call::removal(now));
+            own += 1;
+        }
+        // Those that were answered or lost are the oldest.
+        let mut over = own - count;
+        self.calls.retain(|call| {
+            let gone = call.own && over > 0;
+            over -= usize::from(gone);
+            !gone
+        });
+    }
+
+    /// How many requests of the user wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.calls.iter().filter(|call| !call.own).count()
     }
 
     /// Whom an event concerns: on its path the oldest first, and then above it.
@@ -197,6 +310,15 @@ impl Ledger {
             }
         }
         concerned
+    }
+}
+
+/// What a watch is to the server.
+pub(super) const fn group(kind: WatchKind) -> WatcherType {
+    match kind {
+        WatchKind::Data | WatchKind::Exist => WatcherType::Data,
+        WatchKind::Child => WatcherType::Children,
+        _ => WatcherType::Persistent,
     }
 }
 

@@ -30,7 +30,7 @@ use std::{
 use arbitrary::Unstructured;
 use bytes::BytesMut;
 use zk_proto::{
-    Chroot, HostPort, Request, Time,
+    Chroot, HostPort, Request, Time, WatcherType,
     frame::FrameReader,
     session::{
         Backoff, ClientState, Config, Credential, Outcome, Output, RequestId, Session, State,
@@ -52,6 +52,9 @@ const MAX_OPS: usize = 256;
 
 /// Far more than one input brings about.
 const MAX_OUTPUTS: usize = 100_000;
+
+/// For how long a watch must have been unwanted before it is removed.
+const GRACE: Duration = Duration::from_millis(700);
 
 /// How many requests may wait.
 const MAX_IN_FLIGHT: usize = 40;
@@ -201,6 +204,7 @@ impl World {
         config.auth.extend(setup.credential.then(|| Credential::digest("ann", "1")));
         config.backoff = Backoff::default();
         config.reconnect_spread = Duration::ZERO;
+        config.unwatch_after = Some(GRACE);
         Self {
             now: Time::ZERO,
             chunk,
@@ -274,7 +278,7 @@ impl World {
         self.foretell_silence();
         let submitted = self.session.submit(self.now, chroot, request);
         self.absorb_outputs();
-        let room = self.ledger.calls.len() < MAX_IN_FLIGHT;
+        let room = self.ledger.waiting() < MAX_IN_FLIGHT;
         match submitted {
             Ok(RequestId(id)) => {
                 assert!(!self.is_over() && room, "{request:?} is taken");
@@ -283,12 +287,14 @@ impl World {
                 let mut body = BytesMut::new();
                 request.encode_body_below(chroot, &mut String::new(), &mut body);
                 self.ledger.calls.push_back(Call {
+                    own: false,
                     id,
                     op: request.op(),
                     path: request.path().map(Into::into),
                     chroot: chroot.clone(),
                     body: body.freeze(),
                     arms,
+                    wanted: true,
                     removes: match request {
                         Request::RemoveWatches(remove) => Some(remove.watcher_type),
                         _ => None,
@@ -307,8 +313,8 @@ impl World {
     }
 
     fn unwatch(&mut self, id: u64) {
-        self.ledger.unwatch(id);
-        self.session.unwatch(RequestId(id));
+        self.ledger.unwatch(self.now, id);
+        self.session.unwatch(self.now, RequestId(id));
         self.absorb();
     }
 
@@ -399,6 +405,7 @@ impl World {
 
     /// What was on the way is lost.
     fn hang_up(&mut self) {
+        self.ledger.connection_lost();
         self.link = Link::Down;
         self.outbox.clear();
         self.in_transit.clear();
@@ -484,6 +491,7 @@ impl World {
             self.foretell_frame(sent);
         }
         assert!(self.foretold.is_empty(), "missing: {:?}", self.foretold);
+        self.ledger.expect_removals(self.now, self.session.removing());
         if self.session.end_reason().is_some() {
             self.link = Link::Ended;
             self.ledger.ended = true;
@@ -593,7 +601,7 @@ impl World {
         assert_eq!(session.state(), self.ledger.state);
         assert_eq!(session.armed(), self.ledger.watches.len(), "watches");
         let closing = matches!(&self.link, Link::Up(up) if up.closing.is_some());
-        assert_eq!(session.in_flight(), self.ledger.calls.len() + usize::from(closing));
+        assert_eq!(session.in_flight(), self.ledger.waiting() + usize::from(closing));
         assert!(session.last_zxid() >= self.last_zxid, "zxid falls");
         self.last_zxid = session.last_zxid();
         assert!(self.ever_tainted || self.last_zxid <= self.server.zxid());
@@ -618,8 +626,9 @@ impl World {
         let own = [self.dead_at(up), up.ping_due(self.timeout)];
         let due = own.into_iter().chain(up.closing).min();
         let found = self.session.poll_timeout();
-        let may_be_earlier = up.read_only || self.tainted;
-        assert!(if may_be_earlier { found <= due } else { found == due }, "{found:?}, not {due:?}");
+        // A better server is to be looked for, or an unwanted watch to be removed.
+        let earlier = up.read_only || !self.ledger.forgotten.is_empty() || self.tainted;
+        assert!(if earlier { found <= due } else { found == due }, "{found:?}, not {due:?}");
         let held = self.session.held_until();
         assert_eq!(held.is_none(), up.read_only);
         if let Some(held) = held {
@@ -658,13 +667,39 @@ impl World {
         for _ in 0..64 {
             self.settle();
             let done = self.ledger.calls.is_empty() && self.ledger.auths.is_empty();
-            if self.is_over() || (done && self.ledger.state == State::Connected) {
+            if self.is_over() {
                 return;
+            }
+            if done && self.ledger.state == State::Connected {
+                return self.check_unwanted();
             }
             let due = self.session.poll_timeout().expect("the session goes on");
             self.tick(due.since(self.now).as_millis() as u64 + 1);
         }
         assert!(self.ever_tainted, "the session does not come back");
+    }
+
+    /// In time, no watch is left on the server that nobody wants.
+    fn check_unwanted(&mut self) {
+        let lost = self.ledger.removals_lost.unwrap_or_default();
+        if self.ever_tainted || lost > 4 {
+            return;
+        }
+        // Twice the time, as what was forgotten while its path stood in the queue waits once more.
+        for _ in 0..=(2 * (GRACE.as_millis() << lost) / 50) {
+            self.tick(50);
+            self.settle();
+            if self.is_over() || self.ledger.state != State::Connected {
+                return;
+            }
+        }
+        for (kind, path) in self.server.watches() {
+            let wants = |watch: &ledger::Watch| {
+                watch.path == path
+                    && (kind == WatcherType::Any || ledger::group(watch.kind) == kind)
+            };
+            assert!(self.ledger.watches.iter().any(wants), "left on the server: {kind:?} {path}");
+        }
     }
 
     /// Whatever has happened, a close brings it to an end.

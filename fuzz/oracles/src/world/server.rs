@@ -118,6 +118,19 @@ impl Server {
         })
     }
 
+    /// What it watches for the connection; `Any` for a path with lasting watches, which keep the others.
+    pub(super) fn watches(&self) -> Vec<(WatcherType, String)> {
+        let Some(connection) = &self.connection else { return Vec::new() };
+        let lasts = |path: &String| connection.lasting.contains_key(path);
+        let of = |paths: &BTreeSet<String>, kind| {
+            paths.iter().filter(|path| !lasts(path)).map(move |path| (kind, path.clone())).collect()
+        };
+        let mut watches: Vec<_> = of(&connection.data, WatcherType::Data);
+        watches.extend::<Vec<_>>(of(&connection.child, WatcherType::Children));
+        watches.extend(connection.lasting.keys().map(|path| (WatcherType::Any, path.clone())));
+        watches
+    }
+
     /// Ends the sessions that were silent for too long, or all of them. True if the connection's is among
     /// them.
     pub(super) fn expire(&mut self, now: Time, all: bool) -> bool {

@@ -14,7 +14,7 @@ use zk_proto::{
     session::WatchKind,
 };
 
-use super::{Link, Registered, World, ledger::Watch};
+use super::{GRACE, Link, Registered, World, ledger::Watch};
 
 /// The limit for packets that arm watches again.
 const MAX_REARM: usize = 128 << 10;
@@ -122,7 +122,7 @@ impl World {
                     self.arrive_rearm(&request);
                 }
             }
-            _ => self.arrive_request(header, &body),
+            _ => self.arrive_request(header, &request, &body),
         }
     }
 
@@ -178,7 +178,7 @@ impl World {
         }
     }
 
-    fn arrive_request(&mut self, header: RequestHeader, body: &Bytes) {
+    fn arrive_request(&mut self, header: RequestHeader, request: &Request<'_>, body: &Bytes) {
         assert!(header.xid > self.last_xid, "xid {} after {}", header.xid, self.last_xid);
         self.last_xid = header.xid;
         assert!(self.arrived.auths >= self.arrived.auths_first, "a request before credentials");
@@ -188,9 +188,20 @@ impl World {
             assert!(self.ledger.calls.iter().all(|call| call.xid.is_some()));
             return;
         }
-        let call = self.ledger.calls.iter_mut().find(|call| call.xid.is_none());
-        let call = call.unwrap_or_else(|| panic!("{header:?} was not submitted, or is sent again"));
-        assert_eq!((header.op, body), (call.op, &call.body));
+        let call = self.ledger.calls.iter().position(|call| call.xid.is_none());
+        let at = call.unwrap_or_else(|| panic!("{header:?} was not submitted, or is sent again"));
+        let call = &self.ledger.calls[at];
+        if call.own {
+            let Request::RemoveWatches(remove) = request else {
+                panic!("{request:?} instead of a removal")
+            };
+            if !self.ever_tainted {
+                self.ledger.check_removal(self.now, GRACE, remove);
+            }
+        } else {
+            assert_eq!((header.op, body), (call.op, &call.body));
+        }
+        let call = &mut self.ledger.calls[at];
         call.xid = Some(header.xid);
     }
 

@@ -231,6 +231,11 @@ impl World {
         Ok(id)
     }
 
+    fn unwatch(&mut self, id: RequestId) {
+        self.session.unwatch(self.now, id);
+        self.absorb();
+    }
+
     fn close(&mut self) {
         self.session.close(self.now);
         self.absorb();
@@ -350,6 +355,10 @@ impl World {
         }
         assert!(header.xid > 0, "xid {}", header.xid);
         assert!(self.xids.insert(header.xid), "xid {} sent twice", header.xid);
+        if let Request::RemoveWatches(remove) = &request {
+            let kind = remove.watcher_type;
+            return format!("{} {} {} {kind:?}", header.xid, header.op, remove.path);
+        }
         match request.path() {
             Some(path) => format!("{} {} {path}", header.xid, header.op),
             None => format!("{} {}", header.xid, header.op),

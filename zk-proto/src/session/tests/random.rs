@@ -74,7 +74,7 @@ fn take(world: &mut World, step: &Step) {
             let chroot = Chroot::new(if n % 5 == 0 { "/a" } else { "/" }).unwrap();
             let _ = world.try_call_below(&chroot, &request);
         }
-        Step::Unwatch(n) => world.session.unwatch(RequestId(u64::from(*n % 32))),
+        Step::Unwatch(n) => world.unwatch(RequestId(u64::from(*n % 32))),
         Step::AddAuth => drop(world.add_auth("x")),
         Step::Close => world.close(),
         Step::SetHosts(n) => {

@@ -9,19 +9,25 @@ use EventType::{
 
 const ADDED: Response = Response::AddWatch(ErrorResponse { err: ErrorCode::Ok });
 
-/// Sends a request and answers it; its xid is its number.
+/// Sends a request and answers it.
 fn done(world: &mut World, request: &Request<'_>, response: &Response) -> u64 {
     let id = world.call(request);
-    world.read();
-    world.reply(id as i32, response);
+    let xid = last_xid(world);
+    world.reply(xid, response);
     id
 }
 
 fn failed(world: &mut World, request: &Request<'_>, err: ErrorCode) -> u64 {
     let id = world.call(request);
-    world.read();
-    world.refuse(id as i32, err);
+    let xid = last_xid(world);
+    world.refuse(xid, err);
     id
+}
+
+/// The xid of the last request that is sent now.
+fn last_xid(world: &mut World) -> i32 {
+    let packets = world.read();
+    packets.last().unwrap().split(' ').next().unwrap().parse().unwrap()
 }
 
 fn reconnect(world: &mut World) -> Vec<String> {
@@ -112,7 +118,7 @@ fn several_watches_on_a_path_fire_in_their_order() {
     done(&mut world, &exists("/a", true), &Response::Exists(stat()));
     done(&mut world, &get("/a", true), &data(b""));
     world.events();
-    world.session.unwatch(RequestId(2));
+    world.unwatch(RequestId(2));
     world.fire(NodeDeleted, "/a");
     assert_eq!(world.events(), ["#1 NodeDeleted /a", "#3 NodeDeleted /a"]);
 }
@@ -121,13 +127,13 @@ fn several_watches_on_a_path_fire_in_their_order() {
 fn a_watch_may_be_forgotten_before_and_after_it_is_armed() {
     let mut world = World::up(1);
     world.call(&get("/a", true));
-    world.session.unwatch(RequestId(1));
+    world.unwatch(RequestId(1));
     world.read();
     world.reply(1, &data(b""));
     done(&mut world, &get("/b", true), &data(b""));
-    world.session.unwatch(RequestId(2));
-    world.session.unwatch(RequestId(2));
-    world.session.unwatch(RequestId(99));
+    world.unwatch(RequestId(2));
+    world.unwatch(RequestId(2));
+    world.unwatch(RequestId(99));
     world.events();
     world.fire(NodeDeleted, "/a");
     world.fire(NodeDeleted, "/b");
@@ -146,7 +152,7 @@ fn a_watch_may_be_forgotten_while_the_session_closes() {
             }
             world.close();
             world.read();
-            world.session.unwatch(RequestId(forgotten));
+            world.unwatch(RequestId(forgotten));
             world.events();
             for xid in 1..=requests {
                 world.reply(xid as i32, &data(b""));
@@ -239,7 +245,7 @@ fn an_add_watch_that_failed_by_either_of_its_codes_arms_nothing() {
     done(&mut world, &add_watch("/a", AddWatchMode::Persistent), &refused);
     failed(&mut world, &add_watch("/b", AddWatchMode::Persistent), ErrorCode::Unimplemented);
     let id = world.call(&add_watch("/c", AddWatchMode::Persistent));
-    world.session.unwatch(RequestId(id));
+    world.unwatch(RequestId(id));
     world.read();
     world.reply(3, &refused);
     assert_eq!(
@@ -288,7 +294,7 @@ fn a_removal_is_no_watch_to_be_forgotten() {
     done(&mut world, &get("/a", true), &data(b""));
     let remove = RemoveWatchesRequest { path: "/a", watcher_type: WatcherType::Data };
     let id = world.call(&Request::RemoveWatches(remove));
-    world.session.unwatch(RequestId(id));
+    world.unwatch(RequestId(id));
     world.read();
     world.events();
     world.ok(2);
@@ -311,4 +317,303 @@ fn watches_that_cannot_be_armed_again_are_not_asked_for_in_a_hot_loop() {
     }
     assert!(world.now.since_origin() > Duration::from_secs(90 * 2 / 3), "{:?}", world.now);
     assert_eq!(world.session.armed(), 1);
+}
+
+// ---- watches that nobody wants ---------------------------------------------------------------------
+
+const GRACE: u64 = 5_000;
+
+/// Arms a watch, and forgets it.
+fn forgotten(world: &mut World, request: &Request<'_>, reply: &Response) {
+    let id = done(world, request, reply);
+    world.unwatch(RequestId(id));
+}
+
+/// What is sent within `ms` on a healthy connection, but for pings.
+fn sent_within(world: &mut World, ms: u64) -> Vec<String> {
+    let mut sent = Vec::new();
+    for _ in 0..ms.div_ceil(100) {
+        world.tick(100);
+        for packet in world.read() {
+            if packet == "ping" {
+                world.pong();
+            } else {
+                sent.push(packet);
+            }
+        }
+    }
+    sent
+}
+
+fn names() -> Response {
+    Response::GetChildren(GetChildrenResponse { children: vec![].into() })
+}
+
+#[test]
+fn an_unwanted_watch_is_taken_off_after_the_grace() {
+    use WatcherType::{Any, Children, Data};
+    let lasting = add_watch("/a", AddWatchMode::Persistent);
+    for (requests, kind) in [
+        (vec![(get("/a", true), data(b""))], Data),
+        (vec![(exists("/a", true), Response::Exists(stat()))], Data),
+        (vec![(children("/a", true), names())], Children),
+        (vec![(lasting.clone(), ADDED)], Any),
+        (vec![(get("/a", true), data(b"")), (children("/a", true), names())], Any),
+        (vec![(get("/a", true), data(b"")), (lasting, ADDED)], Any),
+    ] {
+        let mut world = World::up(1);
+        for (request, reply) in &requests {
+            forgotten(&mut world, request, reply);
+        }
+        let xid = requests.len() + 1;
+        assert_eq!(sent_within(&mut world, GRACE - 100), [""; 0]);
+        assert_eq!(sent_within(&mut world, 200), [format!("{xid} removeWatches /a {kind:?}")]);
+        assert_eq!(world.session.in_flight(), 0, "nobody waits for it");
+        world.events();
+        world.ok(xid as i32);
+        assert_eq!(world.events(), [""; 0]);
+        assert_eq!(sent_within(&mut world, 3 * GRACE), [""; 0]);
+    }
+}
+
+#[test]
+fn a_missing_node_is_not_watched_for_longer_than_wanted() {
+    let mut world = World::up(1);
+    let id = failed(&mut world, &exists("/a", true), ErrorCode::NoNode);
+    world.unwatch(RequestId(id));
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["2 removeWatches /a Data"]);
+}
+
+#[test]
+fn a_watch_is_kept_for_as_long_as_anybody_wants_it() {
+    let mut world = World::up(1);
+    let first = done(&mut world, &get("/a", true), &data(b""));
+    let second = done(&mut world, &exists("/a", true), &Response::Exists(stat()));
+    let other = done(&mut world, &children("/a", true), &names());
+    world.unwatch(RequestId(first));
+    assert_eq!(sent_within(&mut world, 2 * GRACE), [""; 0]);
+    world.unwatch(RequestId(second));
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["4 removeWatches /a Data"]);
+    world.ok(4);
+    world.unwatch(RequestId(other));
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["5 removeWatches /a Children"]);
+}
+
+#[test]
+fn lasting_watches_and_others_of_a_path_go_together() {
+    // To servers before 3.9 they are one.
+    let mut world = World::up(1);
+    let lasting = done(&mut world, &add_watch("/a", AddWatchMode::Persistent), &ADDED);
+    let data_watch = done(&mut world, &get("/a", true), &data(b""));
+    world.unwatch(RequestId(data_watch));
+    assert_eq!(sent_within(&mut world, 2 * GRACE), [""; 0]);
+    world.unwatch(RequestId(lasting));
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["3 removeWatches /a Any"]);
+}
+
+#[test]
+fn a_loop_that_arms_and_forgets_costs_no_packet() {
+    let mut world = World::up(1);
+    for _ in 0..100 {
+        forgotten(&mut world, &get("/a", true), &data(b""));
+        assert_eq!(sent_within(&mut world, 900), [""; 0]);
+    }
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["101 removeWatches /a Data"]);
+}
+
+#[test]
+fn no_removal_goes_behind_a_request_that_arms_the_watch_again() {
+    let mut world = World::up(1);
+    forgotten(&mut world, &get("/a", true), &data(b""));
+    assert_eq!(sent_within(&mut world, GRACE - 200), [""; 0]);
+    // It is on its way when the grace ends.
+    world.call(&get("/a", true));
+    assert_eq!(sent_within(&mut world, 500), ["2 getData /a"]);
+    world.reply(2, &data(b""));
+    assert_eq!(sent_within(&mut world, 2 * GRACE), [""; 0], "it is wanted");
+    world.events();
+    world.fire(NodeDataChanged, "/a");
+    assert_eq!(world.events(), ["#2 NodeDataChanged /a"]);
+    // One that fails leaves none, and the older one may go.
+    forgotten(&mut world, &get("/a", true), &data(b""));
+    world.call(&get("/a", true));
+    assert_eq!(sent_within(&mut world, 2 * GRACE), ["4 getData /a"]);
+    world.refuse(4, ErrorCode::NoAuth);
+    assert_eq!(sent_within(&mut world, 100), ["5 removeWatches /a Data"]);
+    // And one that is made behind the removal is sent behind it.
+    world.call(&get("/a", true));
+    assert_eq!(world.read(), ["6 getData /a"]);
+    world.ok(5);
+    world.reply(6, &data(b""));
+    world.events();
+    world.fire(NodeDataChanged, "/a");
+    assert_eq!(world.events(), ["#5 NodeDataChanged /a"]);
+}
+
+#[test]
+fn a_watch_that_was_forgotten_before_it_was_armed_is_taken_off() {
+    let mut world = World::up(1);
+    for (id, reply) in [(1, Ok(data(b""))), (2, Err(ErrorCode::NoNode)), (3, Ok(names()))] {
+        let request = [get("/a", true), exists("/b", true), children("/c", true)];
+        world.call(&request[id as usize - 1]);
+        world.unwatch(RequestId(id));
+        world.read();
+        match reply {
+            Ok(reply) => world.reply(id as i32, &reply),
+            Err(err) => world.refuse(id as i32, err),
+        }
+    }
+    // One that was not armed needs no removal.
+    world.call(&get("/d", true));
+    world.unwatch(RequestId(4));
+    world.read();
+    world.refuse(4, ErrorCode::NoNode);
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["5 removeWatches /a Data"]);
+    world.ok(5);
+    let rest = ["6 removeWatches /b Data", "7 removeWatches /c Children"];
+    assert_eq!(world.read(), rest);
+}
+
+#[test]
+fn a_watch_whose_read_had_too_long_a_reply_is_taken_off() {
+    let mut config = config(1);
+    config.max_reply = 200;
+    let mut world = World::up_with(config);
+    let long: &[u8] = &[7; 400];
+    done(&mut world, &get("/a", true), &data(long));
+    assert_eq!(world.events(), ["#1 ReplyTooLarge Applied"]);
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["2 removeWatches /a Data"]);
+}
+
+#[test]
+fn an_event_ends_unwanted_watches_too() {
+    for (event, removal) in [
+        (NodeDataChanged, &["3 removeWatches /a Children"][..]),
+        (NodeChildrenChanged, &["3 removeWatches /a Data"]),
+        (NodeDeleted, &[]),
+    ] {
+        let mut world = World::up(1);
+        forgotten(&mut world, &get("/a", true), &data(b""));
+        forgotten(&mut world, &children("/a", true), &names());
+        world.fire(event, "/a");
+        assert_eq!(sent_within(&mut world, 2 * GRACE), removal, "{event}");
+        // One that comes while the removal is on its way concerns nobody.
+        world.fire(NodeDeleted, "/a");
+        if !removal.is_empty() {
+            world.refuse(3, ErrorCode::NoWatcher);
+        }
+        assert_eq!(world.events().len(), 2, "the replies to the reads");
+    }
+}
+
+#[test]
+fn a_new_connection_has_only_the_watches_that_are_wanted() {
+    let mut world = World::up(1);
+    forgotten(&mut world, &get("/a", true), &data(b""));
+    let kept = done(&mut world, &get("/b", true), &data(b""));
+    assert_eq!(reconnect(&mut world), [r#"setWatches since 2: ["/b"] [] []"#]);
+    assert_eq!(sent_within(&mut world, 2 * GRACE), [""; 0], "/a went with the connection");
+    world.special(xid::SET_WATCHES, ErrorCode::Ok);
+    // What was armed again is taken off as well.
+    world.unwatch(RequestId(kept));
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["3 removeWatches /b Data"]);
+    // A watch that is forgotten without a connection is not armed on the next one.
+    world.ok(3);
+    let late = done(&mut world, &get("/c", true), &data(b""));
+    world.cut();
+    world.unwatch(RequestId(late));
+    world.tick(100);
+    world.connect();
+    assert_eq!(world.read(), [""; 0]);
+    assert_eq!(sent_within(&mut world, 2 * GRACE), [""; 0]);
+}
+
+#[test]
+fn an_exist_watch_that_was_armed_again_beside_a_deletion_is_taken_off() {
+    let mut world = World::up(1);
+    done(&mut world, &get("/a", true), &data(b""));
+    failed(&mut world, &exists("/a", true), ErrorCode::NoNode);
+    assert_eq!(reconnect(&mut world), [r#"setWatches since 2: ["/a"] ["/a"] []"#]);
+    world.events();
+    world.fire(NodeDeleted, "/a");
+    world.special(xid::SET_WATCHES, ErrorCode::Ok);
+    assert_eq!(world.events(), ["#1 NodeDeleted /a", "#2 NodeDeleted /a"]);
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["3 removeWatches /a Data"]);
+}
+
+#[test]
+fn many_unwanted_watches_go_a_bounded_number_at_a_time() {
+    let mut world = World::up(1);
+    for n in 0..1_000 {
+        forgotten(&mut world, &get(&format!("/{n}"), true), &data(b""));
+    }
+    let mut waiting = sent_within(&mut world, GRACE + 100);
+    assert_eq!(waiting, ["1001 removeWatches /0 Data"], "the first goes alone");
+    let (mut removed, mut most) = (0, 0);
+    while let [first, ..] = &waiting[..] {
+        let xid = first.split(' ').next().unwrap().parse().unwrap();
+        waiting.remove(0);
+        removed += 1;
+        match removed % 2 {
+            0 => world.ok(xid),
+            _ => world.refuse(xid, ErrorCode::NoWatcher),
+        }
+        waiting.extend(world.read());
+        most = most.max(waiting.len());
+    }
+    assert_eq!((removed, most), (1_000, 64));
+    assert!(world.session.watches.is_empty());
+}
+
+#[test]
+fn a_server_without_removals_is_not_asked_again() {
+    let mut world = World::up(1);
+    forgotten(&mut world, &get("/a", true), &data(b""));
+    forgotten(&mut world, &get("/b", true), &data(b""));
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["3 removeWatches /a Data"]);
+    world.refuse(3, ErrorCode::Unimplemented);
+    forgotten(&mut world, &get("/c", true), &data(b""));
+    assert_eq!(sent_within(&mut world, 2 * GRACE), [""; 0]);
+    assert!(world.session.watches.is_empty());
+}
+
+#[test]
+fn a_server_that_hangs_up_on_removals_is_asked_ever_more_rarely() {
+    let mut world = World::up(1);
+    for losses in 0..4 {
+        forgotten(&mut world, &get("/a", true), &data(b""));
+        let wait = GRACE << losses;
+        assert_eq!(sent_within(&mut world, wait - 100), [""; 0]);
+        assert_eq!(sent_within(&mut world, 200).len(), 1);
+        assert_eq!(reconnect(&mut world), [""; 0]);
+    }
+    // One that has answered a removal is asked for as long as it takes.
+    let mut world = World::up(1);
+    forgotten(&mut world, &get("/a", true), &data(b""));
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["2 removeWatches /a Data"]);
+    world.ok(2);
+    for _ in 0..5 {
+        forgotten(&mut world, &get("/a", true), &data(b""));
+        assert_eq!(sent_within(&mut world, GRACE + 100).len(), 1);
+        assert_eq!(reconnect(&mut world), [""; 0]);
+    }
+}
+
+#[test]
+fn unwanted_watches_stay_where_that_is_asked_for() {
+    let mut config = config(1);
+    config.unwatch_after = None;
+    let mut world = World::up_with(config);
+    forgotten(&mut world, &get("/a", true), &data(b""));
+    assert_eq!(sent_within(&mut world, 10 * GRACE), [""; 0]);
+    assert!(world.session.watches.is_empty());
+}
+
+#[test]
+fn a_session_that_closes_removes_nothing() {
+    let mut world = World::up(1);
+    forgotten(&mut world, &get("/a", true), &data(b""));
+    assert_eq!(sent_within(&mut world, GRACE - 100), [""; 0]);
+    world.close();
+    assert_eq!(sent_within(&mut world, 1_000), ["2 closeSession"]);
 }
