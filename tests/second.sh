@@ -32,3 +32,6 @@ ZK_TEST_VERSION=3.9 cargo test -p zk-tests \
 
 step "locks that are shared with Curator 5.9.0"
 cargo test -p zk-tests --features jars --test curator
+
+step "the whole client on the embedded server as 3.8"
+ZK_TEST_VERSION=3.8 cargo test -p zk-tests --test embedded

@@ -106,7 +106,7 @@ impl Identities {
                 AUTH => {
                     let before = fixed.len();
                     let own = self.ids.iter().filter(|id| id.scheme == DIGEST);
-                    fixed.extend(own.map(|id| Acl { perms: entry.perms, id: owned_id(id) }));
+                    fixed.extend(own.map(|id| Acl { perms: entry.perms, id: id.clone() }));
                     if fixed.len() == before {
                         return Err(ErrorCode::InvalidAcl);
                     }

@@ -232,9 +232,11 @@ impl Peer {
         while let Some((xid, op)) = replies.peek().copied() {
             let Some(frame) = self.clients[at].receive() else { break };
             let reply = self.read_reply(&frame, xid, op);
-            if !matches!(reply, Seen::Event { .. }) {
-                replies.next();
+            if matches!(reply, Seen::Event { .. }) {
+                seen[at].push(reply);
+                continue;
             }
+            replies.next();
             let refused =
                 op == OpCode::Auth && !matches!(reply, Seen::Reply { err: ErrorCode::Ok, .. });
             seen[at].push(reply);
