@@ -24,7 +24,8 @@
 //! [Transactions](Client::transaction) and [recipes](crate::recipes) that are made with this client wait
 //! as well: `Lock::new(&zk, "/lock").acquire()?`.
 //!
-//! Never use it in a task of an async runtime: it blocks the thread.
+//! It is for threads and callbacks, not for tasks of an async runtime: a call that would block a task panics where
+//! that can be known, see [`AsyncResult::get`](crate::AsyncResult::get).
 
 use std::ops::Deref;
 
@@ -57,6 +58,7 @@ macro_rules! faces {
                 ///
                 /// # Errors
                 #[doc = concat!("As [`", stringify!($name), "`](crate::Client::", stringify!($name), ").")]
+                #[track_caller]
                 pub fn $name(&$this $(, $argument: $type)*) -> Result<$value, $crate::Error> {
                     $this.as_async().$name($($argument),*).get()
                 }

@@ -93,7 +93,7 @@ impl Client {
     /// Starts to connect, and returns an event that happens when there is a session: kazoo's
     /// `start_async`. It does not happen when [`start`](Self::start) fails.
     pub fn start_async(&self) -> Event {
-        let (started, event) = (self.start(), Event::new());
+        let (started, event) = (self.start(), Event::set_on(self.shared.completions.clone()));
         let happened = event.clone();
         self.shared.spawn(async move {
             if started.await.is_ok() {
@@ -196,7 +196,7 @@ impl Client {
     /// stopped.
     #[must_use]
     pub fn states(&self) -> States {
-        self.listeners().stream()
+        self.listeners().stream(self.shared.completions.clone())
     }
 
     fn listeners(&self) -> &Listeners {

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use zk_handler::Lane;
+
 use crate::result::{Cell, Wakers};
 
 /// Something that happens once, and that any number of tasks and threads may wait for: kazoo's
@@ -25,6 +27,8 @@ use crate::result::{Cell, Wakers};
 #[derive(Clone)]
 pub struct Event {
     cell: Arc<Cell<()>>,
+    /// Of the client that sets it.
+    lane: Option<Lane>,
 }
 
 impl Default for Event {
@@ -37,7 +41,12 @@ impl Event {
     /// An event that has not happened.
     #[must_use]
     pub fn new() -> Self {
-        Self { cell: Cell::new() }
+        Self { cell: Cell::new(), lane: None }
+    }
+
+    /// An event that a client sets, one of `lane`.
+    pub(crate) fn set_on(lane: Lane) -> Self {
+        Self { cell: Cell::new(), lane: Some(lane) }
     }
 
     /// Now it has. Again is as good as once.
@@ -55,8 +64,12 @@ impl Event {
 
     /// Blocks the thread until it happens, or `timeout` is over (`None`: for ever). Returns whether it
     /// has happened.
+    ///
+    /// # Panics
+    /// As [`AsyncResult::get`](crate::AsyncResult::get), if it is an event that a client sets.
+    #[track_caller]
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
-        self.cell.wait(timeout.into())
+        self.cell.wait(timeout.into(), self.lane.as_ref())
     }
 
     /// Completes when it happens.

@@ -65,12 +65,13 @@ impl Listeners {
         self.inner.remove(id)
     }
 
-    pub(crate) fn stream(&self) -> States {
+    /// A stream of the changes from now on, of a client that `lane` belongs to.
+    pub(crate) fn stream(&self, lane: Lane) -> States {
         let queue = Arc::<Queue>::default();
         let mut streams = lock(&self.inner.streams);
         streams.retain(|stream| stream.strong_count() > 0);
         streams.push(Arc::downgrade(&queue));
-        States { queue }
+        States { queue, lane }
     }
 
     /// Ends the streams that there are: no change follows for them.
@@ -172,6 +173,7 @@ impl Listener {
 /// ```
 pub struct States {
     queue: Arc<Queue>,
+    lane: Lane,
 }
 
 #[derive(Default)]
@@ -190,6 +192,11 @@ struct Queued {
 impl Queue {
     fn push(&self, state: State, wakers: &mut Wakers) {
         self.change(wakers, |queued| queued.states.push_back(state));
+    }
+
+    fn would_wait(&self) -> bool {
+        let queued = lock(&self.inner);
+        queued.states.is_empty() && !queued.ended
     }
 
     fn end(&self, wakers: &mut Wakers) {
@@ -214,7 +221,14 @@ impl States {
     }
 
     /// The next change; blocks the thread until there is one. `None` once the client has stopped.
+    ///
+    /// # Panics
+    /// As [`AsyncResult::get`](crate::AsyncResult::get).
+    #[track_caller]
     pub fn next_blocking(&mut self) -> Option<State> {
+        if self.queue.would_wait() {
+            self.lane.assert_may_block();
+        }
         let mut queued = lock(&self.queue.inner);
         loop {
             if let Some(state) = queued.states.pop_front() {

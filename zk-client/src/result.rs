@@ -132,7 +132,17 @@ impl<T: Send + 'static> Cell<T> {
     }
 
     /// Blocks the thread until the result is there, or `timeout` is over. Returns whether it is there.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) -> bool {
+    ///
+    /// # Panics
+    /// If that takes waiting, and `lane` says that this thread must not.
+    #[track_caller]
+    pub(crate) fn wait(&self, timeout: Option<Duration>, lane: Option<&Lane>) -> bool {
+        if self.is_complete() || timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return self.is_complete();
+        }
+        if let Some(lane) = lane {
+            lane.assert_may_block();
+        }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.lock();
         state.blocked += 1;
@@ -317,20 +327,39 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
 
     /// Blocks the thread until the result is there, and returns it.
     ///
-    /// Never call it from a task of an async runtime: where that runtime drives the client, on a single
-    /// thread, it waits for ever.
+    /// It is for threads and callbacks, not for tasks of an async runtime, where it may wait for ever: it blocks a
+    /// thread that the client may need.
     ///
     /// # Errors
     /// The request's.
+    ///
+    /// # Panics
+    /// If the result is not there yet, and the thread is known to run tasks of the client's runtime. On tokio that is
+    /// known of all tasks, and of what `block_on` runs; on smol and async-std of threads on which the client has run;
+    /// with plain threads, of the I/O thread.
+    #[track_caller]
     pub fn get(self) -> Result<T, Error> {
-        self.cell.wait(None);
+        self.wait(None);
         self.cell.lock().take()
     }
 
     /// Blocks the thread until the result is there, or `timeout` is over (`None`: for ever). Returns
     /// whether it is there. The request goes on either way.
+    ///
+    /// # Panics
+    /// As [`get`](Self::get).
+    #[track_caller]
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
-        self.cell.wait(timeout.into())
+        self.cell.wait(timeout.into(), self.lane.as_ref())
+    }
+
+    /// # Panics
+    /// Where a thread must not wait for the client.
+    #[track_caller]
+    pub(crate) fn assert_may_block(&self) {
+        if let Some(lane) = &self.lane {
+            lane.assert_may_block();
+        }
     }
 
     /// Has `callback` called with the result once that is there, on the client's queue of completions:

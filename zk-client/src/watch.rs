@@ -74,17 +74,25 @@ impl Watch {
 
     /// Blocks the thread until it fires, or ends, or `timeout` is over (`None`: for ever). Returns
     /// whether it has.
+    ///
+    /// # Panics
+    /// As [`AsyncResult::get`](crate::AsyncResult::get).
+    #[track_caller]
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
-        self.armed.cell.wait(timeout.into())
+        self.armed.cell.wait(timeout.into(), Some(&self.armed.shared.events))
     }
 
     /// Blocks the thread until it fires, and returns the event.
     ///
     /// # Errors
     /// When the session ended first.
+    ///
+    /// # Panics
+    /// As [`AsyncResult::get`](crate::AsyncResult::get).
+    #[track_caller]
     pub fn get(self) -> Result<WatchedEvent, Error> {
         loop {
-            self.armed.cell.wait(None);
+            self.wait(None);
             if let Some(event) = self.armed.cell.peek() {
                 return event;
             }

@@ -1,6 +1,8 @@
 //! What every handler must do.
 
-use zk_handler::conformance::works_while_the_pool_is_full;
+use std::sync::mpsc::channel;
+
+use zk_handler::{Handler, conformance::works_while_the_pool_is_full};
 use zk_handler_smol::SmolHandler;
 
 zk_handler::conformance!(
@@ -8,6 +10,17 @@ zk_handler::conformance!(
     SmolHandler,
     inside: |_, check| ::smol::block_on(async { check() }),
 );
+
+/// The threads of the executor are known once a task of the client has run on them; here there is one.
+#[test]
+fn a_thread_that_runs_tasks_may_not_wait() {
+    let (say, said) = channel();
+    SmolHandler.spawn(async move { say.send(()).expect("somebody waits") });
+    said.recv().expect("a task");
+    assert!(!::smol::block_on(::smol::spawn(async { SmolHandler.may_block() })));
+    assert!(::smol::block_on(async { SmolHandler.may_block() }));
+    assert!(::smol::block_on(::smol::unblock(|| SmolHandler.may_block())));
+}
 
 #[test]
 fn works_while_the_pool_of_blocking_threads_is_full() {

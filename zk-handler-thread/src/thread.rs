@@ -9,6 +9,7 @@ use std::{
 };
 
 use async_task::Runnable;
+use zk_handler::mark_task_thread;
 
 use crate::reactor::{self, ALARM, Reactor};
 
@@ -74,6 +75,7 @@ impl Inbox {
 
     /// The thread: runs tasks until there are none, then waits until it can go on.
     fn run(&self, poll: mio::Poll, alarm: &Arc<mio::Waker>) {
+        mark_task_thread();
         Reactor::start(poll);
         let (mut tasks, mut wakers) = (Vec::new(), Vec::new());
         loop {

@@ -70,6 +70,14 @@ fn clones_share_a_thread_and_others_do_not() {
 }
 
 #[test]
+fn the_thread_may_not_wait_and_others_may() {
+    let handler = ThreadHandler::new();
+    let inside = handler.clone();
+    assert!(!run(&handler, async move { inside.may_block() }));
+    assert!(handler.may_block());
+}
+
+#[test]
 fn the_thread_ends_with_the_last_handler_and_the_last_task() {
     let (first, second) = (ThreadHandler::new(), ThreadHandler::new());
     let end = end_of(&first);

@@ -6,6 +6,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
+    panic::catch_unwind,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -15,6 +16,7 @@ use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     net::TcpStream,
     runtime::Handle,
+    sync::RwLock,
 };
 use zk_handler::{AsyncRead, AsyncWrite, Handler};
 
@@ -69,6 +71,15 @@ impl Handler for TokioHandler {
             let _inside = runtime.enter();
             job();
         });
+    }
+
+    /// False wherever tokio's own calls that block panic: in tasks and in what `block_on` runs, whichever the flavour
+    /// of the runtime. In `spawn_blocking`, in `block_in_place` and in callbacks they may be made.
+    fn may_block(&self) -> bool {
+        static LOCK: RwLock<()> = RwLock::const_new(());
+
+        // There is no way to ask but to try; the lock is free. Threads outside of any runtime need not.
+        Handle::try_current().is_err() || catch_unwind(|| drop(LOCK.blocking_read())).is_ok()
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::JoinHandle,
+};
 use zk_handler::{Handler, conformance::works_while_the_pool_is_full};
 use zk_handler_tokio::TokioHandler;
 
@@ -42,6 +45,28 @@ fn works_while_the_pool_of_blocking_threads_is_full() {
         thread::spawn(move || runtime.block_on(pending::<()>()));
         let handler = TokioHandler::new(handle.clone());
         works_while_the_pool_is_full(handler, |job| drop(handle.spawn_blocking(job)));
+    }
+}
+
+/// As tokio's own calls that block: not in tasks, nor in what `block_on` runs; but wherever tokio allows to block.
+#[test]
+fn a_thread_that_runs_tasks_may_not_wait() {
+    for (handle, block_in_place_works) in [(MULTI_THREAD.handle(), true), (&*CURRENT_THREAD, false)]
+    {
+        let handler = TokioHandler::new(handle.clone());
+        let may_block = move || handler.may_block();
+        let join = |task: JoinHandle<bool>| handle.block_on(task).expect("no panic");
+        let inside = may_block.clone();
+        assert!(!join(handle.spawn(async move { inside() })));
+        let inside = may_block.clone();
+        assert!(join(handle.spawn_blocking(inside)));
+        if block_in_place_works {
+            let inside = may_block.clone();
+            assert!(join(handle.spawn(async move { tokio::task::block_in_place(inside) })));
+        }
+        assert!(!handle.block_on(async { may_block() }));
+        let _inside = handle.enter();
+        assert!(may_block());
     }
 }
 

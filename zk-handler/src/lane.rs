@@ -25,7 +25,29 @@ pub struct Lane {
 struct Shared {
     name: &'static str,
     queue: Mutex<Queue>,
-    dispatch: Box<dyn Fn(Job) + Send + Sync>,
+    runtime: Box<dyn Runtime>,
+}
+
+/// A handler without its type.
+trait Runtime: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn dispatch(&self, job: Job);
+    #[track_caller]
+    fn may_block(&self) -> bool;
+}
+
+impl<H: Handler> Runtime for H {
+    fn name(&self) -> &'static str {
+        Handler::name(self)
+    }
+
+    fn dispatch(&self, job: Job) {
+        Handler::dispatch(self, job);
+    }
+
+    fn may_block(&self) -> bool {
+        Handler::may_block(self)
+    }
 }
 
 #[derive(Default)]
@@ -37,8 +59,8 @@ struct Queue {
 impl Lane {
     /// A lane on `handler`; `name` is for logs.
     pub fn new<H: Handler>(name: &'static str, handler: H) -> Self {
-        let dispatch = Box::new(move |job| handler.dispatch(job));
-        Self { shared: Arc::new(Shared { name, queue: Mutex::default(), dispatch }) }
+        let (queue, runtime) = (Mutex::default(), Box::new(handler));
+        Self { shared: Arc::new(Shared { name, queue, runtime }) }
     }
 
     /// Puts `job` at the end of the queue.
@@ -54,7 +76,22 @@ impl Lane {
 
     fn start(&self) {
         let worker = Worker(Some(self.shared.clone()));
-        (self.shared.dispatch)(Box::new(move || worker.run()));
+        self.shared.runtime.dispatch(Box::new(move || worker.run()));
+    }
+
+    /// Sees to it that the calling thread may wait for what the lane's handler drives.
+    ///
+    /// # Panics
+    /// If it must not: see [`Handler::may_block`].
+    #[track_caller]
+    pub fn assert_may_block(&self) {
+        let runtime = &self.shared.runtime;
+        assert!(
+            runtime.may_block(),
+            "a call that blocks was made on a thread that runs tasks of {}, where it could wait for ever: await \
+             the result instead, or make the call in a thread, such as that of `spawn_blocking`, or in a callback",
+            runtime.name(),
+        );
     }
 }
 

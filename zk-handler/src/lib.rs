@@ -26,6 +26,7 @@ mod lane;
 mod pool;
 mod random;
 mod resolver;
+mod task_thread;
 
 use std::{future::Future, io, net::SocketAddr, sync::LazyLock, time::Duration};
 
@@ -37,6 +38,7 @@ use pool::{IDLE, Pool};
 pub use clock::boottime;
 pub use random::system_random;
 pub use resolver::{Resolver, resolve};
+pub use task_thread::{is_task_thread, mark_task_thread, marking};
 
 /// A runtime, as far as a client needs one. Clones are the same runtime.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -91,6 +93,16 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// runtime, enter it in the job.
     fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
         dispatch(job);
+    }
+
+    /// Whether the calling thread may wait for the client: false if that is known to keep tasks from running, among
+    /// which may be the client's own. A call that would wait panics then, instead of waiting for ever. It is asked
+    /// before a thread waits, and not if the result is there already.
+    ///
+    /// The default knows the threads that were marked ([`mark_task_thread`], [`marking`]).
+    #[track_caller]
+    fn may_block(&self) -> bool {
+        !is_task_thread()
     }
 }
 

@@ -17,12 +17,14 @@ use std::{
 use async_executor::Executor;
 use async_io::Timer;
 use async_net::TcpStream;
-use zk_handler::Handler;
+use zk_handler::{Handler, mark_task_thread};
 
 /// The runtime: tasks, and the thread that runs them.
 static RUNTIME: LazyLock<Executor<'static>> = LazyLock::new(|| {
     // A task that panics ends alone: the thread goes on with the others.
     thread::spawn(|| {
+        // So that a call that blocks in a task panics instead of waiting for ever.
+        mark_task_thread();
         while catch_unwind(|| async_io::block_on(RUNTIME.run(pending::<()>()))).is_err() {}
     });
     Executor::new()

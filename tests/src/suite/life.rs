@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
         Arc, Mutex,
@@ -12,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zk_client::{AsyncResult, Client, ClientState, CreateMode, ErrorKind, Handler, Outcome, State};
+use zk_client::{
+    AsyncResult, Client, ClientState, CreateMode, ErrorKind, Handler, Outcome, State,
+    blocking as client_that_waits, recipes::Lock,
+};
 
 use super::{
     counted::Counted,
@@ -569,4 +573,38 @@ pub async fn a_plain_thread_may_block_on_everything<H: Handler>(handler: H) {
         assert_eq!(states.next_blocking(), Some(State::Lost));
     })
     .await;
+}
+
+pub async fn a_call_that_would_block_a_task_panics<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (proxy, zk) = site.proxied().await;
+    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    let (_, _, watch) = site.ok("a watch", zk.get_and_watch("/node")).await;
+    let lock = Lock::new(&zk, "/lock");
+    let held = site.ok("a lock", lock.acquire()).await;
+    proxy.hold(Direction::ToClient);
+    // This test is a task of the handler.
+    let calls: [(&str, &dyn Fn() -> bool); 8] = [
+        ("get", &|| zk.exists("/").get().is_ok()),
+        ("wait", &|| zk.exists("/").wait(None)),
+        ("wait in time", &|| zk.exists("/").wait(LIMIT)),
+        ("Watch::get", &|| watch.clone().get().is_ok()),
+        ("Watch::wait", &|| watch.wait(None)),
+        ("States", &|| zk.states().next_blocking().is_some()),
+        ("Event", &|| held.lost().wait(None)),
+        ("blocking::Client", &|| client_that_waits::Client::from(zk.clone()).exists("/").is_ok()),
+    ];
+    for (name, call) in calls {
+        let panic = catch_unwind(AssertUnwindSafe(call)).expect_err(name);
+        let advice = panic.downcast_ref::<String>().map_or("no text", String::as_str);
+        assert!(advice.contains("await the result instead"), "{name}: {advice}");
+    }
+    // To look is not to wait, nor is to take what is there.
+    let read = zk.exists("/");
+    assert!(!read.wait(Duration::ZERO));
+    proxy.release();
+    site.when("the answer to come", || read.ready()).await;
+    assert!(read.wait(None));
+    assert!(read.get().expect("the root").is_some());
+    site.ok("to release the lock", held.release()).await;
 }

@@ -72,6 +72,7 @@ macro_rules! suite {
                 a_session_can_be_resumed_in_another_client,
                 a_session_that_cannot_be_resumed_is_replaced,
                 a_plain_thread_may_block_on_everything,
+                a_call_that_would_block_a_task_panics,
             }
             states {
                 a_drop_and_a_reconnect_are_heard_once_each,

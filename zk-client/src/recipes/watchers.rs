@@ -349,7 +349,7 @@ fn stream<S: Subject>(client: &Client, subject: S) -> Watcher<S::News> {
         ended.end(result.clone().err());
         result
     });
-    Watcher { slot, path, _running: running }
+    Watcher { slot, path, running }
 }
 
 /// The newest state of what is watched, as a [`Stream`](futures_core::Stream). Without a library of
@@ -369,7 +369,7 @@ fn stream<S: Subject>(client: &Client, subject: S) -> Watcher<S::News> {
 pub struct Watcher<T> {
     slot: Arc<Slot<T>>,
     path: String,
-    _running: AsyncResult<()>,
+    running: AsyncResult<()>,
 }
 
 struct Slot<T> {
@@ -409,6 +409,11 @@ impl<T> Slot<T> {
         self.more.notify_all();
     }
 
+    fn would_wait(&self) -> bool {
+        let state = lock(&self.state);
+        state.newest.is_none() && !state.ended
+    }
+
     fn end(&self, error: Option<Error>) {
         self.change(|state| {
             state.ended = true;
@@ -438,7 +443,14 @@ impl<T> Watcher<T> {
     }
 
     /// As [`changed`](Self::changed), and blocks the thread until then.
+    ///
+    /// # Panics
+    /// As [`AsyncResult::get`].
+    #[track_caller]
     pub fn next_blocking(&mut self) -> Option<T> {
+        if self.slot.would_wait() {
+            self.running.assert_may_block();
+        }
         let mut state = lock(&self.slot.state);
         loop {
             if let Some(news) = state.newest.take() {

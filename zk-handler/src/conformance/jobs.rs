@@ -80,6 +80,21 @@ pub fn job_that_panics_harms_no_other<H: Handler>(handler: H) {
     expect(&outcome, "a job that comes after");
 }
 
+/// A job may wait for the client, and so may a thread that has nothing to do with the runtime.
+pub fn job_may_wait<H: Handler>(handler: H) {
+    run(&handler, "a task", yield_now());
+    let (say, said) = channel();
+    let (here, again) = (handler.clone(), say.clone());
+    handler.dispatch(move || {
+        let _ = say.send(here.may_block());
+    });
+    assert!(expect(&said, "a job"), "a job may not wait");
+    thread::spawn(move || {
+        let _ = again.send(handler.may_block());
+    });
+    assert!(expect(&said, "a thread"), "a thread may not wait");
+}
+
 /// Many jobs block at once: each has its thread.
 pub fn jobs_may_all_block_at_once<H: Handler>(handler: H) {
     const COUNT: usize = 32;

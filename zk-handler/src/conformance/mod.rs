@@ -183,6 +183,7 @@ macro_rules! __conformance_tests {
             job_runs_off_the_tasks
             job_may_spawn_and_dispatch
             job_that_panics_harms_no_other
+            job_may_wait
             jobs_may_all_block_at_once
             lane_keeps_the_order
             lane_survives_panics
