@@ -493,6 +493,17 @@ impl Node {
         *lock(&self.process) = None;
     }
 
+    /// Kills the server and deletes its data, as if its disk were lost.
+    ///
+    /// # Panics
+    ///
+    /// If the data cannot be deleted.
+    pub fn wipe(&self) {
+        self.kill();
+        let data = self.log.with_file_name("data").join("version-2");
+        fs::remove_dir_all(data).expect("the data can be deleted");
+    }
+
     /// Stops the server with `SIGTERM` and waits for its end.
     #[track_caller]
     pub fn stop(&self) {

@@ -35,7 +35,7 @@ pub use demands::{credentials_are_demanded, sasl_is_demanded};
 pub use load::{cuts_and_watches, leaders_die, many_watches, rolling_restart};
 pub use quorum::{no_quorum, no_servers, read_only};
 pub use servers::{a_stalled_server_is_left, fail_over, members_change, watches_survive};
-pub use sessions::{expiry, silence, two_clients_on_one_session};
+pub use sessions::{a_server_is_wiped, expiry, silence, two_clients_on_one_session};
 
 use counter::Counting;
 use stage::{Changes, LIMIT, SLACK, Stage, client, is_loss};

@@ -297,6 +297,7 @@ macro_rules! suite {
                 expiry,
                 silence,
                 two_clients_on_one_session,
+                a_server_is_wiped,
                 credentials_are_demanded,
                 sasl_is_demanded,
                 read_only,

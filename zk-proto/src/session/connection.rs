@@ -85,6 +85,9 @@ impl Session {
     }
 
     pub(super) fn lose_connection(&mut self, now: Time, cause: Arc<str>, told_by_peer: bool) {
+        let was_asked =
+            matches!(self.link, Link::Handshake { .. }) && !self.outgoing.has_prologue();
+        let cause = if was_asked && told_by_peer { self.shut_out(now, &cause) } else { cause };
         self.note_cause(&cause);
         let mut hold_back = Duration::ZERO;
         match &self.link {

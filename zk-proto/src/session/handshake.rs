@@ -22,21 +22,23 @@ const MAX_REARM: usize = 128 << 10;
 
 impl Session {
     pub(super) fn begin_handshake(&mut self, now: Time, deadline: Time) {
+        let anew = self.asks_anew(now);
         let identity = &self.identity;
         let timeout = i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX);
         let request = ConnectRequest {
             protocol_version: 0,
-            last_zxid_seen: identity.last_zxid,
+            last_zxid_seen: if anew { 0 } else { identity.last_zxid },
             timeout,
             session_id: if identity.confirmed { identity.id } else { 0 },
             password: Secret::new(Some(identity.password.expose())),
             read_only: Some(self.config.read_only.into()),
         };
         self.outgoing.prologue(|out| request.encode(out));
-        self.link = Link::Handshake { deadline, sent: now };
+        self.link = Link::Handshake { deadline, sent: now, anew };
     }
 
-    pub(super) fn handle_handshake(&mut self, now: Time, sent: Time, frame: &Bytes) {
+    /// The answer to a handshake that was sent at `sent`, and said that nothing was seen if `anew`.
+    pub(super) fn handle_handshake(&mut self, now: Time, sent: Time, anew: bool, frame: &Bytes) {
         if self.outgoing.has_prologue() {
             return self.drop_connection(now, "handshake: an answer to what was not sent".into());
         }
@@ -49,14 +51,31 @@ impl Session {
                 return self.drop_connection(now, format!("handshake: {cause}").into());
             }
         };
-        let Ok(timeout @ 1..) = u64::try_from(response.timeout) else {
-            return self.expired(now);
-        };
-        if response.session_id == 0 && !response.is_read_only() {
-            return self.drop_connection(now, "handshake: no session id".into());
+        if !anew {
+            self.shut_out = None;
         }
         let resumed = self.identity.confirmed;
-        if resumed && response.session_id != self.identity.id {
+        let is_nameless = response.session_id == 0 && !response.is_read_only();
+        let timeout = match u64::try_from(response.timeout) {
+            Ok(timeout @ 1..) if !is_nameless => timeout,
+            // A server that knows the session would give its number, and a timeout.
+            _ if resumed => return self.expired(now),
+            Ok(1..) => return self.drop_connection(now, "handshake: no session id".into()),
+            _ => {
+                let cause = format!(
+                    "handshake: the server refuses a new session (it grants a timeout of {} ms)",
+                    response.timeout
+                );
+                return self.drop_connection(now, cause.into());
+            }
+        };
+        let is_other = response.session_id != self.identity.id;
+        if resumed && anew && !is_other {
+            let cause = "handshake: the server has the session, and may be behind what it has seen";
+            self.route.prefer(self.route.current().cloned());
+            return self.drop_connection(now, cause.into());
+        }
+        if resumed && is_other {
             // Some servers answer a resumption with a session of another number instead of saying
             // that the old one is gone.
             if !self.config.renew_expired {
@@ -71,10 +90,11 @@ impl Session {
         self.identity = Identity {
             id: response.session_id,
             password: Secret::new(response.password.expose().clone().unwrap_or_default()),
-            last_zxid: self.identity.last_zxid,
-            confirmed: !read_only || (resumed && response.session_id == self.identity.id),
+            last_zxid: if anew { 0 } else { self.identity.last_zxid },
+            confirmed: !read_only || (resumed && !is_other),
             timeouts,
         };
+        self.shut_out = None;
         self.route.came_up(now);
         self.set_state(if read_only { State::ConnectedReadOnly } else { State::Connected });
         let rearming = self.send_prologue();
@@ -120,20 +140,18 @@ impl Session {
         batches.len()
     }
 
-    /// The server says that the session is gone.
+    /// The server says that the session, which it was asked to resume, is gone.
     fn expired(&mut self, now: Time) {
-        let known = self.identity.confirmed;
+        self.note_cause(&"the session has expired".into());
         self.disconnect();
-        if known && !self.config.renew_expired {
+        if !self.config.renew_expired {
             return self.end(Reason::SessionExpired);
         }
         self.outgoing.reset_prologue();
-        if known {
-            self.lose_session(&Reason::SessionExpired);
-            // The server is well: it gets the new session, at once.
-            let host = self.route.current().cloned();
-            self.route.prefer(host);
-        }
+        self.lose_session(&Reason::SessionExpired);
+        // The server is well: it gets the new session, at once.
+        let host = self.route.current().cloned();
+        self.route.prefer(host);
         self.identity = Identity::unknown(self.config.session_timeout, self.identity.last_zxid);
         self.connect_when_due(now, Duration::ZERO);
     }

@@ -29,7 +29,8 @@
 //!
 //! The reads wait for as long as the server granted, but no longer than was asked for, or
 //! [`LONGEST_UNASKED`] if that is more: a grant of 24 days is no reason to wait so long for a dead
-//! server. A connect waits no longer than was asked for. The lease alone is the server's to give.
+//! server; the same goes for when this side takes a session for over. A connect waits no longer than was
+//! asked for. The lease alone is the server's to give.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -204,7 +205,7 @@ impl Keepalive {
 
     /// Until when the servers keep the session at least, if nothing more reaches them.
     pub(super) fn expiry(&self) -> Time {
-        self.last_acked_send.after(self.timeouts.session())
+        self.last_acked_send.after(self.timeouts.sane())
     }
 
     pub(super) fn held_until(&self) -> Time {

@@ -40,6 +40,7 @@
 //! | `config`, `output`, `failure` | what a session is made with, what it tells, how requests fail |
 //! | `route`, `backoff` | which host comes next, when, and for how long it is waited for |
 //! | `connection`, `handshake` | how connections come and go, and what each begins with |
+//! | `shut_out` | what to think of servers that close the connection in place of an answer |
 //! | `keepalive`, `read_only` | deadlines, and the search for a server that takes writes |
 //! | `requests`, `outgoing`, `replies` | what is taken to be sent, what waits to be sent or answered, and what the server sends |
 //! | `watches` | what is armed, and what an event means for it |
@@ -68,6 +69,7 @@ mod removals;
 mod replies;
 mod requests;
 mod route;
+mod shut_out;
 #[cfg(test)]
 mod tests;
 mod watches;
@@ -95,6 +97,7 @@ use read_only::{ProbePause, Search};
 use removals::Removals;
 use requests::auth_packet;
 use route::Route;
+use shut_out::ShutOut;
 use watches::WatchTable;
 
 /// Where the connection stands; each variant holds just what it needs.
@@ -109,9 +112,11 @@ enum Link {
     Connecting {
         deadline: Time,
     },
+    /// `anew` if it was said that nothing was seen.
     Handshake {
         deadline: Time,
         sent: Time,
+        anew: bool,
     },
     Up(Box<Up>),
     Ended(Reason),
@@ -207,6 +212,8 @@ pub struct Session {
     scratch: String,
     /// How the last connection, or the last attempt at one, ended.
     last_cause: Option<Arc<str>>,
+    /// Since the last handshake that was answered.
+    shut_out: Option<ShutOut>,
 }
 
 impl Session {
@@ -247,6 +254,7 @@ impl Session {
             leaving: 0,
             scratch: String::new(),
             last_cause: None,
+            shut_out: None,
         }
     }
 
@@ -338,7 +346,9 @@ impl Session {
         while matches!(self.link, Link::Handshake { .. } | Link::Up(_)) && self.leaving == 0 {
             match input.next_frame() {
                 Ok(Some(Frame::Whole(frame))) => match self.link {
-                    Link::Handshake { sent, .. } => self.handle_handshake(now, sent, &frame),
+                    Link::Handshake { sent, anew, .. } => {
+                        self.handle_handshake(now, sent, anew, &frame);
+                    }
                     _ => self.handle_packet(now, &frame),
                 },
                 Ok(Some(Frame::Oversize { head, length })) => {

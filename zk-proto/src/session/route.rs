@@ -94,6 +94,10 @@ impl Route {
         route
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.hosts.len()
+    }
+
     pub(super) fn lists(&self, host: &HostPort) -> bool {
         self.hosts.iter().any(|listed| **listed == *host)
     }

@@ -2,6 +2,37 @@
 
 use super::*;
 
+/// The only server has lost its data, and with them all sessions: it closes the connections of clients that
+/// have seen more than it has. The session is lost, and another one begins.
+pub async fn a_server_is_wiped<H: Handler>(handler: H) {
+    let stage = Stage::of(handler, Options::default(), 1).await;
+    let timeout = Duration::from_secs(2);
+    let zk = stage.connect(stage.hosts(0), timeout).await;
+    let session = zk.session_id();
+    for n in 0..5 {
+        zk.create(&format!("/{n}"), b"", CreateMode::Persistent).await.expect("it is new");
+    }
+    let (_, watch) = zk.exists_and_watch("/0").await.expect("it is there");
+    let mut changes = stage.changes(&zk);
+    stage
+        .act(|ensemble| {
+            ensemble.node(0).wipe();
+            ensemble.node(0).start();
+            ensemble.wait_serving();
+        })
+        .await;
+    let wiped = Instant::now();
+    changes.expect(&[Suspended, Lost, Connected]).await;
+    let took = wiped.elapsed();
+    figure("a wiped server (connected after)", took);
+    // Its word that the session is gone, and then the time that a member may take to catch up.
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert_ne!(zk.session_id(), session);
+    let error = watch.await.expect_err("the session is gone");
+    assert_eq!(error.kind(), ErrorKind::SessionExpired);
+    assert_eq!(zk.exists("/0").await.expect("it serves"), None);
+}
+
 /// The servers forget a session while its client is away: it is reported lost once, what waited on it
 /// fails, and a new session begins.
 pub async fn expiry<H: Handler>(handler: H) {

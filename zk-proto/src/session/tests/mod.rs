@@ -11,6 +11,7 @@ mod life;
 mod random;
 mod requests;
 mod secrets;
+mod shut_out;
 mod time;
 mod watches;
 

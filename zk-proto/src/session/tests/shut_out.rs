@@ -1,0 +1,150 @@
+//! Servers that close the connection instead of answering, and those that answer oddly.
+
+use super::*;
+
+/// Suspended, with the watch #1, and transaction 1 seen.
+fn suspended(hosts: u16) -> World {
+    let mut world = World::up(hosts);
+    world.call(&get("/w", true));
+    world.read();
+    world.reply(1, &data(b""));
+    world.cut();
+    world.events();
+    world
+}
+
+/// The connection is there, and the handshake has been sent.
+fn greeted(world: &mut World) -> &Hello {
+    while world.host.is_none() {
+        world.tick(10);
+    }
+    world.accept();
+    world.read();
+    world.hellos.last().unwrap()
+}
+
+/// Every handshake is closed until one says that nothing was seen; how long that took, in milliseconds.
+fn shut_out(world: &mut World) -> u64 {
+    let from = world.now;
+    while greeted(world).last_zxid > 0 {
+        world.cut();
+        assert!(world.now.since(from) < 10 * millis(T), "it never asks anew");
+    }
+    world.now.since(from).as_millis() as u64
+}
+
+#[test]
+fn a_server_that_may_be_behind_is_named_so() {
+    let mut world = suspended(1);
+    assert_eq!(greeted(&mut world).last_zxid, 1);
+    world.cut();
+    assert_eq!(
+        world.session.last_cause(),
+        Some(
+            "h1:1: cut during the handshake; the server may have no quorum, or be behind the newest \
+             transaction that this client has seen (zxid 0x1)"
+        )
+    );
+    let mut world = World::new(config(1));
+    world.start();
+    greeted(&mut world);
+    world.cut();
+    assert_eq!(world.session.last_cause(), Some("h1:1: cut during the handshake"));
+}
+
+#[test]
+fn a_session_that_wiped_servers_do_not_know_is_lost_and_replaced() {
+    for hosts in [1, 3] {
+        let mut world = suspended(hosts);
+        let took = shut_out(&mut world);
+        // Until then a server may come up that has the session.
+        assert!((T..2 * T).contains(&took), "{took}");
+        assert_eq!(world.hellos.last().unwrap().id, ID);
+        assert_eq!(world.session.state(), State::Suspended);
+        world.events();
+        world.send(&welcome(0, 0, Some(false)));
+        let lines = world.events();
+        assert_eq!(lines[..3], ["disconnect", "LOST", "#1 unwatched SessionExpired"]);
+        // A server that has caught up may take the new one; there is none.
+        let from = world.now;
+        shut_out(&mut world);
+        assert!(world.now.since(from) < millis(T));
+        assert_eq!(world.hellos.last().unwrap().id, 0);
+        world.send(&welcome(ID + 1, T as i32, Some(false)));
+        assert_eq!(world.session.state(), State::Connected);
+        assert_eq!(world.session.last_zxid(), 0);
+        world.cut();
+        assert_eq!((greeted(&mut world).id, world.hellos.last().unwrap().last_zxid), (ID + 1, 0));
+    }
+}
+
+#[test]
+fn a_server_that_has_the_session_and_may_be_behind_is_not_read_from() {
+    let mut world = suspended(1);
+    shut_out(&mut world);
+    world.events();
+    world.send(&welcome(ID, T as i32, Some(false)));
+    assert_eq!(world.events(), ["disconnect", "connect h1"]);
+    assert!(world.session.last_cause().unwrap().contains("may be behind"));
+    // It has caught up, or was never behind.
+    assert_eq!(greeted(&mut world).last_zxid, 1);
+    world.send(&welcome(ID, T as i32, Some(false)));
+    assert_eq!(world.events(), ["CONNECTED"]);
+    assert_eq!(world.session.last_zxid(), 1);
+}
+
+#[test]
+fn a_server_that_answers_at_all_is_believed() {
+    // It refuses for a while, and has quorum then.
+    let mut world = suspended(1);
+    for _ in 0..3 {
+        assert_eq!(greeted(&mut world).last_zxid, 1);
+        world.cut();
+    }
+    greeted(&mut world);
+    world.send(&welcome(ID, T as i32, Some(false)));
+    world.read();
+    world.special(xid::SET_WATCHES, ErrorCode::Ok);
+    world.idle(2 * T);
+    world.cut();
+    assert_eq!(greeted(&mut world).last_zxid, 1);
+}
+
+#[test]
+fn a_resumption_that_is_answered_without_a_number_is_an_expiry() {
+    for renews in [true, false] {
+        let mut config = config(2);
+        config.renew_expired = renews;
+        let mut world = World::up_with(config);
+        world.cut();
+        world.events();
+        greeted(&mut world);
+        world.send(&welcome(0, T as i32, Some(false)));
+        let lines = world.events();
+        assert_eq!(lines[lines.len() - 2 - usize::from(renews)..][..2], ["disconnect", "LOST"]);
+        assert_eq!(world.session.end_reason().is_none(), renews);
+        if renews {
+            assert_eq!(greeted(&mut world).id, 0);
+            world.send(&welcome(ID + 1, T as i32, Some(false)));
+            assert_eq!(world.session.session_id(), Some(SessionId(ID + 1)));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_refuses_new_sessions_says_so_and_is_not_asked_in_a_hot_loop() {
+    for timeout in [0, -1, i32::MIN] {
+        let mut world = World::new(config(1));
+        world.start();
+        for _ in 0..50 {
+            greeted(&mut world);
+            world.send(&welcome(0, timeout, Some(false)));
+        }
+        let cause = format!(
+            "h1:1: handshake: the server refuses a new session (it grants a timeout of {timeout} ms)"
+        );
+        assert_eq!(world.session.last_cause(), Some(cause.as_str()));
+        assert!(world.now.since_origin() > millis(40_000), "{:?}", world.now);
+        assert_eq!(world.session.state(), State::Lost);
+    }
+}
