@@ -10,7 +10,7 @@ pub async fn a_server_is_wiped<H: Handler>(handler: H) {
     let zk = stage.connect(stage.hosts(0), timeout).await;
     let session = zk.session_id();
     for n in 0..5 {
-        zk.create(&format!("/{n}"), b"", CreateMode::Persistent).await.expect("it is new");
+        zk.create(format!("/{n}"), b"", CreateMode::Persistent).await.expect("it is new");
     }
     let (_, watch) = zk.exists_and_watch("/0").await.expect("it is there");
     let mut changes = stage.changes(&zk);
