@@ -102,8 +102,14 @@ fn who_holds_a_lock_is_back_at_once() {
 fn no_session_is_lost_whose_host_is_back_in_time() {
     for others in [Host::Refuses, Host::Hangs] {
         for hosts in [1, 3, 5, 7] {
-            let scene = Scene { hosts, ..Scene::default() };
-            assert_eq!(sessions_lost(&scene, 100, others), 0, "{hosts} hosts, others: {others:?}");
+            for seconds in [4, 6, 10, 30] {
+                for is_busy in [false, true] {
+                    let timeout = Duration::from_secs(seconds);
+                    let scene = Scene { hosts, timeout, is_busy, ..Scene::default() };
+                    let lost = sessions_lost(&scene, 100, others);
+                    assert_eq!(lost, 0, "{scene:?}, others: {others:?}");
+                }
+            }
         }
     }
 }

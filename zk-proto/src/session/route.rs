@@ -24,8 +24,9 @@
 //! # What is left of the session
 //!
 //! The servers keep a session for T after the last packet that has reached them. Until then, a pause takes
-//! at most a third of what is left, and a host too, but for the floor. So there are several rounds before
-//! the session expires, and one that was cut off from its only live host for half of T is not lost.
+//! at most a third of what is left, and a host too, but for the floor, of which a second is a quarter of
+//! one while home fails fast. So there are several rounds before the session expires, and one that was cut
+//! off from its only live host for half of T is not lost.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -169,12 +170,17 @@ impl Route {
     /// How long the next host may take to accept a connection and to answer the handshake.
     pub(super) fn patience(&self, now: Time, session_timeout: Duration) -> Duration {
         let hosts = u32::try_from(self.hosts.len().max(1)).unwrap_or(u32::MAX);
-        let floor =
-            MIN_PATIENCE.min(part(session_timeout, 4)).max(self.came_up_in.saturating_mul(2));
+        let measured = self.came_up_in.saturating_mul(2);
+        let second = MIN_PATIENCE.min(part(session_timeout, 4));
+        let floor = second.max(measured);
         let doubled = floor.saturating_mul(1_u32.checked_shl(self.doublings).unwrap_or(1));
         let mut patience = part(session_timeout, hosts).max(doubled);
         if let Some(left) = self.left(now) {
-            patience = patience.min(part(left, 3).max(floor));
+            let least = match &self.home {
+                Some(home) if home.fails_fast => part(second, 4).max(measured),
+                _ => floor,
+            };
+            patience = patience.min(part(left, 3).max(least));
         }
         patience.min(session_timeout).min(MAX_PATIENCE)
     }

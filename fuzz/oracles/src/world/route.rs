@@ -94,13 +94,18 @@ impl Route {
         let floor = SECOND.min(timeout / 4);
         let most = timeout.min(30 * SECOND);
         if !self.known {
-            return floor..=most;
+            return floor / 4..=most;
         }
-        let floor = floor.max(self.came_up_in * 2);
+        let second = floor;
+        let floor = second.max(self.came_up_in * 2);
         let patience = (timeout / self.hosts.len() as u32).max(floor * (1 << self.doublings));
         let patience = patience.min(most);
         let Some(left) = self.left(now) else { return patience..=patience };
-        let within = |left: &Duration| patience.min((*left / 3).max(floor));
+        let least = match self.home {
+            Some((_, true)) => (second / 4).max(self.came_up_in * 2),
+            _ => floor,
+        };
+        let within = |left: &Duration| patience.min((*left / 3).max(least));
         let bounded = if left.start().is_zero() { patience } else { within(left.end()) };
         within(left.start())..=bounded
     }
