@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) faults: Option<Faults>,
     /// For how long the process is paused for which something arrives next.
     pub(crate) pauses_at_arrival: Option<Duration>,
+    /// Whether all attempts to connect are refused.
+    pub(crate) is_unreachable: bool,
     /// How the next handshake is answered, if oddly.
     pub(crate) odd_grant: Option<Grant>,
     pub(crate) processes: Vec<Process>,
@@ -91,6 +93,8 @@ pub(crate) struct Process {
     /// Until when it was not free to do what it had to do.
     pub(crate) disturbed_until: Duration,
     is_dead: bool,
+    /// How often it has begun to connect.
+    pub(crate) attempts: usize,
     /// Tasks that are ready to run when the pause is over.
     parked: Vec<u64>,
 }
@@ -175,6 +179,7 @@ impl Shared {
                 host,
                 faults: None,
                 pauses_at_arrival: None,
+                is_unreachable: false,
                 odd_grant: None,
                 // The first one is the world itself, whose clock is right.
                 processes: vec![Process::default()],

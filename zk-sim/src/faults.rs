@@ -42,6 +42,8 @@ pub enum Kind {
     Promise,
     /// What the server sends comes in byte by byte.
     Trickle,
+    /// A server closes each connection after its first answers, for a while.
+    AnswerOnce,
     /// The next handshake is answered oddly.
     OddGrant,
 }
@@ -58,7 +60,7 @@ pub(crate) enum Grant {
 }
 
 /// All kinds, and how often each is drawn by comparison.
-pub const KINDS: [(Kind, u32); 15] = [
+pub const KINDS: [(Kind, u32); 16] = [
     (Kind::Cut, 8),
     (Kind::Hold, 6),
     (Kind::Outage, 2),
@@ -73,6 +75,7 @@ pub const KINDS: [(Kind, u32); 15] = [
     (Kind::LoseReply, 3),
     (Kind::Promise, 3),
     (Kind::Trickle, 3),
+    (Kind::AnswerOnce, 2),
     (Kind::OddGrant, 2),
 ];
 
@@ -116,6 +119,7 @@ pub(crate) enum Fault {
     Freeze(usize),
     Pause(usize),
     CutOff(usize),
+    AnswerOnce(usize),
 }
 
 /// What awaits an attempt to connect.
@@ -157,7 +161,7 @@ impl Core {
         self.pauses_at_arrival = None;
         self.odd_grant = None;
         for machine in 0..self.host.machines.len() {
-            for fault in [Fault::Outage, Fault::Freeze, Fault::CutOff] {
+            for fault in [Fault::Outage, Fault::Freeze, Fault::CutOff, Fault::AnswerOnce] {
                 self.end_fault(fault(machine));
             }
             self.set_lag(machine, Duration::ZERO);
@@ -255,6 +259,10 @@ impl Core {
                 self.set_cut_off(machine, true);
                 Fault::CutOff(machine)
             }
+            (Kind::AnswerOnce, _) => {
+                self.set_answers_once(machine, true);
+                Fault::AnswerOnce(machine)
+            }
             (Kind::Lag, _) => return self.begin_lag(machine),
             (Kind::Pause | Kind::Jump | Kind::Kill, _) => return,
         };
@@ -282,6 +290,7 @@ impl Core {
             Fault::Freeze(machine) => self.set_frozen(machine, false),
             Fault::Pause(process) => self.set_paused(process, false),
             Fault::CutOff(machine) => self.set_cut_off(machine, false),
+            Fault::AnswerOnce(machine) => self.set_answers_once(machine, false),
         }
     }
 
@@ -322,6 +331,9 @@ impl Core {
     /// What awaits an attempt to connect, and when.
     pub(crate) fn draw_welcome(&mut self) -> (Duration, Welcome) {
         let at = self.now + Duration::from_micros(self.random.u64(50..5_000));
+        if self.is_unreachable {
+            return (at, Welcome::Refuse);
+        }
         let unwelcome = self.faults.as_ref().map_or(0, |faults| faults.unwelcome);
         if self.random.u8(..100) >= unwelcome {
             return (at, Welcome::Accept);
@@ -346,10 +358,19 @@ impl Core {
         Err(io::Error::new(io::ErrorKind::NotFound, "the resolver fails"))
     }
 
-    /// The address of one of the three names that servers have.
+    /// The address of one of the three names that servers have, or of those of [`DOWN`](crate::DOWN).
     pub(crate) fn resolve(host: &str) -> Option<IpAddr> {
         let number: u8 = host.strip_prefix("zk")?.parse().ok()?;
-        (1..=3).contains(&number).then_some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)))
+        (1..=7).contains(&number).then_some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)))
+    }
+
+    /// Whether nothing at this address ever answers, not even with a refusal: of the hosts that stay down
+    /// those with an even number are so.
+    pub(crate) const fn is_silent(address: SocketAddr) -> bool {
+        match address.ip() {
+            IpAddr::V4(ip) => matches!(ip.octets(), [10, 0, 0, 4 | 6]),
+            IpAddr::V6(_) => false,
+        }
     }
 
     /// The machine with this address, if it is up.

@@ -64,7 +64,11 @@ impl Handler for SimHandler {
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<SimStream> {
-        let (after, welcome) = self.shared.lock().draw_welcome();
+        let (after, welcome) = {
+            let mut core = self.shared.lock();
+            core.processes[self.process].attempts += 1;
+            core.draw_welcome()
+        };
         Sleep::new(self.shared.clone(), WORLD, after).await;
         let stream = match welcome {
             Welcome::Accept | Welcome::Unheard => {
@@ -79,6 +83,9 @@ impl Handler for SimHandler {
         };
         match (welcome, stream) {
             (Welcome::Accept, Some(stream)) => Ok(stream),
+            (Welcome::Accept | Welcome::Refuse, _) if Core::is_silent(address) => {
+                std::future::pending().await
+            }
             (Welcome::Accept | Welcome::Refuse, _) => Err(io::ErrorKind::ConnectionRefused.into()),
             (Welcome::Hang | Welcome::Unheard, _half_open) => std::future::pending().await,
         }

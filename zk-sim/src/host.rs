@@ -51,6 +51,8 @@ pub(crate) struct Host {
 pub(crate) struct Machine {
     pub(crate) is_down: bool,
     pub(crate) is_frozen: bool,
+    /// It closes each connection after its first answers.
+    pub(crate) answers_once: bool,
     /// The other members of the ensemble cannot be reached.
     pub(crate) is_cut_off: bool,
     /// What has arrived while it was frozen; `None` is the end of a connection.
@@ -106,6 +108,9 @@ impl Host {
     /// on its own three names for one.
     pub(crate) fn machine(&self, number: u8) -> Option<usize> {
         let member = usize::from(number.checked_sub(1)?);
+        if member >= Ensemble::MEMBERS {
+            return None;
+        }
         let machine = if self.machines.len() > 1 { member } else { 0 };
         self.machines.get(machine).filter(|machine| !machine.is_down).map(|_| machine)
     }
@@ -343,6 +348,11 @@ impl Core {
             }
         }
         self.contact_changes();
+    }
+
+    /// Has a server close each connection after its first answers, or not.
+    pub(crate) fn set_answers_once(&mut self, machine: usize, answers_once: bool) {
+        self.host.machines[machine].answers_once = answers_once;
     }
 
     /// Takes a member's connections to the others away, or gives them back.

@@ -53,6 +53,9 @@ pub use trace::Print;
 /// The hosts: the members of an ensemble, or three names for one server.
 pub const HOSTS: &str = "zk1:2181,zk2:2181,zk3:2181";
 
+/// Hosts that stay down: every other one never answers, the rest refuse connections.
+pub const DOWN: [&str; 4] = ["zk4:2181", "zk5:2181", "zk6:2181", "zk7:2181"];
+
 /// A simulated world. Clones are the same world.
 #[derive(Clone)]
 pub struct Sim {
@@ -240,6 +243,32 @@ impl Sim {
     #[must_use]
     pub fn is_dead(&self, process: &SimHandler) -> bool {
         self.shared.lock().is_dead(process.process())
+    }
+
+    /// Resets all connections, and has all attempts to connect refused, or no longer. The servers live on.
+    pub fn set_unreachable(&self, is_unreachable: bool) {
+        self.shared.lock().is_unreachable = is_unreachable;
+        if is_unreachable {
+            self.cut_all();
+        }
+    }
+
+    /// Has all servers close each connection after their first answers, or no longer.
+    pub fn set_answers_once(&self, answers_once: bool) {
+        let mut core = self.shared.lock();
+        for machine in 0..core.host.machines.len() {
+            core.set_answers_once(machine, answers_once);
+        }
+        drop(core);
+        if answers_once {
+            self.cut_all();
+        }
+    }
+
+    /// How often a process has begun to connect.
+    #[must_use]
+    pub fn attempts(&self, process: &SimHandler) -> usize {
+        self.shared.lock().processes[process.process()].attempts
     }
 
     /// Resets all connections.

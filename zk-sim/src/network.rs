@@ -19,6 +19,10 @@ use crate::{
     heard::Heard,
 };
 
+/// How many bytes a server sends before it closes a connection after its first answers: a session, and that
+/// a credential is taken.
+const FIRST_ANSWERS: usize = 41 + 20;
+
 /// How many bytes may be under way before a writer has to wait.
 const WINDOW: usize = 32 << 10;
 
@@ -138,6 +142,9 @@ impl Core {
         };
         if let Some(cut) = self.draw_cut() {
             connection.pipe(cut.0).cut_after = Some((cut.1, cut.2));
+        }
+        if self.host.machines[machine].answers_once {
+            connection.to_client.cut_after = Some((FIRST_ANSWERS, Cut::Close));
         }
         self.network.connections.insert(id, connection);
         self.trace.step(self.now, "connected", id, machine as u64);

@@ -8,7 +8,7 @@ use std::{
 
 use zk_client::{CREATOR_ALL_ACL, Client, ClientBuilder, OPEN_ACL_UNSAFE, State};
 
-use crate::{Faults, HOSTS, Sim, SimHandler, host::IDENTITY};
+use crate::{DOWN, Faults, HOSTS, Sim, SimHandler, host::IDENTITY};
 
 /// A client and the process that it runs in.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub struct Stage {
     pub actors: Vec<Actor>,
     /// Their session timeout.
     pub timeout: Duration,
+    /// Their hosts that stay down.
+    pub down: Vec<&'static str>,
 }
 
 /// A time that no start takes.
@@ -54,8 +56,12 @@ impl Stage {
         let mut random = sim.random();
         let timeout = Duration::from_millis(random.u64(1_000..8_000));
         let acl = if random.bool() { &OPEN_ACL_UNSAFE } else { &CREATOR_ALL_ACL };
+        let mut down = DOWN.to_vec();
+        random.shuffle(&mut down);
+        down.truncate(if random.bool() { 0 } else { random.usize(1..=down.len()) });
+        let hosts = [&[HOSTS], &*down].concat();
         let builder = Client::builder()
-            .hosts(HOSTS)
+            .hosts(hosts.join(","))
             .session_timeout(timeout)
             .connect_timeout(patience)
             .unwatch_after(Some(Duration::from_millis(random.u64(..4_000))))
@@ -64,7 +70,7 @@ impl Stage {
         let actors = (0..count)
             .map(|number| actor(sim, number, builder.clone().read_only(random.u8(..4) == 0)))
             .collect();
-        Self { sim: sim.clone(), actors, timeout }
+        Self { sim: sim.clone(), actors, timeout, down }
     }
 
     /// The clients whose processes were not killed.
@@ -115,7 +121,7 @@ impl Stage {
         self.sim.run_for(Duration::from_secs(1), &mut look)?;
         drop(syncs);
         // Attempts that hang are given up, on each of three names; a pause between attempts is over.
-        let limit = self.timeout + Duration::from_secs(10);
+        let limit = self.timeout + Duration::from_secs(10) + self.detours();
         self.wait("all clients are connected", limit, || {
             look();
             self.alive().all(|actor| actor.client.state() == State::Connected)
@@ -138,6 +144,13 @@ impl Stage {
         Ok(())
     }
 
+    /// How long hosts that stay down may keep a client from the others: each for as long as a host may
+    /// take after rounds in vain.
+    #[must_use]
+    pub fn detours(&self) -> Duration {
+        Duration::from_secs(4) * u32::try_from(self.down.len()).unwrap_or(u32::MAX)
+    }
+
     /// Sees that clients whose watches were all dropped arm none again on their next connection.
     ///
     /// # Errors
@@ -149,7 +162,8 @@ impl Stage {
         let _before = self.sim.take_armed_again();
         self.sim.cut_all();
         self.sim.run_for(Duration::from_millis(10), || {})?;
-        self.wait("all clients are connected again", self.timeout, || {
+        let limit = self.timeout + self.detours();
+        self.wait("all clients are connected again", limit, || {
             self.alive().all(|actor| actor.client.state() == State::Connected)
         })?;
         match self.sim.take_armed_again() {

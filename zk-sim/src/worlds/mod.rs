@@ -1,12 +1,14 @@
 //! What happens, and what must hold.
 
 mod locks;
+mod outages;
 mod session;
 mod watchers;
 
 use crate::Sim;
 
 pub use locks::locks;
+pub use outages::outages;
 pub use session::session;
 pub use watchers::watchers;
 
@@ -24,4 +26,5 @@ pub const WORLDS: &[World] = &[
     World { name: "session", run: session },
     World { name: "locks", run: locks },
     World { name: "watchers", run: watchers },
+    World { name: "outages", run: outages },
 ];
