@@ -8,7 +8,8 @@
 //!
 //! Ten sessions have a tenth of the contenders each. All wait for one holder; when that lets go, each one
 //! that gets the lock gives it up at once. The server is standalone and does not force its writes to the
-//! disk. `events` is what the server counts: watch events sent, per release. A hand-over takes a delete,
+//! disk. `events` is what the server counts: watch events sent, per release; ours has one more in all, as the
+//! first holder holds for so long that it watches its own node. A hand-over takes a delete,
 //! an event, and a look at the contenders; `delete` and `children` are round trips of just these, measured
 //! alone before the contest, the latter with as many children as there are contenders; both clients are
 //! measured by the same ones.
