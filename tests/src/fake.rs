@@ -111,16 +111,26 @@ impl Conversation {
         let field = |at: usize, length: usize| {
             request.get(at..at + length).ok_or(io::ErrorKind::UnexpectedEof)
         };
-        let timeout = field(12, 4)?;
+        let timeout = i32::from_be_bytes(field(12, 4)?.try_into().expect("4 bytes"));
         let asked = i64::from_be_bytes(field(16, 8)?.try_into().expect("8 bytes"));
+        self.grant(timeout, id)?;
+        Ok(asked)
+    }
+
+    /// Takes the client's handshake and grants no session.
+    pub fn refuse_session(&mut self) -> io::Result<()> {
+        self.receive()?;
+        self.grant(0, 0)
+    }
+
+    fn grant(&mut self, timeout: i32, id: i64) -> io::Result<()> {
         let mut response = 0_i32.to_be_bytes().to_vec();
-        response.extend(timeout);
+        response.extend(timeout.to_be_bytes());
         response.extend(id.to_be_bytes());
         response.extend(16_i32.to_be_bytes());
         response.extend([7; 16]);
         response.push(0); // not read-only
-        self.send(&response)?;
-        Ok(asked)
+        self.send(&response)
     }
 
     /// The client's next request; pings are answered and passed over.

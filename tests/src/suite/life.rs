@@ -22,7 +22,7 @@ use super::{
     counted::Counted,
     site::{LIMIT, Site, block_on, blocking, proxy, shared},
 };
-use crate::{Direction, Verdict, lock};
+use crate::{Direction, Fake, Verdict, lock};
 
 /// Nobody ever listens there.
 const NOBODY: &str = "127.0.0.1:1";
@@ -72,11 +72,13 @@ pub async fn start_against_nothing_fails_in_time_and_can_be_tried_again<H: Handl
 pub async fn a_failed_start_names_host_and_cause<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let (_listener, silent) = blackhole();
+    let refusing = Fake::new(|_, client| client.refuse_session());
     let timeout = Duration::from_millis(400);
     let cases = [
         (NOBODY.to_owned(), vec![NOBODY, "refused"]),
         ("no-such-host.invalid:2181".to_owned(), vec!["no-such-host.invalid:2181"]),
         (silent.to_string(), vec![]),
+        (refusing.address().to_string(), vec!["refuses a new session"]),
     ];
     let begun = Instant::now();
     let starts = cases.map(|(host, words)| {
