@@ -56,6 +56,19 @@ impl ClientBuilder {
         self
     }
 
+    /// The ensemble as a list: names, [`HostPort`](crate::HostPort)s or socket addresses. It replaces what
+    /// [`hosts`](Self::hosts) was given. A chroot, if there is one, stands behind the last.
+    ///
+    /// ```
+    /// # use zk_client::{Client, HostPort};
+    /// let servers = [HostPort::new("zk1", 2181), HostPort::new("zk2", 2181)];
+    /// let builder = Client::builder().hosts_list(servers);
+    /// ```
+    pub fn hosts_list(self, hosts: impl IntoIterator<Item = impl fmt::Display>) -> Self {
+        let hosts: Vec<_> = hosts.into_iter().map(|host| host.to_string()).collect();
+        self.hosts(hosts.join(","))
+    }
+
     /// The session timeout to ask for: for how long the servers keep the session, with its ephemeral
     /// nodes, when they do not hear from this client. They grant it within their bounds, 2 to 20 ticks
     /// by default. Default 10 s.
@@ -243,6 +256,16 @@ impl ClientBuilder {
     #[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
     pub fn connect(self) -> AsyncResult<Client> {
         Self::connected(self.build())
+    }
+
+    /// Makes a client on an I/O thread of its own, whose calls wait. It does nothing until it is
+    /// [started](crate::blocking::Client::start).
+    ///
+    /// # Errors
+    /// As [`build_on`](Self::build_on).
+    #[cfg(feature = "thread")]
+    pub fn build_blocking(self) -> Result<crate::blocking::Client, Error> {
+        self.build_on(zk_handler_thread::ThreadHandler::new()).map(Into::into)
     }
 
     /// Makes a client on an I/O thread of its own, starts it, and waits until it has a session.

@@ -1,10 +1,14 @@
 //! [`Client`]: its life, its state, and who hears of it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use zk_proto::{
-    Acl, Chroot, ConnectString,
+    Acl, Chroot, ConnectString, HostPort,
     session::{ClientState, Credential, SessionId, SessionTicket, State},
 };
 
@@ -42,7 +46,49 @@ pub struct Client {
     default_acl: Option<Arc<[Acl]>>,
     command_retry: Retry,
     /// Dropped with the last clone.
-    _closer: Arc<Closer>,
+    closer: Arc<Closer>,
+}
+
+/// A handle on a client that does not keep it: for callbacks and tasks that must not hold up the end of
+/// their own client. From [`Client::downgrade`].
+///
+/// ```no_run
+/// # fn example(zk: zk_client::Client) {
+/// let weak = zk.downgrade();
+/// zk.add_listener(move |state| {
+///     if let Some(zk) = weak.upgrade() {
+///         println!("session {:?} is {state}", zk.session_id());
+///     }
+/// });
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct WeakClient {
+    shared: Weak<Shared>,
+    chroot: Chroot,
+    default_acl: Option<Arc<[Acl]>>,
+    command_retry: Retry,
+    closer: Weak<Closer>,
+}
+
+impl WeakClient {
+    /// The client, if any clone of it is left.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Client> {
+        Some(Client {
+            closer: self.closer.upgrade()?,
+            shared: self.shared.upgrade()?,
+            chroot: self.chroot.clone(),
+            default_acl: self.default_acl.clone(),
+            command_retry: self.command_retry.clone(),
+        })
+    }
+}
+
+impl fmt::Debug for WeakClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakClient").field("chroot", &self.chroot).finish_non_exhaustive()
+    }
 }
 
 /// Closes the session when the last client is gone.
@@ -62,7 +108,7 @@ impl Client {
         command_retry: Retry,
     ) -> Self {
         let closer = Arc::new(Closer(shared.clone()));
-        Self { shared, chroot, default_acl, command_retry, _closer: closer }
+        Self { shared, chroot, default_acl, command_retry, closer }
     }
 
     /// A builder with the defaults; it wants [hosts](ClientBuilder::hosts).
@@ -78,6 +124,18 @@ impl Client {
     #[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
     pub fn connect(hosts: impl Into<String>) -> AsyncResult<Self> {
         Self::builder().hosts(hosts).connect()
+    }
+
+    /// A handle that does not keep the client: its session is closed when the last clone is dropped.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakClient {
+        WeakClient {
+            shared: Arc::downgrade(&self.shared),
+            chroot: self.chroot.clone(),
+            default_acl: self.default_acl.clone(),
+            command_retry: self.command_retry.clone(),
+            closer: Arc::downgrade(&self.closer),
+        }
     }
 
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
@@ -287,15 +345,24 @@ impl Client {
         self.shared.remove_auth(&Credential::new(scheme, auth))
     }
 
-    /// Another list of hosts, as in [`ClientBuilder::hosts`] but without a chroot. The connection is
-    /// left only if its host is no more in the list.
+    /// The hosts of the ensemble, as they were given last.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostPort> {
+        self.shared.lock().session.config().hosts.clone()
+    }
+
+    /// Another list of hosts, as in [`ClientBuilder::hosts`], with this client's chroot or without one. The
+    /// connection is left only if its host is no more in the list.
     ///
     /// # Errors
-    /// When `hosts` is no such list.
+    /// When `hosts` is no such list, or has another chroot.
     pub fn set_hosts(&self, hosts: &str) -> Result<(), Error> {
         let hosts: ConnectString = hosts.parse()?;
-        if !hosts.chroot().is_root() {
-            return Err(Error::invalid("the chroot of a client cannot change"));
+        if !hosts.chroot().is_root() && *hosts.chroot() != self.chroot {
+            return Err(Error::invalid(format!(
+                "the chroot of a client cannot change: it is {}",
+                self.chroot.as_str()
+            )));
         }
         self.shared.set_hosts(hosts.into_parts().0);
         Ok(())

@@ -148,6 +148,14 @@ impl Error {
         self.0.host.as_deref()
     }
 
+    /// An error of this kind that belongs to no request, with a text of one's own: for code that is tested
+    /// without a server, and for errors of one's own in a task of the client's. Its
+    /// [`outcome`](Self::outcome) is that of no request.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::local(kind, None, message)
+    }
+
     /// What a function that a [`Retry`](crate::Retry) runs returns to be run again, as what it found is
     /// not as it should be yet: kazoo's `ForceRetryError`.
     #[must_use]

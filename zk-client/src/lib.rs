@@ -93,6 +93,7 @@ mod calls;
 mod client;
 mod create;
 mod data;
+mod digest;
 mod driver;
 mod error;
 mod event;
@@ -110,9 +111,10 @@ mod watch;
 pub use admin::Reconfig;
 pub use builder::ClientBuilder;
 pub use bytes::Bytes;
-pub use client::Client;
+pub use client::{Client, WeakClient};
 pub use create::CreateOptions;
 pub use data::AsData;
+pub use digest::{digest_acl, digest_credential};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use face::Face;
@@ -132,8 +134,9 @@ pub use zk_handler_thread::ThreadHandler;
 #[cfg(feature = "tokio")]
 pub use zk_handler_tokio::TokioHandler;
 pub use zk_proto::{
-    Acl, CREATOR_ALL_ACL, CreateMode, ErrorCode, EventType, HostPort, Id, OPEN_ACL_UNSAFE, OpCode,
-    Perms, READ_ACL_UNSAFE, Ustring,
+    Acl, CREATOR_ALL_ACL, Chroot, ConnectString, CreateMode, ErrorCode, EventType, HostPort,
+    HostsError, Id, OPEN_ACL_UNSAFE, OpCode, PathError, Perms, READ_ACL_UNSAFE, Time, Ustring,
+    path,
     records::Stat,
     session::{Backoff, ClientState, Outcome, SessionId, SessionTicket, State, WatchedEvent},
 };

@@ -343,6 +343,21 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
         self.cell.lock().take()
     }
 
+    /// Blocks the thread until the result is there, and returns it; or fails when `timeout` is over first.
+    /// The request goes on then, and the result can still be waited for.
+    ///
+    /// # Errors
+    /// The request's, or [`Timeout`](crate::ErrorKind::Timeout).
+    ///
+    /// # Panics
+    /// As [`get`](Self::get).
+    #[track_caller]
+    pub fn get_timeout(&self, timeout: Duration) -> Result<T, Error> {
+        self.wait(timeout);
+        let result = self.cell.peek();
+        result.unwrap_or_else(|| Err(Error::timeout("the result", timeout)))
+    }
+
     /// Blocks the thread until the result is there, or `timeout` is over (`None`: for ever). Returns
     /// whether it is there. The request goes on either way.
     ///
@@ -406,6 +421,23 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
         };
         // What the callback holds is dropped with no lock held.
         removed.is_some_and(|call| take(&call).is_some())
+    }
+}
+
+/// A result that is there already, good or bad: for code that is tested without a server. Callbacks of it are
+/// called at once, by the thread that links them.
+///
+/// ```
+/// use zk_client::{AsyncResult, Error, ErrorKind};
+///
+/// let good = AsyncResult::from(Ok(7));
+/// let bad: AsyncResult<i32> = Err(Error::new(ErrorKind::ConnectionLoss, "as in a test")).into();
+/// assert_eq!((good.get()?, bad.exception().map(|error| error.kind())), (7, Some(ErrorKind::ConnectionLoss)));
+/// # Ok::<(), Error>(())
+/// ```
+impl<T: Clone + Send + 'static> From<Result<T, Error>> for AsyncResult<T> {
+    fn from(result: Result<T, Error>) -> Self {
+        Self::of(result, None)
     }
 }
 

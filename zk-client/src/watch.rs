@@ -50,13 +50,21 @@ impl Watch {
     /// Has `callback` called with the event, on the client's queue of watches: off the client's I/O, in
     /// the order of events, once. It is never called for the end of the session.
     pub fn on_event(self, callback: impl FnOnce(WatchedEvent) + Send + 'static) {
+        self.on_result(|result| {
+            if let Ok(event) = result {
+                callback(event);
+            }
+        });
+    }
+
+    /// As [`on_event`](Self::on_event), and `callback` is also called for the end of the session, with the
+    /// error that the watch ends with.
+    pub fn on_result(self, callback: impl FnOnce(Result<WatchedEvent, Error>) + Send + 'static) {
         let armed = self.armed.clone();
         self.armed.cell.link(Some(&self.armed.shared.events), move |result| {
             // The watch lives until its callback is called.
             drop(armed);
-            if let Ok(event) = result {
-                callback(event);
-            }
+            callback(result);
         });
     }
 

@@ -207,9 +207,11 @@ fn encode_parts(prefix: &str, path: &str, out: &mut BytesMut) {
 }
 
 /// The path of the node that stands for the root.
+/// What stands in front of a path: nothing for the true root, so that `format!("{chroot}/node")` is the
+/// server's path for `/node`.
 impl fmt::Display for Chroot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+        f.pad(self.prefix())
     }
 }
 
@@ -307,7 +309,7 @@ mod tests {
 
     #[test]
     fn displays_as_its_path() {
-        assert_eq!(Chroot::default().to_string(), "/");
+        assert_eq!(Chroot::default().to_string(), "");
         assert_eq!("/app/x".parse::<Chroot>().unwrap().to_string(), "/app/x");
     }
 

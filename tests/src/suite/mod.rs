@@ -110,6 +110,8 @@ macro_rules! suite {
                 calls_beyond_the_queue_are_refused,
                 bytes_beyond_the_queue_are_refused,
                 the_hosts_can_change,
+                hosts_may_be_a_list_and_are_told,
+                a_weak_handle_does_not_keep_its_client,
                 a_server_answers_words_of_four_letters,
             }
             nodes {

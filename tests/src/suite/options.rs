@@ -340,3 +340,35 @@ pub async fn a_server_answers_words_of_four_letters<H: Handler>(handler: H) {
     let error = site.err("no server", zk.command("ruok")).await;
     assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
 }
+
+pub async fn hosts_may_be_a_list_and_are_told<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let address = super::site::shared().address();
+    let last = format!("{address}{}", site.root());
+    let list = [address.to_string(), last.clone()];
+    let zk = site.connect(zk_client::Client::builder().hosts_list(&list)).await;
+    let host = zk_client::HostPort::from(address);
+    assert_eq!((zk.hosts(), zk.chroot().as_str()), (vec![host.clone(), host.clone()], site.root()));
+    // The same chroot will do, and none; another one will not, nor one behind each host.
+    for hosts in [last, address.to_string()] {
+        assert!(zk.set_hosts(&hosts).is_ok(), "{hosts}");
+        assert_eq!(zk.hosts(), std::slice::from_ref(&host));
+    }
+    for hosts in [format!("{address}/other"), format!("{address}/a,{address}/a")] {
+        let error = zk.set_hosts(&hosts).expect_err("a chroot that cannot be");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains("chroot"), "{error}");
+    }
+}
+
+pub async fn a_weak_handle_does_not_keep_its_client<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let mut states = zk.states();
+    let weak = zk.downgrade();
+    let again = weak.upgrade().expect("the client is there");
+    assert_eq!(again.session_id(), zk.session_id());
+    drop((zk, again));
+    assert!(weak.upgrade().is_none());
+    site.expect(&mut states, &[State::Lost]).await;
+}

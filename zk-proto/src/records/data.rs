@@ -1,6 +1,8 @@
 //! What other records are made of. Access lists are in [`Acl`](crate::Acl).
 
-use crate::{Ustring, jute::record};
+use std::time::{Duration, SystemTime};
+
+use crate::{Ustring, jute::record, session::SessionId};
 
 record! {
     /// What the server knows of a node besides its data (`org.apache.zookeeper.data.Stat`).
@@ -39,6 +41,60 @@ impl Stat {
     #[must_use]
     pub const fn is_ephemeral(&self) -> bool {
         self.ephemeral_owner != 0
+    }
+
+    /// The session that the node goes with; `None` for one that goes with none. Containers and nodes with a
+    /// time to live, which have a mark in [`ephemeral_owner`](Self::ephemeral_owner), go with none.
+    #[must_use]
+    pub const fn owner(&self) -> Option<SessionId> {
+        const TTL: i64 = 0xff;
+        match self.ephemeral_owner {
+            0 | i64::MIN => None,
+            owner if (owner >> 56) & 0xff == TTL => None,
+            owner => Some(SessionId(owner)),
+        }
+    }
+
+    /// When the node was created, by the server's clock.
+    #[must_use]
+    pub fn created(&self) -> SystemTime {
+        moment(self.ctime)
+    }
+
+    /// When the node's data were last written, by the server's clock.
+    #[must_use]
+    pub fn modified(&self) -> SystemTime {
+        moment(self.mtime)
+    }
+}
+
+/// The moment so many milliseconds after the epoch; the epoch itself for what cannot be one.
+fn moment(millis: i64) -> SystemTime {
+    let since = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
+    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_and_moments_are_told() {
+        for (owner, told) in [
+            (0, None),
+            (i64::MIN, None),
+            (-0x00ff_ffff_ffff_fc18, None),
+            (0x1000_0000_0000_0001, Some(SessionId(0x1000_0000_0000_0001))),
+        ] {
+            let stat = Stat { ephemeral_owner: owner, ..Stat::default() };
+            assert_eq!(stat.owner(), told, "{owner:#x}");
+        }
+        let stat = Stat { ctime: 1_500, mtime: -1, ..Stat::default() };
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(
+            (stat.created(), stat.modified()),
+            (epoch + Duration::from_millis(1_500), epoch)
+        );
     }
 }
 

@@ -108,6 +108,36 @@ pub struct SessionTicket {
     pub last_zxid: i64,
 }
 
+impl SessionTicket {
+    /// The ticket as bytes that can be stored. They are as secret as the ticket.
+    ///
+    /// ```
+    /// use zk_proto::{jute::Secret, session::{SessionId, SessionTicket}};
+    ///
+    /// let password = Secret::new(vec![7; 16].into());
+    /// let ticket = SessionTicket { id: SessionId(1), password, last_zxid: 2 };
+    /// assert_eq!(SessionTicket::from_bytes(&ticket.to_bytes()), Some(ticket));
+    /// assert_eq!(SessionTicket::from_bytes(b"short"), None);
+    /// ```
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (id, zxid) = (self.id.0.to_be_bytes(), self.last_zxid.to_be_bytes());
+        [&id[..], &zxid[..], self.password.expose()].concat()
+    }
+
+    /// The ticket that [`to_bytes`](Self::to_bytes) has made `bytes` of; `None` if these are too short.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (id, rest) = bytes.split_first_chunk()?;
+        let (zxid, password) = rest.split_first_chunk()?;
+        Some(Self {
+            id: SessionId(i64::from_be_bytes(*id)),
+            password: Secret::new(Bytes::copy_from_slice(password)),
+            last_zxid: i64::from_be_bytes(*zxid),
+        })
+    }
+}
+
 impl fmt::Debug for SessionTicket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SessionTicket({})", self.id)

@@ -1,0 +1,30 @@
+//! The `digest` scheme: access for those who know a password.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha1::{Digest as _, Sha1};
+use zk_proto::{Acl, Perms};
+
+/// The id of `user` with `password` in the `digest` scheme, `user:base64(sha1(user:password))`, as it stands
+/// in access lists: kazoo's `make_digest_acl_credential`.
+///
+/// ```
+/// assert_eq!(zk_client::digest_credential("super", "test"), "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
+/// ```
+#[must_use]
+pub fn digest_credential(user: &str, password: &str) -> String {
+    let digest = Sha1::digest(format!("{user}:{password}"));
+    format!("{user}:{}", STANDARD.encode(digest))
+}
+
+/// Lets whoever has added the credential `("digest", "user:password")` do `perms`: kazoo's `make_digest_acl`.
+///
+/// ```
+/// use zk_client::{CreateOptions, Perms, digest_acl};
+///
+/// let acl = [digest_acl("ann", "her password", Perms::ALL)];
+/// let options = CreateOptions::persistent().acl(acl);
+/// ```
+#[must_use]
+pub fn digest_acl(user: &str, password: &str, perms: Perms) -> Acl {
+    Acl::new(perms, "digest", digest_credential(user, password))
+}
