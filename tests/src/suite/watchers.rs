@@ -181,7 +181,7 @@ pub async fn a_children_watch_can_end_with_its_session<H: Handler>(handler: H) {
     let options = ChildrenWatchOptions::default().allow_session_lost(false);
     let ending = ChildrenWatch::with(&zk, "/node", options, ends.children());
     let lasting = ChildrenWatch::new(&zk, "/node", lasts.children());
-    let mut stream = ChildrenWatch::stream(&zk, "/node", options);
+    let mut stream = ChildrenWatch::stream_with(&zk, "/node", options);
     assert_eq!(names(&site.within("the first", stream.changed()).await.expect("it runs")), "");
     for told in [&ends, &lasts] {
         told.is(&site, &[("", None)]).await;

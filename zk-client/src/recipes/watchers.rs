@@ -312,7 +312,12 @@ impl ChildrenWatch {
     }
 
     /// The same as a stream.
-    pub fn stream(
+    pub fn stream(client: &Client, path: impl Into<String>) -> Watcher<Children> {
+        Self::stream_with(client, path, ChildrenWatchOptions::default())
+    }
+
+    /// As [`stream`](Self::stream), with options.
+    pub fn stream_with(
         client: &Client,
         path: impl Into<String>,
         options: ChildrenWatchOptions,
