@@ -14,7 +14,7 @@ use zk_client::{Client, CreateMode, Error, ErrorKind, Handler, OpCode, Outcome, 
 
 use super::{
     contest::{EXISTS, SET_DATA, int},
-    site::{Site, proxy, shared},
+    site::{Site, proxy, race, shared},
 };
 use crate::{Direction, Fake, Named, Verdict, lock};
 
@@ -377,6 +377,35 @@ pub async fn a_session_that_comes_back_as_another_is_expired<H: Handler>(handler
     assert_eq!(site.err("the watch", watch).await.kind(), ErrorKind::SessionExpired);
     assert_eq!(zk.session_id().map(|id| id.0), Some(0x78));
     site.ok("to stop", zk.stop()).await;
+}
+
+pub async fn servers_that_answer_once_and_close_are_left_alone<H: Handler>(handler: H) {
+    const TIME: Duration = Duration::from_secs(3);
+
+    let site = Site::new(handler);
+    let connects = Arc::new(AtomicUsize::new(0));
+    let fakes = [(); 3].map(|()| {
+        let connects = connects.clone();
+        Fake::new(move |_, client| {
+            connects.fetch_add(1, Ordering::Relaxed);
+            client.handshake(0x77)?;
+            let xid = client.request()?.xid;
+            client.reply(xid, -101, &[])
+        })
+    });
+    let hosts: Vec<_> = fakes.iter().map(|fake| fake.address().to_string()).collect();
+    let zk = site.connect(Client::builder().hosts(hosts.join(","))).await;
+    let end = site.handler.now() + TIME;
+    let mut answers = 0;
+    while site.handler.now() < end {
+        let call = zk.exists("/");
+        answers +=
+            usize::from(race(&site.handler, TIME, call).await.is_some_and(|end| end.is_ok()));
+    }
+    let connects = connects.load(Ordering::Relaxed);
+    // A round of three at once and after 50, 150, 350, 750, 1550 and 3150 ms at the earliest.
+    assert!(connects <= 3 * 7, "{connects} connects in {TIME:?}");
+    assert!(answers > 3, "{answers} answers");
 }
 
 pub async fn bytes_may_come_one_by_one<H: Handler>(handler: H) {

@@ -202,6 +202,7 @@ macro_rules! suite {
                 a_packet_that_never_ends_is_left_in_time,
                 what_a_client_does_not_know_does_no_harm,
                 a_session_that_comes_back_as_another_is_expired,
+                servers_that_answer_once_and_close_are_left_alone,
                 bytes_may_come_one_by_one,
                 a_slow_line_is_no_hindrance,
                 dead_and_silent_hosts_are_passed_over,
