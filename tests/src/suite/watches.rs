@@ -272,17 +272,16 @@ pub async fn watches_that_ended_are_taken_off_the_server<H: Handler>(handler: H)
     let site = Site::new(handler);
     let grace = Duration::from_millis(100);
     let zk = site.connect(site.builder().unwatch_after(Some(grace))).await;
-    let holder = site.client().await;
+    let holder = site.connect(site.builder().unwatch_after(Some(grace))).await;
     site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
     let data = DataWatch::new(&zk, "/node", |_| true);
     let guard = site.ok("the lock", Lock::new(&holder, "/lock").acquire()).await;
     let waiter = Lock::new(&zk, "/lock").acquire();
     // On the node, and on the lock's node before the waiter's own.
-    let before = site.until("the watches", || Some(site.watches()).filter(|count| *count >= 2));
-    let before = before.await;
+    site.when("the watches", || site.watches() >= 2).await;
     drop((data, waiter));
-    site.when("the ended ones to go", || site.watches() + 2 <= before).await;
     site.ok("to release", guard.release()).await;
+    site.when("the ended ones to go", || site.watches() == 0).await;
 }
 
 pub async fn events_for_nobody_do_no_harm<H: Handler>(handler: H) {
