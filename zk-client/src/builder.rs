@@ -300,7 +300,11 @@ impl ClientBuilder {
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
-            .field("hosts", &self.hosts)
+            // What cannot be parsed may hold a password.
+            .field(
+                "hosts",
+                &self.hosts.parse::<ConnectString>().map(|hosts| hosts.to_string()).ok(),
+            )
             .field("config", &self.config)
             .field("connect_timeout", &self.connect_timeout)
             .field("default_acl", &self.default_acl)

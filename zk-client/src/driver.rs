@@ -16,7 +16,7 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use zk_handler::{AsyncRead, AsyncWrite, Handler};
-use zk_proto::{HostPort, Time, frame::FrameReader};
+use zk_proto::{HostPort, Time, frame::FrameReader, session::Cause};
 
 use crate::{
     result::Wakers,
@@ -51,7 +51,7 @@ enum News {
     None,
     Connected,
     Received,
-    Lost(String),
+    Lost(Cause),
 }
 
 /// How a look at the session went.
@@ -105,7 +105,7 @@ impl<H: Handler> Driver<H> {
                     self.writing.clear();
                     self.news = News::Connected;
                 }
-                Poll::Ready(Err(error)) => self.lost(error.to_string()),
+                Poll::Ready(Err(error)) => self.lost(Cause::of(error)),
             },
             Connection::Open(stream) => {
                 let mut stream = Pin::new(stream);
@@ -118,11 +118,11 @@ impl<H: Handler> Driver<H> {
                             wrote = true;
                         }
                         Poll::Ready(Ok(0)) => return self.lost("closed while writing".into()),
-                        Poll::Ready(Err(error)) => return self.lost(error.to_string()),
+                        Poll::Ready(Err(error)) => return self.lost(Cause::of(error)),
                     }
                 }
                 if wrote && let Poll::Ready(Err(error)) = stream.as_mut().poll_flush(context) {
-                    return self.lost(error.to_string());
+                    return self.lost(Cause::of(error));
                 }
                 match stream.as_mut().poll_read(context, self.reader.spare()) {
                     Poll::Pending => {}
@@ -131,13 +131,13 @@ impl<H: Handler> Driver<H> {
                         self.news = News::Received;
                     }
                     Poll::Ready(Ok(0)) => self.lost("closed by the server".into()),
-                    Poll::Ready(Err(error)) => self.lost(error.to_string()),
+                    Poll::Ready(Err(error)) => self.lost(Cause::of(error)),
                 }
             }
         }
     }
 
-    fn lost(&mut self, cause: String) {
+    fn lost(&mut self, cause: Cause) {
         self.connection = Connection::None;
         self.writing.clear();
         self.news = News::Lost(cause);
@@ -158,7 +158,7 @@ impl<H: Handler> Driver<H> {
             News::None => busy = false,
             News::Connected => core.session.handle_connected(now),
             News::Received => core.session.handle_data(now, &mut self.reader),
-            News::Lost(cause) => core.session.handle_disconnected(now, &cause),
+            News::Lost(cause) => core.session.handle_disconnected(now, cause),
         }
         if core.session.poll_timeout().is_some_and(|due| due <= now) {
             core.session.handle_timeout(now);

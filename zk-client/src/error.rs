@@ -3,8 +3,8 @@
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use zk_proto::{
-    ErrorCode, HostPort, HostsError, OpCode, PathError,
-    session::{Failure, Outcome, Reason},
+    Chroot, ErrorCode, HostPort, HostsError, OpCode, PathError, path,
+    session::{Cause, Failure, Outcome, Reason},
 };
 
 /// What went wrong, to match on.
@@ -20,7 +20,7 @@ pub enum ErrorKind {
     SessionExpired,
     /// The server refused the credentials, or demands others. The client does not connect again with these.
     AuthFailed,
-    /// The client was not started, or is stopped.
+    /// The client was not started yet, or is stopped: the text says which.
     ConnectionClosed,
     /// Something took longer than it was given.
     Timeout,
@@ -201,6 +201,13 @@ impl Error {
         self
     }
 
+    fn saying(mut self, message: &str) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.message = Message::Text(message.into());
+        }
+        self
+    }
+
     fn local(kind: ErrorKind, outcome: Option<Outcome>, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
@@ -259,23 +266,30 @@ impl Error {
         Self::local(ErrorKind::Interrupted, outcome, "interrupted before the next try")
     }
 
-    pub(crate) fn start_timeout(after: Duration, last: &str) -> Self {
+    pub(crate) fn start_timeout(after: Duration, last: Cause) -> Self {
         Self::local(
             ErrorKind::Timeout,
             None,
             format!("no connection within {after:?}; the last attempt: {last}"),
         )
+        .with_source(last)
     }
 
     /// The result of a transaction's operation that the server did not carry out.
-    pub(crate) fn of_operation(code: ErrorCode, op: OpCode, path: &str) -> Self {
+    pub(crate) fn of_operation(
+        code: ErrorCode,
+        op: OpCode,
+        path: &str,
+        chroot: &Chroot,
+        version: Option<i32>,
+    ) -> Self {
         let kind = match code {
             ErrorCode::Ok => ErrorKind::RolledBack,
             code => ErrorKind::Server(code),
         };
         let message = match code {
             ErrorCode::Ok => "rolled back, as a later operation failed".to_owned(),
-            code => code.to_string(),
+            code => explain(code, op, Some(path), chroot, version),
         };
         Self(Arc::new(Inner {
             kind,
@@ -288,8 +302,14 @@ impl Error {
         }))
     }
 
+    /// The refusal of a transaction that was to be done only under a lock or a lease.
+    pub(crate) fn not_held(code: ErrorCode, op: OpCode, path: &str) -> Self {
+        let error = Self::of_operation(code, op, path, &Chroot::ROOT, None);
+        error.saying("it is no longer held, as its node is gone: nothing was done")
+    }
+
     /// A word of four letters that was not answered.
-    pub(crate) fn of_command(word: [u8; 4], host: Arc<HostPort>, error: &std::io::Error) -> Self {
+    pub(crate) fn of_command(word: [u8; 4], host: Arc<HostPort>, error: std::io::Error) -> Self {
         let word = word.escape_ascii();
         Self(Arc::new(Inner {
             kind: match error.kind() {
@@ -300,7 +320,7 @@ impl Error {
             op: None,
             path: None,
             message: Message::Text(format!("command {word} on {host}: {error}")),
-            source: None,
+            source: Some(Arc::new(error)),
             host: Some(host),
         }))
     }
@@ -324,9 +344,9 @@ fn kind_of(reason: &Reason) -> ErrorKind {
         Reason::Server(code) => ErrorKind::Server(*code),
         Reason::ConnectionLoss(_) => ErrorKind::ConnectionLoss,
         Reason::SessionExpired => ErrorKind::SessionExpired,
-        Reason::AuthFailed | Reason::AuthRequired { .. } => ErrorKind::AuthFailed,
+        Reason::AuthFailed { .. } | Reason::AuthRequired { .. } => ErrorKind::AuthFailed,
         Reason::CredentialRemoved => ErrorKind::Cancelled,
-        Reason::Closed => ErrorKind::ConnectionClosed,
+        Reason::Closed | Reason::NotStarted => ErrorKind::ConnectionClosed,
         Reason::RequestTooLarge { .. } => ErrorKind::RequestTooLarge,
         Reason::ReplyTooLarge { .. } => ErrorKind::ReplyTooLarge,
         Reason::QueueFull { .. } => ErrorKind::QueueFull,
@@ -335,15 +355,64 @@ fn kind_of(reason: &Reason) -> ErrorKind {
     }
 }
 
+/// What an error of the server means for this request, and what can be done about it.
+fn explain(
+    code: ErrorCode,
+    op: OpCode,
+    path: Option<&str>,
+    chroot: &Chroot,
+    version: Option<i32>,
+) -> String {
+    let parent = path.filter(|_| name(op) == Some("create")).and_then(path::parent);
+    match (code, parent.or(path), version) {
+        (ErrorCode::NoNode, Some("/"), _) if !chroot.is_root() => {
+            format!("the chroot {chroot} does not exist: `ensure_path(\"/\")` creates it")
+        }
+        (ErrorCode::NoNode, ..) if parent.is_some() => format!(
+            "the parent {} does not exist: create it first, or ask for it by `CreateOptions::makepath`",
+            parent.unwrap_or_default()
+        ),
+        (ErrorCode::NoNode, ..) if !chroot.is_root() => format!("{code} below the chroot {chroot}"),
+        (ErrorCode::BadVersion, _, Some(version)) => format!("{code}: {version} was expected"),
+        _ => code.to_string(),
+    }
+}
+
+/// The call that sends an operation.
+const fn name(op: OpCode) -> Option<&'static str> {
+    Some(match op {
+        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => "create",
+        OpCode::Delete => "delete",
+        OpCode::Exists => "exists",
+        OpCode::GetData => "get",
+        OpCode::SetData => "set",
+        OpCode::GetAcl => "get_acls",
+        OpCode::SetAcl => "set_acls",
+        OpCode::GetChildren | OpCode::GetChildren2 => "get_children",
+        OpCode::Sync => "sync",
+        OpCode::Check => "check",
+        OpCode::Multi => "transaction",
+        OpCode::Reconfig => "reconfig",
+        OpCode::Auth => "add_auth",
+        _ => return None,
+    })
+}
+
 impl From<Box<Failure>> for Error {
     fn from(failure: Box<Failure>) -> Self {
+        let Failure { reason, outcome, op, path, chroot, version, host, .. } = *failure;
         Self(Arc::new(Inner {
-            kind: kind_of(&failure.reason),
-            outcome: Some(failure.outcome),
-            op: Some(failure.op),
-            path: failure.path,
-            host: failure.host,
-            message: Message::Reason(failure.reason),
+            kind: kind_of(&reason),
+            message: match reason {
+                Reason::Server(code) => {
+                    Message::Text(explain(code, op, path.as_deref(), &chroot, version))
+                }
+                reason => Message::Reason(reason),
+            },
+            outcome: Some(outcome),
+            op: Some(op),
+            path,
+            host,
             source: None,
         }))
     }
@@ -359,7 +428,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { outcome, op, path, host, message, .. } = &*self.0;
         if let Some(op) = op {
-            write!(f, "{op}")?;
+            match name(*op) {
+                Some(name) => f.write_str(name)?,
+                None => write!(f, "{op}")?,
+            }
             if let Some(path) = path {
                 write!(f, " {path}")?;
             }

@@ -376,7 +376,7 @@ impl Shared {
             let deadline = shared.now().after(shared.connect_timeout);
             match shared.runtime.ask(host.clone(), word, deadline).await {
                 Ok(answer) => Ok(String::from_utf8_lossy(&answer).into_owned()),
-                Err(error) => Err(Error::of_command(word, host, &error)),
+                Err(error) => Err(Error::of_command(word, host, error)),
             }
         })
     }
@@ -630,12 +630,12 @@ impl Core {
     /// Gives up a start that takes too long.
     pub(crate) fn check_start(&mut self, now: Time, timeout: Duration, effects: &mut Vec<Effect>) {
         if self.start_deadline.is_some_and(|deadline| deadline <= now) {
-            let error = match (self.session.last_cause(), self.session.host()) {
-                (Some(cause), _) => Error::start_timeout(timeout, cause),
+            let error = match (self.session.last_failure(), self.session.host()) {
+                (Some(cause), _) => Error::start_timeout(timeout, cause.clone()),
                 (None, Some(host)) => {
-                    Error::start_timeout(timeout, &format!("{host} has not answered"))
+                    Error::start_timeout(timeout, format!("{host} has not answered").into())
                 }
-                (None, None) => Error::start_timeout(timeout, "no host was tried"),
+                (None, None) => Error::start_timeout(timeout, "no host was tried".into()),
             };
             if !self.has_started {
                 self.session.close(now);

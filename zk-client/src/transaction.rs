@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 use bytes::Bytes;
 use zk_proto::{
-    Acl, ErrorCode, OpCode, Request, Response, Ustring,
+    Acl, ErrorCode, Request, Response, Ustring,
     records::{
         CheckVersionRequest, DeleteRequest, MultiOp, MultiRequest, MultiResult, SetDataRequest,
         Stat,
@@ -38,6 +38,8 @@ use crate::{AsData, AsyncResult, Client, CreateOptions, Error, Face};
 pub struct Transaction<C = Client> {
     client: Client,
     operations: Vec<Operation>,
+    /// The first operation looks whether a lock or a lease is held still.
+    is_guarded: bool,
     /// What is wrong with the operations so far; told by `commit`.
     error: Option<Error>,
     /// Whose transaction it is, which decides how `commit` gives its result.
@@ -67,7 +69,7 @@ pub enum OperationResult {
 
 impl<C> Transaction<C> {
     pub(crate) const fn new(client: Client) -> Self {
-        Self { client, operations: Vec::new(), error: None, face: PhantomData }
+        Self { client, operations: Vec::new(), is_guarded: false, error: None, face: PhantomData }
     }
 
     /// The node must have `version`.
@@ -122,6 +124,13 @@ impl<C> Transaction<C> {
         self
     }
 
+    /// Does the rest only if the node at `path` is there, which tells that its lock or lease is held.
+    pub(crate) fn guarded(mut self, path: &str) -> Self {
+        self.is_guarded = true;
+        // Any version: others may write to the node, as Curator does to ask for a lock back.
+        self.check(path, -1)
+    }
+
     fn refuse(&mut self, error: Error) {
         self.error.get_or_insert(error);
     }
@@ -137,12 +146,21 @@ impl<C> Transaction<C> {
                 Err(error) => return self.client.failed(error),
             }
         }
-        let about: Vec<_> = ops.iter().map(|op| (op.op(), op.path().to_owned())).collect();
+        let about: Vec<_> =
+            ops.iter().map(|op| (op.op(), op.path().to_owned(), expected_version(op))).collect();
+        let (chroot, is_guarded) = (self.client.chroot().clone(), self.is_guarded);
         let request = Request::Multi(MultiRequest::new(ops));
         self.client.call_response(&request, move |response| match response {
             Response::Multi(reply) if reply.results.len() == about.len() => {
-                let results = reply.results.into_iter().zip(&about);
-                let results = results.map(|(result, (op, path))| outcome(result, *op, path));
+                let results = reply.results.into_iter().zip(&about).enumerate();
+                let results = results.map(|(at, (result, (op, path, version)))| {
+                    outcome(result, |code| match code {
+                        ErrorCode::NoNode if is_guarded && at == 0 => {
+                            Error::not_held(code, *op, path)
+                        }
+                        code => Error::of_operation(code, *op, path, &chroot, *version),
+                    })
+                });
                 Ok(TransactionResults(results.collect()))
             }
             _ => Err(Error::undecodable(
@@ -184,18 +202,32 @@ impl Operation {
     }
 }
 
-fn outcome(result: MultiResult, op: OpCode, path: &str) -> Result<OperationResult, Error> {
+fn outcome(
+    result: MultiResult,
+    refused: impl FnOnce(ErrorCode) -> Error,
+) -> Result<OperationResult, Error> {
     match result {
         MultiResult::Create(reply) => Ok(OperationResult::Created(reply.path)),
         MultiResult::Create2(reply) => Ok(OperationResult::Created(reply.path)),
         MultiResult::Delete => Ok(OperationResult::Deleted),
         MultiResult::SetData(stat) => Ok(OperationResult::Set(stat)),
         MultiResult::Check => Ok(OperationResult::Checked),
-        MultiResult::Error(code) => Err(Error::of_operation(code, op, path)),
+        MultiResult::Error(code) => Err(refused(code)),
         _ => {
             Err(Error::undecodable(Some(Outcome::Unknown), "the result of a read in a transaction"))
         }
     }
+}
+
+/// The version that an operation expects, if it is not any.
+fn expected_version(op: &MultiOp<'_>) -> Option<i32> {
+    let version = match op {
+        MultiOp::Check(check) => check.version,
+        MultiOp::SetData(set) => set.version,
+        MultiOp::Delete(delete) => delete.version,
+        _ => return None,
+    };
+    (version != -1).then_some(version)
 }
 
 /// One result for each operation of a [`Transaction`], in their order.

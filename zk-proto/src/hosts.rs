@@ -85,6 +85,11 @@ pub enum HostsError {
         /// From the first slash on.
         text: Box<str>,
     },
+    /// What cannot be parsed has an `@`: it may be a user and a password, so that nothing of it is repeated here.
+    #[error(
+        "a connection string has no user, no password and no \"@\": a credential is given by `auth`"
+    )]
+    Credential,
     /// The chroot is no valid path.
     #[error("bad chroot {:?}", source.path())]
     BadChroot {
@@ -127,6 +132,17 @@ impl FromStr for HostPort {
     type Err = HostsError;
 
     fn from_str(text: &str) -> Result<Self, HostsError> {
+        Self::parse(text).map_err(|error| without_secrets(error, text))
+    }
+}
+
+/// An error that repeats nothing of `text` if that may hold a password.
+fn without_secrets(error: HostsError, text: &str) -> HostsError {
+    if text.contains('@') { HostsError::Credential } else { error }
+}
+
+impl HostPort {
+    fn parse(text: &str) -> Result<Self, HostsError> {
         let text = text.trim();
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -283,6 +299,12 @@ impl FromStr for ConnectString {
     type Err = HostsError;
 
     fn from_str(text: &str) -> Result<Self, HostsError> {
+        Self::parse(text).map_err(|error| without_secrets(error, text))
+    }
+}
+
+impl ConnectString {
+    fn parse(text: &str) -> Result<Self, HostsError> {
         let text = text.trim();
         let (hosts, chroot) =
             text.find('/').and_then(|slash| text.split_at_checked(slash)).unwrap_or((text, ""));
@@ -342,6 +364,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_may_be_a_password_is_not_repeated() {
+        for text in [
+            "canary:canary@h1:2181",
+            "h1,canary:canary@h2",
+            "zk://canary:canary@h1/app",
+            "canary@h1",
+            "canary:can/ary@h1",
+            "canary:1:canary@h1",
+            "[canary@h1",
+        ] {
+            let error = text.parse::<ConnectString>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("can"), "{error}");
+            assert_eq!(error, HostsError::Credential);
+        }
+        assert_eq!("canary@h1".parse::<HostPort>(), Err(HostsError::Credential));
+        assert!("h1/app@home".parse::<ConnectString>().is_ok());
+    }
+
+    #[test]
     fn strings_that_are_accepted() {
         for (text, hosts, chroot, shown) in [
             ("h1", &[("h1", 2181)][..], "/", "h1:2181"),
@@ -397,7 +438,6 @@ mod tests {
             ("h1,:2181", r#"a host is missing in ":2181""#),
             ("h 1", r#"host "h 1" has the forbidden character ' '"#),
             ("h1;h2", r#"host "h1;h2" has the forbidden character ';'"#),
-            ("me@h1", r#"host "me@h1" has the forbidden character '@'"#),
             ("h1\0", r#"host "h1\0" has the forbidden character '\0'"#),
             ("h]", r#"host "h]" has the forbidden character ']'"#),
             ("h1:", r#""" in "h1:" is no port from 1 to 65535"#),

@@ -175,6 +175,8 @@ macro_rules! suite {
             outcomes {
                 an_error_of_a_request_says_what_became_of_it,
                 an_error_of_no_request_has_no_outcome,
+                an_error_says_what_is_wrong_and_what_to_do,
+                an_error_tells_what_has_caused_it,
             }
             results {
                 a_result_tells_how_it_stands,

@@ -156,3 +156,83 @@ pub async fn an_error_of_no_request_has_no_outcome<H: Handler>(handler: H) {
     site.ok("to stop", zk.stop()).await;
     sweep.saw(&site.err("its end", watch).await, ErrorKind::ConnectionClosed, None, false);
 }
+
+pub async fn an_error_says_what_is_wrong_and_what_to_do<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    let says = |error: &Error, parts: &[&str]| {
+        let text = error.to_string();
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}: {parts:?}");
+    };
+    says(&site.err("get", zk.get("/none")).await, &["get /none on ", "node does not exist"]);
+    says(&site.err("names", zk.get_children("/none")).await, &["get_children /none"]);
+    says(&site.err("an ACL", zk.get_acls("/none")).await, &["get_acls /none"]);
+    let error = site.err("set", zk.set("/node", b"", 7)).await;
+    says(&error, &["set /node", "version does not match: 7 was expected"]);
+    let error = site.err("delete", zk.delete("/node", 8)).await;
+    says(&error, &["delete /node", "8 was expected"]);
+    let create = zk.create("/none/node", b"", CreateMode::Persistent);
+    let parent = ["create /none/node", "the parent /none does not exist", "makepath"];
+    says(&site.err("create", create).await, &parent);
+    let plan = zk.transaction().check("/node", 9).commit();
+    let error = site.ok("a transaction", plan).await.committed().expect_err("another version");
+    says(&error, &["check /node", "9 was expected"]);
+    let plan = zk.transaction().create("/none/node", b"", CreateMode::Persistent).commit();
+    let error = site.ok("a transaction", plan).await.committed().expect_err("no parent");
+    says(&error, &parent);
+
+    // Below a chroot that is not there.
+    let below = zk.with_chroot("/gone").expect("a path");
+    let chroot = [&*format!("the chroot {}/gone does not exist", site.root()), "ensure_path"];
+    says(&site.err("get", below.get("/")).await, &chroot);
+    let create = below.create("/node", b"", CreateMode::Persistent);
+    says(&site.err("create", create).await, &chroot);
+    says(&site.err("get", below.get("/node")).await, &["below the chroot", "/gone"]);
+
+    // Under a lock that is lost.
+    let held = site.ok("a lock", Lock::new(&zk, "/lock").acquire()).await;
+    site.ok("another's delete", zk.delete(held.path(), None)).await;
+    let plan = held.transaction().set("/node", b"", None).commit();
+    let error = site.ok("a transaction", plan).await.committed().expect_err("it is lost");
+    says(&error, &["no longer held"]);
+    assert_eq!(error.code(), Some(ErrorCode::NoNode));
+
+    // Not started, and closed.
+    let idle = site.build(site.builder());
+    says(&site.err("get", idle.get("/")).await, &["not started"]);
+    site.ok("to stop", zk.stop()).await;
+    says(&site.err("get", zk.get("/")).await, &["closed"]);
+
+    // Who is refused is told by which credential.
+    let zk = site.client().await;
+    let error = site.err("a credential", zk.add_auth("nonesuch", "canary")).await;
+    says(&error, &["add_auth", "scheme nonesuch"]);
+    assert!(!error.to_string().contains("canary"));
+}
+
+pub async fn an_error_tells_what_has_caused_it<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let find = |error: &Error, what: &str| {
+        let mut source = std::error::Error::source(error);
+        let mut chain = Vec::new();
+        while let Some(error) = source {
+            chain.push(error.to_string());
+            if error.is::<std::io::Error>() || error.is::<zk_proto::PathError>() {
+                return;
+            }
+            source = error.source();
+        }
+        panic!("{what}: {error}: {chain:?}");
+    };
+    let proxy = proxy();
+    let zk = site.connect(site.builder_at(proxy.address())).await;
+    find(&site.err("a path", zk.get("no path")).await, "a path");
+    proxy.hold(Direction::ToServer);
+    let call = zk.get("/");
+    proxy.refuse(true);
+    proxy.cut_rst();
+    find(&site.err("a reset", call).await, "a reset");
+    let builder = site.builder_at(proxy.address()).connect_timeout(Duration::from_millis(300));
+    find(&site.err("a start", site.build(builder).start()).await, "a refusal");
+}

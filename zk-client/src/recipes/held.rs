@@ -126,8 +126,7 @@ impl Held {
     }
 
     pub(super) fn transaction<C: Face>(&self) -> Transaction<C> {
-        // Any version: others may write to the node, as Curator does to ask for a lock back.
-        Transaction::new(self.client.clone()).check(&self.path, -1)
+        Transaction::new(self.client.clone()).guarded(&self.path)
     }
 
     /// Deletes the node, in a task of its own.

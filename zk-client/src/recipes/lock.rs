@@ -91,12 +91,22 @@ impl Form {
 ///
 /// All who contend at one path have to have one form. Curator's `InterProcessSemaphoreV2` and
 /// `InterProcessSemaphoreMutex` share with nothing here.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 #[must_use = "options do nothing by themselves: see `Lock::with`"]
 pub struct LockOptions {
     identifier: Vec<u8>,
     extra_patterns: Vec<String>,
     form: Form,
+}
+
+/// Without the identifier, which is data of a node.
+impl fmt::Debug for LockOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockOptions")
+            .field("extra_patterns", &self.extra_patterns)
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
 }
 
 impl LockOptions {

@@ -26,7 +26,7 @@ use super::{
 };
 
 /// How a semaphore is to behave: kazoo's `identifier` and `max_leases`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "options do nothing by themselves: see `Semaphore::with`"]
 pub struct SemaphoreOptions {
     identifier: Vec<u8>,
@@ -36,6 +36,15 @@ pub struct SemaphoreOptions {
 impl Default for SemaphoreOptions {
     fn default() -> Self {
         Self { identifier: Vec::new(), max_leases: 1 }
+    }
+}
+
+/// Without the identifier, which is data of a node.
+impl fmt::Debug for SemaphoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SemaphoreOptions")
+            .field("max_leases", &self.max_leases)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,11 +1,11 @@
 //! How connections come and go, and what goes with them: requests under way, and at last the session.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use crate::{OpCode, Time, records::xid, time::part};
+use crate::{Chroot, OpCode, Time, records::xid, time::part};
 
 use super::{
-    Failure, Identity, Link, Outcome, Output, Reason, Registered, RequestId, Session, State,
+    Cause, Failure, Identity, Link, Outcome, Output, Reason, Registered, RequestId, Session, State,
     outgoing::WatchChange,
 };
 
@@ -79,12 +79,12 @@ impl Session {
     }
 
     /// Leaves the connection on this side's account.
-    pub(super) fn drop_connection(&mut self, now: Time, cause: Arc<str>) {
+    pub(super) fn drop_connection(&mut self, now: Time, cause: Cause) {
         self.disconnect();
         self.lose_connection(now, cause, false);
     }
 
-    pub(super) fn lose_connection(&mut self, now: Time, cause: Arc<str>, told_by_peer: bool) {
+    pub(super) fn lose_connection(&mut self, now: Time, cause: Cause, told_by_peer: bool) {
         let was_asked =
             matches!(self.link, Link::Handshake { .. }) && !self.outgoing.has_prologue();
         let cause = if was_asked && told_by_peer { self.shut_out(now, &cause) } else { cause };
@@ -114,9 +114,9 @@ impl Session {
     }
 
     /// Says how the connection, or the attempt at one, has ended.
-    pub(super) fn note_cause(&mut self, cause: &Arc<str>) {
+    pub(super) fn note_cause(&mut self, cause: &Cause) {
         self.last_cause = Some(match self.route.current() {
-            Some(host) => format!("{host}: {cause}").into(),
+            Some(host) => cause.saying(format!("{host}: {cause}")),
             None => cause.clone(),
         });
         tracing::debug!(
@@ -234,7 +234,15 @@ impl Session {
         op: OpCode,
         path: Option<Box<str>>,
     ) -> Box<Failure> {
-        Box::new(Failure { reason, outcome, op, path, host: self.route.current().cloned() })
+        Box::new(Failure {
+            reason,
+            outcome,
+            op,
+            path,
+            chroot: Chroot::ROOT,
+            version: None,
+            host: self.route.current().cloned(),
+        })
     }
 }
 

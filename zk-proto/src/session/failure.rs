@@ -1,8 +1,8 @@
 //! How a request can fail, and what its caller may conclude.
 
-use std::{fmt, sync::Arc};
+use std::{error::Error, fmt, sync::Arc};
 
-use crate::{DecodeError, ErrorCode, HostPort, OpCode, path::PathError};
+use crate::{Chroot, DecodeError, ErrorCode, HostPort, OpCode, path::PathError};
 
 /// Whether a request that failed has been carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +29,70 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// How a connection, or an attempt at one, ended: a text, and the error that it comes of, if it is one of the
+/// system's.
+#[derive(Clone)]
+pub struct Cause {
+    text: Arc<str>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Cause {
+    /// An error that the connection ended with.
+    pub fn of(error: impl Error + Send + Sync + 'static) -> Self {
+        Self { text: error.to_string().into(), source: Some(Arc::new(error)) }
+    }
+
+    /// The same in other words.
+    pub(super) fn saying(&self, text: String) -> Self {
+        Self { text: text.into(), source: self.source.clone() }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<&str> for Cause {
+    fn from(text: &str) -> Self {
+        Self { text: text.into(), source: None }
+    }
+}
+
+impl From<String> for Cause {
+    fn from(text: String) -> Self {
+        Self { text: text.into(), source: None }
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Cause {}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -38,13 +102,16 @@ pub enum Reason {
     Server(ErrorCode),
     /// The connection was lost before the answer came. The text says how.
     #[error("connection loss: {0}")]
-    ConnectionLoss(Arc<str>),
+    ConnectionLoss(#[source] Cause),
     /// The session expired, with all its ephemeral nodes and watches.
     #[error("session expired")]
     SessionExpired,
     /// The server refused the session's credentials; the session is of no more use.
-    #[error("authentication failed")]
-    AuthFailed,
+    #[error("authentication failed: the server refused a credential of scheme {scheme}")]
+    AuthFailed {
+        /// The credential's scheme.
+        scheme: String,
+    },
     /// The credential was removed before a server took it.
     #[error("the credential was removed")]
     CredentialRemoved,
@@ -60,9 +127,12 @@ pub enum Reason {
         /// The schemes of the credentials that were sent.
         sent: Vec<String>,
     },
-    /// The session is closed or was never started.
+    /// The session is closed.
     #[error("connection closed")]
     Closed,
+    /// The session was not started yet.
+    #[error("not started")]
+    NotStarted,
     /// The request is larger than the server takes (`jute.maxbuffer`). It was not sent, as the server
     /// would drop the connection.
     #[error("request of {length} bytes is over the limit of {limit}")]
@@ -88,13 +158,13 @@ pub enum Reason {
     },
     /// The reply's body made no sense. The session goes on.
     #[error("undecodable reply: {0}")]
-    Undecodable(DecodeError),
+    Undecodable(#[source] DecodeError),
     /// An operation that the session does by itself, and no caller.
     #[error("operation is reserved to the session")]
     Reserved,
     /// The path breaks ZooKeeper's rules. Nothing was sent.
     #[error("{0}")]
-    InvalidPath(PathError),
+    InvalidPath(#[source] PathError),
 }
 
 /// A limit to what may wait.
@@ -135,6 +205,10 @@ pub struct Failure {
     pub op: OpCode,
     /// The path, as the caller gave it; `None` for operations without one.
     pub path: Option<Box<str>>,
+    /// What the path is below.
+    pub chroot: Chroot,
+    /// The version that the request expected the node or its access list to have, if one.
+    pub version: Option<i32>,
     /// The server that it was sent to, or was to be.
     pub host: Option<Arc<HostPort>>,
 }
@@ -152,8 +226,8 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.reason)
     }
 }

@@ -80,14 +80,14 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     Chroot, HostPort, OpCode, Time,
-    frame::{Frame, FrameReader},
+    frame::{Frame, FrameError, FrameReader},
     jute::Secret,
     rng::Rng,
 };
 
 pub use backoff::Backoff;
 pub use config::{Config, Credential, SessionId, SessionTicket};
-pub use failure::{Failure, Outcome, QueueLimit, Reason};
+pub use failure::{Cause, Failure, Outcome, QueueLimit, Reason};
 pub use output::{ClientState, Output, Reply, RequestId, State, WatchedEvent};
 pub use watches::WatchKind;
 
@@ -99,6 +99,17 @@ use requests::auth_packet;
 use route::Route;
 use shut_out::ShutOut;
 use watches::WatchTable;
+
+/// What the first answer of a host tells of it if it is no packet.
+const fn stranger(error: FrameError) -> &'static str {
+    let FrameError::BadLength(length) = error;
+    match length.to_be_bytes() {
+        [b'H', b'T', b'T', b'P'] => ": it is HTTP; is this a ZooKeeper port?",
+        // The records of TLS: an alert, a handshake.
+        [0x15 | 0x16, 3, ..] => ": it is TLS; is this a ZooKeeper port without TLS?",
+        _ => ": is this a ZooKeeper port?",
+    }
+}
 
 /// Where the connection stands; each variant holds just what it needs.
 #[derive(Debug)]
@@ -211,7 +222,7 @@ pub struct Session {
     /// The absolute path of the request at hand, to spare an allocation per request.
     scratch: String,
     /// How the last connection, or the last attempt at one, ended.
-    last_cause: Option<Arc<str>>,
+    last_cause: Option<Cause>,
     /// Since the last handshake that was answered.
     shut_out: Option<ShutOut>,
 }
@@ -289,6 +300,7 @@ impl Session {
                     id: None,
                     op: OpCode::CloseSession,
                     change: None,
+                    version: None,
                     path: None,
                     chroot: &Chroot::default(),
                 };
@@ -360,13 +372,17 @@ impl Session {
                     }
                     return;
                 }
-                Err(error) => self.drop_connection(now, error.to_string().into()),
+                Err(error) => {
+                    let is_first = matches!(self.link, Link::Handshake { .. });
+                    let hint = if is_first { stranger(error) } else { "" };
+                    self.drop_connection(now, format!("{error}{hint}").into());
+                }
             }
         }
     }
 
     /// The connection, or the attempt at one, is gone. `cause` says how, for errors and logs.
-    pub fn handle_disconnected(&mut self, now: Time, cause: &str) {
+    pub fn handle_disconnected(&mut self, now: Time, cause: impl Into<Cause>) {
         let connected =
             matches!(self.link, Link::Connecting { .. } | Link::Handshake { .. } | Link::Up(_));
         if connected && self.leaving == 0 {
@@ -464,7 +480,7 @@ impl Session {
             }
             Link::Up(up) if up.search.is_some() => ClientState::ConnectedReadOnly,
             Link::Up(_) => ClientState::Connected,
-            Link::Ended(Reason::AuthFailed | Reason::AuthRequired { .. }) => {
+            Link::Ended(Reason::AuthFailed { .. } | Reason::AuthRequired { .. }) => {
                 ClientState::AuthFailed
             }
             Link::Ended(Reason::SessionExpired) => ClientState::ExpiredSession,
@@ -525,7 +541,13 @@ impl Session {
     /// How the last connection, or the last attempt at one, ended, and on which host.
     #[must_use]
     pub fn last_cause(&self) -> Option<&str> {
-        self.last_cause.as_deref()
+        self.last_cause.as_ref().map(Cause::as_str)
+    }
+
+    /// As [`last_cause`](Self::last_cause), with the error that it comes of.
+    #[must_use]
+    pub const fn last_failure(&self) -> Option<&Cause> {
+        self.last_cause.as_ref()
     }
 
     /// Whether it was closed, or has ended: nothing more is taken from a user, and it will not be

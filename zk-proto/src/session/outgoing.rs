@@ -28,6 +28,8 @@ pub(super) struct InFlight {
     pub(super) change: Option<WatchChange>,
     /// Nobody wants the watch that it arms.
     pub(super) forgotten: bool,
+    /// The version that it expects.
+    pub(super) version: Option<i32>,
     /// No later than the moment at which it was sent.
     pub(super) queued_at: Time,
     pub(super) chroot: Chroot,
@@ -65,6 +67,7 @@ pub(super) struct Submission<'s> {
     pub(super) id: Option<RequestId>,
     pub(super) op: OpCode,
     pub(super) change: Option<WatchChange>,
+    pub(super) version: Option<i32>,
     /// As the caller gave it, without the chroot.
     pub(super) path: Option<&'s str>,
     pub(super) chroot: &'s Chroot,
@@ -167,6 +170,7 @@ impl Outgoing {
             op,
             change: submission.change,
             forgotten: false,
+            version: submission.version,
             queued_at: now,
             chroot: submission.chroot.clone(),
             path_len: submission.path.map(str::len),
@@ -323,6 +327,7 @@ mod tests {
             id: None,
             op: OpCode::Delete,
             change: None,
+            version: None,
             path,
             chroot: &Chroot::default(),
         };

@@ -110,6 +110,7 @@ impl Session {
             && let Some((path, watcher_type)) = self.watches.next_removal(now)
         {
             let submission = Submission {
+                version: None,
                 id: None,
                 op: OpCode::RemoveWatches,
                 change: Some(WatchChange::Unwanted),

@@ -4,8 +4,6 @@
 //! nothing else. The connection ends only with a packet that answers nothing that was asked, and so can be
 //! matched to no call.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use crate::{
@@ -15,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    Link, Outcome, Output, Reason, Reply, Session, State, WatchKind, WatchedEvent,
+    Cause, Link, Outcome, Output, Reason, Reply, Session, State, WatchKind, WatchedEvent,
     outgoing::{InFlight, WatchChange},
     read_only::ProbePause,
     watches::Watch,
@@ -175,16 +173,19 @@ impl Session {
             return Err(Broken("reply to no auth packet".into()));
         }
         let registered = self.credentials.get_mut(up.credentials_acked);
-        let waiters = registered.map(|registered| std::mem::take(&mut registered.waiters));
-        let waiters = waiters.unwrap_or_default();
+        let (scheme, waiters) = registered.map_or_else(Default::default, |registered| {
+            let scheme = registered.credential.scheme.clone();
+            (scheme, std::mem::take(&mut registered.waiters))
+        });
         up.credentials_acked = up.credentials_acked.saturating_add(1);
         if !header.err.is_ok() {
             self.disconnect();
-            self.lose_session(&Reason::AuthFailed);
+            let reason = Reason::AuthFailed { scheme };
+            self.lose_session(&reason);
             for id in waiters {
-                self.fail(Some(id), OpCode::Auth, None, Reason::AuthFailed, Outcome::Refused);
+                self.fail(Some(id), OpCode::Auth, None, reason.clone(), Outcome::Refused);
             }
-            self.end(Reason::AuthFailed);
+            self.end(reason);
             return Ok(());
         }
         for id in waiters {
@@ -254,7 +255,12 @@ impl Session {
                 self.outputs.push_back(Output::Completed { id, result: Ok(reply) });
             }
         } else {
-            self.fail(entry.id(), entry.op, path, Reason::Server(err), Outcome::Refused);
+            let Some(id) = entry.id() else { return Ok(()) };
+            let path = path.map(String::into_boxed_str);
+            let mut failure = self.failure(Reason::Server(err), Outcome::Refused, entry.op, path);
+            failure.chroot = entry.chroot;
+            failure.version = entry.version;
+            self.outputs.push_back(Output::Completed { id, result: Err(failure) });
         }
         Ok(())
     }
@@ -339,7 +345,7 @@ const fn removed_by(kind: WatcherType) -> &'static [EventType] {
 type Handled = Result<(), Broken>;
 
 /// A packet that is out of turn: the connection is of no more use.
-struct Broken(Arc<str>);
+struct Broken(Cause);
 
 /// What stands behind the header of a packet.
 enum Body<'p, 'f> {

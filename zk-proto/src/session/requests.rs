@@ -46,6 +46,7 @@ impl Session {
             id: Some(id),
             op: request.op(),
             change: watch_change(request),
+            version: expected_version(request),
             path: request.path(),
             chroot,
         };
@@ -162,7 +163,7 @@ impl Session {
             return Err(reason);
         }
         if matches!(self.link, Link::Idle) {
-            return Err(Reason::Closed);
+            return Err(Reason::NotStarted);
         }
         if let Some(limit) = self.full() {
             return Err(Reason::QueueFull { limit });
@@ -191,6 +192,17 @@ pub(super) fn auth_packet(credential: &Credential) -> AuthPacket<'_> {
         scheme: &credential.scheme,
         auth: Secret::new(Some(credential.auth.expose())),
     }
+}
+
+/// The version that a request expects, if it is not any.
+fn expected_version(request: &Request<'_>) -> Option<i32> {
+    let version = match request {
+        Request::Delete(delete) => delete.version,
+        Request::SetData(set) => set.version,
+        Request::SetAcl(set) => set.version,
+        _ => return None,
+    };
+    (version != -1).then_some(version)
 }
 
 /// What a request, if it succeeds, means for the watches of its path.

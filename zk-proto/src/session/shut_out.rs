@@ -13,11 +13,11 @@
 //! - A new session that is shut out gives up what an earlier one had seen, after [`CATCH_UP`] at least:
 //!   no member of an ensemble lags so much.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::Time;
 
-use super::Session;
+use super::{Cause, Session};
 
 /// How long a member of an ensemble may take to catch up, which is syncLimit ticks in the servers' sample
 /// configuration.
@@ -32,17 +32,16 @@ pub(super) struct ShutOut {
 
 impl Session {
     /// The peer has closed the connection instead of answering the handshake. Returns what to say of it.
-    pub(super) fn shut_out(&mut self, now: Time, cause: &str) -> Arc<str> {
+    pub(super) fn shut_out(&mut self, now: Time, cause: &Cause) -> Cause {
         let shut_out = self.shut_out.get_or_insert(ShutOut { since: now, times: 0 });
         shut_out.times = shut_out.times.saturating_add(1);
-        match self.identity.last_zxid {
-            0 => format!("{cause} during the handshake").into(),
+        cause.saying(match self.identity.last_zxid {
+            0 => format!("{cause} during the handshake"),
             zxid => format!(
                 "{cause} during the handshake; the server may have no quorum, or be behind the newest \
                  transaction that this client has seen (zxid {zxid:#x})"
-            )
-            .into(),
-        }
+            ),
+        })
     }
 
     /// Whether the next handshake is to say that nothing was seen.

@@ -47,7 +47,7 @@ const fn why(reason: &Reason) -> &'static str {
         Reason::Server(_) => "server",
         Reason::ConnectionLoss(_) => "connection loss",
         Reason::SessionExpired => "session expired",
-        Reason::AuthFailed => "auth failed",
+        Reason::AuthFailed { .. } => "auth failed",
         Reason::Closed => "closed",
         Reason::ReplyTooLarge { .. } => "reply too large",
         _ => "no reason to",

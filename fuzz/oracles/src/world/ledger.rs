@@ -330,7 +330,7 @@ fn honest(failure: &Failure, sent: bool) {
         matches!(reason, Reason::Server(_) | Reason::ReplyTooLarge { .. } | Reason::Undecodable(_));
     match outcome {
         Outcome::Refused => {
-            let is_auth = matches!(reason, Reason::AuthFailed | Reason::AuthRequired { .. });
+            let is_auth = matches!(reason, Reason::AuthFailed { .. } | Reason::AuthRequired { .. });
             assert!(answered || is_auth, "{failure}");
         }
         Outcome::Applied => assert!(answered && !matches!(reason, Reason::Server(_)), "{failure}"),

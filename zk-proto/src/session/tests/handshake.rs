@@ -84,6 +84,24 @@ fn a_server_that_takes_no_session_is_left_for_the_next() {
 }
 
 #[test]
+fn a_host_that_does_not_speak_zookeeper_is_told_as_one() {
+    for (answer, hint) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n"[..], "it is HTTP; is this a ZooKeeper port?"),
+        (b"\x15\x03\x03\0\x02\x02\x46", "it is TLS; is this a ZooKeeper port"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "is this a ZooKeeper port?"),
+    ] {
+        let mut world = started(1);
+        world.greet(answer.to_vec());
+        let told = world.session.last_cause().unwrap();
+        assert!(told.contains(hint), "{told}");
+    }
+    // A session that was up knows better.
+    let mut world = World::up(2);
+    world.send(b"HTTP/1.1 400 Bad Request\r\n");
+    assert!(!world.session.last_cause().unwrap().contains("ZooKeeper"));
+}
+
+#[test]
 fn a_session_of_an_earlier_process_is_gone_on_with() {
     let mut config = config(1);
     let password = Secret::new(Bytes::from_static(&PASSWORD));

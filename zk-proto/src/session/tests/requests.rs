@@ -72,7 +72,7 @@ fn requests_of_a_suspended_session_are_sent_in_order_after_it() {
 #[test]
 fn requests_are_taken_in_every_state_with_a_future() {
     let mut world = World::new(config(1));
-    assert_eq!(world.refusal(&delete("/idle")), "Closed");
+    assert_eq!(world.refusal(&delete("/idle")), "NotStarted");
     world.start();
     world.delete("/connecting");
     world.accept();
