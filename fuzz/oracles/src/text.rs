@@ -227,5 +227,7 @@ fn read(text: &str) -> (Vec<(&str, u16)>, &str) {
         };
         (name.trim_start_matches('[').trim_end_matches(']'), port)
     });
+    // A chroot may end in a slash.
+    let chroot = chroot.strip_suffix('/').unwrap_or(chroot);
     (hosts.collect(), if chroot.is_empty() { "/" } else { chroot })
 }
