@@ -62,6 +62,11 @@ impl Event {
         self.cell.is_complete()
     }
 
+    /// Whether both are clones of one event.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.cell, &other.cell)
+    }
+
     /// Blocks the thread until it happens, or `timeout` is over (`None`: for ever). Returns whether it
     /// has happened.
     ///

@@ -2,13 +2,14 @@
 
 use std::{
     future::{Future, poll_fn},
+    mem,
     pin::{Pin, pin},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
     time::Duration,
 };
 
-use crate::{Client, Error, Event};
+use crate::{AsyncResult, Client, Error, Event};
 
 /// When to stop: nobody wants the result any more, or it has taken too long.
 pub(crate) struct Stop {
@@ -39,6 +40,59 @@ impl Stop {
         } else {
             Error::timeout(what, self.timeout.unwrap_or_default())
         }
+    }
+}
+
+/// The work that is under way for one object, all of which can be stopped at once. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Pending(Arc<Mutex<Vec<Event>>>);
+
+impl Pending {
+    /// As [`Client::spawn_cancellable`]: a task that [`cancel`](Self::cancel) stops as well, from now on.
+    pub(crate) fn spawn<T, R>(
+        &self,
+        client: &Client,
+        task: impl FnOnce(Event) -> R,
+    ) -> AsyncResult<T>
+    where
+        T: Clone + Send + 'static,
+        R: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        client.spawn_cancellable(|abandon| {
+            let entry = self.enter(abandon.clone());
+            let task = task(abandon);
+            async {
+                let _entry = entry;
+                task.await
+            }
+        })
+    }
+
+    /// Stops what is under way, as if nobody wanted it any more.
+    pub(crate) fn cancel(&self) {
+        let abandoned = mem::take(&mut *self.events());
+        abandoned.iter().for_each(Event::set);
+    }
+
+    fn enter(&self, abandon: Event) -> Entry {
+        self.events().push(abandon.clone());
+        Entry { pending: self.clone(), abandon }
+    }
+
+    fn events(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Work that is under way.
+struct Entry {
+    pending: Pending,
+    abandon: Event,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.pending.events().retain(|event| !event.is_same(&self.abandon));
     }
 }
 

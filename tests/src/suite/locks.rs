@@ -9,8 +9,8 @@ use std::{
 };
 
 use zk_client::{
-    AsyncResult, CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, ErrorCode, ErrorKind, Handler,
-    State, blocking,
+    AsyncResult, CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind,
+    Handler, State, blocking,
     recipes::{DataWatch, Lock, LockGuard, LockOptions, ReadLock, Semaphore, WriteLock},
 };
 
@@ -233,6 +233,51 @@ pub async fn a_waiter_that_gives_up_leaves_no_node<H: Handler>(handler: H) {
         let again = held(&site, &lock).await;
         site.ok("to release", again.release()).await;
     }
+}
+
+/// Tricky case 8, in threads.
+pub async fn a_thread_that_waits_can_be_cancelled<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let (zk, guard) = holder(&site).await;
+    let client = blocking::Client::from(zk.clone());
+    let (lock, read, write) =
+        (Lock::new(&client, PATH), ReadLock::new(&client, PATH), WriteLock::new(&client, PATH));
+    let other = named(&zk, "by another object").acquire();
+    site.until_nodes(&zk, PATH, 2).await;
+    let (one, two, three) = (lock.clone(), read.clone(), write.clone());
+    cancel_threads(&site, &zk, move || one.acquire(), || lock.cancel()).await;
+    cancel_threads(&site, &zk, move || two.acquire(), || read.cancel()).await;
+    cancel_threads(&site, &zk, move || three.acquire(), || write.cancel()).await;
+    site.moment().await;
+    assert!(!other.ready() && guard.is_held(), "neither was to be cancelled");
+
+    let again = lock.clone();
+    let again = spawned(&site.handler, blocking(move || again.acquire()));
+    site.until_nodes(&zk, PATH, 3).await;
+    site.ok("to release", guard.release()).await;
+    site.ok("to release", site.ok("its turn", other).await.release()).await;
+    let held = site.within("a later acquire", again).await.expect("nobody cancels this one");
+    lock.cancel();
+    site.moment().await;
+    assert!(held.is_held(), "it does not wait any more");
+}
+
+/// Has two threads wait for what two have asked for before them, and cancels both.
+async fn cancel_threads<H: Handler>(
+    site: &Site<H>,
+    zk: &Client,
+    acquire: impl Fn() -> Result<LockGuard<blocking::Client>, Error> + Clone + Send + 'static,
+    cancel: impl Fn(),
+) {
+    let wait = || spawned(&site.handler, blocking(acquire.clone()));
+    let waiting = [wait(), wait()];
+    site.until_nodes(zk, PATH, 4).await;
+    cancel();
+    for thread in waiting {
+        let result = site.within("the thread", thread).await;
+        assert_eq!(result.expect_err("it is cancelled").kind(), ErrorKind::Cancelled);
+    }
+    site.until_nodes(zk, PATH, 2).await;
 }
 
 /// Tricky case 4, in tasks.

@@ -218,6 +218,7 @@ macro_rules! suite {
                 a_lost_reply_to_the_create_makes_one_node,
                 a_node_of_another_session_is_not_adopted,
                 a_waiter_that_gives_up_leaves_no_node,
+                a_thread_that_waits_can_be_cancelled,
                 many_tasks_on_one_lock_hold_it_in_turn,
                 many_threads_on_one_lock_hold_it_in_turn,
                 readers_share_and_a_writer_waits_for_all,
@@ -252,6 +253,7 @@ macro_rules! suite {
             semaphores {
                 as_many_as_allowed_hold_leases,
                 many_tasks_and_threads_share_the_leases,
+                a_thread_that_waits_can_be_cancelled,
                 all_agree_on_the_number_of_leases,
                 a_lease_of_a_lost_session_counts_as_gone,
                 a_lost_reply_makes_one_lease,

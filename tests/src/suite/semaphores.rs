@@ -108,6 +108,35 @@ pub async fn many_tasks_and_threads_share_the_leases<H: Handler>(handler: H) {
     site.until_nodes(&zk, PATH, 0).await;
 }
 
+pub async fn a_thread_that_waits_can_be_cancelled<H: Handler>(handler: H) {
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let held = lease(&site, &of(&zk, 1)).await;
+    let client = blocking::Client::from(zk.clone());
+    let semaphore = Semaphore::new(&client, PATH);
+    let wait = || {
+        let semaphore = semaphore.clone();
+        spawned(&site.handler, blocking(move || semaphore.acquire()))
+    };
+    let waiting = [wait(), wait()];
+    site.until_nodes(&zk, TURNS, 2).await;
+    semaphore.cancel();
+    for thread in waiting {
+        let result = site.within("the thread", thread).await;
+        assert_eq!(result.expect_err("it is cancelled").kind(), ErrorKind::Cancelled);
+    }
+    site.until_nodes(&zk, TURNS, 0).await;
+    assert!(held.is_held());
+
+    let again = wait();
+    site.until_nodes(&zk, TURNS, 1).await;
+    site.ok("to release", held.release()).await;
+    let again = site.within("a later acquire", again).await.expect("nobody cancels this one");
+    semaphore.cancel();
+    site.moment().await;
+    assert!(again.is_held(), "it does not wait any more");
+}
+
 /// Tricky case 6.
 pub async fn all_agree_on_the_number_of_leases<H: Handler>(handler: H) {
     let site = Site::new(handler);

@@ -19,7 +19,7 @@ use crate::{
     calls::uuid,
     from_reply::is_no_node,
     retry::patiently,
-    stop::{Stop, unless},
+    stop::{Pending, Stop, unless},
 };
 
 use super::{
@@ -220,7 +220,13 @@ macro_rules! lock {
             #[must_use]
             pub fn with(client: &C, path: impl Into<String>, options: LockOptions) -> Self {
                 let client = client.client().clone();
-                let contender = Contender { client, path: path.into(), side: $side, options };
+                let contender = Contender {
+                    client,
+                    path: path.into(),
+                    side: $side,
+                    options,
+                    pending: Pending::default(),
+                };
                 Self { contender, face: PhantomData }
             }
 
@@ -229,8 +235,9 @@ macro_rules! lock {
             ///
             /// # Errors
             /// Those that waiting does not help: no right to create nodes, to list them or to read that of
-            /// the contender that is to be waited for; a client that is stopped; [`SequenceExhausted`](ErrorKind::SequenceExhausted) when contenders at this path
-            /// cannot be ordered any more. Nothing is left of an acquire that fails.
+            /// the contender that is to be waited for; a client that is stopped;
+            /// [`SequenceExhausted`](ErrorKind::SequenceExhausted) when contenders at this path cannot be
+            /// ordered any more; [`Cancelled`](ErrorKind::Cancelled) by [`cancel`](Self::cancel). Nothing is left of an acquire that fails.
             pub fn acquire(&self) -> C::Answer<LockGuard<C>> {
                 C::answer(self.contender.acquire(None))
             }
@@ -250,6 +257,13 @@ macro_rules! lock {
             /// As [`acquire`](Self::acquire).
             pub fn try_acquire(&self) -> C::Answer<Option<LockGuard<C>>> {
                 C::answer(self.contender.try_acquire())
+            }
+
+            /// Cancels each acquire of this object, or of a clone of it, that is under way: kazoo's `cancel`.
+            /// It fails with [`Cancelled`](ErrorKind::Cancelled), be it one that blocks another thread, and
+            /// its node is deleted. Later acquires are not concerned, nor is who has the lock already.
+            pub fn cancel(&self) {
+                self.contender.pending.cancel();
             }
 
             /// The identifiers of those who hold the lock or wait for it, in their order.
@@ -280,6 +294,7 @@ struct Contender {
     path: String,
     side: Side,
     options: LockOptions,
+    pending: Pending,
 }
 
 /// A contender's node.
@@ -292,7 +307,7 @@ struct Node {
 impl Contender {
     fn acquire<C: Face>(&self, timeout: Option<Duration>) -> AsyncResult<LockGuard<C>> {
         let contender = self.clone();
-        self.client.spawn_cancellable(move |abandon| async move {
+        self.pending.spawn(&self.client, move |abandon| async move {
             let stop = Stop::new(&contender.client, abandon, timeout);
             let held = contender.contend(&stop, true).await?;
             held.map(LockGuard::new).ok_or_else(|| stop.error(&contender.path))
@@ -301,7 +316,7 @@ impl Contender {
 
     fn try_acquire<C: Face>(&self) -> AsyncResult<Option<LockGuard<C>>> {
         let contender = self.clone();
-        self.client.spawn_cancellable(move |abandon| async move {
+        self.pending.spawn(&self.client, move |abandon| async move {
             let stop = Stop::on(abandon);
             Ok(contender.contend(&stop, false).await?.map(LockGuard::new))
         })

@@ -16,7 +16,7 @@ use crate::{
     AsyncResult, Client, CreateOptions, Error, ErrorCode, ErrorKind, Face, Watch,
     from_reply::is_no_node,
     retry::{bide, passes, patiently},
-    stop::{Stop, either, unless},
+    stop::{Pending, Stop, either, unless},
 };
 
 use super::{
@@ -100,7 +100,12 @@ impl<C: Face> Semaphore<C> {
     /// As [`new`](Self::new), with options.
     #[must_use]
     pub fn with(client: &C, path: impl Into<String>, options: SemaphoreOptions) -> Self {
-        let contender = Contender { client: client.client().clone(), path: path.into(), options };
+        let contender = Contender {
+            client: client.client().clone(),
+            path: path.into(),
+            options,
+            pending: Pending::default(),
+        };
         Self { contender, face: PhantomData }
     }
 
@@ -110,7 +115,8 @@ impl<C: Face> Semaphore<C> {
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) when the semaphore was made with another number of
     /// leases; [`SequenceExhausted`](ErrorKind::SequenceExhausted) when those who wait for their turn
-    /// cannot be ordered any more; and errors that waiting does not help.
+    /// cannot be ordered any more; [`Cancelled`](ErrorKind::Cancelled) by [`cancel`](Self::cancel); and
+    /// errors that waiting does not help.
     pub fn acquire(&self) -> C::Answer<Lease<C>> {
         C::answer(self.contender.acquire(None))
     }
@@ -133,6 +139,13 @@ impl<C: Face> Semaphore<C> {
         C::answer(self.contender.try_acquire())
     }
 
+    /// Cancels each acquire of this object, or of a clone of it, that is under way: kazoo's `cancel`. It
+    /// fails with [`Cancelled`](ErrorKind::Cancelled), be it one that blocks another thread, and no node of
+    /// it is left. Later acquires are not concerned, nor is who has a lease already.
+    pub fn cancel(&self) {
+        self.contender.pending.cancel();
+    }
+
     /// The identifiers of those who have a lease, in no order.
     ///
     /// # Errors
@@ -148,12 +161,13 @@ struct Contender {
     client: Client,
     path: String,
     options: SemaphoreOptions,
+    pending: Pending,
 }
 
 impl Contender {
     fn acquire<C: Face>(&self, timeout: Option<Duration>) -> AsyncResult<Lease<C>> {
         let contender = self.clone();
-        self.client.spawn_cancellable(move |abandon| async move {
+        self.pending.spawn(&self.client, move |abandon| async move {
             let stop = Stop::new(&contender.client, abandon, timeout);
             let held = contender.contend(&stop, true).await?;
             held.map(Lease::new).ok_or_else(|| stop.error(&contender.path))
@@ -162,7 +176,7 @@ impl Contender {
 
     fn try_acquire<C: Face>(&self) -> AsyncResult<Option<Lease<C>>> {
         let contender = self.clone();
-        self.client.spawn_cancellable(move |abandon| async move {
+        self.pending.spawn(&self.client, move |abandon| async move {
             let stop = Stop::on(abandon);
             Ok(contender.contend(&stop, false).await?.map(Lease::new))
         })
