@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use zk_proto::{
-    Acl, Chroot, CreateMode, ErrorCode, Request, Response, Ustring, path,
+    Acl, Chroot, ErrorCode, Request, Response, Ustring, path,
     records::{
         DeleteRequest, ExistsRequest, GetAclRequest, GetChildrenRequest, GetDataRequest,
         GetEphemeralsRequest, SetAclRequest, SetDataRequest, Stat, SyncRequest,
@@ -553,7 +553,7 @@ impl Client {
 
     /// Sends the creation of `absolute` and all above it, in one go.
     fn create_parents(&self, absolute: &str, acl: &[Acl]) -> Creations {
-        let options = CreateOptions::from(CreateMode::Persistent);
+        let options = CreateOptions::persistent();
         let send = |path| {
             options.request(path, Some(&[]), acl, false, |request| {
                 self.shared().call::<Ustring>(&Chroot::default(), request)

@@ -1,16 +1,77 @@
-//! [`CreateOptions`]: what kind of node to create, for whom, and with its parents or not.
+//! [`CreateMode`] and [`CreateOptions`]: what kind of node to create, for whom, and with its parents or not.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use zk_proto::{
-    Acl, CreateMode, Request,
+    Acl, CreateMode as Flags, Request,
     records::{CreateRequest, CreateTtlRequest, MultiOp},
 };
 
 use crate::Error;
 
 /// The longest time to live that a server takes: 40 bits of milliseconds.
-const MAX_TTL_MS: u128 = 0xff_ffff_ffff;
+const MAX_TTL_MS: i64 = 0xff_ffff_ffff;
+
+/// A kind of node, where that is all there is to say: see [`CreateOptions`].
+///
+/// A kind that wants a time has one:
+///
+/// ```compile_fail
+/// # use zk_client::{Client, CreateMode};
+/// # fn example(zk: Client) {
+/// zk.create("/a", b"", CreateMode::PersistentWithTtl); // for how long?
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CreateMode {
+    /// Lives until it is deleted.
+    Persistent,
+    /// As `Persistent`, with a number that the server appends to the name.
+    PersistentSequential,
+    /// Lives as long as the session that creates it, and has no children.
+    Ephemeral,
+    /// As `Ephemeral`, with a number that the server appends to the name.
+    EphemeralSequential,
+    /// Is deleted by the server some time after its last child (3.5.3 and later).
+    Container,
+    /// Is deleted by the server when it was left without change and children for this long: see
+    /// [`CreateOptions::ttl`].
+    PersistentWithTtl(Duration),
+    /// As `PersistentWithTtl`, with a number that the server appends to the name.
+    PersistentSequentialWithTtl(Duration),
+}
+
+impl CreateMode {
+    /// The same with a number, if there is such a kind.
+    const fn sequence(self) -> Self {
+        match self {
+            Self::Persistent => Self::PersistentSequential,
+            Self::Ephemeral => Self::EphemeralSequential,
+            Self::PersistentWithTtl(ttl) => Self::PersistentSequentialWithTtl(ttl),
+            other => other,
+        }
+    }
+
+    const fn ttl(self) -> Option<Duration> {
+        match self {
+            Self::PersistentWithTtl(ttl) | Self::PersistentSequentialWithTtl(ttl) => Some(ttl),
+            _ => None,
+        }
+    }
+
+    /// As a request says it.
+    const fn flags(self) -> Flags {
+        match self {
+            Self::Persistent => Flags::Persistent,
+            Self::PersistentSequential => Flags::PersistentSequential,
+            Self::Ephemeral => Flags::Ephemeral,
+            Self::EphemeralSequential => Flags::EphemeralSequential,
+            Self::Container => Flags::Container,
+            Self::PersistentWithTtl(_) => Flags::PersistentWithTtl,
+            Self::PersistentSequentialWithTtl(_) => Flags::PersistentSequentialWithTtl,
+        }
+    }
+}
 
 /// What kind of node to create: kazoo's `acl`, `ephemeral`, `sequence` and `makepath`, and the kinds of
 /// node that came later.
@@ -33,7 +94,6 @@ const MAX_TTL_MS: u128 = 0xff_ffff_ffff;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateOptions {
     mode: CreateMode,
-    ttl: Option<Duration>,
     acl: Option<Arc<[Acl]>>,
     makepath: bool,
     protected: bool,
@@ -62,13 +122,11 @@ impl CreateOptions {
     /// 34 years. The server must have `zookeeper.extendedTypesEnabled` set.
     #[must_use]
     pub const fn ttl(ttl: Duration) -> Self {
-        let mut options = Self::of(CreateMode::PersistentWithTtl);
-        options.ttl = Some(ttl);
-        options
+        Self::of(CreateMode::PersistentWithTtl(ttl))
     }
 
     const fn of(mode: CreateMode) -> Self {
-        Self { mode, ttl: None, acl: None, makepath: false, protected: false }
+        Self { mode, acl: None, makepath: false, protected: false }
     }
 
     /// The server appends a number to the name, ten digits that grow from node to node, up to 2147483647:
@@ -76,12 +134,7 @@ impl CreateOptions {
     /// There are no sequential containers.
     #[must_use]
     pub const fn sequence(mut self) -> Self {
-        self.mode = match self.mode {
-            CreateMode::Persistent => CreateMode::PersistentSequential,
-            CreateMode::Ephemeral => CreateMode::EphemeralSequential,
-            CreateMode::PersistentWithTtl => CreateMode::PersistentSequentialWithTtl,
-            other => other,
-        };
+        self.mode = self.mode.sequence();
         self
     }
 
@@ -132,11 +185,11 @@ impl CreateOptions {
     }
 
     pub(crate) const fn is_ephemeral(&self) -> bool {
-        self.mode.is_ephemeral()
+        self.mode.flags().is_ephemeral()
     }
 
     pub(crate) const fn is_sequential(&self) -> bool {
-        self.mode.is_sequential()
+        self.mode.flags().is_sequential()
     }
 
     /// The node's ACL: its own or the client's.
@@ -172,16 +225,15 @@ impl CreateOptions {
         with_stat: bool,
     ) -> Result<MultiOp<'a>, Error> {
         let acl = Some(Cow::Borrowed(acl));
-        let flags = self.mode;
-        if flags.has_ttl() {
-            let ttl = self.ttl.map(|ttl| ttl.as_millis());
-            let Some(ttl) = ttl.filter(|ttl| (1..=MAX_TTL_MS).contains(ttl)) else {
+        let flags = self.mode.flags();
+        if let Some(ttl) = self.mode.ttl() {
+            let ms = ttl.as_millis();
+            let Some(ttl) = i64::try_from(ms).ok().filter(|ms| (1..=MAX_TTL_MS).contains(ms))
+            else {
                 return Err(Error::invalid_request(format!(
-                    "create {path}: {:?} is no time to live that a server takes",
-                    self.ttl
+                    "create {path}: {ttl:?} is no time to live that a server takes"
                 )));
             };
-            let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
             return Ok(MultiOp::CreateTtl(CreateTtlRequest { path, data, acl, flags, ttl }));
         }
         let create = CreateRequest { path, data, acl, flags };

@@ -112,7 +112,7 @@ pub use admin::Reconfig;
 pub use builder::ClientBuilder;
 pub use bytes::Bytes;
 pub use client::{Client, WeakClient};
-pub use create::CreateOptions;
+pub use create::{CreateMode, CreateOptions};
 pub use data::AsData;
 pub use digest::{digest_acl, digest_credential};
 pub use error::{Error, ErrorKind};
@@ -134,9 +134,8 @@ pub use zk_handler_thread::ThreadHandler;
 #[cfg(feature = "tokio")]
 pub use zk_handler_tokio::TokioHandler;
 pub use zk_proto::{
-    Acl, CREATOR_ALL_ACL, Chroot, ConnectString, CreateMode, ErrorCode, EventType, HostPort,
-    HostsError, Id, OPEN_ACL_UNSAFE, OpCode, PathError, Perms, READ_ACL_UNSAFE, Time, Ustring,
-    path,
+    Acl, CREATOR_ALL_ACL, Chroot, ConnectString, ErrorCode, EventType, HostPort, HostsError, Id,
+    OPEN_ACL_UNSAFE, OpCode, PathError, Perms, READ_ACL_UNSAFE, Time, Ustring, path,
     records::Stat,
     session::{Backoff, ClientState, Outcome, SessionId, SessionTicket, State, WatchedEvent},
 };

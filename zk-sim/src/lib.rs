@@ -31,9 +31,9 @@ pub mod worlds;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use zk_client::{Acl, CreateMode, OPEN_ACL_UNSAFE, Stat};
+use zk_client::{Acl, OPEN_ACL_UNSAFE, Stat};
 use zk_proto::{
-    Request, Response,
+    CreateMode, Request, Response,
     records::{CreateRequest, ExistsRequest, GetChildrenRequest, SetAclRequest},
 };
 use zk_server::{ConnectionId, SessionId};

@@ -124,7 +124,7 @@ pub async fn what_cannot_be_is_told_before_anything_is_sent<H: Handler>(handler:
     let begin = || zk.transaction().create("/first", b"", CreateMode::Persistent);
     let cases = [
         begin().create("/a/b", b"", makepath).commit(),
-        begin().create("/t", b"", CreateMode::PersistentWithTtl).commit(),
+        begin().create("/t", b"", CreateMode::PersistentWithTtl(Duration::ZERO)).commit(),
         begin().delete("no/slash", None).commit(),
         begin().check("/a/../b", 0).commit(),
     ];

@@ -237,7 +237,8 @@ macro_rules! lock {
             /// Those that waiting does not help: no right to create nodes, to list them or to read that of
             /// the contender that is to be waited for; a client that is stopped;
             /// [`SequenceExhausted`](ErrorKind::SequenceExhausted) when contenders at this path cannot be
-            /// ordered any more; [`Cancelled`](ErrorKind::Cancelled) by [`cancel`](Self::cancel). Nothing is left of an acquire that fails.
+            /// ordered any more; [`Cancelled`](ErrorKind::Cancelled) by [`cancel`](Self::cancel). Nothing is
+            /// left of an acquire that fails.
             pub fn acquire(&self) -> C::Answer<LockGuard<C>> {
                 C::answer(self.contender.acquire(None))
             }
