@@ -174,6 +174,20 @@ crate::blocking::faces! {
         })
     }
 
+    /// As [`get_and_watch`](Self::get_and_watch), and tells null data (`None`) from empty ones.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); no watch is left then.
+    pub fn get_nullable_and_watch(
+        &self,
+        path: impl AsRef<str>,
+    ) -> AsyncResult<(Option<Bytes>, Stat, Watch)> {
+        let request = Request::GetData(GetDataRequest { path: path.as_ref(), watch: true.into() });
+        self.shared().call_watch(self.chroot(), &request, |answer, watch| {
+            <(Option<Bytes>, Stat)>::from_reply(answer).map(|(data, stat)| (data, stat, watch))
+        })
+    }
+
     /// The names of a node's children, in no order.
     ///
     /// # Errors

@@ -265,6 +265,7 @@ macro_rules! suite {
             }
             watchers {
                 a_data_watch_lives_over_an_expiry,
+                a_data_watch_tells_null_from_empty,
                 a_data_watch_on_a_missing_node_waits_for_it,
                 a_callback_can_end_its_watch_and_may_panic,
                 a_children_watch_can_end_with_its_session,

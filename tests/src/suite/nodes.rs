@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use zk_client::{
-    Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind, Handler, OpCode, Outcome, Stat,
+    Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind, EventType, Handler, OpCode,
+    Outcome, Stat,
 };
 
 use super::site::Site;
@@ -83,8 +84,12 @@ pub async fn null_data_are_not_empty_data<H: Handler>(handler: H) {
         assert_eq!(data.as_deref(), expected.map(str::as_bytes), "{path}");
         let (data, same) = site.ok("to read", zk.get(path)).await;
         assert_eq!((&data[..], same), (expected.unwrap_or_default().as_bytes(), stat), "{path}");
+        let (data, same, _watch) = site.ok("to read", zk.get_nullable_and_watch(path)).await;
+        assert_eq!((data.as_deref(), same), (expected.map(str::as_bytes), stat), "{path}");
     }
+    let (_, _, watch) = site.ok("to read", zk.get_nullable_and_watch("/text")).await;
     site.ok("to null", zk.set("/text", (), None)).await;
+    assert_eq!(site.ok("the event", watch).await.kind, EventType::NodeDataChanged);
     assert_eq!(site.ok("to read", zk.get_nullable("/text")).await.0, None);
     site.ok("to empty", zk.set("/text", Vec::new(), None)).await;
     assert_eq!(site.ok("to read", zk.get_nullable("/text")).await.0, Some("".into()));

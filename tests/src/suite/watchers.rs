@@ -121,6 +121,35 @@ pub async fn a_data_watch_lives_over_an_expiry<H: Handler>(handler: H) {
     assert!(!watch.running().ready());
 }
 
+pub async fn a_data_watch_tells_null_from_empty<H: Handler>(handler: H) {
+    use EventType::{NodeCreated, NodeDataChanged, NodeDeleted};
+
+    let site = Site::new(handler);
+    let zk = site.client().await;
+    let told = Told::default();
+    let sees = told.clone();
+    let _watch = DataWatch::new(&zk, "/node", move |news| {
+        let what = if news.is_null { "null".into() } else { format!("text {}", text(&news)) };
+        sees.push(what, news.event.map(|event| event.kind))
+    });
+    told.counts(&site, 1).await;
+    site.ok("null", zk.create("/node", (), CreateMode::Persistent)).await;
+    told.counts(&site, 2).await;
+    set(&site, &zk, "").await;
+    told.counts(&site, 3).await;
+    site.ok("null", zk.set("/node", (), None)).await;
+    told.counts(&site, 4).await;
+    site.ok("to delete", zk.delete("/node", None)).await;
+    let all = [
+        ("text -", None),
+        ("null", Some(NodeCreated)),
+        ("text ", Some(NodeDataChanged)),
+        ("null", Some(NodeDataChanged)),
+        ("text -", Some(NodeDeleted)),
+    ];
+    told.is(&site, &all).await;
+}
+
 /// Tricky case 10.
 pub async fn a_data_watch_on_a_missing_node_waits_for_it<H: Handler>(handler: H) {
     use EventType::{NodeCreated, NodeDataChanged, NodeDeleted};

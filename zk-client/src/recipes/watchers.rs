@@ -31,6 +31,8 @@ use super::Callback;
 pub struct NodeData {
     /// The node's data and stat; `None` while there is no node.
     pub node: Option<(Bytes, Stat)>,
+    /// Whether there is a node whose data are null, which are empty in [`node`](Self::node).
+    pub is_null: bool,
     /// What made it read again; `None` the first time and after a lost session.
     pub event: Option<WatchedEvent>,
 }
@@ -84,9 +86,11 @@ impl Subject for Data {
 
     async fn read(&self, client: &Client) -> Result<(NodeData, Watch), Error> {
         loop {
-            match patiently(client, |zk| zk.get_and_watch(&self.path)).await {
+            match patiently(client, |zk| zk.get_nullable_and_watch(&self.path)).await {
                 Ok((data, stat, watch)) => {
-                    return Ok((NodeData { node: Some((data, stat)), event: None }, watch));
+                    let is_null = data.is_none();
+                    let node = Some((data.unwrap_or_default(), stat));
+                    return Ok((NodeData { node, is_null, event: None }, watch));
                 }
                 Err(error) if is_no_node(&error) => {}
                 Err(error) => return Err(error),
@@ -94,7 +98,7 @@ impl Subject for Data {
             // There is no node to watch; watch for it to come, if it has not come meanwhile.
             let (there, watch) = patiently(client, |zk| zk.exists_and_watch(&self.path)).await?;
             if there.is_none() {
-                return Ok((NodeData { node: None, event: None }, watch));
+                return Ok((NodeData { node: None, is_null: false, event: None }, watch));
             }
         }
     }
