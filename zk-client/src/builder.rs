@@ -51,6 +51,9 @@ impl ClientBuilder {
 
     /// The ensemble, as kazoo writes it: `"host1:2181,host2,[::1]:2182/chroot"`. The port is 2181 unless
     /// given; the chroot, if given, becomes the root of all paths.
+    ///
+    /// A chroot need not exist: `ensure_path("/")` creates it. As all else fails until then, a start has
+    /// the client look for it once it is connected, by one request, and log a warning if it is missing.
     pub fn hosts(mut self, hosts: impl Into<String>) -> Self {
         self.hosts = hosts.into();
         self
@@ -160,7 +163,8 @@ impl ClientBuilder {
     }
 
     /// How many calls may wait for their answer; more fail with
-    /// [`QueueFull`](crate::ErrorKind::QueueFull). Default 1,000,000.
+    /// [`QueueFull`](crate::ErrorKind::QueueFull). The look for the chroot (see [`hosts`](Self::hosts)) is one of
+    /// them. Default 1,000,000.
     pub const fn max_in_flight(mut self, calls: usize) -> Self {
         self.config.max_in_flight = calls;
         self
@@ -203,7 +207,7 @@ impl ClientBuilder {
             return Err(Error::invalid("the session timeout is zero"));
         }
         config.hosts = hosts;
-        let shared = Shared::new(handler, config, self.connect_timeout);
+        let shared = Shared::new(handler, config, self.connect_timeout, chroot.clone());
         Ok(Client::new(shared, chroot, self.default_acl, self.command_retry))
     }
 

@@ -150,7 +150,7 @@ impl<H: Handler> Driver<H> {
         let core = &mut *guard;
         let mut busy = true;
         // Callers may have had the session leave a connection: what has come of that is no news.
-        core.drain(&mut self.effects, &mut self.actions);
+        core.drain(now, &mut self.effects, &mut self.actions);
         if self.actions.iter().any(Action::leaves_connection) {
             self.news = News::None;
         }
@@ -164,7 +164,7 @@ impl<H: Handler> Driver<H> {
             core.session.handle_timeout(now);
         }
         core.check_start(now, self.shared.connect_timeout(), &mut self.effects);
-        core.drain(&mut self.effects, &mut self.actions);
+        core.drain(now, &mut self.effects, &mut self.actions);
         if matches!(self.connection, Connection::Open(_)) && self.writing.is_empty() {
             busy |= core.session.poll_transmit(now, &mut self.writing);
         }
@@ -281,7 +281,7 @@ impl<H: Handler> Drop for Driver<H> {
             let _ = Pin::new(stream).poll_write(context, &self.writing);
         }
         core.session.handle_disconnected(now, "the runtime ended");
-        core.drain(&mut self.effects, &mut self.actions);
+        core.drain(now, &mut self.effects, &mut self.actions);
         core.check_end(&mut self.effects);
         core.abandon(&mut self.effects);
         drop(guard);

@@ -14,7 +14,8 @@ use std::{
 
 use zk_handler::{Handler, Lane};
 use zk_proto::{
-    Chroot, HostPort, Request, Time,
+    Chroot, ErrorCode, HostPort, Request, Time,
+    records::ExistsRequest,
     session::{
         Config, Credential, Failure, Outcome, Output, Reason, Reply, RequestId, Session, SessionId,
         State,
@@ -43,6 +44,10 @@ pub(crate) struct Core {
     pub(crate) session: Session,
     /// What sessions are made with; credentials and hosts that were added stay for the next one.
     config: Config,
+    /// That of the list of hosts.
+    chroot: Chroot,
+    /// Since this start, nobody has looked whether it is there.
+    chroot_is_unseen: bool,
     pending: Pending,
     watches: HashMap<RequestId, Arc<Cell<WatchedEvent>>>,
     pub(crate) driver: DriverState,
@@ -129,6 +134,17 @@ where
     }
 }
 
+/// The look whether the chroot is there.
+struct LookForChroot(Chroot);
+
+impl Complete for LookForChroot {
+    fn complete(&self, result: Result<Reply, Box<Failure>>, _: &Lane, _: &mut Wakers) {
+        if result.is_err_and(|failure| failure.reason == Reason::Server(ErrorCode::NoNode)) {
+            tracing::warn!(chroot = %self.0, "the chroot does not exist: `ensure_path(\"/\")` creates it");
+        }
+    }
+}
+
 /// A handler without its type, for the client's surface.
 trait Runtime: Send + Sync {
     fn name(&self) -> &'static str;
@@ -180,12 +196,15 @@ impl Shared {
         handler: H,
         config: Config,
         connect_timeout: Duration,
+        chroot: Chroot,
     ) -> Arc<Self> {
         let session = Session::new(config.clone(), 0);
         Arc::new(Self {
             core: Mutex::new(Core {
                 session,
                 config,
+                chroot_is_unseen: false,
+                chroot,
                 pending: Pending::default(),
                 watches: HashMap::new(),
                 driver: DriverState::Absent,
@@ -579,11 +598,29 @@ impl Core {
         self.pending = Pending::default();
         self.start_deadline = Some(now.after(connect_timeout));
         self.has_started = false;
+        self.chroot_is_unseen = !self.chroot.is_root();
         self.driver = DriverState::Awake;
     }
 
+    /// Asks once whether the chroot is there, behind the calls made so far, to log it if it is not. Nobody
+    /// waits for the answer.
+    fn look_for_chroot(&mut self, now: Time) {
+        if !std::mem::take(&mut self.chroot_is_unseen) {
+            return;
+        }
+        let request = Request::Exists(ExistsRequest { path: "/", watch: false.into() });
+        if let Ok(id) = self.session.submit(now, &self.chroot, &request) {
+            self.pending.push(id, Arc::new(LookForChroot(self.chroot.clone())));
+        }
+    }
+
     /// Takes in all that the session has to say.
-    pub(crate) fn drain(&mut self, effects: &mut Vec<Effect>, actions: &mut Vec<Action>) {
+    pub(crate) fn drain(
+        &mut self,
+        now: Time,
+        effects: &mut Vec<Effect>,
+        actions: &mut Vec<Action>,
+    ) {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Connect { host, deadline } => actions.push(Action::Connect(host, deadline)),
@@ -612,6 +649,9 @@ impl Core {
                     effects.push(Effect::State(state));
                     if state.is_connected() && self.start_auth.is_none() {
                         self.started(&Ok(()), effects);
+                    }
+                    if state.is_connected() {
+                        self.look_for_chroot(now);
                     }
                 }
                 other => tracing::debug!(?other, "nobody waits for this"),

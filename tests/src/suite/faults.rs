@@ -241,7 +241,9 @@ async fn faked<H: Handler>(
             }
         }
     });
-    let zk = site.connect(site.builder_at(fake.address())).await;
+    // Without a chroot, for which the client would look.
+    let hosts = fake.address().to_string();
+    let zk = site.connect(site.builder_at(fake.address()).hosts(hosts)).await;
     (fake, zk)
 }
 

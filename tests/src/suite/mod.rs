@@ -23,6 +23,7 @@ pub mod guide;
 pub mod kazoo;
 pub mod life;
 pub mod locks;
+mod log;
 pub mod nodes;
 pub mod options;
 pub mod outcomes;
@@ -97,6 +98,7 @@ macro_rules! suite {
             }
             options {
                 hosts_may_have_a_chroot,
+                a_missing_chroot_is_logged_once_a_start,
                 options_that_cannot_be_are_told_at_once,
                 the_session_timeout_is_the_servers_to_grant,
                 a_client_that_takes_read_only_servers_writes_to_others,

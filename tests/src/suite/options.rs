@@ -7,7 +7,10 @@ use zk_client::{
     OPEN_ACL_UNSAFE, Outcome, Perms, State,
 };
 
-use super::site::{Site, proxy, shared};
+use super::{
+    log,
+    site::{Site, proxy, shared},
+};
 use crate::Direction;
 
 /// The servers' limit to a packet.
@@ -25,6 +28,34 @@ pub async fn hosts_may_have_a_chroot<H: Handler>(handler: H) {
     site.ok("a node", below.create("/node", b"", CreateMode::Persistent)).await;
     let path = format!("{}/below/node", site.root());
     assert!(site.ok("exists", whole.exists(path)).await.is_some());
+}
+
+pub async fn a_missing_chroot_is_logged_once_a_start<H: Handler>(handler: H) {
+    log::record();
+    let site = Site::new(handler);
+    let chroot = format!("{}/missing", site.root());
+    let warnings = || {
+        let log = log::recorded();
+        let warns = |line: &&str| line.starts_with("WARN") && line.contains(&chroot);
+        log.lines().filter(warns).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let zk = site.connect(site.builder().hosts(format!("{}{chroot}", shared().hosts()))).await;
+    site.err("a call below", zk.get_children("/")).await;
+    let warned = warnings();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(
+        warned[0].contains("does not exist") && warned[0].contains("ensure_path"),
+        "{warned:?}"
+    );
+    site.err("a call below", zk.get_children("/")).await;
+    site.ok("to restart", zk.restart()).await;
+    site.err("a call below", zk.get_children("/")).await;
+    assert_eq!(warnings().len(), 2, "one for each start");
+
+    site.ok("the chroot", zk.ensure_path("/")).await;
+    site.ok("to restart", zk.restart()).await;
+    site.ok("a call below", zk.get_children("/")).await;
+    assert_eq!(warnings().len(), 2, "it is there");
 }
 
 pub async fn options_that_cannot_be_are_told_at_once<H: Handler>(handler: H) {
@@ -248,6 +279,8 @@ pub async fn calls_beyond_the_queue_are_refused<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let proxy = proxy();
     let zk = site.connect(site.builder_at(proxy.address()).max_in_flight(3)).await;
+    // The look for the chroot is done before, too.
+    site.ok("a call", zk.exists("/")).await;
     proxy.hold(Direction::ToClient);
     let calls: Vec<_> = (0..3).map(|_| zk.exists("/")).collect();
     let error = site.err("one call more", zk.exists("/")).await;

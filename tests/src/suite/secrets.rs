@@ -1,63 +1,12 @@
 //! Passwords, data and session passwords show nowhere.
 
-use std::{
-    fmt::{self, Debug, Write as _},
-    sync::{Mutex, Once},
-};
+use std::fmt::{self, Debug};
 
-use tracing::{
-    Event, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
 use zk_client::{
     Acl, CREATOR_ALL_ACL, CreateMode, CreateOptions, Handler, OperationResult, Perms, State,
 };
 
-use super::site::Site;
-use crate::lock;
-
-/// All that was logged since the test began.
-static LOG: Mutex<String> = Mutex::new(String::new());
-
-/// Writes down every event and every span, of all threads of the process.
-struct Recorder;
-
-impl Subscriber for Recorder {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
-        attributes.record(&mut Line(&mut lock(&LOG)));
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
-        values.record(&mut Line(&mut lock(&LOG)));
-    }
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        // Formatted before it is locked: a value may log as well.
-        let mut text = format!("\n{} {}", event.metadata().level(), event.metadata().target());
-        event.record(&mut Line(&mut text));
-        lock(&LOG).push_str(&text);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-struct Line<'a>(&'a mut String);
-
-impl Visit for Line<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = write!(self.0, " {field}={value:?}");
-    }
-}
+use super::{log, site::Site};
 
 /// Something that must not show, in all forms in which it could.
 struct Canary {
@@ -108,11 +57,7 @@ pub async fn no_secret_shows_in_logs_or_values<H: Handler>(handler: H) {
     const LATER: &str = "canary-later-77ce";
     const DATA: &str = "canary-data-b01d";
 
-    static RECORD: Once = Once::new();
-    RECORD.call_once(|| {
-        tracing::subscriber::set_global_default(Recorder).expect("nobody else records");
-    });
-
+    log::record();
     let site = Site::new(handler);
     let proxy = super::site::proxy();
     let builder = site
@@ -213,7 +158,7 @@ pub async fn no_secret_shows_in_logs_or_values<H: Handler>(handler: H) {
     texts.push(("an error", displayed(&error)));
     let _ = zk.create("/", DATA, CreateMode::Persistent).rawlink(|_| {});
 
-    let log = lock(&LOG).clone();
+    let log = log::recorded();
     assert!(log.contains("connecting") && log.contains("SUSPENDED"), "nothing is recorded");
     texts.push(("the log", log));
     let canaries = [

@@ -290,6 +290,8 @@ impl<H: Handler> Site<H> {
     pub(crate) async fn proxied(&self) -> (Proxy, Client) {
         let proxy = proxy();
         let zk = self.connect(self.builder_at(proxy.address())).await;
+        // For tests that count packets: the client has looked for its chroot before.
+        self.ok("to settle", zk.exists("/")).await;
         (proxy, zk)
     }
 

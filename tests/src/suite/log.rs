@@ -1,0 +1,69 @@
+//! What is logged, for tests to look at.
+
+use std::{
+    fmt::{Debug, Write as _},
+    sync::{Mutex, Once},
+};
+
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+use crate::lock;
+
+/// All that was logged since the first test that wants to know.
+static LOG: Mutex<String> = Mutex::new(String::new());
+
+/// Has everything recorded from now on.
+pub(super) fn record() {
+    static RECORD: Once = Once::new();
+    RECORD.call_once(|| {
+        tracing::subscriber::set_global_default(Recorder).expect("nobody else records");
+    });
+}
+
+/// What was recorded, by all tests of the process: a line for each event, with its level.
+pub(super) fn recorded() -> String {
+    lock(&LOG).clone()
+}
+
+/// Writes down every event and every span, of all threads of the process.
+struct Recorder;
+
+impl Subscriber for Recorder {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        attributes.record(&mut Line(&mut lock(&LOG)));
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
+        values.record(&mut Line(&mut lock(&LOG)));
+    }
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        // Formatted before it is locked: a value may log as well.
+        let mut text = format!("\n{} {}", event.metadata().level(), event.metadata().target());
+        event.record(&mut Line(&mut text));
+        lock(&LOG).push_str(&text);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+struct Line<'a>(&'a mut String);
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _ = write!(self.0, " {field}={value:?}");
+    }
+}
