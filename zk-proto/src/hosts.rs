@@ -324,7 +324,10 @@ impl ConnectString {
         if is_repeated(chroot) {
             return Err(HostsError::ChrootNotLast { text: chroot.into() });
         }
-        let trimmed = chroot.strip_suffix('/').filter(|chroot| !chroot.ends_with('/'));
+        // Whitespace before that slash would be lost when this is displayed and parsed again.
+        let trimmed = chroot
+            .strip_suffix('/')
+            .filter(|chroot| !chroot.ends_with(|c: char| c == '/' || c.is_whitespace()));
         let chroot = trimmed.unwrap_or(chroot);
         Self::new(hosts, Chroot::new(chroot)?)
     }
@@ -462,6 +465,7 @@ mod tests {
             ("zk://h1", r#"scheme "zk": a connection string has none, it starts with a host"#),
             ("h1//app", r#"bad chroot "//app""#),
             ("h1/app//", r#"bad chroot "/app//""#),
+            ("h1/app /", r#"bad chroot "/app /""#),
             (
                 "h1/app,h2:2182/app",
                 r#""/app,h2:2182/app": the chroot goes behind the last host and stands for all, as in h1:2181,h2:2181/app"#,
