@@ -374,7 +374,8 @@ impl Contender {
     ) -> Result<Turn, Error> {
         let options = CreateOptions::ephemeral().sequence().makepath();
         let identifier = Some(&*self.options.identifier);
-        let (path, stat) = self.client.create_once(id, identifier, &options).await?;
+        let created = self.client.create_once(id, identifier, &options).await;
+        let (path, stat) = created.map_err(|error| sequence::refused(id, error))?;
         let path = made.get_or_init(|| path).clone();
         let (own, number) = (path::name(&path), sequence::own(id, &path)?);
         loop {

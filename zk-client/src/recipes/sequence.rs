@@ -9,7 +9,7 @@
 
 use zk_proto::path;
 
-use crate::{Error, Ustring};
+use crate::{Error, ErrorCode, Ustring};
 
 /// The number of the node that the server has made of `id` at `path`.
 ///
@@ -18,9 +18,22 @@ use crate::{Error, Ustring};
 pub(super) fn own(id: &str, path: &str) -> Result<i32, Error> {
     match path::sequence_after(path::name(id), path::name(path)) {
         Some(number) if (0..i32::MAX).contains(&number) => Ok(number),
-        Some(_) => Err(Error::sequence_exhausted(path::parent(path).unwrap_or("/"))),
+        Some(_) => Err(exhausted(path)),
         None => Err(Error::invalid(format!("the server has made {path} of {id}"))),
     }
+}
+
+/// The error of a creation of `id` that has failed. That the node exists means that the numbers are used up:
+/// nobody else has this id, so an earlier try, whose session is gone, was given the same number.
+pub(super) fn refused(id: &str, error: Error) -> Error {
+    match error.code() {
+        Some(ErrorCode::NodeExists) => exhausted(id),
+        _ => error,
+    }
+}
+
+fn exhausted(path: &str) -> Error {
+    Error::sequence_exhausted(path::parent(path).unwrap_or("/"))
 }
 
 /// The nodes that contend: those in whose names one of `patterns` is right before the number; with that, in
@@ -66,6 +79,16 @@ mod tests {
             assert!(error.to_string().contains("of /lock are used up"), "{error}");
         }
         assert_eq!(own("1").unwrap_err().kind(), crate::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_node_that_nobody_else_can_have_made_was_given_its_number_twice() {
+        let error = |code| Error::new(crate::ErrorKind::Server(code), "refused");
+        let taken = refused("/lock/id__lock__", error(ErrorCode::NodeExists));
+        assert_eq!(taken.kind(), crate::ErrorKind::SequenceExhausted);
+        assert!(taken.to_string().contains("of /lock are used up"), "{taken}");
+        let other = refused("/lock/id__lock__", error(ErrorCode::NoAuth));
+        assert_eq!(other.code(), Some(ErrorCode::NoAuth));
     }
 
     #[test]
