@@ -4,6 +4,8 @@
 //! nothing else. The connection ends only with a packet that answers nothing that was asked, and so can be
 //! matched to no call.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use crate::{
@@ -144,9 +146,9 @@ impl Session {
     /// The server has closed the session, whatever it was asked, as no credential was sent that it demands
     /// (`org.apache.zookeeper.server.AuthenticationHelper`). It would do so again.
     fn handle_demand(&mut self, header: ReplyHeader) {
-        let mut sent: Vec<_> =
+        let schemes: BTreeSet<_> =
             self.credentials.iter().map(|it| it.credential.scheme.clone()).collect();
-        sent.dedup();
+        let sent = schemes.into_iter().collect();
         let reason = Reason::AuthRequired { sent };
         self.note_cause(&reason.to_string().into());
         let answered = self.outgoing.pop_matching(header.xid);

@@ -375,6 +375,18 @@ fn a_credential_that_is_refused_when_connecting_ends_the_session_too() {
 
 const DEMAND: ErrorCode = ErrorCode::SessionClosedRequireSaslAuth;
 
+#[test]
+fn schemes_that_were_of_no_use_are_named_once_each() {
+    let mut config = config(1);
+    let ip = Credential::new("ip", "");
+    config.auth = vec![Credential::digest("ann", "1"), ip, Credential::digest("bob", "2")];
+    let mut world = World::up_with(config);
+    world.read();
+    world.special(xid::PING, DEMAND);
+    let sent = vec!["digest".to_owned(), "ip".to_owned()];
+    assert_eq!(world.session.end_reason(), Some(Reason::AuthRequired { sent }));
+}
+
 fn assert_demanded(world: &mut World, sent: &str) {
     assert_eq!(world.session.client_state(), ClientState::AuthFailed);
     let reason = world.session.end_reason().unwrap();
