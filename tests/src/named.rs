@@ -33,6 +33,10 @@ impl<H: Handler> Handler for Named<H> {
         self.handler.now()
     }
 
+    fn random(&self) -> u64 {
+        self.handler.random()
+    }
+
     async fn connect(&self, address: SocketAddr) -> io::Result<Self::Stream> {
         self.handler.connect(address).await
     }
@@ -55,5 +59,9 @@ impl<H: Handler> Handler for Named<H> {
 
     fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
         self.handler.dispatch(job);
+    }
+
+    fn may_block(&self) -> bool {
+        self.handler.may_block()
     }
 }

@@ -80,6 +80,10 @@ impl<H: Handler> Handler for Counted<H> {
         self.handler.now()
     }
 
+    fn random(&self) -> u64 {
+        self.handler.random()
+    }
+
     async fn connect(&self, address: SocketAddr) -> io::Result<Self::Stream> {
         self.attempts.add();
         let one = self.streams.one();
@@ -109,6 +113,10 @@ impl<H: Handler> Handler for Counted<H> {
 
     fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
         self.handler.dispatch(job);
+    }
+
+    fn may_block(&self) -> bool {
+        self.handler.may_block()
     }
 }
 

@@ -50,6 +50,10 @@ impl<H: Handler> Handler for Counted<H> {
         self.inner.now()
     }
 
+    fn random(&self) -> u64 {
+        self.inner.random()
+    }
+
     fn connect(
         &self,
         address: SocketAddr,
@@ -80,5 +84,9 @@ impl<H: Handler> Handler for Counted<H> {
 
     fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
         self.inner.dispatch(job);
+    }
+
+    fn may_block(&self) -> bool {
+        self.inner.may_block()
     }
 }
