@@ -165,59 +165,49 @@ impl Error {
 
     /// The same error, of a request of which it is known by now that it was not done.
     pub(crate) fn not_done(&self) -> Self {
-        let Inner { kind, op, path, host, message, .. } = &*self.0;
-        Self(Arc::new(Inner {
-            kind: *kind,
-            outcome: Some(Outcome::NotSent),
-            op: *op,
-            path: path.clone(),
-            host: host.clone(),
-            message: Message::Text(format!("{message}, and it was not done")),
-            source: Some(Arc::new(self.clone())),
-        }))
+        let message = format!("{}, and it was not done", self.0.message);
+        self.of_request(self.kind(), Some(Outcome::NotSent), message, self)
     }
 
     /// The error of a request of which this one, of a look whether that was done, tells no more.
     pub(crate) fn of_look(&self, request: &Self) -> Self {
-        let Inner { outcome, op, path, host, message, .. } = &*request.0;
-        Self(Arc::new(Inner {
-            kind: self.0.kind,
-            outcome: *outcome,
+        let message =
+            format!("{}, and whether it was done cannot be told: {self}", request.0.message);
+        request.of_request(self.kind(), request.outcome(), message, self)
+    }
+
+    /// Another error of the request that this one is of.
+    fn of_request(
+        &self,
+        kind: ErrorKind,
+        outcome: Option<Outcome>,
+        message: String,
+        source: &Self,
+    ) -> Self {
+        let Inner { op, path, host, .. } = &*self.0;
+        Inner {
             op: *op,
             path: path.clone(),
             host: host.clone(),
-            message: Message::Text(format!(
-                "{message}, and whether it was done cannot be told: {self}"
-            )),
-            source: Some(Arc::new(self.clone())),
-        }))
-    }
-
-    /// The same error, with what has caused it. For errors that were just made.
-    fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.source = Some(Arc::new(source));
+            source: Some(Arc::new(source.clone())),
+            ..Inner::new(kind, outcome, Message::Text(message))
         }
-        self
-    }
-
-    fn saying(mut self, message: &str) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.message = Message::Text(message.into());
-        }
-        self
+        .into()
     }
 
     fn local(kind: ErrorKind, outcome: Option<Outcome>, message: impl Into<String>) -> Self {
-        Self(Arc::new(Inner {
-            kind,
-            outcome,
-            op: None,
-            path: None,
-            host: None,
-            message: Message::Text(message.into()),
-            source: None,
-        }))
+        Inner::new(kind, outcome, Message::Text(message.into())).into()
+    }
+
+    /// As [`local`](Self::local), caused by `source`.
+    fn caused(
+        kind: ErrorKind,
+        outcome: Option<Outcome>,
+        message: impl Into<String>,
+        source: impl StdError + Send + Sync + 'static,
+    ) -> Self {
+        let message = Message::Text(message.into());
+        Inner { source: Some(Arc::new(source)), ..Inner::new(kind, outcome, message) }.into()
     }
 
     /// Something that cannot be, and that is no request.
@@ -232,7 +222,7 @@ impl Error {
 
     /// A path that cannot be one. `outcome` is that of the request that it was for, if it was.
     pub(crate) fn bad_path(error: PathError, outcome: Option<Outcome>) -> Self {
-        Self::local(ErrorKind::InvalidInput, outcome, error.to_string()).with_source(error)
+        Self::caused(ErrorKind::InvalidInput, outcome, error.to_string(), error)
     }
 
     pub(crate) fn runtime(outcome: Option<Outcome>, message: impl Into<String>) -> Self {
@@ -267,12 +257,8 @@ impl Error {
     }
 
     pub(crate) fn start_timeout(after: Duration, last: Cause) -> Self {
-        Self::local(
-            ErrorKind::Timeout,
-            None,
-            format!("no connection within {after:?}; the last attempt: {last}"),
-        )
-        .with_source(last)
+        let message = format!("no connection within {after:?}; the last attempt: {last}");
+        Self::caused(ErrorKind::Timeout, None, message, last)
     }
 
     /// The result of a transaction's operation that the server did not carry out.
@@ -291,51 +277,55 @@ impl Error {
             ErrorCode::Ok => "rolled back, as a later operation failed".to_owned(),
             code => explain(code, op, Some(path), chroot, version),
         };
-        Self(Arc::new(Inner {
-            kind,
-            outcome: Some(Outcome::Refused),
-            op: Some(op),
-            path: Some(path.into()),
-            host: None,
-            message: Message::Text(message),
-            source: None,
-        }))
+        Self::refused(kind, op, path, message)
     }
 
     /// The refusal of a transaction that was to be done only under a lock or a lease.
     pub(crate) fn not_held(code: ErrorCode, op: OpCode, path: &str) -> Self {
-        let error = Self::of_operation(code, op, path, &Chroot::ROOT, None);
-        error.saying("it is no longer held, as its node is gone: nothing was done")
+        let message = "it is no longer held, as its node is gone: nothing was done";
+        Self::refused(ErrorKind::Server(code), op, path, message.into())
+    }
+
+    fn refused(kind: ErrorKind, op: OpCode, path: &str, message: String) -> Self {
+        Inner {
+            op: Some(op),
+            path: Some(path.into()),
+            ..Inner::new(kind, Some(Outcome::Refused), Message::Text(message))
+        }
+        .into()
     }
 
     /// A word of four letters that was not answered.
     pub(crate) fn of_command(word: [u8; 4], host: Arc<HostPort>, error: std::io::Error) -> Self {
-        let word = word.escape_ascii();
-        Self(Arc::new(Inner {
-            kind: match error.kind() {
-                std::io::ErrorKind::TimedOut => ErrorKind::Timeout,
-                _ => ErrorKind::ConnectionLoss,
-            },
-            outcome: None,
-            op: None,
-            path: None,
-            message: Message::Text(format!("command {word} on {host}: {error}")),
-            source: Some(Arc::new(error)),
+        let kind = match error.kind() {
+            std::io::ErrorKind::TimedOut => ErrorKind::Timeout,
+            _ => ErrorKind::ConnectionLoss,
+        };
+        let message = format!("command {} on {host}: {error}", word.escape_ascii());
+        Inner {
             host: Some(host),
-        }))
+            source: Some(Arc::new(error)),
+            ..Inner::new(kind, None, Message::Text(message))
+        }
+        .into()
     }
 
     /// The end of a session, for what waits for no request.
     pub(crate) fn of_session(reason: Reason) -> Self {
-        Self(Arc::new(Inner {
-            kind: kind_of(&reason),
-            outcome: None,
-            op: None,
-            path: None,
-            host: None,
-            message: Message::Reason(reason),
-            source: None,
-        }))
+        Inner::new(kind_of(&reason), None, Message::Reason(reason)).into()
+    }
+}
+
+impl Inner {
+    /// What belongs to no operation, path or host, and has no cause.
+    const fn new(kind: ErrorKind, outcome: Option<Outcome>, message: Message) -> Self {
+        Self { kind, outcome, op: None, path: None, host: None, message, source: None }
+    }
+}
+
+impl From<Inner> for Error {
+    fn from(inner: Inner) -> Self {
+        Self(Arc::new(inner))
     }
 }
 
@@ -401,26 +391,21 @@ const fn name(op: OpCode) -> Option<&'static str> {
 impl From<Box<Failure>> for Error {
     fn from(failure: Box<Failure>) -> Self {
         let Failure { reason, outcome, op, path, chroot, version, host, .. } = *failure;
-        Self(Arc::new(Inner {
-            kind: kind_of(&reason),
-            message: match reason {
-                Reason::Server(code) => {
-                    Message::Text(explain(code, op, path.as_deref(), &chroot, version))
-                }
-                reason => Message::Reason(reason),
-            },
-            outcome: Some(outcome),
-            op: Some(op),
-            path,
-            host,
-            source: None,
-        }))
+        let kind = kind_of(&reason);
+        let message = match reason {
+            Reason::Server(code) => {
+                Message::Text(explain(code, op, path.as_deref(), &chroot, version))
+            }
+            reason => Message::Reason(reason),
+        };
+        let inner = Inner::new(kind, Some(outcome), message);
+        Inner { op: Some(op), path, host, ..inner }.into()
     }
 }
 
 impl From<HostsError> for Error {
     fn from(error: HostsError) -> Self {
-        Self::invalid(error.to_string()).with_source(error)
+        Self::caused(ErrorKind::InvalidInput, None, error.to_string(), error)
     }
 }
 
