@@ -490,11 +490,13 @@ impl Shared {
         let restarting = self.with_session(|core, now| {
             if matches!(core.driver, DriverState::Absent) {
                 self.listeners.end_streams(&mut wakers);
+                core.session.close(now);
             } else {
                 core.stopping.extend(stopped.take());
-            }
-            if matches!(core.driver, DriverState::Absent) || core.session.end_reason().is_none() {
-                core.session.close(now);
+                // One that has ended by itself is closed when its driver ends: see `driver_ends`.
+                if core.session.end_reason().is_none() {
+                    core.session.close(now);
+                }
             }
             std::mem::take(&mut core.restarting)
         });

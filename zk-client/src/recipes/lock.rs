@@ -1,9 +1,9 @@
 //! [`Lock`], [`ReadLock`] and [`WriteLock`]: one holder, or many readers, in the order of arrival.
 //!
 //! The nodes are kazoo's, or by an option another client's: below the lock's path, each contender has an
-//! ephemeral sequential node whose name is a unique id, `__lock__` (`__rlock__` for readers) and the number. The lowest number holds; each
-//! other contender watches the one contender before it that it has to wait for, so that a release wakes
-//! the next in line and nobody else.
+//! ephemeral sequential node whose name is a unique id, `__lock__` (`__rlock__` for readers) and the
+//! number. The lowest number holds; each other contender watches the one contender before it that it has
+//! to wait for, so that a release wakes the next in line and nobody else.
 
 use std::{
     fmt,

@@ -183,10 +183,9 @@ impl Session {
 
     /// The connection that counted them is gone.
     fn drop_removed_credentials(&mut self, reason: &Reason) {
-        let (removed, kept) =
+        let (removed, kept): (Vec<_>, _) =
             std::mem::take(&mut self.credentials).into_iter().partition(|other| other.removed);
         self.credentials = kept;
-        let removed: Vec<_> = removed;
         for mut registered in removed {
             self.fail_waiters(&mut registered, reason);
         }

@@ -447,7 +447,7 @@ impl Session {
             Link::Up(up) => {
                 let due = up.alive.dead_at().min(up.alive.ping_due());
                 let search = up.search.as_ref().and_then(Search::due);
-                let removal = self.next_removal_due().filter(|_| up.closing.is_none());
+                let removal = self.next_removal_due();
                 [search, removal, up.closing].into_iter().flatten().fold(due, Time::min).into()
             }
         }

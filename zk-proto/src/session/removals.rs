@@ -91,19 +91,23 @@ impl Session {
     /// When a watch that is unwanted from now on may be removed; `None` for never: there is no connection
     /// that it could outlive its use on, or no removal.
     pub(super) fn removal_due(&self, now: Time) -> Option<Time> {
-        let up = matches!(&self.link, Link::Up(up) if up.closing.is_none());
-        let grace = self.config.unwatch_after.filter(|_| up)?;
+        let grace = self.config.unwatch_after.filter(|_| self.can_remove())?;
         self.removals.stay(grace).map(|stay| now.after(stay))
     }
 
     /// When [`remove_unwanted`](Self::remove_unwanted) has something to do next.
     pub(super) fn next_removal_due(&self) -> Option<Time> {
-        self.watches.removal_due().filter(|_| self.removals.has_room())
+        self.watches.removal_due().filter(|_| self.can_remove() && self.removals.has_room())
+    }
+
+    /// Whether there is a connection, and nobody closes it.
+    const fn can_remove(&self) -> bool {
+        matches!(&self.link, Link::Up(up) if up.closing.is_none())
     }
 
     /// Removes what was unwanted for long enough, as much as may be on its way at once.
     pub(super) fn remove_unwanted(&mut self, now: Time) {
-        if !matches!(&self.link, Link::Up(up) if up.closing.is_none()) {
+        if !self.can_remove() {
             return;
         }
         while self.removals.has_room()

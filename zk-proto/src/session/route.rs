@@ -139,7 +139,7 @@ impl Route {
             return Some(home);
         }
         if self.turns.is_empty() || self.pace.is_fresh() {
-            self.turns = self.in_turn().cloned().collect();
+            self.turns = self.in_turn(self.current.as_ref()).cloned().collect();
             self.begin_round(now);
         }
         self.turns.pop_front()
@@ -159,9 +159,10 @@ impl Route {
         Some(&home.host).filter(|host| self.current.as_ref() != Some(host))
     }
 
-    /// All hosts, from the one whose turn it is after the present one.
-    fn in_turn(&self) -> impl Iterator<Item = &Arc<HostPort>> {
-        let at = self.hosts.iter().position(|host| Some(host) == self.current.as_ref());
+    /// All hosts, from the one whose turn it is after `host`: the first one after the last, or after one
+    /// that is not listed.
+    fn in_turn(&self, host: Option<&Arc<HostPort>>) -> impl Iterator<Item = &Arc<HostPort>> {
+        let at = self.hosts.iter().position(|listed| Some(listed) == host);
         let next = at.map_or(0, |at| at.saturating_add(1)).min(self.hosts.len());
         let (first, last) = self.hosts.split_at(next);
         last.iter().chain(first)
@@ -194,17 +195,7 @@ impl Route {
     /// there is no other.
     pub(super) fn other(&self, last: Option<&Arc<HostPort>>) -> Option<Arc<HostPort>> {
         let current = self.current.as_ref();
-        let is_other = |host: &Arc<HostPort>| Some(host) != current;
-        self.after(last.or(current))
-            .filter(is_other)
-            .or_else(|| self.after(current).filter(is_other))
-    }
-
-    /// Whose turn it is after `host`: the first one's after the last, or after one that is not listed.
-    fn after(&self, host: Option<&Arc<HostPort>>) -> Option<Arc<HostPort>> {
-        let at = self.hosts.iter().position(|listed| Some(listed) == host);
-        let next = at.map_or(0, |at| at.saturating_add(1));
-        self.hosts.get(next).or_else(|| self.hosts.first()).cloned()
+        self.in_turn(last.or(current)).find(|host| Some(*host) != current).cloned()
     }
 
     /// The next attempt goes to `host`, at once.
@@ -247,7 +238,7 @@ impl Route {
         }
         if self.pace.is_fresh() {
             let current = self.current.as_ref();
-            let others = self.in_turn().filter(|host| Some(*host) != current);
+            let others = self.in_turn(current).filter(|host| Some(*host) != current);
             self.turns = others.cloned().collect();
             self.begin_round(now);
         }
