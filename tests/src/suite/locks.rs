@@ -9,32 +9,30 @@ use std::{
 };
 
 use zk_client::{
-    AsyncResult, CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind,
-    Handler, State, blocking,
-    recipes::{DataWatch, Lock, LockGuard, LockOptions, ReadLock, Semaphore, WriteLock},
+    AsyncResult, Client, CreateMode, Error, ErrorCode, ErrorKind, Handler, State, blocking,
+    recipes::{Lock, LockGuard, LockOptions, ReadLock, WriteLock},
 };
 
 use super::{
     contest::{
-        CREATE2, DELETE, GET_CHILDREN, Told, count_events, count_requests, cut_off_at, give_up_at,
-        is_given_up, lose_replies, lose_requests, pass_all, unlisted,
+        CREATE2, DELETE, GET_CHILDREN, Told, count_events, count_requests, cut_off_at,
+        lose_replies, lose_requests, pass_all,
     },
     site::{LIMIT, Site, blocking, spawned},
 };
-use crate::Direction;
 
-const PATH: &str = "/lock";
+pub(super) const PATH: &str = "/lock";
 
-fn named(zk: &Client, name: &str) -> Lock {
+pub(super) fn named(zk: &Client, name: &str) -> Lock {
     Lock::with(zk, PATH, LockOptions::default().identifier(name))
 }
 
-async fn held<H: Handler>(site: &Site<H>, lock: &Lock) -> LockGuard {
+pub(super) async fn held<H: Handler>(site: &Site<H>, lock: &Lock) -> LockGuard {
     site.ok("the lock", lock.acquire()).await
 }
 
 /// A lock by a client of its own, that is held.
-async fn holder<H: Handler>(site: &Site<H>) -> (Client, LockGuard) {
+pub(super) async fn holder<H: Handler>(site: &Site<H>) -> (Client, LockGuard) {
     let zk = site.client().await;
     let guard = held(site, &named(&zk, "holder")).await;
     (zk, guard)
@@ -450,46 +448,6 @@ pub async fn a_holder_that_panics_releases<H: Handler>(handler: H) {
     assert!(held(&site, &named(&zk, "next")).await.is_held());
 }
 
-/// An acquire that is given up at any packet of it, with its connection or without, leaves nothing.
-pub async fn given_up_at_any_packet_it_leaves_nothing<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (other, guard) = holder(&site).await;
-    for cut in [false, true] {
-        // Create, children, exists with a watch, and their replies; then the wait itself.
-        for packet in 0..8 {
-            // What is still to be undone passes elsewhere.
-            let (proxy, zk) = site.proxied().await;
-            let lock = named(&zk, "gives up");
-            let handle = give_up_at(&proxy, packet, cut, || lock.acquire());
-            if packet >= 6 {
-                site.until_nodes(&other, PATH, 2).await;
-                site.moment().await;
-            } else {
-                site.when("the packet", || is_given_up(&handle)).await;
-            }
-            drop(crate::lock(&handle).take());
-            pass_all(&proxy);
-            site.ok("a call after it", zk.retry(|zk| zk.exists("/"))).await;
-            site.until_nodes(&other, PATH, 1).await;
-        }
-    }
-    site.moment().await;
-    let contenders = named(&other, "looks on").contenders();
-    assert_eq!(site.ok("contenders", contenders).await, ["holder"]);
-    site.ok("to release", guard.release()).await;
-
-    // Nobody is before it: the last packets come with the lock itself.
-    for packet in 0..4 {
-        let (proxy, zk) = site.proxied().await;
-        let lock = named(&zk, "gives up");
-        let handle = give_up_at(&proxy, packet, false, || lock.acquire());
-        site.when("the packet", || is_given_up(&handle)).await;
-        pass_all(&proxy);
-        site.until_nodes(&other, PATH, 0).await;
-    }
-    assert!(held(&site, &named(&other, "next")).await.is_held());
-}
-
 /// Each release is one event, for the one who is next.
 pub async fn a_release_wakes_the_next_in_line_alone<H: Handler>(handler: H) {
     const WAITERS: usize = 20;
@@ -539,137 +497,6 @@ pub async fn a_node_that_somebody_deletes_is_made_anew<H: Handler>(handler: H) {
     assert_eq!(site.ok("exists", zk.exists("/never")).await, None);
 }
 
-/// Names as Curator and go-zookeeper make them contend if the option says so.
-pub async fn foreign_names_contend_by_an_option<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("the path", zk.ensure_path(PATH)).await;
-    let names = [
-        "_c_8d2a3c1e-6f0b-4b57-9a44-0c2d5b1f7e90-lock-",
-        "_c_3fcbb2f27b3c4f2e8f9dcd4c0a1e5b77-lock-",
-    ];
-    let options = LockOptions::default().identifier("ours").extra_lock_pattern("-lock-");
-    for name in names {
-        let foreign =
-            zk.create(format!("{PATH}/{name}"), b"theirs", CreateMode::EphemeralSequential);
-        let foreign = site.ok("a foreign node", foreign).await;
-        site.ok("to release", held(&site, &named(&zk, "blind")).await.release()).await;
-        for kind in 0..3 {
-            let waiting = match kind {
-                0 => Lock::with(&zk, PATH, options.clone()).acquire(),
-                1 => ReadLock::with(&zk, PATH, options.clone()).acquire(),
-                _ => WriteLock::with(&zk, PATH, options.clone()).acquire(),
-            };
-            site.until_nodes(&zk, PATH, 2).await;
-            site.moment().await;
-            assert!(!waiting.ready());
-            let contenders = Lock::with(&zk, PATH, options.clone()).contenders();
-            let contenders = site.ok("contenders", contenders).await;
-            assert_eq!(contenders[0], "theirs");
-            drop(waiting);
-            site.until_nodes(&zk, PATH, 1).await;
-        }
-        let waiting = Lock::with(&zk, PATH, options.clone()).acquire();
-        site.until_nodes(&zk, PATH, 2).await;
-        site.ok("theirs to go", zk.delete(foreign, None)).await;
-        site.ok("to release", site.ok("its turn", waiting).await.release()).await;
-    }
-}
-
-/// What is in a name before its number, with what is random in it left out.
-fn form(path: &str) -> String {
-    let (_, name) = path.rsplit_once('/').expect("a path");
-    let (before, number) = name.split_at(name.len() - 10);
-    assert!(number.bytes().all(|byte| byte.is_ascii_digit()), "{name}");
-    masked(before)
-}
-
-/// `text` with an `x` for everything that may be a digit of an id.
-fn masked(text: &str) -> String {
-    text.chars().map(|c| if matches!(c, '0'..='9' | 'a'..='f') { 'x' } else { c }).collect()
-}
-
-/// An option has nodes of another client's form, for which that client waits.
-pub async fn nodes_have_the_form_that_an_option_names<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    let uuid = "_c_01234567-89ab-4def-8000-0123456789ab";
-    let hex = format!("_c_{:032x}", 0);
-    let curator = LockOptions::curator;
-    let lock = site.ok("a lock", Lock::with(&zk, "/mutex", curator()).acquire()).await;
-    assert_eq!(form(lock.path()), masked(&format!("{uuid}-lock-")));
-    let reader = site.ok("a lock", ReadLock::with(&zk, "/sides", curator()).acquire()).await;
-    assert_eq!(form(reader.path()), masked(&format!("{uuid}-__READ__")));
-    let writer = WriteLock::with(&zk, "/sides", curator()).acquire();
-    site.until_nodes(&zk, "/sides", 2).await;
-    let late = ReadLock::with(&zk, "/sides", curator()).acquire();
-    site.until_nodes(&zk, "/sides", 3).await;
-    site.moment().await;
-    assert!(!writer.ready() && !late.ready());
-    let another = ReadLock::with(&zk, "/sides", curator().identifier("late")).contenders();
-    assert_eq!(site.ok("contenders", another).await.len(), 3);
-    site.ok("to release", reader.release()).await;
-    let guard = site.ok("its turn", writer).await;
-    assert_eq!(form(guard.path()), masked(&format!("{uuid}-__WRIT__")));
-    site.moment().await;
-    assert!(!late.ready());
-    drop(guard);
-    assert!(site.ok("its turn", late).await.is_held());
-
-    let options = LockOptions::go_zookeeper().identifier("gopher");
-    let gopher = site.ok("a lock", Lock::with(&zk, "/go", options).acquire()).await;
-    assert_eq!(form(gopher.path()), masked(&format!("{hex}-lock-")));
-    // Both forms of Curator's time and go-zookeeper's exclude each other.
-    let beside = Lock::with(&zk, "/go", curator()).try_acquire();
-    assert!(site.ok("an answer", beside).await.is_none());
-    let options = LockOptions::go_zookeeper;
-    for acquire in [
-        ReadLock::with(&zk, "/none", options()).acquire(),
-        WriteLock::with(&zk, "/none", options()).acquire(),
-    ] {
-        let error = site.err("what go-zookeeper does not have", acquire).await;
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-        assert!(error.to_string().contains("/none is to be shared with go-zookeeper"), "{error}");
-    }
-    assert_eq!(site.ok("exists", zk.exists("/none")).await, None);
-}
-
-/// Curator keeps semaphores in another way: there is no contending there, and nothing is made.
-pub async fn a_semaphore_of_curators_is_refused<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    for name in ["", "/locks", "/leases"] {
-        let node = zk.create(format!("/theirs{name}"), b"", CreateMode::Persistent);
-        site.ok("a node", node).await;
-    }
-    let semaphore = Semaphore::new(&zk, "/theirs");
-    let errors = [
-        site.err("a semaphore", semaphore.acquire()).await,
-        site.err("a semaphore", semaphore.try_acquire()).await,
-        site.err("holders", semaphore.lease_holders()).await,
-        site.err("a mutex", Lock::with(&zk, "/theirs", LockOptions::curator()).acquire()).await,
-    ];
-    for error in errors {
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-        let what = "/theirs cannot be shared with another client, such as Curator";
-        assert!(error.to_string().contains(what), "{error}");
-    }
-    assert_eq!(site.nodes(&zk, "/theirs").await, ["leases", "locks"]);
-    assert_eq!(site.ok("the data", zk.get("/theirs")).await.0, "");
-    assert_eq!(site.nodes(&zk, "/").await, ["theirs"]);
-
-    // So it is when the other client comes later, and when its nodes are those who wait.
-    let held = site.ok("a lease", Semaphore::new(&zk, "/ours").acquire()).await;
-    let node = "/ours/_c_8d2a3c1e-6f0b-4b57-9a44-0c2d5b1f7e90-lock-";
-    let waiting = Semaphore::new(&zk, "/ours").acquire();
-    site.until_nodes(&zk, "/ours-__lock__", 1).await;
-    site.ok("a node", zk.create(node, b"", CreateMode::EphemeralSequential)).await;
-    let error = site.err("a shared path", waiting).await;
-    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-    site.until_nodes(&zk, "/ours-__lock__", 0).await;
-    assert!(held.is_held());
-}
-
 pub async fn a_stopped_client_holds_nothing<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let (zk, guard) = holder(&site).await;
@@ -685,60 +512,6 @@ pub async fn a_stopped_client_holds_nothing<H: Handler>(handler: H) {
     site.ok("to release", guard.release()).await;
     let other = site.client().await;
     assert!(site.nodes(&other, PATH).await.is_empty());
-}
-
-pub async fn what_waiting_does_not_help_is_an_error<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    let options = CreateOptions::persistent().acl(&zk_client::READ_ACL_UNSAFE);
-    site.ok("a closed node", zk.create("/closed", b"", options)).await;
-    let error = site.err("a lock there", Lock::new(&zk, "/closed").acquire()).await;
-    assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
-    let error = site.err("a lock nowhere", Lock::new(&zk, "no path").acquire()).await;
-    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-    let deep = site.ok("a path that is made", Lock::new(&zk, "/a/b/c").acquire()).await;
-    assert!(deep.is_held() && deep.path().starts_with("/a/b/c/"));
-}
-
-/// The servers tell nobody of the end of a node that he may not read: who would have to wait for it is told so
-/// instead, on every version.
-pub async fn who_may_not_read_a_node_does_not_wait_for_it<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let builder = site.builder().auth("digest", "ann:secret").default_acl(&CREATOR_ALL_ACL);
-    let owner = site.connect(builder).await;
-    let zk = site.client().await;
-    site.ok("the path", zk.ensure_path(PATH)).await;
-    let guard = site.ok("a lock", WriteLock::new(&owner, PATH).acquire()).await;
-    for acquire in [
-        Lock::new(&zk, PATH).acquire(),
-        ReadLock::new(&zk, PATH).acquire(),
-        WriteLock::new(&zk, PATH).acquire_timeout(LIMIT),
-    ] {
-        let error = site.err("a node that may not be read", acquire).await;
-        assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
-        assert!(error.to_string().contains(guard.path()), "{error}");
-    }
-    assert_eq!(site.nodes(&zk, PATH).await.len(), 1);
-    assert!(guard.is_held());
-    // Who need not wait for it is not told.
-    assert!(site.ok("taken", Lock::new(&zk, PATH).try_acquire()).await.is_none());
-    site.ok("to release", guard.release()).await;
-    assert!(site.ok("a free lock", Lock::new(&zk, PATH).acquire()).await.is_held());
-
-    let semaphore = "/semaphore";
-    let queue = "/semaphore-__lock__";
-    for path in [semaphore, queue] {
-        site.ok("the path", zk.ensure_path(path)).await;
-    }
-    let lease = site.ok("a lease", Semaphore::new(&owner, semaphore).acquire()).await;
-    site.until_nodes(&zk, queue, 0).await;
-    let waiting = Semaphore::new(&owner, semaphore).acquire();
-    site.until_nodes(&zk, queue, 1).await;
-    let error = site.err("a turn", Semaphore::new(&zk, semaphore).acquire()).await;
-    assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
-    assert_eq!(site.nodes(&zk, queue).await.len(), 1);
-    site.ok("to release", lease.release()).await;
-    assert!(site.ok("its turn", waiting).await.is_held());
 }
 
 /// Whoever deletes a lock's node lets others in, and the holder learns of it: early, late, or when its
@@ -786,111 +559,4 @@ pub async fn a_lock_whose_node_is_deleted_is_lost<H: Handler>(handler: H) {
         site.moment().await;
         assert!(!clone.lost().is_set() && told.is(&[]), "released, and called lost");
     }
-}
-
-/// A path that is refused is refused before anything is made of it.
-pub async fn a_path_that_is_none_makes_nothing<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    for path in ["/l/", "/l//m", "l", "", "/l/.."] {
-        let acquires = [
-            Lock::new(&zk, path).acquire(),
-            ReadLock::new(&zk, path).acquire(),
-            WriteLock::new(&zk, path).acquire_timeout(LIMIT),
-        ];
-        for acquire in acquires {
-            let error = site.err("a path that is none", acquire).await;
-            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}: {error}");
-        }
-        let error = site.err("a path that is none", Lock::new(&zk, path).try_acquire()).await;
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}: {error}");
-        let semaphore = Semaphore::new(&zk, path);
-        let error = site.err("a path that is none", semaphore.acquire()).await;
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}: {error}");
-        let error = site.err("a path that is none", semaphore.try_acquire()).await;
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}: {error}");
-    }
-    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
-    let create = zk.create("/node/", b"", CreateOptions::persistent().protected());
-    let error = site.err("a path that is none", create).await;
-    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-    assert!(site.nodes(&zk, "/node").await.is_empty());
-    assert_eq!(site.nodes(&zk, "/").await, ["node"]);
-}
-
-/// A node that the server has made goes when its acquire fails, whatever it is that has failed: where the
-/// contenders cannot be listed, there is no finding it by its name.
-pub async fn an_acquire_that_fails_leaves_no_node<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let owner = site.connect(site.builder().auth("digest", "ann:secret")).await;
-    site.ok("a node", owner.create(PATH, b"", CreateOptions::persistent().acl(unlisted()))).await;
-    let (proxy, zk) = site.proxied().await;
-    let locks = |zk: &Client| {
-        [
-            Lock::new(zk, PATH).acquire(),
-            ReadLock::new(zk, PATH).acquire(),
-            WriteLock::new(zk, PATH).acquire(),
-            named(zk, "hurried").acquire_timeout(LIMIT),
-        ]
-    };
-    for acquire in locks(&zk) {
-        let error = site.err("a list that may not be read", acquire).await;
-        assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
-    }
-    let error = site.err("nor if it does not wait", Lock::new(&zk, PATH).try_acquire()).await;
-    assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
-    site.until_nodes(&owner, PATH, 0).await;
-
-    // Nor is it found by that list when the reply to its creation is lost.
-    lose_replies(&proxy, CREATE2, 1);
-    let error = site.err("a list that may not be read", named(&zk, "unheard").acquire()).await;
-    assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
-    site.until_nodes(&owner, PATH, 0).await;
-    for cut in [false, true] {
-        // The creation and its reply: then it is not known to be there.
-        for packet in 0..2 {
-            let (proxy, zk) = site.proxied().await;
-            let handle = give_up_at(&proxy, packet, cut, || named(&zk, "gives up").acquire());
-            site.when("the packet", || is_given_up(&handle)).await;
-            pass_all(&proxy);
-            site.ok("a call after it", zk.retry(|zk| zk.exists("/"))).await;
-            site.until_nodes(&owner, PATH, 0).await;
-        }
-    }
-
-    let many = "/many";
-    site.ok("a node", owner.create(many, b"", CreateMode::Persistent)).await;
-    let names = (0..20).map(|n| format!("{many}/{n:0100}"));
-    for node in names {
-        site.ok("a node", owner.create(node, b"", CreateMode::Persistent)).await;
-    }
-    let narrow = site.connect(site.builder().max_reply(1_000)).await;
-    let error = site.err("a list that is too long", Lock::new(&narrow, many).acquire()).await;
-    assert_eq!(error.kind(), ErrorKind::ReplyTooLarge, "{error}");
-    site.until_nodes(&owner, many, 20).await;
-    // Those who see all of it are not kept waiting.
-    assert!(site.ok("a lock", Lock::new(&owner, PATH).acquire()).await.is_held());
-    assert!(site.ok("a lock", Lock::new(&owner, many).acquire()).await.is_held());
-}
-
-/// Calls that the client does not take for now are made again, and nobody else is kept from running.
-pub async fn a_full_queue_is_waited_out<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let proxy = super::site::proxy();
-    let zk = site.connect(site.builder_at(proxy.address()).max_in_flight(2)).await;
-    let (other, guard) = holder(&site).await;
-    proxy.hold(Direction::ToClient);
-    let filling = [zk.exists("/"), zk.exists("/")];
-    let waiting = named(&zk, "waiter").acquire();
-    let mut news = DataWatch::stream(&zk, "/");
-    site.moment().await;
-    assert!(!waiting.ready());
-    proxy.release();
-    for call in filling {
-        site.ok("a call", call).await;
-    }
-    assert!(site.within("the news", news.changed()).await.is_some());
-    site.until_nodes(&other, PATH, 2).await;
-    site.ok("to release", guard.release()).await;
-    assert!(site.ok("its turn", waiting).await.is_held());
 }

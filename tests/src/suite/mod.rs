@@ -22,6 +22,8 @@ pub mod faults;
 pub mod guide;
 pub mod kazoo;
 pub mod life;
+pub mod lock_failures;
+pub mod lock_forms;
 pub mod locks;
 mod log;
 pub mod nodes;
@@ -212,6 +214,19 @@ macro_rules! suite {
                 dead_and_silent_hosts_are_passed_over,
                 a_name_that_hangs_is_timed_out_and_passed_over,
             }
+            lock_failures {
+                given_up_at_any_packet_it_leaves_nothing,
+                what_waiting_does_not_help_is_an_error,
+                who_may_not_read_a_node_does_not_wait_for_it,
+                a_path_that_is_none_makes_nothing,
+                an_acquire_that_fails_leaves_no_node,
+                a_full_queue_is_waited_out,
+            }
+            lock_forms {
+                foreign_names_contend_by_an_option,
+                nodes_have_the_form_that_an_option_names,
+                a_semaphore_of_curators_is_refused,
+            }
             locks {
                 one_holds_and_the_others_wait_their_turn,
                 a_holder_cut_off_within_its_session_still_holds,
@@ -227,19 +242,10 @@ macro_rules! suite {
                 readers_and_writers_all_get_their_turn,
                 a_lost_delete_is_made_up_for,
                 a_holder_that_panics_releases,
-                given_up_at_any_packet_it_leaves_nothing,
                 a_release_wakes_the_next_in_line_alone,
                 a_node_that_somebody_deletes_is_made_anew,
-                foreign_names_contend_by_an_option,
-                nodes_have_the_form_that_an_option_names,
-                a_semaphore_of_curators_is_refused,
                 a_stopped_client_holds_nothing,
-                what_waiting_does_not_help_is_an_error,
-                a_full_queue_is_waited_out,
-                an_acquire_that_fails_leaves_no_node,
-                who_may_not_read_a_node_does_not_wait_for_it,
                 a_lock_whose_node_is_deleted_is_lost,
-                a_path_that_is_none_makes_nothing,
             }
             retries {
                 a_read_is_tried_again,

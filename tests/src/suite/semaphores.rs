@@ -265,7 +265,7 @@ pub async fn a_lease_is_taken_only_in_turn<H: Handler>(handler: H) {
     }
 }
 
-/// As [an acquire of a lock](super::locks::an_acquire_that_fails_leaves_no_node).
+/// As [an acquire of a lock](super::lock_failures::an_acquire_that_fails_leaves_no_node).
 pub async fn a_failed_acquire_leaves_nothing<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let owner = site.connect(site.builder().auth("digest", "ann:secret")).await;
