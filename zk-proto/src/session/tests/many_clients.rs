@@ -1,0 +1,122 @@
+//! Clients of one server that dies: who comes back at once, and who takes its time.
+
+use super::{hosts::proven_with, *};
+
+/// A session with a number of its own, idle for `idle` milliseconds since its last ping was answered.
+fn spread(seed: u64, timeout: u64, idle: u64) -> World {
+    let mut config = config(3);
+    config.reconnect_spread = Duration::from_secs(5);
+    let mut world = World::seeded(config, seed);
+    world.start();
+    world.greet(welcome(ID, timeout as i32, Some(false)));
+    world.idle(timeout / 3 + 100);
+    world.tick(idle);
+    world.events();
+    world
+}
+
+/// When it connects again.
+fn returns(world: &mut World) -> u64 {
+    let from = world.now;
+    while world.host.is_none() {
+        world.tick(1);
+    }
+    world.now.since(from).as_millis() as u64
+}
+
+#[test]
+fn clients_that_nobody_waits_for_spread_when_their_server_dies() {
+    const CLIENTS: u64 = 2_000;
+
+    for timeout in [10_000, 30_000] {
+        let mut times: Vec<_> = (0..CLIENTS)
+            .map(|seed| {
+                // Their pings are spread over the time between two of them.
+                let mut world = spread(seed, timeout, seed * (timeout / 4).min(9_000) / CLIENTS);
+                world.cut();
+                returns(&mut world)
+            })
+            .collect();
+        times.sort_unstable();
+        assert!(*times.last().unwrap() <= 5_000);
+        for from in &times {
+            let same = times.iter().filter(|at| (*from..from + 1_000).contains(*at)).count();
+            assert!(same <= CLIENTS as usize / 4, "{same} within a second, T = {timeout}");
+        }
+    }
+}
+
+#[test]
+fn a_client_at_work_comes_back_at_once() {
+    // A request is under way.
+    let mut world = spread(1, T, 0);
+    world.delete("/a");
+    world.read();
+    world.cut();
+    assert_eq!(returns(&mut world), 0);
+    // One was answered just now.
+    let mut world = spread(1, T, 0);
+    world.delete("/a");
+    world.read();
+    world.ok(1);
+    world.tick(900);
+    world.cut();
+    assert_eq!(returns(&mut world), 0);
+    let mut world = spread(1, T, 0);
+    world.delete("/a");
+    world.read();
+    world.ok(1);
+    world.tick(1_000);
+    world.cut();
+    assert!(returns(&mut world) > 0);
+}
+
+#[test]
+fn a_request_ends_the_wait() {
+    for ask in [
+        |world: &mut World| {
+            world.delete("/a");
+        },
+        |world: &mut World| {
+            world.add_auth("1").unwrap();
+            world.tick(0);
+        },
+        |world: &mut World| {
+            let hosts = (1..=4).map(|n| HostPort::new(format!("h{n}"), n)).collect();
+            world.session.set_hosts(world.now, hosts);
+            world.absorb();
+        },
+    ] {
+        let mut world = spread(1, T, 0);
+        world.cut();
+        world.tick(10);
+        assert_eq!(world.events(), ["SUSPENDED"]);
+        ask(&mut world);
+        assert_eq!(returns(&mut world), 0);
+    }
+}
+
+#[test]
+fn a_request_is_no_reason_to_skip_a_pause() {
+    let mut config = config(1);
+    config.reconnect_spread = Duration::from_secs(5);
+    let mut world = proven_with(config);
+    world.cut();
+    world.delete("/a");
+    assert!((50..=100).contains(&returns(&mut world)));
+    // Nor is it one later on, when attempts fail.
+    world.cut();
+    world.tick(50);
+    world.delete("/b");
+    assert!((50..=150).contains(&returns(&mut world)));
+}
+
+#[test]
+fn who_waits_is_back_with_two_fifths_of_the_session_left() {
+    for seed in 0..200 {
+        let mut world = spread(seed, 6_000, 1_900);
+        let left = 6_000 - 1_900;
+        world.cut();
+        assert!(returns(&mut world) <= left * 3 / 5 + 1);
+    }
+}
