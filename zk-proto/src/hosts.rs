@@ -268,12 +268,17 @@ impl ConnectString {
     /// ```
     ///
     /// # Errors
-    /// [`HostsError::NoHosts`] when there is none.
+    /// [`HostsError::NoHosts`] if there is none, and [`HostsError::ChrootNotLast`] if the chroot reads like
+    /// one behind each host, such as `/app,h2/app`: it could not be told from that once it is displayed.
     pub fn new(hosts: impl Into<Vec<HostPort>>, chroot: Chroot) -> Result<Self, HostsError> {
-        match hosts.into() {
-            hosts if hosts.is_empty() => Err(HostsError::NoHosts),
-            hosts => Ok(Self { hosts, chroot }),
+        let hosts = hosts.into();
+        if hosts.is_empty() {
+            return Err(HostsError::NoHosts);
         }
+        if is_repeated(chroot.as_str()) {
+            return Err(HostsError::ChrootNotLast { text: chroot.as_str().into() });
+        }
+        Ok(Self { hosts, chroot })
     }
 
     /// The servers, at least one, in the order given.
@@ -321,9 +326,6 @@ impl ConnectString {
                 host => host.parse(),
             })
             .collect::<Result<Vec<HostPort>, _>>()?;
-        if is_repeated(chroot) {
-            return Err(HostsError::ChrootNotLast { text: chroot.into() });
-        }
         // Whitespace before that slash would be lost when this is displayed and parsed again.
         let trimmed = chroot
             .strip_suffix('/')
@@ -486,6 +488,11 @@ mod tests {
     #[test]
     fn made_from_parts() {
         assert_eq!(ConnectString::new([], Chroot::ROOT), Err(HostsError::NoHosts));
+        let ambiguous = Chroot::new("/é,é/é").unwrap();
+        assert_eq!(
+            ConnectString::new([HostPort::new("h1", 1)], ambiguous),
+            Err(HostsError::ChrootNotLast { text: "/é,é/é".into() })
+        );
         let hosts = [HostPort::new("h1", 1), HostPort::new("::1", 2)];
         let made = ConnectString::new(hosts.clone(), Chroot::new("/a").unwrap()).unwrap();
         assert_eq!(made.to_string(), "h1:1,[::1]:2/a");
@@ -515,8 +522,13 @@ mod tests {
             hosts in proptest::collection::vec(host_port(), 1..5),
             chroot in "(/[a-zé,:]{1,4}){0,3}",
         ) {
-            let made = ConnectString::new(hosts, Chroot::new(&chroot).unwrap()).unwrap();
-            prop_assert_eq!(made.to_string().parse(), Ok(made));
+            match ConnectString::new(hosts, Chroot::new(&chroot).unwrap()) {
+                Ok(made) => prop_assert_eq!(made.to_string().parse(), Ok(made)),
+                Err(error) => {
+                    prop_assert_eq!(&error, &HostsError::ChrootNotLast { text: chroot.as_str().into() });
+                    prop_assert_eq!(format!("a:1{chroot}").parse::<ConnectString>(), Err(error));
+                }
+            }
         }
 
         #[test]
