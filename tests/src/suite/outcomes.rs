@@ -81,6 +81,8 @@ pub async fn an_error_of_a_request_says_what_became_of_it<H: Handler>(handler: H
     // Sent, and no answer.
     proxy.refuse(false);
     let zk = site.connect(site.builder_at(proxy.address())).await;
+    // The client has looked for its chroot before: the answer that is lost is that of the write.
+    site.ok("to settle", zk.exists("/")).await;
     proxy.on_frame(Direction::ToClient, |_| Verdict::Cut);
     let error = site.err("a lost answer", set(&zk)).await;
     proxy.on_frame(Direction::ToClient, |_| Verdict::Pass);
