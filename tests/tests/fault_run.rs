@@ -1,4 +1,4 @@
-//! A minute of the program `fault-run`, and that it finds out the locks that lie.
+//! The program `fault-run`: a minute of it, and that it finds out the locks that lie.
 
 use std::process::{Command, Output};
 

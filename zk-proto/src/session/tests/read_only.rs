@@ -16,6 +16,16 @@ fn probed(world: &mut World, host: u16, writable: bool) {
     world.absorb();
 }
 
+/// The host that is probed, if that is what this line of the log tells.
+fn probed_host(line: &str) -> Option<u16> {
+    line.strip_prefix("probe h").map(|host| host.parse().unwrap())
+}
+
+/// The first host that is probed now.
+fn probe(world: &mut World) -> Option<u16> {
+    world.events().iter().find_map(|line| probed_host(line))
+}
+
 /// When each probe went out, and to whom; none of them finds a server that takes writes.
 fn probes(world: &mut World, ms: u64) -> Vec<(u64, String)> {
     let from = world.now;
@@ -26,9 +36,8 @@ fn probes(world: &mut World, ms: u64) -> Vec<(u64, String)> {
             world.pong();
         }
         for (at, line) in world.log.split_off(0) {
-            probes.push((at, line.clone()));
-            let host = line.strip_prefix("probe h").unwrap().parse().unwrap();
-            probed(world, host, false);
+            probed(world, probed_host(&line).unwrap(), false);
+            probes.push((at, line));
         }
     }
     probes
@@ -174,9 +183,8 @@ fn a_server_that_says_it_takes_writes_and_does_not_is_returned_to_ever_more_rare
     let mut world = read_only(2);
     let mut moves = 0;
     while world.now < Time::from_origin(millis(60_000)) {
-        if let Some(line) = world.events().iter().find(|line| line.starts_with("probe h")) {
+        if let Some(host) = probe(&mut world) {
             moves += 1;
-            let host = line.strip_prefix("probe h").unwrap().parse().unwrap();
             probed(&mut world, host, true);
         }
         if world.host.is_some() && !world.open {
@@ -192,12 +200,11 @@ fn a_server_that_says_it_takes_writes_and_does_not_is_returned_to_ever_more_rare
         world.greet(welcome(ID, T as i32, Some(true)));
         let found = loop {
             world.idle(10);
-            let probe = world.events().into_iter().find(|line| line.starts_with("probe h"));
-            if let Some(probe) = probe {
-                break probe;
+            if let Some(host) = probe(&mut world) {
+                break host;
             }
         };
-        probed(&mut world, found.strip_prefix("probe h").unwrap().parse().unwrap(), round < 5);
+        probed(&mut world, found, round < 5);
     }
     world.cut();
     while world.host.is_none() {
