@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    sync::{Arc, Mutex, PoisonError, mpsc::channel},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::channel},
     time::Duration,
 };
 
@@ -13,11 +13,19 @@ use zk_tests::{Named, Proxy, shared};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Held by each test: the threads of the process are counted, and are to be those of one test.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The host is a name, which has to be resolved anew after an outage; meanwhile all threads of the runtime that may
 /// block wait for results of the client.
 #[test]
 fn a_client_comes_back_while_all_blocking_threads_wait_for_it() {
     const THREADS: usize = 16;
+    let _alone = alone();
     for mut builder in [Builder::new_multi_thread(), Builder::new_current_thread()] {
         let builder = builder.max_blocking_threads(THREADS).enable_all();
         let runtime = builder.build().expect("a runtime");
@@ -61,6 +69,7 @@ fn a_client_comes_back_while_all_blocking_threads_wait_for_it() {
 fn clients_of_a_name_that_hangs_hold_up_no_other() {
     const CLIENTS: usize = 600;
     const BLOCKED: usize = 50;
+    let _alone = alone();
     let (over, gate) = channel::<()>();
     let gate = Mutex::new(gate);
     let (began, begins) = channel();
