@@ -14,7 +14,7 @@ use std::{alloc::System, fs, time::Duration};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use zk_benches::{DATA_LEN, LARGE_LEN, LARGE_PATH, PATH, Server, block_on, serve_if_asked};
-use zk_client::{Client, ClientBuilder, State};
+use zk_client::{Client, ClientBuilder, SessionState};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -75,7 +75,7 @@ fn suspended(bound: &'static str, option: fn(ClientBuilder) -> ClientBuilder) {
         let zk = zk.expect("a session");
         let mut states = zk.states();
         drop(server);
-        while states.changed().await != Some(State::Suspended) {}
+        while states.changed().await != Some(SessionState::Suspended) {}
         let data = vec![b'x'; SET_LEN];
         let growth = Growth::new();
         let calls: Vec<_> = (0..SETS).map(|_| zk.set(PATH, &data, None)).collect();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::runtime::Builder;
-use zk_client::{Client, State};
+use zk_client::{Client, SessionState};
 use zk_handler_tokio::TokioHandler;
 use zk_tests::{Named, Proxy, shared};
 
@@ -38,7 +38,7 @@ fn a_client_comes_back_while_all_blocking_threads_wait_for_it() {
             let mut states = zk.states();
             proxy.refuse(true);
             proxy.cut_rst();
-            assert_eq!(states.changed().await, Some(State::Suspended));
+            assert_eq!(states.changed().await, Some(SessionState::Suspended));
             let (began, begins) = channel();
             let blocked: Vec<_> = (0..2 * THREADS)
                 .map(|_| {

@@ -6,7 +6,9 @@ use tokio::{
     runtime::{Builder, Handle},
     time::timeout,
 };
-use zk_client::{Client, CreateMode, CreateOptions, ErrorCode, OPEN_ACL_UNSAFE, State, States};
+use zk_client::{
+    Client, CreateMode, CreateOptions, ErrorCode, OPEN_ACL_UNSAFE, SessionState, States,
+};
 use zk_handler_tokio::TokioHandler;
 use zk_server::{Config, TestServer};
 use zk_tests::eventually;
@@ -38,7 +40,7 @@ async fn connect(server: &TestServer, read_only: bool) -> Client {
     builder.connect_on(handler).await.expect("a session")
 }
 
-async fn expect(states: &mut States, expected: &[State]) {
+async fn expect(states: &mut States, expected: &[SessionState]) {
     for expected in expected {
         assert_eq!(states.changed().await, Some(*expected));
     }
@@ -64,7 +66,7 @@ fn a_cut_is_a_suspension() {
         let session = zk.session_id().expect("a session");
         assert_eq!(server.sessions(), [session]);
         server.connection_of(session).expect("it is connected").cut();
-        expect(&mut states, &[State::Suspended, State::Connected]).await;
+        expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
         assert_eq!(zk.session_id(), Some(session));
     });
 }
@@ -77,7 +79,11 @@ fn an_expired_session_is_lost_with_its_nodes() {
         let session = zk.session_id().expect("a session");
         assert!(server.expire_session(session));
         assert!(!server.expire_session(session));
-        expect(&mut states, &[State::Suspended, State::Lost, State::Connected]).await;
+        expect(
+            &mut states,
+            &[SessionState::Suspended, SessionState::Lost, SessionState::Connected],
+        )
+        .await;
         assert_eq!(zk.exists("/e").await.expect("exists"), None);
     });
 }
@@ -124,9 +130,9 @@ fn refused_connections_keep_a_client_out() {
     with_client(&server, async |zk, mut states| {
         server.refuse_connections(true);
         server.connections().iter().for_each(zk_server::ClientConnection::cut);
-        expect(&mut states, &[State::Suspended]).await;
+        expect(&mut states, &[SessionState::Suspended]).await;
         server.refuse_connections(false);
-        expect(&mut states, &[State::Connected]).await;
+        expect(&mut states, &[SessionState::Connected]).await;
         assert!(zk.exists("/").await.expect("exists").is_some());
     });
 }
@@ -136,14 +142,14 @@ fn a_read_only_server_takes_no_writes() {
     let server = start();
     with_client(&server, async |zk, mut states| {
         server.set_read_only(true);
-        expect(&mut states, &[State::Suspended]).await;
+        expect(&mut states, &[SessionState::Suspended]).await;
         let reader = connect(&server, true).await;
-        assert_eq!(reader.state(), State::ConnectedReadOnly);
+        assert_eq!(reader.state(), SessionState::ConnectedReadOnly);
         let create = reader.create("/a", b"", CreateMode::Persistent);
         let error = create.await.expect_err("it takes no writes");
         assert_eq!(error.code(), Some(ErrorCode::NotReadOnly));
         server.set_read_only(false);
-        expect(&mut states, &[State::Connected]).await;
+        expect(&mut states, &[SessionState::Connected]).await;
         zk.create("/a", b"", CreateMode::Persistent).await.expect("create");
     });
 }
@@ -154,11 +160,11 @@ fn a_restart_keeps_the_session_and_an_empty_one_nothing() {
     with_client(&server, async |zk, mut states| {
         zk.create("/a", b"kept", CreateMode::Persistent).await.expect("create");
         server.restart();
-        expect(&mut states, &[State::Suspended, State::Connected]).await;
+        expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
         assert_eq!(zk.get("/a").await.expect("get").0, "kept");
 
         server.restart_empty();
-        expect(&mut states, &[State::Suspended]).await;
+        expect(&mut states, &[SessionState::Suspended]).await;
         assert!(server.sessions().is_empty());
         let other = connect(&server, false).await;
         assert_eq!(other.exists("/a").await.expect("exists"), None);
@@ -183,7 +189,11 @@ fn time_passes_by_hand() {
         assert_eq!(zk.exists("/c").await.expect("exists"), None, "more than a minute has passed");
 
         server.advance(Duration::from_secs(3600));
-        expect(&mut states, &[State::Suspended, State::Lost, State::Connected]).await;
+        expect(
+            &mut states,
+            &[SessionState::Suspended, SessionState::Lost, SessionState::Connected],
+        )
+        .await;
         assert_eq!(zk.exists("/e").await.expect("exists"), None);
     });
 }
@@ -197,7 +207,7 @@ fn a_dropped_server_is_gone() {
         server.connection_of(session).expect("it is connected");
         server.refuse_connections(true);
         server.connections().iter().for_each(zk_server::ClientConnection::cut);
-        expect(&mut states, &[State::Suspended]).await;
+        expect(&mut states, &[SessionState::Suspended]).await;
     });
     drop(server);
     eventually(LIMIT, "the port to be free", || {

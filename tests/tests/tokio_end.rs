@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::runtime::{Builder, Runtime};
-use zk_client::{Client, ClientBuilder, CreateMode, OPEN_ACL_UNSAFE, State, ThreadHandler};
+use zk_client::{Client, ClientBuilder, CreateMode, OPEN_ACL_UNSAFE, SessionState, ThreadHandler};
 use zk_handler_tokio::TokioHandler;
 use zk_tests::shared;
 
@@ -73,7 +73,7 @@ fn the_runtime_goes_first() {
             drop(runtime);
             // Whoever waits is told, and calls that come later fail.
             assert!(read.wait(AT_ONCE), "a call hangs");
-            assert_eq!(zk.state(), State::Lost);
+            assert_eq!(zk.state(), SessionState::Lost);
             assert!(zk.exists("/").get().is_err());
             assert!(zk.stop().get().is_ok());
             assert!(zk.start().get().is_err(), "there is no runtime to start it on");

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use zk_proto::{
     Acl, Chroot, ConnectString, HostPort,
-    session::{ClientState, Credential, SessionId, SessionTicket, State},
+    session::{ConnectionState, Credential, SessionId, SessionState, SessionTicket},
 };
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 /// dropped; its ephemeral nodes go with it at once.
 ///
 /// Calls return [`AsyncResult`]s, which are to be awaited or waited on. A call that is made while the
-/// session is [suspended](State::Suspended) is sent when there is a connection again; one that was under
+/// session is [suspended](SessionState::Suspended) is sent when there is a connection again; one that was under
 /// way when the connection was lost fails with [`ConnectionLoss`](crate::ErrorKind::ConnectionLoss), and
 /// its [`outcome`](Error::outcome) tells whether it was sent. Nothing is ever sent twice behind the
 /// caller's back.
@@ -165,14 +165,15 @@ impl Client {
 
     /// How the session stands.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> SessionState {
         self.shared.lock().session.state()
     }
 
-    /// How the connection stands: kazoo's `client_state`.
+    /// The state of the connection.
+    #[doc(alias = "client_state")]
     #[must_use]
-    pub fn client_state(&self) -> ClientState {
-        self.shared.lock().session.client_state()
+    pub fn connection_state(&self) -> ConnectionState {
+        self.shared.lock().session.connection_state()
     }
 
     /// Whether there is a connection, read-only or not.
@@ -229,7 +230,10 @@ impl Client {
     /// zk.add_listener(|state| println!("the session is {state}"));
     /// # }
     /// ```
-    pub fn add_listener(&self, mut listener: impl FnMut(State) + Send + 'static) -> ListenerId {
+    pub fn add_listener(
+        &self,
+        mut listener: impl FnMut(SessionState) + Send + 'static,
+    ) -> ListenerId {
         self.add_listener_while(move |state| {
             listener(state);
             true
@@ -239,7 +243,7 @@ impl Client {
     /// As [`add_listener`](Self::add_listener), until `listener` returns false.
     pub fn add_listener_while(
         &self,
-        listener: impl FnMut(State) -> bool + Send + 'static,
+        listener: impl FnMut(SessionState) -> bool + Send + 'static,
     ) -> ListenerId {
         self.listeners().add(Box::new(listener))
     }
@@ -411,7 +415,7 @@ crate::blocking::faces! {
     /// not run before is stopped then. [`AuthFailed`](crate::ErrorKind::AuthFailed) when the credentials
     /// are refused. A server that demands credentials that were not added
     /// (`zookeeper.enforce.auth.enabled`, `zookeeper.sessionRequireClientSASLAuth`) says so only at the
-    /// first request or ping: the session is [`Lost`](State::Lost) then, and calls fail as `AuthFailed`.
+    /// first request or ping: the session is [`Lost`](SessionState::Lost) then, and calls fail as `AuthFailed`.
     pub fn start(&self) -> AsyncResult<()> {
         self.shared.start()
     }
@@ -441,7 +445,7 @@ crate::blocking::faces! {
     ///
     /// # Errors
     /// [`AuthFailed`](crate::ErrorKind::AuthFailed) when the server refuses it: the session is of no
-    /// more use then, and its state is [`Lost`](State::Lost). Before it is
+    /// more use then, and its state is [`Lost`](SessionState::Lost). Before it is
     /// [started](Self::start) again, [remove](Self::remove_auth) the credential.
     pub fn add_auth(&self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> AsyncResult<()> {
         self.shared.add_auth(Credential::new(scheme, auth))

@@ -35,8 +35,8 @@
 //!
 //! # States
 //!
-//! A session is [`State::Lost`], [`State::Suspended`], [`State::Connected`] or, with
-//! [`read_only`](ClientBuilder::read_only), [`State::ConnectedReadOnly`]. Hear of changes by
+//! A session is [`SessionState::Lost`], [`SessionState::Suspended`], [`SessionState::Connected`] or, with
+//! [`read_only`](ClientBuilder::read_only), [`SessionState::ConnectedReadOnly`]. Hear of changes by
 //! [`Client::add_listener`] or the stream of [`Client::states`].
 //!
 //! | change | meaning |
@@ -137,5 +137,7 @@ pub use zk_proto::{
     Acl, CREATOR_ALL_ACL, Chroot, ConnectString, ErrorCode, EventType, HostPort, HostsError, Id,
     OPEN_ACL_UNSAFE, OpCode, PathError, Perms, READ_ACL_UNSAFE, Time, Ustring, path,
     records::Stat,
-    session::{Backoff, ClientState, Outcome, SessionId, SessionTicket, State, WatchedEvent},
+    session::{
+        Backoff, ConnectionState, Outcome, SessionId, SessionState, SessionTicket, WatchedEvent,
+    },
 };

@@ -13,7 +13,7 @@ use std::{
 };
 
 use zk_handler::Lane;
-use zk_proto::session::State;
+use zk_proto::session::SessionState;
 
 use crate::result::Wakers;
 
@@ -21,7 +21,7 @@ use crate::result::Wakers;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ListenerId(u64);
 
-type Callback = Box<dyn FnMut(State) -> bool + Send>;
+type Callback = Box<dyn FnMut(SessionState) -> bool + Send>;
 
 struct Listener {
     id: ListenerId,
@@ -82,7 +82,7 @@ impl Listeners {
     }
 
     /// Tells everybody who listens now. Streams have the state when this returns; callbacks are queued.
-    pub(crate) fn tell(&self, state: State, lane: &Lane, wakers: &mut Wakers) {
+    pub(crate) fn tell(&self, state: SessionState, lane: &Lane, wakers: &mut Wakers) {
         for queue in lock(&self.inner.streams).iter().filter_map(Weak::upgrade) {
             queue.push(state, wakers);
         }
@@ -103,7 +103,7 @@ impl Drop for Listeners {
 }
 
 impl Inner {
-    fn call(&self, listener: &Listener, state: State) {
+    fn call(&self, listener: &Listener, state: SessionState) {
         let Some(mut callback) = listener.take() else { return };
         let wants_more = catch_unwind(AssertUnwindSafe(|| callback(state)));
         // One that panics goes on being called.
@@ -157,7 +157,7 @@ impl Listener {
 /// It is a [`Stream`](futures_core::Stream). Without a library of streams, await
 /// [`changed`](Self::changed); in a thread, call [`next_blocking`](Self::next_blocking).
 ///
-/// It ends when its client has stopped, after the change to [`State::Lost`]: after
+/// It ends when its client has stopped, after the change to [`SessionState::Lost`]: after
 /// [`stop`](crate::Client::stop) or the drop of the last client, after refused credentials, a start that
 /// failed, or the end of the runtime. A [`restart`](crate::Client::restart) does not end it. After an
 /// end, a client that is started again has new streams: call
@@ -184,13 +184,13 @@ struct Queue {
 
 #[derive(Default)]
 struct Queued {
-    states: VecDeque<State>,
+    states: VecDeque<SessionState>,
     ended: bool,
     wakers: Wakers,
 }
 
 impl Queue {
-    fn push(&self, state: State, wakers: &mut Wakers) {
+    fn push(&self, state: SessionState, wakers: &mut Wakers) {
         self.change(wakers, |queued| queued.states.push_back(state));
     }
 
@@ -216,7 +216,7 @@ impl States {
     /// The next change, awaited; `None` once the client has stopped.
     ///
     /// Cancel safe: no change is lost when the future is dropped.
-    pub fn changed(&mut self) -> impl Future<Output = Option<State>> + Send + '_ {
+    pub fn changed(&mut self) -> impl Future<Output = Option<SessionState>> + Send + '_ {
         std::future::poll_fn(|context| self.poll(context))
     }
 
@@ -225,7 +225,7 @@ impl States {
     /// # Panics
     /// As [`AsyncResult::get`](crate::AsyncResult::get).
     #[track_caller]
-    pub fn next_blocking(&mut self) -> Option<State> {
+    pub fn next_blocking(&mut self) -> Option<SessionState> {
         if self.queue.would_wait() {
             self.lane.assert_may_block();
         }
@@ -242,11 +242,11 @@ impl States {
     }
 
     /// The next change, if there was one already.
-    pub fn try_next(&mut self) -> Option<State> {
+    pub fn try_next(&mut self) -> Option<SessionState> {
         lock(&self.queue.inner).states.pop_front()
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<State>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<SessionState>> {
         let mut queued = lock(&self.queue.inner);
         match queued.states.pop_front() {
             Some(state) => Poll::Ready(Some(state)),
@@ -260,9 +260,12 @@ impl States {
 }
 
 impl futures_core::Stream for States {
-    type Item = State;
+    type Item = SessionState;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<State>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<SessionState>> {
         self.poll(context)
     }
 }

@@ -18,7 +18,7 @@ use zk_proto::{
     records::ExistsRequest,
     session::{
         Config, Credential, Failure, Outcome, Output, Reason, Reply, RequestId, Session, SessionId,
-        State,
+        SessionState,
     },
 };
 
@@ -565,7 +565,7 @@ impl DriverState {
 pub(crate) enum Effect {
     Complete(Arc<dyn Complete>, Result<Reply, Box<Failure>>),
     Event(Arc<Cell<WatchedEvent>>, Result<WatchedEvent, Error>),
-    State(State),
+    State(SessionState),
     /// No change of state follows.
     EndStates,
     Keep(Promise<()>, Result<(), Error>),

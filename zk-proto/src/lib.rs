@@ -19,7 +19,7 @@
 //!     frame::{Frame, FrameReader, write_frame},
 //!     jute::{Decode, Encode, Secret},
 //!     records::{ConnectRequest, ConnectResponse, ExistsRequest},
-//!     session::{Config, Output, Session, State},
+//!     session::{Config, Output, Session, SessionState},
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -53,7 +53,7 @@
 //! // … and here is the answer. Take it in, and see what follows.
 //! incoming.extend(&from_socket);
 //! session.handle_data(now, &mut incoming);
-//! assert!(matches!(session.poll_output(), Some(Output::State(State::Connected))));
+//! assert!(matches!(session.poll_output(), Some(Output::State(SessionState::Connected))));
 //!
 //! // Requests go out with the next bytes; their results come as outputs.
 //! let exists = Request::Exists(ExistsRequest { path: "/app", watch: true.into() });

@@ -10,7 +10,7 @@ use zk_proto::{
     frame::{Frame, FrameReader, write_frame},
     jute::{Decode, Encode, Reader, Secret},
     records::{ConnectRequest, ConnectResponse, ExistsRequest, ReplyHeader, RequestHeader, xid},
-    session::{Backoff, Config, Output, Session, State},
+    session::{Backoff, Config, Output, Session, SessionState},
 };
 
 /// What a host does with who comes to it.
@@ -209,11 +209,11 @@ impl<F: Fn(u16, Duration) -> Host> Play<'_, F> {
                     self.is_open = false;
                     self.events.clear();
                 }
-                Output::State(State::Connected) => {
+                Output::State(SessionState::Connected) => {
                     self.story.connected.push(self.now.since_origin());
                     self.ask();
                 }
-                Output::State(State::Lost) => self.story.expired += 1,
+                Output::State(SessionState::Lost) => self.story.expired += 1,
                 Output::Completed { result: Ok(_), .. } => self.ask(),
                 _ => {}
             }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use zk_client::{CREATOR_ALL_ACL, Client, ClientBuilder, OPEN_ACL_UNSAFE, State};
+use zk_client::{CREATOR_ALL_ACL, Client, ClientBuilder, OPEN_ACL_UNSAFE, SessionState};
 
 use crate::{DOWN, Faults, HOSTS, Sim, SimHandler, host::IDENTITY};
 
@@ -26,7 +26,7 @@ pub struct Actor {
 /// What an actor's listener heard last.
 #[derive(Debug)]
 struct Told {
-    state: State,
+    state: SessionState,
     changes: usize,
     is_stopped: bool,
 }
@@ -124,13 +124,13 @@ impl Stage {
         let limit = self.timeout + Duration::from_secs(10) + self.detours();
         self.wait("all clients are connected", limit, || {
             look();
-            self.alive().all(|actor| actor.client.state() == State::Connected)
+            self.alive().all(|actor| actor.client.state() == SessionState::Connected)
         })?;
         let before: Vec<_> = self.alive().map(Actor::changes).collect();
         // Those that have heard of it by now: callbacks take a moment.
         self.sim.run_for(3 * self.timeout, look)?;
         for (actor, before) in self.alive().zip(before) {
-            if actor.changes() > before + 1 || actor.client.state() != State::Connected {
+            if actor.changes() > before + 1 || actor.client.state() != SessionState::Connected {
                 return Err(format!("client {} has changed its state in calm", actor.number));
             }
         }
@@ -164,7 +164,7 @@ impl Stage {
         self.sim.run_for(Duration::from_millis(10), || {})?;
         let limit = self.timeout + self.detours();
         self.wait("all clients are connected again", limit, || {
-            self.alive().all(|actor| actor.client.state() == State::Connected)
+            self.alive().all(|actor| actor.client.state() == SessionState::Connected)
         })?;
         match self.sim.take_armed_again() {
             0 => Ok(()),
@@ -241,7 +241,7 @@ impl Actor {
 fn actor(sim: &Sim, number: usize, builder: ClientBuilder) -> Actor {
     let handler = sim.process();
     let client = builder.build_on(handler.clone()).expect("options that can be");
-    let told = Told { state: State::Lost, changes: 0, is_stopped: false };
+    let told = Told { state: SessionState::Lost, changes: 0, is_stopped: false };
     let told = Arc::new(Mutex::new(told));
     let actor = Actor { number, handler, client, sim: sim.clone(), told: told.clone() };
     let (world, shared) = (sim.clone(), Arc::downgrade(&told));
@@ -250,10 +250,18 @@ fn actor(sim: &Sim, number: usize, builder: ClientBuilder) -> Actor {
         let Some(told) = shared.upgrade() else { return };
         let mut told = lock(&told);
         let legal = match (told.state, state) {
-            (State::Lost | State::Suspended, State::Connected | State::ConnectedReadOnly)
-            | (State::Connected | State::ConnectedReadOnly, State::Suspended)
-            | (State::Suspended, State::Lost) => true,
-            (State::Connected | State::ConnectedReadOnly, State::Lost) => told.is_stopped,
+            (
+                SessionState::Lost | SessionState::Suspended,
+                SessionState::Connected | SessionState::ConnectedReadOnly,
+            )
+            | (
+                SessionState::Connected | SessionState::ConnectedReadOnly,
+                SessionState::Suspended,
+            )
+            | (SessionState::Suspended, SessionState::Lost) => true,
+            (SessionState::Connected | SessionState::ConnectedReadOnly, SessionState::Lost) => {
+                told.is_stopped
+            }
             _ => false,
         };
         if !legal {

@@ -8,7 +8,7 @@ use zk_proto::{
     frame::{FrameReader, write_frame},
     jute::{Decode, Encode, Reader, Secret},
     records::ConnectResponse,
-    session::{Config, Output, Reason, Session, SessionId, SessionTicket, State},
+    session::{Config, Output, Reason, Session, SessionId, SessionState, SessionTicket},
 };
 
 use crate::memory::within;
@@ -55,7 +55,8 @@ pub fn connect_response(input: &[u8]) {
     match sane {
         Some(response) if !(lost && only) => {
             let read_only = response.is_read_only();
-            let state = if read_only { State::ConnectedReadOnly } else { State::Connected };
+            let state =
+                if read_only { SessionState::ConnectedReadOnly } else { SessionState::Connected };
             assert_eq!(session.state(), state);
             assert!(matches!(&outputs[..], [Output::State(found)] if *found == state));
             let timeout = Duration::from_millis(response.timeout.unsigned_abs().into());
@@ -72,7 +73,7 @@ pub fn connect_response(input: &[u8]) {
             }
         }
         _ => {
-            assert_eq!(session.state(), State::Lost);
+            assert_eq!(session.state(), SessionState::Lost);
             assert!(matches!(&outputs[..], [Output::Disconnect, ..]), "{outputs:?}");
             match session.end_reason() {
                 Some(reason) => {

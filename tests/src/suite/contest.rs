@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use zk_client::{Acl, AsyncResult, Client, Handler, Perms, State, Ustring, recipes::LockGuard};
+use zk_client::{
+    Acl, AsyncResult, Client, Handler, Perms, SessionState, Ustring, recipes::LockGuard,
+};
 
 use super::site::Site;
 use crate::{Direction, Proxy, Verdict, lock};
@@ -178,13 +180,17 @@ impl<H: Handler> Site<H> {
         self.cut_off(zk, proxy).await;
         self.expire(zk).await;
         proxy.refuse(false);
-        self.expect(&mut states, &[State::Suspended, State::Lost, State::Connected]).await;
+        self.expect(
+            &mut states,
+            &[SessionState::Suspended, SessionState::Lost, SessionState::Connected],
+        )
+        .await;
     }
 }
 
 /// What a guard has told.
 #[derive(Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<Vec<State>>>);
+pub(crate) struct Told(Arc<Mutex<Vec<SessionState>>>);
 
 impl Told {
     pub(crate) fn by(guard: &LockGuard) -> Self {
@@ -194,7 +200,7 @@ impl Told {
         told
     }
 
-    pub(crate) fn is(&self, states: &[State]) -> bool {
+    pub(crate) fn is(&self, states: &[SessionState]) -> bool {
         *lock(&self.0) == states
     }
 }

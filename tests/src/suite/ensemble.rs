@@ -23,8 +23,8 @@ use std::{
 
 use zk_client::{
     Backoff, Client, ClientBuilder, CreateMode, ErrorCode, ErrorKind, EventType, Outcome, Reconfig,
-    State,
-    State::{Connected, ConnectedReadOnly, Lost, Suspended},
+    SessionState,
+    SessionState::{Connected, ConnectedReadOnly, Lost, Suspended},
     Watch,
 };
 use zk_handler::Handler;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use zk_client::{Client, CreateMode, Error, ErrorKind, Handler, OpCode, Outcome, State};
+use zk_client::{Client, CreateMode, Error, ErrorKind, Handler, OpCode, Outcome, SessionState};
 
 use super::{
     contest::{EXISTS, SET_DATA, int},
@@ -77,7 +77,7 @@ pub async fn a_reply_that_is_lost_leaves_the_outcome_unknown<H: Handler>(handler
     assert_eq!((error.operation(), error.path()), (Some(OpCode::SetData), Some("/node")));
     assert_eq!(error.host().map(ToString::to_string), Some(proxy.address().to_string()));
     assert!(!error.is_retryable() && error.to_string().contains("outcome unknown"), "{error}");
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     assert_eq!(version(&site, &zk, "/node").await, 1);
     assert_eq!((sent.load(Ordering::Relaxed), zk.session_id()), (1, session));
 }
@@ -91,7 +91,7 @@ pub async fn a_request_that_is_lost_leaves_the_outcome_unknown<H: Handler>(handl
     proxy.on_frame(Direction::ToServer, cut);
     let error = site.err("a write that is lost", zk.set("/node", b"never", None)).await;
     assert_lost(&error, Outcome::Unknown, "connection loss");
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     assert_eq!(version(&site, &zk, "/node").await, 0);
     assert_eq!(sent.load(Ordering::Relaxed), 1);
     assert_eq!(site.ok("set", zk.set("/node", b"again", 0)).await.version, 1);
@@ -190,7 +190,7 @@ pub async fn a_reply_with_the_wrong_xid_remakes_the_connection<H: Handler>(handl
         let error = site.err("a call out of turn", call).await;
         assert_lost(&error, Outcome::Unknown, "out of turn");
     }
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     site.ok("a call later", zk.exists("/")).await;
     assert_eq!((zk.session_id(), states.try_next()), (session, None));
 }
@@ -205,7 +205,7 @@ pub async fn a_connection_cut_inside_a_frame_is_remade<H: Handler>(handler: H) {
         proxy.drop_after(Direction::ToClient, bytes);
         let error = site.err("a call cut in its reply", zk.exists("/")).await;
         assert_lost(&error, Outcome::Unknown, "closed by the server");
-        site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+        site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
         site.ok("a call later", zk.exists("/")).await;
     }
     assert_eq!((zk.session_id(), states.try_next()), (session, None));
@@ -293,7 +293,7 @@ pub async fn bytes_that_are_no_packets_remake_the_connection<H: Handler>(handler
         let error = site.err("a call", zk.exists("/a")).await;
         assert_eq!(error.kind(), ErrorKind::ConnectionLoss, "{garbage:?}: {error}");
         assert_eq!(error.outcome(), Some(Outcome::Unknown), "{garbage:?}: {error}");
-        site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+        site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
         assert_eq!(site.ok("a call later", zk.exists("/b")).await, None);
         site.ok("to stop", zk.stop()).await;
     }
@@ -328,7 +328,7 @@ pub async fn a_packet_that_never_ends_is_left_in_time<H: Handler>(handler: H) {
         assert_lost(&error, Outcome::Unknown, "no answer for");
         assert!(error.to_string().contains("bytes of a packet are missing"), "{error}");
         assert!(begun.elapsed() >= timeout / 3, "{:?}", begun.elapsed());
-        site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+        site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
         assert_eq!(site.ok("a call later", zk.exists("/b")).await, None);
         drop(zk);
     }
@@ -375,7 +375,11 @@ pub async fn a_session_that_comes_back_as_another_is_expired<H: Handler>(handler
     let mut states = zk.states();
     let (_, watch) = site.ok("a watch", zk.exists_and_watch("/node")).await;
     site.err("the end of the connection", zk.set("/node", b"", None)).await;
-    site.expect(&mut states, &[State::Suspended, State::Lost, State::Connected]).await;
+    site.expect(
+        &mut states,
+        &[SessionState::Suspended, SessionState::Lost, SessionState::Connected],
+    )
+    .await;
     assert_eq!(site.err("the watch", watch).await.kind(), ErrorKind::SessionExpired);
     assert_eq!(zk.session_id().map(|id| id.0), Some(0x78));
     site.ok("to stop", zk.stop()).await;
@@ -456,7 +460,7 @@ pub async fn dead_and_silent_hosts_are_passed_over<H: Handler>(handler: H) {
     let session = zk.session_id();
     let mut states = zk.states();
     proxy.cut_rst();
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     assert_eq!(zk.host(), Some(proxy.address().to_string()));
     if states.try_next().is_none() {
         assert_eq!(zk.session_id(), session);

@@ -9,7 +9,7 @@ use std::{sync::mpsc, time::Duration};
 
 use zk_client::{
     AsyncResult, Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind, Handler,
-    OPEN_ACL_UNSAFE, Retry, State, blocking,
+    OPEN_ACL_UNSAFE, Retry, SessionState, blocking,
     recipes::{
         ChildrenWatch, DataWatch, Lock, LockOptions, ReadLock, Semaphore, SemaphoreOptions,
         WriteLock, patient_children_watch,
@@ -49,7 +49,7 @@ pub async fn life_cycle<H: Handler>(handler: H) {
             .default_acl(&OPEN_ACL_UNSAFE)
             .connect_on(handler.clone())
             .await?;
-        println!("{:?} {:?}", zk.client_state(), zk.session_id());
+        println!("{:?} {:?}", zk.connection_state(), zk.session_id());
         assert!(zk.connected());
         zk.restart().await?;
         zk.stop().await
@@ -125,9 +125,9 @@ pub async fn states<H: Handler>(handler: H) {
     let say = move |what: &str| tell.send(what.to_owned()).expect("somebody listens");
     // guide: listen to the state
     let listener = zk.add_listener(move |state| match state {
-        State::Lost => say("the session is gone, with its ephemeral nodes"),
-        State::Suspended => say("the connection is lost, the session may live on"),
-        State::Connected => say("connected"),
+        SessionState::Lost => say("the session is gone, with its ephemeral nodes"),
+        SessionState::Suspended => say("the connection is lost, the session may live on"),
+        SessionState::Connected => say("connected"),
         state => say(&state.to_string()),
     });
     // end
@@ -136,7 +136,7 @@ pub async fn states<H: Handler>(handler: H) {
     let follower = async move {
         while let Some(state) = states.changed().await {
             println!("{state}");
-            if state == State::Connected {
+            if state == SessionState::Connected {
                 break;
             }
         }
@@ -151,7 +151,7 @@ pub async fn states<H: Handler>(handler: H) {
     // end
     let run = async {
         // guide: the state now
-        if zk.state() == State::Connected {
+        if zk.state() == SessionState::Connected {
             zk.create("/here", b"", CreateMode::Ephemeral).await?;
         }
         // end

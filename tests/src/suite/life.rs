@@ -14,7 +14,7 @@ use std::{
 };
 
 use zk_client::{
-    AsyncResult, Client, ClientState, CreateMode, ErrorKind, Handler, Outcome, State,
+    AsyncResult, Client, ConnectionState, CreateMode, ErrorKind, Handler, Outcome, SessionState,
     blocking as client_that_waits, recipes::Lock,
 };
 
@@ -56,7 +56,7 @@ pub async fn start_against_nothing_fails_in_time_and_can_be_tried_again<H: Handl
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("500ms"), "{error}");
     assert!(error.to_string().contains(&proxy.address().to_string()), "{error}");
-    assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::Closed));
+    assert_eq!((zk.state(), zk.connection_state()), (SessionState::Lost, ConnectionState::Closed));
     site.when("the tasks to end", || counted.live() == (0, 0)).await;
     let attempts = counted.attempts();
     site.moment().await;
@@ -137,7 +137,7 @@ pub async fn a_start_of_a_client_that_runs_ends_in_time<H: Handler>(handler: H) 
     site.cut_off(&zk, &proxy).await;
     let error = site.err("to start without a server", zk.start()).await;
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert_eq!((zk.state(), zk.session_id()), (State::Suspended, session));
+    assert_eq!((zk.state(), zk.session_id()), (SessionState::Suspended, session));
 
     let start = zk.start();
     proxy.refuse(false);
@@ -190,7 +190,7 @@ pub async fn two_stops_are_as_good_as_one<H: Handler>(handler: H) {
     site.ok("the first stop", first).await;
     site.ok("the second stop", second).await;
     site.ok("a third stop", zk.stop()).await;
-    assert_eq!(zk.state(), State::Lost);
+    assert_eq!(zk.state(), SessionState::Lost);
 }
 
 pub async fn stop_while_connecting_returns_at_once<H: Handler>(handler: H) {
@@ -214,7 +214,7 @@ pub async fn start_after_stop_is_a_new_session<H: Handler>(handler: H) {
     let first = zk.session_id();
     site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
     site.ok("to stop", zk.stop()).await;
-    assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::Closed));
+    assert_eq!((zk.state(), zk.connection_state()), (SessionState::Lost, ConnectionState::Closed));
 
     let error = site.err("a call on a stopped client", zk.exists("/mine")).await;
     assert_eq!(
@@ -235,7 +235,7 @@ pub async fn restart_is_a_new_session<H: Handler>(handler: H) {
     let mut states = zk.states();
     site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
     site.ok("to restart", zk.restart()).await;
-    site.expect(&mut states, &[State::Lost, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Lost, SessionState::Connected]).await;
     assert_ne!(zk.session_id().expect("it is connected").0, first);
     assert_eq!(site.ok("exists", zk.exists("/mine")).await, None);
     assert!(!has_session(first));
@@ -260,7 +260,7 @@ pub async fn a_stop_after_a_restart_has_the_last_word<H: Handler>(handler: H) {
     assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
     site.when("the tasks to end", || counted.live() == (0, 0)).await;
     site.moment().await;
-    assert_eq!((zk.state(), counted.live()), (State::Lost, (0, 0)));
+    assert_eq!((zk.state(), counted.live()), (SessionState::Lost, (0, 0)));
 }
 
 pub async fn a_client_that_is_dropped_in_a_restart_leaves_nothing<H: Handler>(handler: H) {
@@ -396,22 +396,22 @@ pub async fn threads_may_start_and_stop_at_will<H: Handler>(handler: H) {
     site.ok("to stop", zk.stop()).await;
     site.when("the tasks to end", || counted.live() == (0, 0)).await;
 
-    let mut before = State::Lost;
+    let mut before = SessionState::Lost;
     while let Some(state) = states.try_next() {
         let follows = match state {
-            State::Suspended => before.is_connected(),
+            SessionState::Suspended => before.is_connected(),
             _ => state != before,
         };
         assert!(follows, "{state} after {before}");
         before = state;
     }
-    assert_eq!(before, State::Lost);
+    assert_eq!(before, SessionState::Lost);
 }
 
 pub async fn calls_before_the_start_fail_as_closed<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let zk = site.build(site.builder());
-    assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::Closed));
+    assert_eq!((zk.state(), zk.connection_state()), (SessionState::Lost, ConnectionState::Closed));
     assert_eq!((zk.connected(), zk.session_id(), zk.client_id()), (false, None, None));
     let error = site.err("a call before the start", zk.get("/")).await;
     assert_eq!(
@@ -493,7 +493,7 @@ pub async fn stop_without_a_connection_returns_at_once<H: Handler>(handler: H) {
         (error.kind(), error.outcome()),
         (ErrorKind::ConnectionClosed, Some(Outcome::NotSent))
     );
-    assert_eq!(zk.state(), State::Lost);
+    assert_eq!(zk.state(), SessionState::Lost);
 }
 
 pub async fn stop_does_not_wait_for_ever_for_a_silent_server<H: Handler>(handler: H) {
@@ -544,7 +544,7 @@ pub async fn a_session_that_cannot_be_resumed_is_replaced<H: Handler>(handler: H
         let mut states = zk.states();
         site.ok("to start", zk.start()).await;
         assert!(zk.session_id().is_some_and(|id| id != ticket.id));
-        assert_eq!((states.try_next(), states.try_next()), (Some(State::Connected), None));
+        assert_eq!((states.try_next(), states.try_next()), (Some(SessionState::Connected), None));
         site.ok("to read", zk.exists("/")).await;
     }
 }
@@ -572,7 +572,7 @@ pub async fn a_plain_thread_may_block_on_everything<H: Handler>(handler: H) {
         block_on(zk.sleep(Duration::from_millis(20)));
         assert!(begun.elapsed() >= Duration::from_millis(20));
         zk.stop().get().expect("stopped");
-        assert_eq!(states.next_blocking(), Some(State::Lost));
+        assert_eq!(states.next_blocking(), Some(SessionState::Lost));
     })
     .await;
 }

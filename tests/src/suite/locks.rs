@@ -9,7 +9,7 @@ use std::{
 };
 
 use zk_client::{
-    AsyncResult, Client, CreateMode, Error, ErrorCode, ErrorKind, Handler, State, blocking,
+    AsyncResult, Client, CreateMode, Error, ErrorCode, ErrorKind, Handler, SessionState, blocking,
     recipes::{Lock, LockGuard, LockOptions, ReadLock, WriteLock},
 };
 
@@ -91,7 +91,8 @@ pub async fn a_holder_cut_off_within_its_session_still_holds<H: Handler>(handler
 
     proxy.refuse(false);
     site.when("the holder to be sure again", || guard.is_held()).await;
-    site.when("the callback", || told.is(&[State::Suspended, State::Connected])).await;
+    site.when("the callback", || told.is(&[SessionState::Suspended, SessionState::Connected]))
+        .await;
     assert!(waiting.iter().all(|next| !next.ready()) && !guard.lost().is_set());
     let write = guard.transaction().create("/done", b"", CreateMode::Persistent);
     site.ok("a guarded write", write.commit()).await.committed().expect("it is held");
@@ -99,7 +100,7 @@ pub async fn a_holder_cut_off_within_its_session_still_holds<H: Handler>(handler
     for next in waiting {
         drop(site.ok("the next", next).await);
     }
-    assert!(told.is(&[State::Suspended, State::Connected]));
+    assert!(told.is(&[SessionState::Suspended, SessionState::Connected]));
 }
 
 pub async fn a_holder_whose_session_expires_is_told<H: Handler>(handler: H) {
@@ -115,9 +116,9 @@ pub async fn a_holder_whose_session_expires_is_told<H: Handler>(handler: H) {
     site.lose_session(&zk, &proxy).await;
     site.within("the loss", stale.lost().happened()).await;
     assert!(!stale.is_held() && stale.lost().is_set());
-    site.when("the callback", || told.is(&[State::Suspended, State::Lost])).await;
+    site.when("the callback", || told.is(&[SessionState::Suspended, SessionState::Lost])).await;
     let late = Told::by(&stale);
-    site.when("a late callback", || late.is(&[State::Lost])).await;
+    site.when("a late callback", || late.is(&[SessionState::Lost])).await;
     let guard = site.ok("the next holder", next).await;
     assert!(guard.fencing_token() > stale.fencing_token());
 
@@ -539,9 +540,9 @@ pub async fn a_lock_whose_node_is_deleted_is_lost<H: Handler>(handler: H) {
         site.within("the loss", guard.lost().happened()).await;
         assert!(!guard.is_held() && guard.held_for().is_zero() && next.is_held(), "{when}");
         site.within("whoever asks later", guard.suspended()).await;
-        let expected: &[State] = match when {
-            "away" => &[State::Suspended, State::Connected, State::Lost],
-            _ => &[State::Lost],
+        let expected: &[SessionState] = match when {
+            "away" => &[SessionState::Suspended, SessionState::Connected, SessionState::Lost],
+            _ => &[SessionState::Lost],
         };
         site.when("the callback", || told.is(expected)).await;
         site.ok("to release", guard.release()).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zk_client::{
     Acl, Backoff, CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, ErrorKind, Handler,
-    OPEN_ACL_UNSAFE, Outcome, Perms, State,
+    OPEN_ACL_UNSAFE, Outcome, Perms, SessionState,
 };
 
 use super::{
@@ -95,7 +95,7 @@ pub async fn the_session_timeout_is_the_servers_to_grant<H: Handler>(handler: H)
 pub async fn a_client_that_takes_read_only_servers_writes_to_others<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let zk = site.connect(site.builder().read_only(true)).await;
-    assert_eq!(zk.state(), State::Connected);
+    assert_eq!(zk.state(), SessionState::Connected);
     site.ok("a node", zk.create("/node", b"", CreateMode::Ephemeral)).await;
 }
 
@@ -338,7 +338,7 @@ pub async fn the_hosts_can_change<H: Handler>(handler: H) {
     assert_eq!((zk.host(), states.try_next()), (Some(first.address().to_string()), None));
 
     zk.set_hosts(&second.address().to_string()).expect("good hosts");
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     assert_eq!((zk.host(), zk.session_id()), (Some(second.address().to_string()), session));
     site.when("the first host to be left", || first.connections() == 0).await;
 
@@ -400,5 +400,5 @@ pub async fn a_weak_handle_does_not_keep_its_client<H: Handler>(handler: H) {
     assert_eq!(again.session_id(), zk.session_id());
     drop((zk, again));
     assert!(weak.upgrade().is_none());
-    site.expect(&mut states, &[State::Lost]).await;
+    site.expect(&mut states, &[SessionState::Lost]).await;
 }

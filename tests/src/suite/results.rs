@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zk_client::{CreateMode, Error, ErrorCode, Handler, State};
+use zk_client::{CreateMode, Error, ErrorCode, Handler, SessionState};
 
 use super::site::{LIMIT, Site, block_on, blocking, proxy};
 use crate::{Direction, Verdict, lock};
@@ -281,7 +281,7 @@ pub async fn a_panicking_callback_stops_nothing<H: Handler>(handler: H) {
     site.ok("a call", zk.exists("/")).await;
     let mut states = zk.states();
     proxy.cut_rst();
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     site.when("all callbacks", || said.count() == 3).await;
     assert_eq!(said.all(), ["next ok", "SUSPENDED", "CONNECTED"]);
 }

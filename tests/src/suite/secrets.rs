@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug};
 
 use zk_client::{
-    Acl, CREATOR_ALL_ACL, CreateMode, CreateOptions, Handler, OperationResult, Perms, State,
+    Acl, CREATOR_ALL_ACL, CreateMode, CreateOptions, Handler, OperationResult, Perms, SessionState,
 };
 
 use super::{log, site::Site};
@@ -140,7 +140,7 @@ pub async fn no_secret_shows_in_logs_or_values<H: Handler>(handler: H) {
     texts.push(("an error", displayed(&site.err("a lost call", lost).await)));
     proxy.refuse(false);
     site.ok("a queued call", queued).await;
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     texts.push(("a client", shown(&zk)));
     texts.push(("a ticket", shown(&ticket)));
     let id = zk.session_id().expect("it is connected");

@@ -9,8 +9,8 @@ use std::{
 };
 
 use zk_client::{
-    Client, CreateMode, CreateOptions, ErrorCode, ErrorKind, Handler, OPEN_ACL_UNSAFE, State,
-    blocking,
+    Client, CreateMode, CreateOptions, ErrorCode, ErrorKind, Handler, OPEN_ACL_UNSAFE,
+    SessionState, blocking,
     recipes::{Lease, Semaphore, SemaphoreOptions},
 };
 
@@ -201,7 +201,7 @@ pub async fn a_lost_reply_makes_one_lease<H: Handler>(handler: H) {
             if heard { lose_replies(&proxy, MULTI, 1) } else { lose_requests(&proxy, MULTI, 1) };
         let mut states = zk.states();
         let held = lease(&site, &of(&zk, 2)).await;
-        site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+        site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
         assert_eq!(sent.load(Ordering::Relaxed), 2);
         assert_eq!(site.nodes(&zk, PATH).await.len(), 1);
         assert!(held.is_held());

@@ -16,7 +16,9 @@ use std::{
     time::Duration,
 };
 
-use zk_client::{Backoff, Client, ClientBuilder, Error, Handler, OPEN_ACL_UNSAFE, State, States};
+use zk_client::{
+    Backoff, Client, ClientBuilder, Error, Handler, OPEN_ACL_UNSAFE, SessionState, States,
+};
 
 use zk_server::{SessionId, TestServer, Version};
 
@@ -382,7 +384,7 @@ impl<H: Handler> Site<H> {
     pub(crate) fn expect(
         &self,
         states: &mut States,
-        expected: &[State],
+        expected: &[SessionState],
     ) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
@@ -405,7 +407,7 @@ impl<H: Handler> Site<H> {
     pub(crate) async fn cut_off(&self, zk: &Client, proxy: &Proxy) {
         proxy.refuse(true);
         proxy.cut_rst();
-        self.when("the client to notice", || zk.state() == State::Suspended).await;
+        self.when("the client to notice", || zk.state() == SessionState::Suspended).await;
     }
 
     /// How many watches on data there are below the root of this site: of each session one for each path.

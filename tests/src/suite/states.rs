@@ -10,8 +10,8 @@ use std::{
 
 use futures_util::StreamExt;
 use zk_client::{
-    CREATOR_ALL_ACL, Client, ClientState, CreateMode, CreateOptions, ErrorKind, EventType, Handler,
-    Outcome, State,
+    CREATOR_ALL_ACL, Client, ConnectionState, CreateMode, CreateOptions, ErrorKind, EventType,
+    Handler, Outcome, SessionState,
 };
 
 use super::site::{LIMIT, Site, blocking};
@@ -19,7 +19,7 @@ use crate::{Direction, Verdict, lock};
 
 /// The states that a listener has heard of.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<State>>>);
+struct Heard(Arc<Mutex<Vec<SessionState>>>);
 
 impl Heard {
     fn by(zk: &Client) -> Self {
@@ -29,20 +29,20 @@ impl Heard {
         heard
     }
 
-    fn all(&self) -> Vec<State> {
+    fn all(&self) -> Vec<SessionState> {
         lock(&self.0).clone()
     }
 }
 
 pub async fn a_drop_and_a_reconnect_are_heard_once_each<H: Handler>(handler: H) {
-    use State::{Connected, Lost, Suspended};
+    use SessionState::{Connected, Lost, Suspended};
 
     let site = Site::new(handler);
     let proxy = super::site::proxy();
     let zk = site.build(site.builder_at(proxy.address()));
     let (mut states, heard) = (zk.states(), Heard::by(&zk));
     site.ok("to start", zk.start()).await;
-    assert_eq!(zk.client_state(), ClientState::Connected);
+    assert_eq!(zk.connection_state(), ConnectionState::Connected);
     let session = zk.session_id();
 
     proxy.cut_rst();
@@ -65,12 +65,12 @@ pub async fn many_failed_attempts_are_one_suspension<H: Handler>(handler: H) {
     let (proxy, zk) = site.proxied().await;
     let mut states = zk.states();
     site.cut_off(&zk, &proxy).await;
-    assert_eq!((zk.connected(), zk.client_state()), (false, ClientState::Connecting));
+    assert_eq!((zk.connected(), zk.connection_state()), (false, ConnectionState::Connecting));
     assert_eq!(zk.held_for(), Duration::ZERO);
     let attempts = proxy.accepted();
     site.when("three attempts", || proxy.accepted() >= attempts + 3).await;
     proxy.refuse(false);
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     assert_eq!(states.try_next(), None);
     assert!(zk.connected() && zk.held_for() > Duration::ZERO);
 }
@@ -84,7 +84,7 @@ pub async fn an_expiry_is_lost_and_then_connected<H: Handler>(handler: H) {
     site.cut_off(&zk, &proxy).await;
     site.expire(&zk).await;
     proxy.refuse(false);
-    let all = [State::Suspended, State::Lost, State::Connected];
+    let all = [SessionState::Suspended, SessionState::Lost, SessionState::Connected];
     site.expect(&mut states, &all).await;
     assert_ne!(zk.session_id(), old);
     assert_eq!(site.ok("exists", zk.exists("/mine")).await, None);
@@ -110,7 +110,11 @@ pub async fn calls_that_wait_for_a_session_that_expires_fail_as_expired<H: Handl
         );
         assert!(error.is_retryable());
     }
-    site.expect(&mut states, &[State::Suspended, State::Lost, State::Connected]).await;
+    site.expect(
+        &mut states,
+        &[SessionState::Suspended, SessionState::Lost, SessionState::Connected],
+    )
+    .await;
     assert!(site.ok("children", zk.get_children("/")).await.is_empty());
 }
 
@@ -123,8 +127,11 @@ pub async fn refused_credentials_at_the_start_are_an_error_and_lost<H: Handler>(
         let error = site.err("a start with wrong credentials", zk.start()).await;
         assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
         assert!(error.to_string().contains("authentication failed"), "{error}");
-        assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::AuthFailed));
-        site.expect(&mut states, &[State::Connected, State::Lost]).await;
+        assert_eq!(
+            (zk.state(), zk.connection_state()),
+            (SessionState::Lost, ConnectionState::AuthFailed)
+        );
+        site.expect(&mut states, &[SessionState::Connected, SessionState::Lost]).await;
         assert_eq!(site.within("the end of the states", states.changed()).await, None);
         states = zk.states();
     }
@@ -140,8 +147,8 @@ pub async fn refused_credentials_later_are_an_error_and_lost<H: Handler>(handler
     let watch = site.ok("to watch", zk.exists_and_watch("/node")).await.1;
     let error = site.err("wrong credentials", zk.add_auth("nonsense", "who")).await;
     assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
-    site.expect(&mut states, &[State::Lost]).await;
-    assert_eq!(zk.client_state(), ClientState::AuthFailed);
+    site.expect(&mut states, &[SessionState::Lost]).await;
+    assert_eq!(zk.connection_state(), ConnectionState::AuthFailed);
     let error = site.err("the watch", watch).await;
     assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
     site.when("the connection to end", || proxy.connections() == 0).await;
@@ -149,7 +156,7 @@ pub async fn refused_credentials_later_are_an_error_and_lost<H: Handler>(handler
     site.moment().await;
     assert_eq!(proxy.accepted(), accepted, "it tries the same credentials again");
     site.ok("to stop", zk.stop()).await;
-    assert_eq!(zk.client_state(), ClientState::Closed);
+    assert_eq!(zk.connection_state(), ConnectionState::Closed);
     assert_eq!(site.within("the end of the states", states.changed()).await, None);
 }
 
@@ -190,7 +197,7 @@ pub async fn equal_credentials_are_one<H: Handler>(handler: H) {
     assert_eq!(packets.load(Ordering::Relaxed), 1);
     let mut states = zk.states();
     proxy.cut_rst();
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     site.ok("a call, behind the credentials", zk.exists("/")).await;
     assert_eq!(packets.load(Ordering::Relaxed), 2);
 }
@@ -209,7 +216,7 @@ pub async fn a_removed_listener_is_not_called_for_what_was_queued<H: Handler>(ha
     let last = Heard::by(&zk);
     let mut states = zk.states();
     proxy.cut_rst();
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     // So has a result's callback, whose result is there.
     let read = zk.exists("/");
     let (called, calls) = std::sync::mpsc::channel();
@@ -251,7 +258,7 @@ pub async fn a_listener_can_be_removed_and_can_remove_itself<H: Handler>(handler
     proxy.cut_rst();
     site.when("the last listener", || last.all().len() == 2).await;
     assert_eq!(removed.all(), []);
-    assert_eq!(once.all(), [State::Suspended]);
+    assert_eq!(once.all(), [SessionState::Suspended]);
     assert!(!zk.remove_listener(id));
 }
 
@@ -266,7 +273,7 @@ pub async fn a_listener_that_panics_stops_nobody<H: Handler>(handler: H) {
     });
     let next = Heard::by(&zk);
     proxy.cut_rst();
-    let all = [State::Suspended, State::Connected];
+    let all = [SessionState::Suspended, SessionState::Connected];
     site.when("the next listener", || next.all().len() == 2).await;
     assert_eq!((calls.all(), next.all()), (all.to_vec(), all.to_vec()));
     site.ok("to read", zk.exists("/")).await;
@@ -278,13 +285,13 @@ pub async fn a_listener_may_call_and_block<H: Handler>(handler: H) {
     let done = Heard::default();
     let (list, client) = (done.clone(), zk.clone());
     let id = zk.add_listener(move |state| {
-        if state == State::Connected {
+        if state == SessionState::Connected {
             client.create("/heard", b"", CreateMode::Persistent).get().expect("it is connected");
             lock(&list.0).push(state);
         }
     });
     proxy.cut_rst();
-    site.when("the listener's call", || done.all() == [State::Connected]).await;
+    site.when("the listener's call", || done.all() == [SessionState::Connected]).await;
     assert!(site.ok("exists", zk.exists("/heard")).await.is_some());
     assert!(zk.remove_listener(id));
 }
@@ -298,8 +305,8 @@ pub async fn a_state_is_told_before_a_result_of_that_state<H: Handler>(handler: 
         let queued = zk.exists("/");
         proxy.refuse(false);
         site.ok("a queued call", queued).await;
-        assert_eq!(states.try_next(), Some(State::Suspended));
-        assert_eq!(states.try_next(), Some(State::Connected));
+        assert_eq!(states.try_next(), Some(SessionState::Suspended));
+        assert_eq!(states.try_next(), Some(SessionState::Connected));
     }
     // And a loss before the failures that it brings.
     proxy.hold(Direction::ToServer);
@@ -307,7 +314,7 @@ pub async fn a_state_is_told_before_a_result_of_that_state<H: Handler>(handler: 
     proxy.cut_rst();
     proxy.release();
     site.err("a call whose connection is cut", lost).await;
-    assert_eq!(states.try_next(), Some(State::Suspended));
+    assert_eq!(states.try_next(), Some(SessionState::Suspended));
 }
 
 pub async fn a_thread_can_follow_the_states<H: Handler>(handler: H) {
@@ -319,11 +326,14 @@ pub async fn a_thread_can_follow_the_states<H: Handler>(handler: H) {
     let cutter = async {
         let mut states = zk.states();
         proxy.cut_rst();
-        site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+        site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
         site.ok("to stop", zk.stop()).await;
         site.within("the follower", follower).await
     };
-    assert_eq!(cutter.await, [State::Suspended, State::Connected, State::Lost]);
+    assert_eq!(
+        cutter.await,
+        [SessionState::Suspended, SessionState::Connected, SessionState::Lost]
+    );
 }
 
 pub async fn the_states_end_when_the_client_has_stopped<H: Handler>(handler: H) {
@@ -331,7 +341,7 @@ pub async fn the_states_end_when_the_client_has_stopped<H: Handler>(handler: H) 
     let zk = site.build(site.builder());
     let never = zk.states();
     site.ok("to stop what was not started", zk.stop()).await;
-    let all = [State::Connected, State::Lost];
+    let all = [SessionState::Connected, SessionState::Lost];
     for round in 0..3 {
         let states = zk.states();
         site.ok("to start", zk.start()).await;
@@ -343,10 +353,10 @@ pub async fn the_states_end_when_the_client_has_stopped<H: Handler>(handler: H) 
     // The last client is dropped: one that runs, and one that never did.
     let mut states = zk.states();
     site.ok("to start", zk.start()).await;
-    assert_eq!(states.next().await, Some(State::Connected));
+    assert_eq!(states.next().await, Some(SessionState::Connected));
     drop(zk);
     let end = async { (states.next().await, states.next().await) };
-    assert_eq!(site.within("the end of the states", end).await, (Some(State::Lost), None));
+    assert_eq!(site.within("the end of the states", end).await, (Some(SessionState::Lost), None));
     let mut states = site.build(site.builder()).states();
     assert_eq!(site.within("the end of the states", states.next()).await, None);
 }
@@ -356,7 +366,7 @@ pub async fn the_states_go_on_over_a_restart<H: Handler>(handler: H) {
     let zk = site.client().await;
     let mut states = zk.states();
     site.ok("to restart", zk.restart()).await;
-    site.expect(&mut states, &[State::Lost, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Lost, SessionState::Connected]).await;
 }
 
 pub async fn a_client_that_has_stopped_has_no_session<H: Handler>(handler: H) {
@@ -365,7 +375,7 @@ pub async fn a_client_that_has_stopped_has_no_session<H: Handler>(handler: H) {
     assert!(zk.session_id().is_some() && zk.client_id().is_some());
     site.ok("to stop", zk.stop()).await;
     assert_eq!((zk.session_id(), zk.client_id()), (None, None));
-    assert_eq!((zk.state(), zk.client_state()), (State::Lost, ClientState::Closed));
+    assert_eq!((zk.state(), zk.connection_state()), (SessionState::Lost, ConnectionState::Closed));
     assert!(zk.held_for().is_zero());
 }
 
@@ -380,7 +390,7 @@ pub async fn a_silent_server_is_left_in_time<H: Handler>(handler: H) {
     let begun = std::time::Instant::now();
     proxy.hold(Direction::ToClient);
     let lost = zk.get("/");
-    site.expect(&mut states, &[State::Suspended]).await;
+    site.expect(&mut states, &[SessionState::Suspended]).await;
     assert!(begun.elapsed() >= timeout / 2, "{:?}", begun.elapsed());
     let error = site.err("a call without an answer", lost).await;
     assert_eq!(
@@ -404,7 +414,7 @@ pub async fn a_session_outlives_many_connections<H: Handler>(handler: H) {
     let (_, watch) = site.ok("to watch", zk.exists_and_watch("/mine")).await;
     for _ in 0..20 {
         proxy.cut_rst();
-        site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+        site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     }
     assert_eq!(zk.session_id(), session);
     site.ok("to delete", zk.delete("/mine", None)).await;

@@ -6,7 +6,8 @@ use std::{
 };
 
 use zk_client::{
-    AsyncResult, Client, CreateMode, ErrorCode, ErrorKind, EventType, Handler, State, blocking,
+    AsyncResult, Client, CreateMode, ErrorCode, ErrorKind, EventType, Handler, SessionState,
+    blocking,
     recipes::{
         Children, ChildrenWatch, ChildrenWatchOptions, DataWatch, NodeData, patient_children_watch,
     },
@@ -348,7 +349,7 @@ pub async fn a_watch_that_is_dropped_or_cancelled_ends<H: Handler>(handler: H) {
     // Nor is anything armed again on the next connection.
     let mut states = zk.states();
     proxy.cut_rst();
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     site.ok("a call", zk.exists("/")).await;
     site.when("no watch to be left", || !site.is_watched("/node")).await;
 }

@@ -10,7 +10,8 @@ use std::{
 };
 
 use zk_client::{
-    Client, CreateMode, ErrorCode, ErrorKind, EventType, Handler, State, Watch, WatchedEvent,
+    Client, CreateMode, ErrorCode, ErrorKind, EventType, Handler, SessionState, Watch,
+    WatchedEvent,
     recipes::{DataWatch, Lock},
 };
 
@@ -202,7 +203,7 @@ pub async fn a_watch_that_is_dropped_is_forgotten<H: Handler>(handler: H) {
 
     // What the client remembers is what it arms again on a new connection.
     proxy.cut_rst();
-    site.expect(&mut states, &[State::Suspended, State::Connected]).await;
+    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     site.ok("the watches to be armed", zk.exists("/")).await;
     site.when("the old connection to end", || !site.is_watched("/dropped")).await;
     assert!(!site.is_watched("/dropped/missing"));

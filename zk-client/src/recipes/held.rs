@@ -12,7 +12,7 @@ use std::{
 use zk_proto::{records::Stat, session::SessionId};
 
 use crate::{
-    AsyncResult, Client, Event, Face, State, States, Transaction,
+    AsyncResult, Client, Event, Face, SessionState, States, Transaction,
     from_reply::is_no_node,
     retry::patiently,
     stop::{Stop, either, unless},
@@ -51,10 +51,10 @@ impl Held {
             let expired = async {
                 loop {
                     match changes.next().await {
-                        State::Lost => break,
+                        SessionState::Lost => break,
                         // What is held is in doubt until the client is back: a call has it come back at
                         // once, idle or not.
-                        State::Suspended => drop(owner.exists(&path)),
+                        SessionState::Suspended => drop(owner.exists(&path)),
                         _ => {}
                     }
                 }
@@ -95,11 +95,11 @@ impl Held {
         }
     }
 
-    pub(super) fn on_change(&self, mut callback: impl FnMut(State) + Send + 'static) {
+    pub(super) fn on_change(&self, mut callback: impl FnMut(SessionState) + Send + 'static) {
         let (mut changes, stop) = (self.changes(), Stop::on(self.over.clone()));
         let callback = Callback::new(&self.client, self.over.clone(), move |state| {
             callback(state);
-            state != State::Lost
+            state != SessionState::Lost
         });
         drop(self.client.spawn(async move {
             while let Some(state) = unless(&stop, changes.next()).await {
@@ -113,8 +113,8 @@ impl Held {
 
     fn changes(&self) -> Changes {
         let states = self.client.states();
-        let now = if self.is_lost() { State::Lost } else { self.client.state() };
-        Changes { states, lost: self.lost.clone(), now: Some(now), told: State::Connected }
+        let now = if self.is_lost() { SessionState::Lost } else { self.client.state() };
+        Changes { states, lost: self.lost.clone(), now: Some(now), told: SessionState::Connected }
     }
 
     pub(super) const fn czxid(&self) -> i64 {
@@ -172,21 +172,22 @@ struct Changes {
     states: States,
     lost: Event,
     /// The state when this began, still to be looked at.
-    now: Option<State>,
-    told: State,
+    now: Option<SessionState>,
+    told: SessionState,
 }
 
 impl Changes {
-    async fn next(&mut self) -> State {
+    async fn next(&mut self) -> SessionState {
         loop {
             let state = match self.now.take() {
                 Some(state) => state,
                 None => {
                     let lost = async {
                         self.lost.happened().await;
-                        State::Lost
+                        SessionState::Lost
                     };
-                    let changed = async { self.states.changed().await.unwrap_or(State::Lost) };
+                    let changed =
+                        async { self.states.changed().await.unwrap_or(SessionState::Lost) };
                     either(changed, lost).await
                 }
             };
@@ -243,11 +244,11 @@ macro_rules! hold {
             }
 
             /// Has `callback` called with each change of the session's state, to the loss or the release:
-            /// [`Suspended`](crate::State::Suspended) when the connection is lost,
-            /// [`Connected`](crate::State::Connected) when it is back in time,
-            /// [`Lost`](crate::State::Lost) when the session has expired, or the node was deleted; at once
+            /// [`Suspended`](crate::SessionState::Suspended) when the connection is lost,
+            /// [`Connected`](crate::SessionState::Connected) when it is back in time,
+            /// [`Lost`](crate::SessionState::Lost) when the session has expired, or the node was deleted; at once
             /// if it is not connected just now. It runs on the client's queue of watches.
-            pub fn on_change(&self, callback: impl FnMut($crate::State) + Send + 'static) {
+            pub fn on_change(&self, callback: impl FnMut($crate::SessionState) + Send + 'static) {
                 self.held.on_change(callback);
             }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::{Chroot, OpCode, Time, records::xid, time::part};
 
 use super::{
-    Cause, Failure, Identity, Link, Outcome, Output, Reason, Registered, RequestId, Session, State,
-    outgoing::WatchChange,
+    Cause, Failure, Identity, Link, Outcome, Output, Reason, Registered, RequestId, Session,
+    SessionState, outgoing::WatchChange,
 };
 
 impl Session {
@@ -100,7 +100,7 @@ impl Session {
                 if told_by_peer {
                     hold_back = self.hold_back(now);
                 }
-                self.set_state(State::Suspended);
+                self.set_state(SessionState::Suspended);
                 let reason = Reason::ConnectionLoss(cause);
                 self.fail_in_flight(&reason);
                 self.drop_removed_credentials(&reason);
@@ -154,7 +154,7 @@ impl Session {
     /// The session is gone: its requests and watches go with it.
     pub(super) fn lose_session(&mut self, reason: &Reason) {
         self.route.set_expiry(None);
-        self.set_state(State::Lost);
+        self.set_state(SessionState::Lost);
         self.fail_in_flight(reason);
         for id in self.watches.clear() {
             self.outputs.push_back(Output::Unwatched { id, reason: reason.clone() });
@@ -212,7 +212,7 @@ impl Session {
         self.search_writable(now);
     }
 
-    pub(super) fn set_state(&mut self, state: State) {
+    pub(super) fn set_state(&mut self, state: SessionState) {
         if self.state != state {
             tracing::debug!(
                 from = %self.state,

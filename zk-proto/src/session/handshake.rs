@@ -13,8 +13,8 @@ use crate::{
 };
 
 use super::{
-    Identity, Keepalive, Link, Outgoing, Output, Reason, Search, Session, State, Timeouts, Up,
-    auth_packet,
+    Identity, Keepalive, Link, Outgoing, Output, Reason, Search, Session, SessionState, Timeouts,
+    Up, auth_packet,
 };
 
 /// Watches are armed again in packets of at most this many bytes, as the Java client does.
@@ -96,7 +96,11 @@ impl Session {
         };
         self.shut_out = None;
         self.route.came_up(now);
-        self.set_state(if read_only { State::ConnectedReadOnly } else { State::Connected });
+        self.set_state(if read_only {
+            SessionState::ConnectedReadOnly
+        } else {
+            SessionState::Connected
+        });
         let rearming = self.send_prologue();
         self.link = Link::Up(Box::new(Up {
             alive: Keepalive::new(timeouts, sent, now),

@@ -8,7 +8,7 @@
 //! | [`handle_connected`](Session::handle_connected), [`handle_data`](Session::handle_data), [`handle_disconnected`](Session::handle_disconnected), [`handle_probed`](Session::handle_probed) | [`poll_transmit`](Session::poll_transmit): bytes for the socket |
 //! | [`handle_timeout`](Session::handle_timeout) | [`poll_timeout`](Session::poll_timeout): when that is due |
 //!
-//! The states that a user sees ([`State`]), on the left the connection's (`Link` in the source):
+//! The states that a user sees ([`SessionState`]), on the left the connection's (`Link` in the source):
 //!
 //! ```text
 //!            start                connect, handshake              reply: session
@@ -88,7 +88,7 @@ use crate::{
 pub use backoff::Backoff;
 pub use config::{Config, Credential, SessionId, SessionTicket};
 pub use failure::{Cause, Failure, Outcome, QueueLimit, Reason};
-pub use output::{ClientState, Output, Reply, RequestId, State, WatchedEvent};
+pub use output::{ConnectionState, Output, Reply, RequestId, SessionState, WatchedEvent};
 pub use watches::WatchKind;
 
 use keepalive::{Keepalive, Timeouts};
@@ -203,7 +203,7 @@ impl Registered {
 pub struct Session {
     config: Config,
     rng: Rng,
-    state: State,
+    state: SessionState,
     link: Link,
     identity: Identity,
     route: Route,
@@ -250,7 +250,7 @@ impl Session {
         Self {
             config,
             rng,
-            state: State::Lost,
+            state: SessionState::Lost,
             link: Link::Idle,
             identity,
             route,
@@ -289,7 +289,7 @@ impl Session {
     }
 
     /// Closes the session: what was submitted before is done first, then the server is told, its word
-    /// awaited for [`Config::close_timeout`], and the state becomes [`State::Lost`]. Without a
+    /// awaited for [`Config::close_timeout`], and the state becomes [`SessionState::Lost`]. Without a
     /// connection it ends at once, and the server's side is left to expire. A session that has ended
     /// otherwise, such as by a refused credential, is [`Closed`](Reason::Closed) from now on.
     pub fn close(&mut self, now: Time) {
@@ -464,27 +464,27 @@ impl Session {
 
     // ---- what there is to know --------------------------------------------------------------------
 
-    /// How the session stands.
+    /// The state of the session.
     #[must_use]
-    pub const fn state(&self) -> State {
+    pub const fn state(&self) -> SessionState {
         self.state
     }
 
-    /// How the connection stands.
+    /// The state of the connection.
     #[must_use]
-    pub const fn client_state(&self) -> ClientState {
+    pub const fn connection_state(&self) -> ConnectionState {
         match &self.link {
-            Link::Idle => ClientState::Closed,
+            Link::Idle => ConnectionState::Closed,
             Link::Waiting { .. } | Link::Connecting { .. } | Link::Handshake { .. } => {
-                ClientState::Connecting
+                ConnectionState::Connecting
             }
-            Link::Up(up) if up.search.is_some() => ClientState::ConnectedReadOnly,
-            Link::Up(_) => ClientState::Connected,
+            Link::Up(up) if up.search.is_some() => ConnectionState::ConnectedReadOnly,
+            Link::Up(_) => ConnectionState::Connected,
             Link::Ended(Reason::AuthFailed { .. } | Reason::AuthRequired { .. }) => {
-                ClientState::AuthFailed
+                ConnectionState::AuthFailed
             }
-            Link::Ended(Reason::SessionExpired) => ClientState::ExpiredSession,
-            Link::Ended(_) => ClientState::Closed,
+            Link::Ended(Reason::SessionExpired) => ConnectionState::ExpiredSession,
+            Link::Ended(_) => ConnectionState::Closed,
         }
     }
 

@@ -10,10 +10,12 @@ use super::{Failure, Reason};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// How the session stands, as kazoo's `KazooState` with read-only told apart.
+/// The state of the session.
+#[doc(alias = "KazooState")]
+#[doc(alias = "State")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum State {
+pub enum SessionState {
     /// There is no session: not yet, or no more. Ephemeral nodes and watches are gone.
     Lost,
     /// The connection is lost; the session may live on. Held locks must be doubted.
@@ -24,7 +26,7 @@ pub enum State {
     ConnectedReadOnly,
 }
 
-impl State {
+impl SessionState {
     /// Whether there is a connection, read-only or not.
     #[must_use]
     pub const fn is_connected(self) -> bool {
@@ -32,7 +34,7 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for SessionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Lost => "LOST",
@@ -43,10 +45,12 @@ impl fmt::Display for State {
     }
 }
 
-/// How the connection stands, as kazoo's `KeeperState` (`client_state`).
+/// The state of the connection.
+#[doc(alias = "KeeperState")]
+#[doc(alias = "ClientState")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum ClientState {
+pub enum ConnectionState {
     /// Not started, or closed.
     Closed,
     /// Looking for a server.
@@ -107,7 +111,7 @@ pub enum Output {
         deadline: Time,
     },
     /// The session's state has changed.
-    State(State),
+    State(SessionState),
     /// A request has ended.
     Completed {
         /// Which.

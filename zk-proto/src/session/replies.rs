@@ -15,7 +15,7 @@ use crate::{
 };
 
 use super::{
-    Cause, Link, Outcome, Output, Reason, Reply, Session, State, WatchKind, WatchedEvent,
+    Cause, Link, Outcome, Output, Reason, Reply, Session, SessionState, WatchKind, WatchedEvent,
     outgoing::{InFlight, WatchChange},
     read_only::ProbePause,
     watches::Watch,
@@ -154,7 +154,7 @@ impl Session {
         let answered = self.outgoing.pop_matching(header.xid);
         let answered = answered.map(|(entry, path)| (entry, path.take()));
         self.disconnect();
-        self.set_state(State::Lost);
+        self.set_state(SessionState::Lost);
         if let Some((entry, path)) = answered {
             self.fail(entry.id(), entry.op, path, reason.clone(), Outcome::Refused);
         }

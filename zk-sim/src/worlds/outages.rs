@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use zk_client::{Handler, State};
+use zk_client::{Handler, SessionState};
 
 use crate::{
     DOWN, Sim,
@@ -46,7 +46,7 @@ pub fn outages(sim: &Sim) -> Result<(), String> {
     }
     for _ in 0..random.u8(1..5) {
         stage.wait("all clients are connected", stage.timeout + Duration::from_secs(30), || {
-            stage.alive().all(|actor| actor.client.state() == State::Connected)
+            stage.alive().all(|actor| actor.client.state() == SessionState::Connected)
         })?;
         sim.run_for(stage.timeout.mul_f64(2.0 * random.f64()), || {})?;
         if random.bool() {
@@ -73,7 +73,7 @@ fn work(actor: &Actor, is_over: &Arc<AtomicBool>) {
 
 /// The servers cannot be reached for up to half of the session timeout.
 fn out_of_reach(stage: &Stage, random: &mut fastrand::Rng) -> Result<(), String> {
-    let connected = |actor: &&Actor| actor.client.state() == State::Connected;
+    let connected = |actor: &&Actor| actor.client.state() == SessionState::Connected;
     let sessions: Vec<_> = stage
         .alive()
         .filter(connected)

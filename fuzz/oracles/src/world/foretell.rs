@@ -6,7 +6,7 @@ use zk_proto::{
     ErrorCode, EventType, OpCode, Response, WatcherType,
     frame::LENGTH_LEN,
     records::ReplyHeader,
-    session::{Credential, Outcome, Output, Reason, State},
+    session::{Credential, Outcome, Output, Reason, SessionState},
 };
 
 use super::{Call, Link, Registered, Sent, World, ledger::Auth, server::What};
@@ -16,7 +16,7 @@ use super::{Call, Link, Registered, Sent, World, ledger::Auth, server::What};
 pub(super) enum Seen {
     Connect(u16),
     Disconnect,
-    State(State),
+    State(SessionState),
     Done(u64, Response),
     Failed(u64, &'static str, Outcome),
     Fired(u64, EventType, String),
@@ -94,8 +94,8 @@ impl World {
 
     /// The session goes, with all that it has.
     fn foretell_loss_of_session(&mut self, reason: &'static str) {
-        if self.ledger.state != State::Lost {
-            self.foretell(Seen::State(State::Lost));
+        if self.ledger.state != SessionState::Lost {
+            self.foretell(Seen::State(SessionState::Lost));
         }
         self.foretell_failures(reason);
         let mut watches: Vec<_> = self.ledger.watches.iter().map(|watch| watch.id).collect();
@@ -156,7 +156,7 @@ impl World {
                     self.route.set_expiry(Some((earliest, latest)));
                 }
                 self.route.lost(self.now, !ours);
-                self.foretell(Seen::State(State::Suspended));
+                self.foretell(Seen::State(SessionState::Suspended));
                 self.foretell_failures("connection loss");
             }
             _ => self.route.failed(self.now),
@@ -260,7 +260,8 @@ impl World {
     fn foretell_welcome(&mut self, timeout: Duration, read_only: bool) {
         self.timeout = timeout;
         self.route.came_up(self.now);
-        let state = if read_only { State::ConnectedReadOnly } else { State::Connected };
+        let state =
+            if read_only { SessionState::ConnectedReadOnly } else { SessionState::Connected };
         self.foretell(Seen::State(state));
         let mut lasting: Vec<_> =
             self.ledger.watches.iter().filter(|watch| !watch.kind.is_one_shot()).collect();

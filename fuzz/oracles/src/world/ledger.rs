@@ -9,7 +9,9 @@ use bytes::Bytes;
 use zk_proto::{
     Chroot, ErrorCode, EventType, OpCode, Time, WatcherType,
     records::RemoveWatchesRequest,
-    session::{Failure, Outcome, Output, Reason, Reply, RequestId, State, WatchKind, WatchedEvent},
+    session::{
+        Failure, Outcome, Output, Reason, Reply, RequestId, SessionState, WatchKind, WatchedEvent,
+    },
 };
 
 /// A request that has not ended.
@@ -89,7 +91,7 @@ impl Watch {
 
 #[derive(Debug)]
 pub(super) struct Ledger {
-    pub(super) state: State,
+    pub(super) state: SessionState,
     /// Oldest first.
     pub(super) calls: VecDeque<Call>,
     pub(super) auths: VecDeque<Auth>,
@@ -110,7 +112,7 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn new() -> Self {
         Self {
-            state: State::Lost,
+            state: SessionState::Lost,
             calls: VecDeque::new(),
             auths: VecDeque::new(),
             watches: Vec::new(),
@@ -133,7 +135,7 @@ impl Ledger {
                 assert!(!watch.kind.is_one_shot(), "a gap in {watch:?}");
             }
             Output::Unwatched { id, .. } => {
-                assert_eq!(self.state, State::Lost, "{id:?} is gone, the session is not");
+                assert_eq!(self.state, SessionState::Lost, "{id:?} is gone, the session is not");
                 self.watch(*id);
                 self.forget(id.0);
             }
@@ -141,10 +143,10 @@ impl Ledger {
         }
     }
 
-    fn change(&mut self, to: State) {
+    fn change(&mut self, to: SessionState) {
         let legal = match (self.state, to) {
-            (State::Lost, to) => to.is_connected(),
-            (State::Suspended, to) => to != State::Suspended,
+            (SessionState::Lost, to) => to.is_connected(),
+            (SessionState::Suspended, to) => to != SessionState::Suspended,
             (_, to) => !to.is_connected(),
         };
         assert!(legal, "{} to {to}", self.state);

@@ -33,7 +33,8 @@ use zk_proto::{
     Chroot, HostPort, Request, Time, WatcherType,
     frame::FrameReader,
     session::{
-        Backoff, ClientState, Config, Credential, Outcome, Output, RequestId, Session, State,
+        Backoff, Config, ConnectionState, Credential, Outcome, Output, RequestId, Session,
+        SessionState,
     },
 };
 
@@ -559,13 +560,13 @@ impl World {
                 let range = self.ledger.since..=latest;
                 assert!(range.contains(since), "the gap begins elsewhere: {since}, not {range:?}");
             }
-            Output::State(State::Lost) => self.resumable = None,
+            Output::State(SessionState::Lost) => self.resumable = None,
             Output::State(state) if state.is_connected() => self.comes_up(*state),
             _ => {}
         }
     }
 
-    fn comes_up(&mut self, state: State) {
+    fn comes_up(&mut self, state: SessionState) {
         let Link::Connecting { opened: Some(opened), .. } = self.link else {
             panic!("{state} without a connection")
         };
@@ -577,7 +578,7 @@ impl World {
         if self.resumable.is_some() {
             assert_eq!(id, self.resumable, "another session without a word");
         }
-        let read_only = state == State::ConnectedReadOnly;
+        let read_only = state == SessionState::ConnectedReadOnly;
         if !read_only {
             self.resumable = id;
         }
@@ -605,8 +606,8 @@ impl World {
         assert!(self.ever_tainted || session.last_zxid() >= self.last_zxid, "zxid falls");
         self.last_zxid = session.last_zxid();
         assert!(self.ever_tainted || self.last_zxid <= self.server.zxid());
-        let client = session.client_state();
-        let up = matches!(client, ClientState::Connected | ClientState::ConnectedReadOnly);
+        let client = session.connection_state();
+        let up = matches!(client, ConnectionState::Connected | ConnectionState::ConnectedReadOnly);
         assert_eq!(up, self.ledger.state.is_connected(), "{client:?}");
         let due = session.poll_timeout();
         match &self.link {
@@ -670,7 +671,7 @@ impl World {
             if self.is_over() {
                 return;
             }
-            if done && self.ledger.state == State::Connected {
+            if done && self.ledger.state == SessionState::Connected {
                 return self.check_unwanted();
             }
             let due = self.session.poll_timeout().expect("the session goes on");
@@ -689,7 +690,7 @@ impl World {
         for _ in 0..=(2 * (GRACE.as_millis() << lost) / 50) {
             self.tick(50);
             self.settle();
-            if self.is_over() || self.ledger.state != State::Connected {
+            if self.is_over() || self.ledger.state != SessionState::Connected {
                 return;
             }
         }
@@ -708,7 +709,7 @@ impl World {
         self.tick(3_000);
         let Ledger { calls, auths, watches, state, .. } = &self.ledger;
         assert_eq!((calls.len(), auths.len(), watches.len()), (0, 0, 0), "not ended");
-        assert_eq!(*state, State::Lost);
+        assert_eq!(*state, SessionState::Lost);
         assert!(self.session.end_reason().is_some() && !self.session.wants_transmit());
         self.submit(&Chroot::ROOT, &Request::Ping, None);
     }

@@ -14,7 +14,8 @@ use std::{
 };
 
 use zk_client::{
-    Client, Error, ErrorCode, ErrorKind, Handler, OPEN_ACL_UNSAFE, OperationResult, Outcome, State,
+    Client, Error, ErrorCode, ErrorKind, Handler, OPEN_ACL_UNSAFE, OperationResult, Outcome,
+    SessionState,
 };
 use zk_handler_async_std::AsyncStdHandler;
 use zk_handler_smol::SmolHandler;
@@ -163,13 +164,13 @@ impl<H: Handler> Contender<H> {
     }
 
     /// Tells of sessions that begin and expire.
-    fn listener(&self) -> impl FnMut(State) + Send + 'static {
+    fn listener(&self) -> impl FnMut(SessionState) + Send + 'static {
         let (zk, client, last) = (self.zk.clone(), self.number, AtomicI64::new(0));
         let stopping = self.stopping.clone();
         move |state| match state {
-            State::Lost if stopping.load(Ordering::Acquire) => {}
-            State::Lost => tell(&Report::Lost { client }),
-            State::Connected => {
+            SessionState::Lost if stopping.load(Ordering::Acquire) => {}
+            SessionState::Lost => tell(&Report::Lost { client }),
+            SessionState::Connected => {
                 let Some(ticket) = zk.client_id() else { return };
                 if last.swap(ticket.id.0, Ordering::Relaxed) != ticket.id.0 {
                     let (id, password) = (ticket.id.0, ticket.password.expose().to_vec());

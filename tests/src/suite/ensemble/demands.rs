@@ -1,6 +1,6 @@
 //! Servers that demand authentication: who does not give it is told so, and does not come back.
 
-use zk_client::{ClientState, Error};
+use zk_client::{ConnectionState, Error};
 
 use super::*;
 
@@ -27,7 +27,7 @@ async fn an_idle_client_ends<H: Handler>(stage: &Stage<H>, builder: ClientBuilde
     let mut changes = stage.changes(&zk);
     stage.within("to start", zk.start()).await.expect("the server makes sessions for anybody");
     changes.expect(&[Connected, Lost]).await;
-    assert_eq!(zk.client_state(), ClientState::AuthFailed);
+    assert_eq!(zk.connection_state(), ConnectionState::AuthFailed);
     let accepted = stage.accepted();
     stage.pass(2 * IDLE).await;
     assert_eq!(stage.accepted(), accepted, "it came back");
@@ -47,7 +47,7 @@ pub async fn credentials_are_demanded<H: Handler>(handler: H) {
     zk.add_auth("digest", "ann:1").await.expect("it is for the next session");
     stage.within("to start again", zk.start()).await.expect("now it has what is demanded");
     zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the session lives");
-    assert_eq!(zk.client_state(), ClientState::Connected);
+    assert_eq!(zk.connection_state(), ConnectionState::Connected);
     zk.stop().await.expect("it can be stopped");
 
     // Who asks for something is told with that.

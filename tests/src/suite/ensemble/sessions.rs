@@ -82,7 +82,7 @@ pub async fn expiry<H: Handler>(handler: H) {
 
 /// The changes up to the connection that comes after a loss. The harness may take a session over for a
 /// moment before it ends it, and its client may take it back.
-async fn new_session<H: Handler>(changes: &mut Changes<'_, H>) -> Vec<State> {
+async fn new_session<H: Handler>(changes: &mut Changes<'_, H>) -> Vec<SessionState> {
     let mut seen = changes.until(Lost).await;
     seen.extend(changes.until(Connected).await);
     seen

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use zk_client::{Client, ClientBuilder, ErrorKind, OPEN_ACL_UNSAFE, State, States};
+use zk_client::{Client, ClientBuilder, ErrorKind, OPEN_ACL_UNSAFE, SessionState, States};
 use zk_handler::Handler;
 
 use crate::{
@@ -211,13 +211,13 @@ pub(super) struct Changes<'s, H> {
 }
 
 impl<H: Handler> Changes<'_, H> {
-    pub(super) async fn next(&mut self, what: &str) -> State {
+    pub(super) async fn next(&mut self, what: &str) -> SessionState {
         let changed = self.stage.within(what, self.states.changed()).await;
         changed.expect("the stream of states does not end")
     }
 
     /// These are the next changes.
-    pub(super) async fn expect(&mut self, states: &[State]) {
+    pub(super) async fn expect(&mut self, states: &[SessionState]) {
         for (at, state) in states.iter().enumerate() {
             let what = format!("change {at} of {states:?}");
             assert_eq!(self.next(&what).await, *state, "{what}");
@@ -225,7 +225,7 @@ impl<H: Handler> Changes<'_, H> {
     }
 
     /// The changes up to `last`.
-    pub(super) async fn until(&mut self, last: State) -> Vec<State> {
+    pub(super) async fn until(&mut self, last: SessionState) -> Vec<SessionState> {
         let mut seen = Vec::new();
         while seen.last() != Some(&last) {
             let state = self.next(&format!("{last} after {seen:?}")).await;
@@ -235,7 +235,7 @@ impl<H: Handler> Changes<'_, H> {
     }
 
     /// All that has come so far and was not looked at.
-    pub(super) fn rest(&mut self) -> Vec<State> {
+    pub(super) fn rest(&mut self) -> Vec<SessionState> {
         std::iter::from_fn(|| self.states.try_next()).collect()
     }
 }

@@ -208,7 +208,7 @@ fn of_a_pong_or_an_acknowledgement_only_the_header_is_looked_at() {
     world.tick(T / 3);
     assert_eq!(world.read(), ["ping"]);
     world.send(&raw(xid::PING, &[0; 2_000]));
-    assert_eq!(world.session.state(), State::Connected);
+    assert_eq!(world.session.state(), SessionState::Connected);
 }
 
 /// A session with watches of two kinds at transaction 5, and nothing on the way.
@@ -345,5 +345,5 @@ fn what_comes_from_a_connection_that_was_left_is_not_taken_in() {
     assert_eq!(world.events(), ["disconnect", "SUSPENDED", "connect h8"]);
     assert!(world.session.last_cause().unwrap().contains("left the list"));
     world.connect();
-    assert_eq!(world.session.state(), State::Connected);
+    assert_eq!(world.session.state(), SessionState::Connected);
 }

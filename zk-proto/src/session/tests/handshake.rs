@@ -30,9 +30,9 @@ fn a_new_session_asks_for_itself_and_nothing_goes_before_the_answer() {
 #[test]
 fn answers_with_and_without_the_read_only_byte_will_do() {
     for (read_only, length, state) in [
-        (None, 36, State::Connected),
-        (Some(false), 37, State::Connected),
-        (Some(true), 37, State::ConnectedReadOnly),
+        (None, 36, SessionState::Connected),
+        (Some(false), 37, SessionState::Connected),
+        (Some(true), 37, SessionState::ConnectedReadOnly),
     ] {
         let mut world = started(1);
         let answer = welcome(ID, T as i32, read_only);
@@ -49,7 +49,9 @@ fn an_answer_may_say_more_than_this_client_knows() {
     longer.extend(b"more");
     let mut other_byte = welcome(ID, T as i32, Some(false));
     *other_byte.last_mut().unwrap() = 2;
-    for (answer, state) in [(longer, State::Connected), (other_byte, State::ConnectedReadOnly)] {
+    for (answer, state) in
+        [(longer, SessionState::Connected), (other_byte, SessionState::ConnectedReadOnly)]
+    {
         let mut world = started(1);
         world.greet(answer);
         assert_eq!(world.session.state(), state);
@@ -243,7 +245,7 @@ fn an_answer_may_be_cut_at_any_byte() {
             world.accept();
             world.read();
             world.send(&answer[..cut]);
-            assert_eq!(world.session.state(), State::Lost);
+            assert_eq!(world.session.state(), SessionState::Lost);
             world.send(&answer[cut..]);
             assert!(world.session.state().is_connected(), "cut at {cut}");
         }

@@ -52,7 +52,7 @@ fn a_close_is_the_last_request() {
     world.ok(4);
     assert_eq!(world.events(), ["#2 ok", "#3 ok", "disconnect", "LOST", "#1 unwatched Closed"]);
     assert_eq!(world.session.end_reason(), Some(Reason::Closed));
-    assert_eq!(world.session.client_state(), ClientState::Closed);
+    assert_eq!(world.session.connection_state(), ConnectionState::Closed);
     assert_eq!(world.session.poll_timeout(), None);
     assert!(!world.session.wants_transmit());
 }
@@ -115,7 +115,7 @@ fn a_close_without_a_session_is_over_at_once() {
         assert_eq!(world.events(), lines);
         assert_eq!(world.session.end_reason(), Some(Reason::Closed));
         assert_eq!(world.session.poll_timeout(), None);
-        assert_eq!(world.session.state(), State::Lost);
+        assert_eq!(world.session.state(), SessionState::Lost);
         world.start();
         world.tick(100_000);
         assert_eq!((world.events().len(), world.read().len()), (0, 0));
@@ -230,7 +230,7 @@ fn an_expired_session_is_the_last_if_so_asked_for() {
             ["disconnect", "LOST", "#2 SessionExpired NotSent", "#1 unwatched SessionExpired"]
         );
         assert_eq!(world.session.end_reason(), Some(Reason::SessionExpired));
-        assert_eq!(world.session.client_state(), ClientState::ExpiredSession);
+        assert_eq!(world.session.connection_state(), ConnectionState::ExpiredSession);
         assert_eq!(world.refusal(&delete("/b")), "SessionExpired");
         assert_eq!(world.session.poll_timeout(), None);
     }
@@ -349,7 +349,7 @@ fn a_refused_credential_ends_the_session_for_good() {
             "#5 AuthFailed NotSent",
         ]
     );
-    assert_eq!(world.session.client_state(), ClientState::AuthFailed);
+    assert_eq!(world.session.connection_state(), ConnectionState::AuthFailed);
     assert_eq!(world.refusal(&delete("/c")), "AuthFailed");
     assert!(world.add_auth("4").is_err());
     world.tick(100_000);
@@ -388,7 +388,7 @@ fn schemes_that_were_of_no_use_are_named_once_each() {
 }
 
 fn assert_demanded(world: &mut World, sent: &str) {
-    assert_eq!(world.session.client_state(), ClientState::AuthFailed);
+    assert_eq!(world.session.connection_state(), ConnectionState::AuthFailed);
     let reason = world.session.end_reason().unwrap();
     assert_eq!(name(&reason), "AuthRequired");
     assert!(reason.to_string().contains(sent), "{reason}");
@@ -552,7 +552,7 @@ fn a_session_that_has_ended_has_no_number_and_no_ticket() {
             world.add_auth("1").unwrap();
             world.read();
             world.special(xid::AUTH, ErrorCode::AuthFailed);
-            assert_eq!(world.session.client_state(), ClientState::AuthFailed);
+            assert_eq!(world.session.connection_state(), ConnectionState::AuthFailed);
         }
         world.close();
         world.read();
@@ -560,6 +560,6 @@ fn a_session_that_has_ended_has_no_number_and_no_ticket() {
             world.ok(1);
         }
         assert_eq!((world.session.session_id(), world.session.ticket()), (None, None));
-        assert_eq!(world.session.client_state(), ClientState::Closed);
+        assert_eq!(world.session.connection_state(), ConnectionState::Closed);
     }
 }

@@ -58,7 +58,7 @@ struct World {
     xids: BTreeSet<i32>,
     auths: BTreeSet<u64>,
     last_completed: u64,
-    state: State,
+    state: SessionState,
 }
 
 struct Hello {
@@ -169,7 +169,7 @@ impl World {
             xids: BTreeSet::new(),
             auths: BTreeSet::new(),
             last_completed: 0,
-            state: State::Lost,
+            state: SessionState::Lost,
         }
     }
 
@@ -519,11 +519,11 @@ impl World {
     }
 }
 
-fn is_edge(from: State, to: State) -> bool {
+fn is_edge(from: SessionState, to: SessionState) -> bool {
     match (from, to) {
-        (State::Lost, to) => to.is_connected(),
-        (State::Suspended, _) => to != State::Suspended,
-        (_, to) => matches!(to, State::Suspended | State::Lost),
+        (SessionState::Lost, to) => to.is_connected(),
+        (SessionState::Suspended, _) => to != SessionState::Suspended,
+        (_, to) => matches!(to, SessionState::Suspended | SessionState::Lost),
     }
 }
 

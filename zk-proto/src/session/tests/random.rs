@@ -160,7 +160,7 @@ proptest! {
         let ended: BTreeSet<_> = world.replies.keys().chain(world.failures.keys()).collect();
         let all: Vec<_> = (1..=world.session.last_id).collect();
         prop_assert!(ended.into_iter().eq(&all));
-        prop_assert_eq!(world.session.state(), State::Lost);
+        prop_assert_eq!(world.session.state(), SessionState::Lost);
         prop_assert!(world.session.end_reason().is_some());
         prop_assert_eq!((world.session.armed(), world.session.in_flight()), (0, 0));
         prop_assert_eq!(world.session.poll_timeout(), None);

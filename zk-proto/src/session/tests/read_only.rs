@@ -49,7 +49,7 @@ fn without_a_quorum_the_other_hosts_are_asked_ever_more_rarely() {
     world.greet(welcome(ID, T as i32, Some(true)));
     assert_eq!(world.hellos[0].read_only, Some(true));
     assert_eq!(world.events(), ["connect h1", "CONNECTED_RO"]);
-    assert_eq!(world.session.client_state(), ClientState::ConnectedReadOnly);
+    assert_eq!(world.session.connection_state(), ConnectionState::ConnectedReadOnly);
     let probes = probes(&mut world, 400_000);
     let hosts: Vec<_> = probes.iter().map(|(_, line)| line.as_str()).collect();
     assert_eq!(hosts[..4], ["probe h2", "probe h3", "probe h2", "probe h3"]);
@@ -159,7 +159,7 @@ fn a_server_without_a_quorum_holds_no_session() {
 fn a_server_without_a_quorum_may_give_no_number() {
     let mut world = read_only(1);
     world.greet(welcome(0, T as i32, Some(true)));
-    assert_eq!(world.session.state(), State::ConnectedReadOnly);
+    assert_eq!(world.session.state(), SessionState::ConnectedReadOnly);
     assert_eq!(world.session.session_id(), None);
 }
 

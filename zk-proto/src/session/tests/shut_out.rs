@@ -60,7 +60,7 @@ fn a_session_that_wiped_servers_do_not_know_is_lost_and_replaced() {
         // Until then a server may come up that has the session.
         assert!((T..2 * T).contains(&took), "{took}");
         assert_eq!(world.hellos.last().unwrap().id, ID);
-        assert_eq!(world.session.state(), State::Suspended);
+        assert_eq!(world.session.state(), SessionState::Suspended);
         world.events();
         world.send(&welcome(0, 0, Some(false)));
         let lines = world.events();
@@ -71,7 +71,7 @@ fn a_session_that_wiped_servers_do_not_know_is_lost_and_replaced() {
         assert!(world.now.since(from) < millis(T));
         assert_eq!(world.hellos.last().unwrap().id, 0);
         world.send(&welcome(ID + 1, T as i32, Some(false)));
-        assert_eq!(world.session.state(), State::Connected);
+        assert_eq!(world.session.state(), SessionState::Connected);
         assert_eq!(world.session.last_zxid(), 0);
         world.cut();
         assert_eq!((greeted(&mut world).id, world.hellos.last().unwrap().last_zxid), (ID + 1, 0));
@@ -145,6 +145,6 @@ fn a_server_that_refuses_new_sessions_says_so_and_is_not_asked_in_a_hot_loop() {
         );
         assert_eq!(world.session.last_cause(), Some(cause.as_str()));
         assert!(world.now.since_origin() > millis(40_000), "{:?}", world.now);
-        assert_eq!(world.session.state(), State::Lost);
+        assert_eq!(world.session.state(), SessionState::Lost);
     }
 }

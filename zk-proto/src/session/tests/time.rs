@@ -395,7 +395,7 @@ fn the_shortest_and_the_longest_timeouts_do() {
         world.start();
         world.greet(welcome(ID, timeout, Some(false)));
         world.wake();
-        assert_eq!(world.session.state(), State::Connected);
+        assert_eq!(world.session.state(), SessionState::Connected);
         world.tick(1_000);
         let lives = timeout == i32::MAX;
         assert_eq!(world.session.state().is_connected(), lives, "{timeout}");
