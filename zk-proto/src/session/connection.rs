@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::{Chroot, OpCode, Time, records::xid, time::part};
 
 use super::{
-    Cause, Failure, Identity, Link, Outcome, Output, Reason, Registered, RequestId, Session,
-    SessionState, outgoing::WatchChange,
+    Cause, Failure, Identity, Outcome, Output, Phase, Reason, Registered, RequestId, Session,
+    SessionState, request_queue::WatchChange,
 };
 
 impl Session {
@@ -17,7 +17,7 @@ impl Session {
         if until == now {
             self.connect(now);
         } else {
-            self.link = Link::Waiting { until, asked: now.after(delay) };
+            self.phase = Phase::Waiting { until, asked: now.after(delay) };
         }
     }
 
@@ -26,11 +26,11 @@ impl Session {
         if let Some((host, patience)) = self.route.advance(now, timeout) {
             let deadline = now.after(patience);
             tracing::debug!(%host, "connecting");
-            self.link = Link::Connecting { deadline };
+            self.phase = Phase::Connecting { deadline };
             self.outputs.push_back(Output::Connect { host, deadline });
         } else {
             let until = now.after(timeout);
-            self.link = Link::Waiting { until, asked: until };
+            self.phase = Phase::Waiting { until, asked: until };
         }
     }
 
@@ -44,8 +44,8 @@ impl Session {
 
     /// Somebody waits for the session: it is held back no longer. Until when it waits now, if it was.
     pub(super) fn ends_hold_back(&mut self) -> Option<Time> {
-        match &mut self.link {
-            Link::Waiting { until, asked } if *asked < *until => {
+        match &mut self.phase {
+            Phase::Waiting { until, asked } if *asked < *until => {
                 *until = *asked;
                 Some(*until)
             }
@@ -65,7 +65,7 @@ impl Session {
 
         let at_work = self.last_request.is_some_and(|last| now.since(last) < AT_WORK);
         let waiters = self.credentials.iter().any(|registered| !registered.waiters.is_empty());
-        if at_work || waiters || self.outgoing.len() > 0 {
+        if at_work || waiters || self.queue.len() > 0 {
             return Duration::ZERO;
         }
         let left = self.route.left(now).unwrap_or_default();
@@ -85,14 +85,13 @@ impl Session {
     }
 
     pub(super) fn lose_connection(&mut self, now: Time, cause: Cause, told_by_peer: bool) {
-        let was_asked =
-            matches!(self.link, Link::Handshake { .. }) && !self.outgoing.has_prologue();
+        let was_asked = matches!(self.phase, Phase::Handshake { .. }) && !self.queue.has_prologue();
         let cause = if was_asked && told_by_peer { self.shut_out(now, &cause) } else { cause };
         self.note_cause(&cause);
         let mut hold_back = Duration::ZERO;
-        match &self.link {
-            Link::Up(up) if up.closing.is_some() => return self.end(Reason::Closed),
-            Link::Up(up) => {
+        match &self.phase {
+            Phase::Established(up) if up.closing.is_some() => return self.end(Reason::Closed),
+            Phase::Established(up) => {
                 if up.search.is_none() {
                     self.route.set_expiry(Some(up.alive.expiry()));
                 }
@@ -107,7 +106,7 @@ impl Session {
             }
             _ => {
                 self.route.failed(now);
-                self.outgoing.reset_prologue();
+                self.queue.reset_prologue();
             }
         }
         self.connect_when_due(now, hold_back);
@@ -128,10 +127,10 @@ impl Session {
 
     /// Fails all requests, sent or not.
     fn fail_in_flight(&mut self, reason: &Reason) {
-        self.outgoing.reset_buffers();
+        self.queue.reset_buffers();
         self.watches.connection_lost();
         let mut removal_sent = false;
-        while let Some((entry, path, sent)) = self.outgoing.pop_failed() {
+        while let Some((entry, path, sent)) = self.queue.pop_failed() {
             removal_sent |= sent && entry.change == Some(WatchChange::Unwanted);
             self.fail(entry.id(), entry.op, path, reason.clone(), unanswered(sent));
         }
@@ -170,7 +169,7 @@ impl Session {
         }
         self.credentials = credentials;
         self.identity = Identity::unknown(self.config.session_timeout, self.identity.last_zxid);
-        self.link = Link::Ended(reason);
+        self.phase = Phase::Ended(reason);
     }
 
     /// Nobody will hear any more that this credential was taken.
@@ -193,8 +192,8 @@ impl Session {
 
     /// Drops a connection on which an answer has been owed for too long. True if that was so.
     pub(super) fn check_life(&mut self, now: Time) -> bool {
-        match &self.link {
-            Link::Up(up) if up.alive.dead_at() <= now => {
+        match &self.phase {
+            Phase::Established(up) if up.alive.dead_at() <= now => {
                 let cause = up.alive.death(now);
                 self.drop_connection(now, cause.into());
                 true
@@ -204,10 +203,10 @@ impl Session {
     }
 
     pub(super) fn keep_alive(&mut self, now: Time) {
-        let Link::Up(up) = &mut self.link else { return };
+        let Phase::Established(up) = &mut self.phase else { return };
         if up.alive.ping_due() <= now {
             up.alive.ping_queued(now);
-            self.outgoing.special(xid::PING, OpCode::Ping, |_| {});
+            self.queue.special(xid::PING, OpCode::Ping, |_| {});
         }
         self.search_writable(now);
     }

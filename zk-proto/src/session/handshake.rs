@@ -13,8 +13,8 @@ use crate::{
 };
 
 use super::{
-    Identity, Keepalive, Link, Outgoing, Output, Reason, Search, Session, SessionState, Timeouts,
-    Up, auth_packet,
+    Established, Identity, Keepalive, Output, Phase, Reason, RequestQueue, Search, Session,
+    SessionState, Timeouts, auth_packet,
 };
 
 /// Watches are armed again in packets of at most this many bytes, as the Java client does.
@@ -33,13 +33,13 @@ impl Session {
             password: Secret::new(Some(identity.password.expose())),
             read_only: Some(self.config.read_only.into()),
         };
-        self.outgoing.prologue(|out| request.encode(out));
-        self.link = Link::Handshake { deadline, sent: now, anew };
+        self.queue.prologue(|out| request.encode(out));
+        self.phase = Phase::Handshake { deadline, sent: now, anew };
     }
 
     /// The answer to a handshake that was sent at `sent`, and said that nothing was seen if `anew`.
     pub(super) fn handle_handshake(&mut self, now: Time, sent: Time, anew: bool, frame: &Bytes) {
-        if self.outgoing.has_prologue() {
+        if self.queue.has_prologue() {
             return self.drop_connection(now, "handshake: an answer to what was not sent".into());
         }
         let response = match ConnectResponse::decode(&mut Reader::new(frame)) {
@@ -102,7 +102,7 @@ impl Session {
             SessionState::Connected
         });
         let rearming = self.send_prologue();
-        self.link = Link::Up(Box::new(Up {
+        self.phase = Phase::Established(Box::new(Established {
             alive: Keepalive::new(timeouts, sent, now),
             search: read_only.then(|| Search::new(now, &self.probe_pause)),
             credentials_sent: 0,
@@ -116,13 +116,13 @@ impl Session {
     fn send_prologue(&mut self) -> usize {
         for registered in &self.credentials {
             let packet = auth_packet(&registered.credential);
-            self.outgoing.prologue(|out| {
+            self.queue.prologue(|out| {
                 RequestHeader { xid: xid::AUTH, op: OpCode::Auth }.encode(out);
                 packet.encode(out);
             });
         }
-        self.rearm(|outgoing, op, body| {
-            outgoing.prologue(|out| {
+        self.rearm(|queue, op, body| {
+            queue.prologue(|out| {
                 RequestHeader { xid: xid::SET_WATCHES, op }.encode(out);
                 out.extend_from_slice(body);
             });
@@ -131,12 +131,12 @@ impl Session {
 
     /// Has the server arm all watches again and tell what has happened since the last that was seen:
     /// `send` is given each packet. Returns how many there are.
-    pub(super) fn rearm(&mut self, send: impl Fn(&mut Outgoing, OpCode, &[u8])) -> usize {
+    pub(super) fn rearm(&mut self, send: impl Fn(&mut RequestQueue, OpCode, &[u8])) -> usize {
         let since = self.identity.last_zxid;
         let batches = self.watches.rearm(since, MAX_REARM.min(self.config.max_request));
         for batch in &batches {
             let op = if batch.lasting { OpCode::SetWatches2 } else { OpCode::SetWatches };
-            send(&mut self.outgoing, op, &batch.body);
+            send(&mut self.queue, op, &batch.body);
         }
         for watch in self.watches.lasting() {
             self.outputs.push_back(Output::Gap { id: watch.id, since });
@@ -151,7 +151,7 @@ impl Session {
         if !self.config.renew_expired {
             return self.end(Reason::SessionExpired);
         }
-        self.outgoing.reset_prologue();
+        self.queue.reset_prologue();
         self.lose_session(&Reason::SessionExpired);
         // The server is well: it gets the new session, at once.
         let host = self.route.current().cloned();

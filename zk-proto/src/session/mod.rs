@@ -8,11 +8,11 @@
 //! | [`handle_connected`](Session::handle_connected), [`handle_data`](Session::handle_data), [`handle_disconnected`](Session::handle_disconnected), [`handle_probed`](Session::handle_probed) | [`poll_transmit`](Session::poll_transmit): bytes for the socket |
 //! | [`handle_timeout`](Session::handle_timeout) | [`poll_timeout`](Session::poll_timeout): when that is due |
 //!
-//! The states that a user sees ([`SessionState`]), on the left the connection's (`Link` in the source):
+//! The states that a user sees ([`SessionState`]), on the left the connection's (`Phase` in the source):
 //!
 //! ```text
 //!            start                connect, handshake              reply: session
-//!  Idle ───────────▶ Connecting ───────────────────▶ Handshake ─────────────────▶ Up
+//!  Idle ───────────▶ Connecting ───────────────────▶ Handshake ─────────────▶ Established
 //!                     ▲     ▲                            │                      │  │ closeSession
 //!             backoff │     └────── refused, timed out ──┘     silence, reset,  │  │ auth refused
 //!                     │                                        bad packet       │  ▼
@@ -42,7 +42,7 @@
 //! | `connection`, `handshake` | how connections come and go, and what each begins with |
 //! | `shut_out` | what to think of servers that close the connection in place of an answer |
 //! | `keepalive`, `read_only` | deadlines, and the search for a server that takes writes |
-//! | `requests`, `outgoing`, `replies` | what is taken to be sent, what waits to be sent or answered, and what the server sends |
+//! | `requests`, `request_queue`, `replies` | what is taken to be sent, what waits to be sent or answered, and what the server sends |
 //! | `watches` | what is armed, and what an event means for it |
 //! | `removals` | taking watches off the server that nobody wants |
 #![cfg_attr(
@@ -62,11 +62,11 @@ mod connection;
 mod failure;
 mod handshake;
 mod keepalive;
-mod outgoing;
 mod output;
 mod read_only;
 mod removals;
 mod replies;
+mod request_queue;
 mod requests;
 mod route;
 mod shut_out;
@@ -92,9 +92,9 @@ pub use output::{ConnectionState, Output, Reply, RequestId, SessionState, Watche
 pub use watches::WatchKind;
 
 use keepalive::{Keepalive, Timeouts};
-use outgoing::{Outgoing, Submission};
 use read_only::{ProbePause, Search};
 use removals::Removals;
+use request_queue::{RequestQueue, Submission};
 use requests::auth_packet;
 use route::Route;
 use shut_out::ShutOut;
@@ -113,7 +113,7 @@ const fn stranger(error: FrameError) -> &'static str {
 
 /// Where the connection stands; each variant holds just what it needs.
 #[derive(Debug)]
-enum Link {
+enum Phase {
     Idle,
     /// Until `until`; no longer than until `asked` once somebody wants something of the session.
     Waiting {
@@ -129,13 +129,13 @@ enum Link {
         sent: Time,
         anew: bool,
     },
-    Up(Box<Up>),
+    Established(Box<Established>),
     Ended(Reason),
 }
 
 /// A connection with a session on it.
 #[derive(Debug)]
-struct Up {
+struct Established {
     alive: Keepalive,
     /// On a read-only server: the search for a better one.
     search: Option<Search>,
@@ -149,7 +149,7 @@ struct Up {
     closing: Option<Time>,
 }
 
-impl Up {
+impl Established {
     /// Whether the server has taken all that a connection begins with.
     const fn is_settled(&self, credentials: usize) -> bool {
         self.rearming == 0 && self.credentials_acked >= credentials
@@ -204,10 +204,10 @@ pub struct Session {
     config: Config,
     rng: Rng,
     state: SessionState,
-    link: Link,
+    phase: Phase,
     identity: Identity,
     route: Route,
-    outgoing: Outgoing,
+    queue: RequestQueue,
     watches: WatchTable,
     removals: Removals,
     credentials: Vec<Registered>,
@@ -251,10 +251,10 @@ impl Session {
             config,
             rng,
             state: SessionState::Lost,
-            link: Link::Idle,
+            phase: Phase::Idle,
             identity,
             route,
-            outgoing: Outgoing::new(),
+            queue: RequestQueue::new(),
             watches: WatchTable::default(),
             removals: Removals::default(),
             credentials,
@@ -273,7 +273,7 @@ impl Session {
 
     /// Starts to connect. Without effect when that was done before.
     pub fn start(&mut self, now: Time) {
-        if matches!(self.link, Link::Idle) {
+        if matches!(self.phase, Phase::Idle) {
             self.connect_when_due(now, Duration::ZERO);
         }
     }
@@ -284,7 +284,7 @@ impl Session {
     pub fn unwatch(&mut self, now: Time, id: RequestId) {
         let due = self.removal_due(now);
         if !self.watches.disarm(id, due) {
-            self.outgoing.forget_watch(id);
+            self.queue.forget_watch(id);
         }
     }
 
@@ -293,8 +293,8 @@ impl Session {
     /// connection it ends at once, and the server's side is left to expire. A session that has ended
     /// otherwise, such as by a refused credential, is [`Closed`](Reason::Closed) from now on.
     pub fn close(&mut self, now: Time) {
-        match &mut self.link {
-            Link::Up(up) if up.closing.is_none() => {
+        match &mut self.phase {
+            Phase::Established(up) if up.closing.is_none() => {
                 up.closing = Some(now.after(self.config.close_timeout));
                 let submission = Submission {
                     id: None,
@@ -305,12 +305,12 @@ impl Session {
                     chroot: &Chroot::default(),
                 };
                 // A header is within any limit.
-                let _ = self.outgoing.submit(now, usize::MAX, &submission, |_| {});
+                let _ = self.queue.submit(now, usize::MAX, &submission, |_| {});
             }
-            Link::Up(_) => {}
-            Link::Ended(reason) => *reason = Reason::Closed,
-            Link::Idle | Link::Waiting { .. } => self.end(Reason::Closed),
-            Link::Connecting { .. } | Link::Handshake { .. } => {
+            Phase::Established(_) => {}
+            Phase::Ended(reason) => *reason = Reason::Closed,
+            Phase::Idle | Phase::Waiting { .. } => self.end(Reason::Closed),
+            Phase::Connecting { .. } | Phase::Handshake { .. } => {
                 self.disconnect();
                 self.end(Reason::Closed);
             }
@@ -327,11 +327,11 @@ impl Session {
         self.config.hosts = hosts;
         let replaced =
             self.route.replace(&self.config.hosts, self.config.randomize_hosts, &mut self.rng);
-        let connected = match &self.link {
-            Link::Waiting { .. } if replaced.has_new => return self.connect(now),
-            Link::Idle | Link::Waiting { .. } | Link::Ended(_) => false,
-            Link::Connecting { .. } | Link::Handshake { .. } => true,
-            Link::Up(up) => up.closing.is_none(),
+        let connected = match &self.phase {
+            Phase::Waiting { .. } if replaced.has_new => return self.connect(now),
+            Phase::Idle | Phase::Waiting { .. } | Phase::Ended(_) => false,
+            Phase::Connecting { .. } | Phase::Handshake { .. } => true,
+            Phase::Established(up) => up.closing.is_none(),
         };
         if connected && !replaced.keeps_current {
             self.drop_connection(now, "its host left the list".into());
@@ -342,8 +342,8 @@ impl Session {
 
     /// The connection that [`Output::Connect`] asked for is open.
     pub fn handle_connected(&mut self, now: Time) {
-        match self.link {
-            Link::Connecting { deadline } if self.leaving == 0 => {
+        match self.phase {
+            Phase::Connecting { deadline } if self.leaving == 0 => {
                 self.begin_handshake(now, deadline);
             }
             _ => {}
@@ -352,13 +352,15 @@ impl Session {
 
     /// Bytes have come in; all whole frames are taken out of `input`.
     pub fn handle_data(&mut self, now: Time, input: &mut FrameReader) {
-        if let Link::Up(up) = &mut self.link {
+        if let Phase::Established(up) = &mut self.phase {
             up.alive.received(now, input.received());
         }
-        while matches!(self.link, Link::Handshake { .. } | Link::Up(_)) && self.leaving == 0 {
+        while matches!(self.phase, Phase::Handshake { .. } | Phase::Established(_))
+            && self.leaving == 0
+        {
             match input.next_frame() {
-                Ok(Some(Frame::Whole(frame))) => match self.link {
-                    Link::Handshake { sent, anew, .. } => {
+                Ok(Some(Frame::Whole(frame))) => match self.phase {
+                    Phase::Handshake { sent, anew, .. } => {
                         self.handle_handshake(now, sent, anew, &frame);
                     }
                     _ => self.handle_packet(now, &frame),
@@ -367,13 +369,13 @@ impl Session {
                     self.handle_oversize(now, &head, length);
                 }
                 Ok(None) => {
-                    if let Link::Up(up) = &mut self.link {
+                    if let Phase::Established(up) = &mut self.phase {
                         up.alive.missing(input.missing());
                     }
                     return;
                 }
                 Err(error) => {
-                    let is_first = matches!(self.link, Link::Handshake { .. });
+                    let is_first = matches!(self.phase, Phase::Handshake { .. });
                     let hint = if is_first { stranger(error) } else { "" };
                     self.drop_connection(now, format!("{error}{hint}").into());
                 }
@@ -383,8 +385,10 @@ impl Session {
 
     /// The connection, or the attempt at one, is gone. `cause` says how, for errors and logs.
     pub fn handle_disconnected(&mut self, now: Time, cause: impl Into<Cause>) {
-        let connected =
-            matches!(self.link, Link::Connecting { .. } | Link::Handshake { .. } | Link::Up(_));
+        let connected = matches!(
+            self.phase,
+            Phase::Connecting { .. } | Phase::Handshake { .. } | Phase::Established(_)
+        );
         if connected && self.leaving == 0 {
             self.lose_connection(now, cause.into(), true);
         }
@@ -392,17 +396,17 @@ impl Session {
 
     /// The clock has reached [`poll_timeout`](Self::poll_timeout).
     pub fn handle_timeout(&mut self, now: Time) {
-        match &mut self.link {
-            Link::Idle | Link::Ended(_) => {}
-            Link::Waiting { until, .. } if *until <= now => self.connect(now),
-            Link::Connecting { deadline } if *deadline <= now => {
+        match &mut self.phase {
+            Phase::Idle | Phase::Ended(_) => {}
+            Phase::Waiting { until, .. } if *until <= now => self.connect(now),
+            Phase::Connecting { deadline } if *deadline <= now => {
                 self.drop_connection(now, "timed out connecting".into());
             }
-            Link::Handshake { deadline, .. } if *deadline <= now => {
+            Phase::Handshake { deadline, .. } if *deadline <= now => {
                 self.drop_connection(now, "no answer to the handshake".into());
             }
-            Link::Waiting { .. } | Link::Connecting { .. } | Link::Handshake { .. } => {}
-            Link::Up(up) => {
+            Phase::Waiting { .. } | Phase::Connecting { .. } | Phase::Handshake { .. } => {}
+            Phase::Established(up) => {
                 if up.closing.is_some_and(|until| until <= now) {
                     self.drop_connection(now, "no answer to closeSession".into());
                 } else if !self.check_life(now) {
@@ -415,9 +419,9 @@ impl Session {
 
     /// Bytes for the socket: appended to `out`. From here on they count as sent. True if there were any.
     pub fn poll_transmit(&mut self, now: Time, out: &mut BytesMut) -> bool {
-        match &mut self.link {
-            Link::Up(up) => {
-                let sent = self.outgoing.transmit(true, out);
+        match &mut self.phase {
+            Phase::Established(up) => {
+                let sent = self.queue.transmit(true, out);
                 if sent {
                     up.alive.sent(now);
                     for registered in self.credentials.iter_mut().skip(up.credentials_sent) {
@@ -427,24 +431,24 @@ impl Session {
                 }
                 sent
             }
-            _ => self.outgoing.transmit(false, out),
+            _ => self.queue.transmit(false, out),
         }
     }
 
     /// Whether [`poll_transmit`](Self::poll_transmit) has bytes to give.
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
-        self.outgoing.has_output(matches!(self.link, Link::Up(_)))
+        self.queue.has_output(matches!(self.phase, Phase::Established(_)))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due next; `None` for never.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        match &self.link {
-            Link::Idle | Link::Ended(_) => None,
-            Link::Waiting { until, .. } => Some(*until),
-            Link::Connecting { deadline } | Link::Handshake { deadline, .. } => Some(*deadline),
-            Link::Up(up) => {
+        match &self.phase {
+            Phase::Idle | Phase::Ended(_) => None,
+            Phase::Waiting { until, .. } => Some(*until),
+            Phase::Connecting { deadline } | Phase::Handshake { deadline, .. } => Some(*deadline),
+            Phase::Established(up) => {
                 let due = up.alive.dead_at().min(up.alive.ping_due());
                 let search = up.search.as_ref().and_then(Search::due);
                 let removal = self.next_removal_due();
@@ -473,18 +477,18 @@ impl Session {
     /// The state of the connection.
     #[must_use]
     pub const fn connection_state(&self) -> ConnectionState {
-        match &self.link {
-            Link::Idle => ConnectionState::Closed,
-            Link::Waiting { .. } | Link::Connecting { .. } | Link::Handshake { .. } => {
+        match &self.phase {
+            Phase::Idle => ConnectionState::Closed,
+            Phase::Waiting { .. } | Phase::Connecting { .. } | Phase::Handshake { .. } => {
                 ConnectionState::Connecting
             }
-            Link::Up(up) if up.search.is_some() => ConnectionState::ConnectedReadOnly,
-            Link::Up(_) => ConnectionState::Connected,
-            Link::Ended(Reason::AuthFailed { .. } | Reason::AuthRequired { .. }) => {
+            Phase::Established(up) if up.search.is_some() => ConnectionState::ConnectedReadOnly,
+            Phase::Established(_) => ConnectionState::Connected,
+            Phase::Ended(Reason::AuthFailed { .. } | Reason::AuthRequired { .. }) => {
                 ConnectionState::AuthFailed
             }
-            Link::Ended(Reason::SessionExpired) => ConnectionState::ExpiredSession,
-            Link::Ended(_) => ConnectionState::Closed,
+            Phase::Ended(Reason::SessionExpired) => ConnectionState::ExpiredSession,
+            Phase::Ended(_) => ConnectionState::Closed,
         }
     }
 
@@ -526,8 +530,8 @@ impl Session {
     /// until the time that was last told, and a holder of a lock must not rely on more.
     #[must_use]
     pub fn held_until(&self) -> Option<Time> {
-        match &self.link {
-            Link::Up(up) if up.search.is_none() => Some(up.alive.held_until()),
+        match &self.phase {
+            Phase::Established(up) if up.search.is_none() => Some(up.alive.held_until()),
             _ => None,
         }
     }
@@ -560,8 +564,8 @@ impl Session {
     /// Why the session has ended, once it has.
     #[must_use]
     pub fn end_reason(&self) -> Option<Reason> {
-        match &self.link {
-            Link::Ended(reason) => Some(reason.clone()),
+        match &self.phase {
+            Phase::Ended(reason) => Some(reason.clone()),
             _ => None,
         }
     }
@@ -575,7 +579,7 @@ impl Session {
     /// How many requests wait for an answer.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.outgoing.len().saturating_sub(self.removals.in_flight())
+        self.queue.len().saturating_sub(self.removals.in_flight())
     }
 
     /// How many removals of [unwanted](Config::unwatch_after) watches wait for an answer.

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{HostPort, Time};
 
-use super::{Link, Output, Session};
+use super::{Output, Phase, Session};
 
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ impl Search {
 
 impl Session {
     pub(super) fn search_writable(&mut self, now: Time) {
-        let Link::Up(up) = &mut self.link else { return };
+        let Phase::Established(up) = &mut self.phase else { return };
         let Some(search) = &mut up.search else { return };
         if search.next.is_none_or(|due| due > now) {
             return;
@@ -77,7 +77,7 @@ impl Session {
     /// The answer to [`Output::Probe`]: whether `host` takes writes. False also when it could not be
     /// asked. The session moves to a host that does.
     pub fn handle_probed(&mut self, now: Time, host: &Arc<HostPort>, writable: bool) {
-        let Link::Up(up) = &mut self.link else { return };
+        let Phase::Established(up) = &mut self.phase else { return };
         let Some(search) = &mut up.search else { return };
         self.probe_pause.double();
         if writable && up.closing.is_none() && self.route.lists(host) {

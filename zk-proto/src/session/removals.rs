@@ -20,8 +20,8 @@ use crate::{
 };
 
 use super::{
-    Link, Session,
-    outgoing::{InFlight, Submission, WatchChange},
+    Phase, Session,
+    request_queue::{InFlight, Submission, WatchChange},
 };
 
 /// How many removals may wait for their answers.
@@ -102,7 +102,7 @@ impl Session {
 
     /// Whether there is a connection, and nobody closes it.
     const fn can_remove(&self) -> bool {
-        matches!(&self.link, Link::Up(up) if up.closing.is_none())
+        matches!(&self.phase, Phase::Established(up) if up.closing.is_none())
     }
 
     /// Removes what was unwanted for long enough, as much as may be on its way at once.
@@ -124,7 +124,7 @@ impl Session {
             let request = RemoveWatchesRequest { path: &path, watcher_type };
             let encode = |out: &mut bytes::BytesMut| request.encode(out);
             // A path that is too long by now stays where it is.
-            if self.outgoing.submit(now, self.config.max_request, &submission, encode).is_ok() {
+            if self.queue.submit(now, self.config.max_request, &submission, encode).is_ok() {
                 self.removals.in_flight = self.removals.in_flight.saturating_add(1);
             }
         }

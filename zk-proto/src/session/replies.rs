@@ -15,9 +15,9 @@ use crate::{
 };
 
 use super::{
-    Cause, Link, Outcome, Output, Reason, Reply, Session, SessionState, WatchKind, WatchedEvent,
-    outgoing::{InFlight, WatchChange},
+    Cause, Outcome, Output, Phase, Reason, Reply, Session, SessionState, WatchKind, WatchedEvent,
     read_only::ProbePause,
+    request_queue::{InFlight, WatchChange},
     watches::Watch,
 };
 
@@ -33,7 +33,7 @@ impl Session {
     /// A packet that is too long for this client, of which there is the beginning.
     pub(super) fn handle_oversize(&mut self, now: Time, head: &Bytes, length: usize) {
         match ReplyHeader::decode_all(head) {
-            Ok(header) if matches!(self.link, Link::Up(_)) => {
+            Ok(header) if matches!(self.phase, Phase::Established(_)) => {
                 self.handle_headed(now, header, Body::TooLarge(length));
             }
             _ => self.drop_connection(now, format!("packet of {length} bytes").into()),
@@ -60,7 +60,7 @@ impl Session {
                 if header.xid != xid::NOTIFICATION {
                     self.answered(now);
                 }
-                if let Link::Up(up) = &self.link
+                if let Phase::Established(up) = &self.phase
                     && up.is_settled(self.credentials.len())
                     && self.route.answered(now, self.identity.timeouts.session())
                     && up.search.is_none()
@@ -89,7 +89,7 @@ impl Session {
     fn take_event(&mut self, now: Time, event: &WatcherEvent, zxid: Option<i64>) {
         // While watches are armed again, the server tells of a deletion for the data watch, and arms the
         // exist watch; here it ends both.
-        let rearming = matches!(&self.link, Link::Up(up) if up.rearming > 0);
+        let rearming = matches!(&self.phase, Phase::Established(up) if up.rearming > 0);
         let armed_again = rearming
             && event.kind == EventType::NodeDeleted
             && self.watches.is_armed(WatchKind::Exist, &event.path);
@@ -103,7 +103,7 @@ impl Session {
     /// that is watched, as on a new connection. If it answers with such an event again, it is not asked
     /// once more.
     fn miss_event(&mut self, cause: &str) {
-        let Link::Up(up) = &self.link else { return };
+        let Phase::Established(up) = &self.phase else { return };
         let again = up.rearming > 0;
         tracing::warn!(
             host = self.route.current().map(tracing::field::display),
@@ -114,10 +114,10 @@ impl Session {
         if again {
             return;
         }
-        let packets = self.rearm(|outgoing, op, body| {
-            outgoing.special(xid::SET_WATCHES, op, |out| out.extend_from_slice(body));
+        let packets = self.rearm(|queue, op, body| {
+            queue.special(xid::SET_WATCHES, op, |out| out.extend_from_slice(body));
         });
-        if let Link::Up(up) = &mut self.link {
+        if let Phase::Established(up) = &mut self.phase {
             up.rearming = packets;
         }
     }
@@ -131,7 +131,7 @@ impl Session {
     }
 
     fn handle_pong(&mut self, header: ReplyHeader) -> Handled {
-        let Link::Up(up) = &mut self.link else { return Ok(()) };
+        let Phase::Established(up) = &mut self.phase else { return Ok(()) };
         let sent = up.alive.pong().ok_or_else(|| Broken("reply to no ping".into()))?;
         match header.err {
             ErrorCode::Ok => {
@@ -151,26 +151,26 @@ impl Session {
         let sent = schemes.into_iter().collect();
         let reason = Reason::AuthRequired { sent };
         self.note_cause(&reason.to_string().into());
-        let answered = self.outgoing.pop_matching(header.xid);
+        let answered = self.queue.pop_matching(header.xid);
         let answered = answered.map(|(entry, path)| (entry, path.take()));
         self.disconnect();
         self.set_state(SessionState::Lost);
         if let Some((entry, path)) = answered {
             self.fail(entry.id(), entry.op, path, reason.clone(), Outcome::Refused);
         }
-        let closes = matches!(&self.link, Link::Up(up) if up.closing.is_some());
+        let closes = matches!(&self.phase, Phase::Established(up) if up.closing.is_some());
         self.end(if closes { Reason::Closed } else { reason });
     }
 
     /// A packet has its answer.
     const fn answered(&mut self, now: Time) {
-        if let Link::Up(up) = &mut self.link {
+        if let Phase::Established(up) = &mut self.phase {
             up.alive.answered(now);
         }
     }
 
     fn handle_auth(&mut self, header: ReplyHeader) -> Handled {
-        let Link::Up(up) = &mut self.link else { return Ok(()) };
+        let Phase::Established(up) = &mut self.phase else { return Ok(()) };
         if up.credentials_acked >= up.credentials_sent {
             return Err(Broken("reply to no auth packet".into()));
         }
@@ -198,8 +198,8 @@ impl Session {
     }
 
     fn handle_rearmed(&mut self, header: ReplyHeader) -> Handled {
-        let Link::Up(up) = &mut self.link else { return Ok(()) };
-        let due = if self.outgoing.has_prologue() { 0 } else { up.rearming };
+        let Phase::Established(up) = &mut self.phase else { return Ok(()) };
+        let due = if self.queue.has_prologue() { 0 } else { up.rearming };
         up.rearming = due.checked_sub(1).ok_or_else(|| Broken("reply to no setWatches".into()))?;
         match header.err {
             ErrorCode::Ok => Ok(()),
@@ -208,7 +208,7 @@ impl Session {
     }
 
     fn handle_reply(&mut self, now: Time, header: ReplyHeader, body: Body<'_, '_>) -> Handled {
-        let Some((entry, path)) = self.outgoing.pop_matching(header.xid) else {
+        let Some((entry, path)) = self.queue.pop_matching(header.xid) else {
             return Err(Broken(format!("reply with xid {} out of turn", header.xid).into()));
         };
         if entry.change == Some(WatchChange::Unwanted) {
@@ -272,7 +272,7 @@ impl Session {
     pub(super) fn acknowledge(&mut self, header: ReplyHeader, entry: &InFlight) {
         self.identity.last_zxid = self.identity.last_zxid.max(header.zxid);
         let is_kept = !matches!(header.err, ErrorCode::SessionExpired | ErrorCode::SessionMoved);
-        if let (Link::Up(up), true) = (&mut self.link, is_kept) {
+        if let (Phase::Established(up), true) = (&mut self.phase, is_kept) {
             up.alive.acked(entry.queued_at);
         }
     }

@@ -9,9 +9,9 @@ use crate::{
 };
 
 use super::{
-    Credential, Failure, Link, Outcome, Output, QueueLimit, Reason, Registered, Reply, RequestId,
+    Credential, Failure, Outcome, Output, Phase, QueueLimit, Reason, Registered, Reply, RequestId,
     Session, WatchKind,
-    outgoing::{Submission, WatchChange},
+    request_queue::{Submission, WatchChange},
 };
 
 impl Session {
@@ -53,10 +53,10 @@ impl Session {
         let arms = submission.change.is_some_and(WatchChange::arms);
         let limit = self.config.max_request;
         let submitted = if chroot.is_root() {
-            self.outgoing.submit(now, limit, &submission, |out| request.encode_body(out))
+            self.queue.submit(now, limit, &submission, |out| request.encode_body(out))
         } else {
             let scratch = &mut self.scratch;
-            self.outgoing.submit(now, limit, &submission, |out| {
+            self.queue.submit(now, limit, &submission, |out| {
                 request.encode_body_below(chroot, scratch, out);
             })
         };
@@ -95,9 +95,9 @@ impl Session {
             self.add_auth_again(at, id);
             return Ok(id);
         }
-        if matches!(self.link, Link::Up(_)) {
+        if matches!(self.phase, Phase::Established(_)) {
             let body = |out: &mut BytesMut| auth_packet(&credential).encode(out);
-            self.outgoing.special(xid::AUTH, OpCode::Auth, body);
+            self.queue.special(xid::AUTH, OpCode::Auth, body);
         }
         self.credentials.push(Registered { waiters: vec![id], ..Registered::new(credential) });
         Ok(id)
@@ -108,8 +108,8 @@ impl Session {
     }
 
     fn add_auth_again(&mut self, at: usize, id: RequestId) {
-        let acked = match &self.link {
-            Link::Up(up) => up.credentials_acked,
+        let acked = match &self.phase {
+            Phase::Established(up) => up.credentials_acked,
             _ => 0,
         };
         let Some(registered) = self.credentials.get_mut(at) else { return };
@@ -129,7 +129,7 @@ impl Session {
     /// [`CredentialRemoved`](Reason::CredentialRemoved).
     pub fn remove_auth(&mut self, credential: &Credential) -> bool {
         let Some(at) = self.position(credential) else { return false };
-        if !matches!(self.link, Link::Up(_)) {
+        if !matches!(self.phase, Phase::Established(_)) {
             let mut registered = self.credentials.remove(at);
             self.fail_waiters(&mut registered, &Reason::CredentialRemoved);
             return true;
@@ -140,9 +140,9 @@ impl Session {
 
     /// Why nothing more is taken from a user.
     pub(super) fn over(&self) -> Option<Reason> {
-        match &self.link {
-            Link::Ended(reason) => Some(reason.clone()),
-            Link::Up(up) if up.closing.is_some() => Some(Reason::Closed),
+        match &self.phase {
+            Phase::Ended(reason) => Some(reason.clone()),
+            Phase::Established(up) if up.closing.is_some() => Some(Reason::Closed),
             _ => None,
         }
     }
@@ -151,7 +151,7 @@ impl Session {
     fn full(&self) -> Option<QueueLimit> {
         if self.in_flight() >= self.config.max_in_flight {
             Some(QueueLimit::Requests(self.config.max_in_flight))
-        } else if self.outgoing.bytes() >= self.config.max_queued_bytes {
+        } else if self.queue.bytes() >= self.config.max_queued_bytes {
             Some(QueueLimit::Bytes(self.config.max_queued_bytes))
         } else {
             None
@@ -162,7 +162,7 @@ impl Session {
         if let Some(reason) = self.over() {
             return Err(reason);
         }
-        if matches!(self.link, Link::Idle) {
+        if matches!(self.phase, Phase::Idle) {
             return Err(Reason::NotStarted);
         }
         if let Some(limit) = self.full() {

@@ -90,7 +90,7 @@ fn take(world: &mut World, step: &Step) {
             world.send(&answer);
         }
         Step::Reply { err, body } if world.open => {
-            let due = world.session.outgoing.front();
+            let due = world.session.queue.front();
             let xid = due.map_or(1, |(xid, _)| xid);
             let response = match due {
                 Some((_, OpCode::GetData)) if *body => data(b"x"),

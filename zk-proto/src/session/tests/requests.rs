@@ -244,7 +244,7 @@ fn the_reply_tells_its_kind_and_shares_the_bytes_that_came_in() {
 #[test]
 fn xids_wrap_to_one() {
     let mut world = World::up(1);
-    world.session.outgoing.set_last_xid(i32::MAX - 2);
+    world.session.queue.set_last_xid(i32::MAX - 2);
     for path in ["/a", "/b", "/c", "/d"] {
         world.delete(path);
     }

@@ -73,7 +73,7 @@ pub(super) struct Submission<'s> {
     pub(super) chroot: &'s Chroot,
 }
 
-pub(super) struct Outgoing {
+pub(super) struct RequestQueue {
     /// What a new connection begins with: handshake, credentials, watches.
     prologue: BytesMut,
     /// Requests and pings, in order.
@@ -92,9 +92,9 @@ pub(super) struct Outgoing {
 }
 
 /// What waits to be sent may be a password or a node's data.
-impl fmt::Debug for Outgoing {
+impl fmt::Debug for RequestQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outgoing")
+        f.debug_struct("RequestQueue")
             .field("prologue", &self.prologue.len())
             .field("queue", &self.queue.len())
             .field("in_flight", &self.in_flight)
@@ -107,7 +107,7 @@ impl fmt::Debug for Outgoing {
 /// Buffers that grew beyond this are let go once they were written or dropped.
 const KEEP_CAPACITY: usize = 1 << 20;
 
-impl Outgoing {
+impl RequestQueue {
     pub(super) fn new() -> Self {
         Self {
             prologue: BytesMut::new(),
@@ -322,7 +322,7 @@ impl Drop for PathOf<'_> {
 mod tests {
     use super::*;
 
-    fn submit(out: &mut Outgoing, path: Option<&str>) -> Result<(), usize> {
+    fn submit(out: &mut RequestQueue, path: Option<&str>) -> Result<(), usize> {
         let submission = Submission {
             id: None,
             op: OpCode::Delete,
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn xids_wrap_to_one() {
-        let mut out = Outgoing::new();
+        let mut out = RequestQueue::new();
         out.set_last_xid(i32::MAX - 1);
         for _ in 0..3 {
             submit(&mut out, None).unwrap();
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn entries_keep_their_paths_apart() {
-        let mut out = Outgoing::new();
+        let mut out = RequestQueue::new();
         for path in [Some("/a"), None, Some("/bb"), Some("/c")] {
             submit(&mut out, path).unwrap();
         }
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn what_was_handed_out_is_told_from_what_was_not() {
-        let mut out = Outgoing::new();
+        let mut out = RequestQueue::new();
         submit(&mut out, Some("/a")).unwrap();
         let mut buffer = BytesMut::new();
         assert!(!out.transmit(false, &mut buffer));
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_request_over_the_limit_leaves_nothing() {
-        let mut out = Outgoing::new();
+        let mut out = RequestQueue::new();
         let long = "/".repeat(200);
         assert_eq!(submit(&mut out, Some(&long)), Err(208));
         assert_eq!((out.len(), out.queue.len(), out.paths.len(), out.last_xid), (0, 0, 0, 0));
