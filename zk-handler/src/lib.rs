@@ -22,7 +22,7 @@
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod lane;
+mod callback_queue;
 mod pool;
 mod random;
 mod resolver;
@@ -31,7 +31,7 @@ mod task_thread;
 use std::{future::Future, io, net::SocketAddr, sync::LazyLock, time::Duration};
 
 pub use futures_io::{AsyncRead, AsyncWrite};
-pub use lane::Lane;
+pub use callback_queue::Lane;
 
 use pool::{IDLE, Pool};
 
