@@ -3,7 +3,7 @@
 //! It speaks the real protocol to any client, and behaves as ZooKeeper 3.9 or 3.8 does ([`Version`]), which it
 //! is compared with in thousands of random sequences of operations: `docs/embedded-server.md` in the repository
 //! has the command, and the differences. Sessions, ephemeral and sequential nodes, containers, TTLs, access
-//! lists, transactions, all kinds of watches, read-only mode and words of four letters are all there.
+//! lists, transactions, all kinds of watches, read-only mode and four-letter words are all there.
 //!
 //! What it is not: it keeps nothing on disk, is alone and has no quorum, has no limits but those of
 //! [`Config`], no quotas, no SASL, no TLS and no metrics. **It is not for production.**
@@ -89,7 +89,7 @@
 //! | `handshake`, `requests`, `reads`, `multi` | what clients ask for |
 //! | `txn` | what may change, and how; how it is undone |
 //! | `tree`, `sessions`, `watches`, `acl` | what there is |
-//! | `four_letter` | words of four letters |
+//! | `four_letter_words` | four-letter words |
 //! | `net` | the runner, which is one event loop, and the test kit |
 //!
 //! Whatever comes from a client gives a reply, or ends its connection: the lints that forbid panics are
@@ -110,7 +110,7 @@
 mod acl;
 mod config;
 mod connection;
-mod four_letter;
+mod four_letter_words;
 mod handshake;
 mod multi;
 #[cfg(feature = "net")]

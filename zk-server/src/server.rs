@@ -17,7 +17,7 @@ use crate::{
     Config, ConnectionId, Output, Version,
     acl::Identities,
     connection::{Connection, NO_ZXID, Phase},
-    four_letter,
+    four_letter_words,
     sessions::Sessions,
     tree::Tree,
     txn::Txn,
@@ -67,7 +67,7 @@ impl Server {
             is_read_only: false,
             started: Time::ZERO,
             packets: Packets::default(),
-            trace_mask: four_letter::TRACE_MASK,
+            trace_mask: four_letter_words::TRACE_MASK,
             next_check: None,
             outputs: VecDeque::new(),
         }
@@ -102,7 +102,7 @@ impl Server {
         state.incoming.extend(bytes);
         if state.phase == Phase::Fresh {
             match state.incoming.peek(LENGTH_LEN) {
-                Some(word) => match four_letter::Word::parse(word) {
+                Some(word) => match four_letter_words::Word::parse(word) {
                     Some(word) if state.incoming.peek(word.len()).is_none() => return false,
                     Some(word) => {
                         self.answer_word(now, connection, word);

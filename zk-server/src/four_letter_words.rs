@@ -1,4 +1,4 @@
-//! Words of four letters, which ask a server how it is (`org.apache.zookeeper.server.command`). All of
+//! Four-letter words: commands that report the state of the server (`org.apache.zookeeper.server.command`). All of
 //! them are allowed.
 
 use std::fmt::{self, Write as _};
