@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use zk_handler::Lane;
+use zk_handler::CallbackQueue;
 
 use crate::result::{Cell, Wakers};
 
@@ -28,7 +28,7 @@ use crate::result::{Cell, Wakers};
 pub struct Event {
     cell: Arc<Cell<()>>,
     /// Of the client that sets it.
-    lane: Option<Lane>,
+    callback_queue: Option<CallbackQueue>,
 }
 
 impl Default for Event {
@@ -41,12 +41,12 @@ impl Event {
     /// An event that has not happened.
     #[must_use]
     pub fn new() -> Self {
-        Self { cell: Cell::new(), lane: None }
+        Self { cell: Cell::new(), callback_queue: None }
     }
 
-    /// An event that a client sets, one of `lane`.
-    pub(crate) fn set_on(lane: Lane) -> Self {
-        Self { cell: Cell::new(), lane: Some(lane) }
+    /// An event that a client sets, whose waits are checked by `callback_queue`.
+    pub(crate) fn set_on(callback_queue: CallbackQueue) -> Self {
+        Self { cell: Cell::new(), callback_queue: Some(callback_queue) }
     }
 
     /// Now it has. Again is as good as once.
@@ -74,7 +74,7 @@ impl Event {
     /// As [`AsyncResult::get`](crate::AsyncResult::get), if it is an event that a client sets.
     #[track_caller]
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
-        self.cell.wait(timeout.into(), self.lane.as_ref())
+        self.cell.wait(timeout.into(), self.callback_queue.as_ref())
     }
 
     /// Completes when it happens.

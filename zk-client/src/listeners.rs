@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use zk_handler::Lane;
+use zk_handler::CallbackQueue;
 use zk_proto::session::SessionState;
 
 use crate::result::Wakers;
@@ -31,7 +31,7 @@ struct Listener {
 /// Whether a listener can be called.
 enum Call {
     Idle(Callback),
-    /// A lane runs one job at a time, so that no second call finds it.
+    /// A callback queue runs one job at a time, so that no second call finds it.
     Running,
     /// It was removed: what is queued for it is not delivered.
     Removed,
@@ -65,13 +65,13 @@ impl Listeners {
         self.inner.remove(id)
     }
 
-    /// A stream of the changes from now on, of a client that `lane` belongs to.
-    pub(crate) fn stream(&self, lane: Lane) -> States {
+    /// A stream of the changes from now on, of a client that `callback_queue` belongs to.
+    pub(crate) fn stream(&self, callback_queue: CallbackQueue) -> States {
         let queue = Arc::<Queue>::default();
         let mut streams = lock(&self.inner.streams);
         streams.retain(|stream| stream.strong_count() > 0);
         streams.push(Arc::downgrade(&queue));
-        States { queue, lane }
+        States { queue, callback_queue }
     }
 
     /// Ends the streams that there are: no change follows for them.
@@ -82,14 +82,19 @@ impl Listeners {
     }
 
     /// Tells everybody who listens now. Streams have the state when this returns; callbacks are queued.
-    pub(crate) fn tell(&self, state: SessionState, lane: &Lane, wakers: &mut Wakers) {
+    pub(crate) fn tell(
+        &self,
+        state: SessionState,
+        callback_queue: &CallbackQueue,
+        wakers: &mut Wakers,
+    ) {
         for queue in lock(&self.inner.streams).iter().filter_map(Weak::upgrade) {
             queue.push(state, wakers);
         }
         let listeners = lock(&self.inner.callbacks).clone();
         for listener in listeners {
             let inner = self.inner.clone();
-            lane.run(move || inner.call(&listener, state));
+            callback_queue.push(move || inner.call(&listener, state));
         }
     }
 }
@@ -173,7 +178,7 @@ impl Listener {
 /// ```
 pub struct States {
     queue: Arc<Queue>,
-    lane: Lane,
+    callback_queue: CallbackQueue,
 }
 
 #[derive(Default)]
@@ -227,7 +232,7 @@ impl States {
     #[track_caller]
     pub fn next_blocking(&mut self) -> Option<SessionState> {
         if self.queue.would_wait() {
-            self.lane.assert_may_block();
+            self.callback_queue.assert_may_block();
         }
         let mut queued = lock(&self.queue.inner);
         loop {

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zk_handler::Lane;
+use zk_handler::CallbackQueue;
 use zk_proto::session::Outcome;
 
 use crate::{Error, ErrorKind, Event};
@@ -39,7 +39,7 @@ use crate::{Error, ErrorKind, Event};
 #[must_use = "the request is on its way, but its result is lost if nobody looks; `drop` it to say so"]
 pub struct AsyncResult<T> {
     cell: Arc<Cell<T>>,
-    lane: Option<Lane>,
+    callback_queue: Option<CallbackQueue>,
     /// The outcome of what is given up before its result is there.
     given_up: Option<Outcome>,
     /// Tells work that goes on in a task that nobody wants its result any more.
@@ -105,12 +105,12 @@ impl<T> Cell<T> {
 }
 
 impl<T: Send + 'static> Cell<T> {
-    /// Sets the result; the first one counts. Callbacks go to `lane`, wakers to `wakers`. Returns whether
+    /// Sets the result; the first one counts. Callbacks go to `callback_queue`, wakers to `wakers`. Returns whether
     /// it was the first.
     pub(crate) fn complete(
         &self,
         value: Result<T, Error>,
-        lane: Option<&Lane>,
+        callback_queue: Option<&CallbackQueue>,
         wakers: &mut Wakers,
     ) -> bool {
         let mut state = self.lock();
@@ -118,7 +118,7 @@ impl<T: Send + 'static> Cell<T> {
             return false;
         }
         for Callback { call, clone, .. } in &state.callbacks {
-            queue(lane, call.clone(), clone(&value));
+            queue(callback_queue, call.clone(), clone(&value));
         }
         state.value = Some(value);
         state.complete = true;
@@ -134,14 +134,18 @@ impl<T: Send + 'static> Cell<T> {
     /// Blocks the thread until the result is there, or `timeout` is over. Returns whether it is there.
     ///
     /// # Panics
-    /// If that takes waiting, and `lane` says that this thread must not.
+    /// If that takes waiting, and `callback_queue` says that this thread must not.
     #[track_caller]
-    pub(crate) fn wait(&self, timeout: Option<Duration>, lane: Option<&Lane>) -> bool {
+    pub(crate) fn wait(
+        &self,
+        timeout: Option<Duration>,
+        callback_queue: Option<&CallbackQueue>,
+    ) -> bool {
         if self.is_complete() || timeout.is_some_and(|timeout| timeout.is_zero()) {
             return self.is_complete();
         }
-        if let Some(lane) = lane {
-            lane.assert_may_block();
+        if let Some(callback_queue) = callback_queue {
+            callback_queue.assert_may_block();
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.lock();
@@ -193,7 +197,7 @@ impl<T: Clone + Send + 'static> Cell<T> {
 
     pub(crate) fn link(
         &self,
-        lane: Option<&Lane>,
+        callback_queue: Option<&CallbackQueue>,
         callback: impl FnOnce(Result<T, Error>) + Send + 'static,
     ) -> Link {
         let mut state = self.lock();
@@ -204,7 +208,7 @@ impl<T: Clone + Send + 'static> Cell<T> {
         let value = state.value.clone();
         drop(state);
         if let Some(value) = value {
-            queue(lane, call, value);
+            queue(callback_queue, call, value);
         }
         link
     }
@@ -217,14 +221,18 @@ impl<T> State<T> {
 }
 
 /// Has `call` called with `value`, if it is still there by then.
-fn queue<T: Send + 'static>(lane: Option<&Lane>, call: Call<T>, value: Result<T, Error>) {
+fn queue<T: Send + 'static>(
+    callback_queue: Option<&CallbackQueue>,
+    call: Call<T>,
+    value: Result<T, Error>,
+) {
     let job = move || {
         if let Some(call) = take(&call) {
             call(value);
         }
     };
-    match lane {
-        Some(lane) => lane.run(job),
+    match callback_queue {
+        Some(callback_queue) => callback_queue.push(job),
         None => job(),
     }
 }
@@ -273,20 +281,24 @@ impl Wakers {
 impl<T: Clone + Send + 'static> AsyncResult<T> {
     /// `given_up` is the outcome that it has if it is given up before its result is there; `None` if it is
     /// no request.
-    pub(crate) fn new(cell: Arc<Cell<T>>, lane: Lane, given_up: Option<Outcome>) -> Self {
-        Self { cell, lane: Some(lane), given_up, abandon: None }
+    pub(crate) fn new(
+        cell: Arc<Cell<T>>,
+        callback_queue: CallbackQueue,
+        given_up: Option<Outcome>,
+    ) -> Self {
+        Self { cell, callback_queue: Some(callback_queue), given_up, abandon: None }
     }
 
     /// The result of a request. It goes out, or is out already, whoever gives it up.
-    pub(crate) fn of_request(cell: Arc<Cell<T>>, lane: Lane) -> Self {
-        Self::new(cell, lane, Some(Outcome::Unknown))
+    pub(crate) fn of_request(cell: Arc<Cell<T>>, callback_queue: CallbackQueue) -> Self {
+        Self::new(cell, callback_queue, Some(Outcome::Unknown))
     }
 
     /// A result that is there already.
-    pub(crate) fn of(value: Result<T, Error>, lane: Option<Lane>) -> Self {
+    pub(crate) fn of(value: Result<T, Error>, callback_queue: Option<CallbackQueue>) -> Self {
         let cell = Cell::new();
         cell.complete(value, None, &mut Wakers::default());
-        Self { cell, lane, given_up: None, abandon: None }
+        Self { cell, callback_queue, given_up: None, abandon: None }
     }
 
     /// Has `abandon` set when this handle is cancelled or dropped before its result is there.
@@ -365,15 +377,15 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
     /// As [`get`](Self::get).
     #[track_caller]
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
-        self.cell.wait(timeout.into(), self.lane.as_ref())
+        self.cell.wait(timeout.into(), self.callback_queue.as_ref())
     }
 
     /// # Panics
     /// Where a thread must not wait for the client.
     #[track_caller]
     pub(crate) fn assert_may_block(&self) {
-        if let Some(lane) = &self.lane {
-            lane.assert_may_block();
+        if let Some(callback_queue) = &self.callback_queue {
+            callback_queue.assert_may_block();
         }
     }
 
@@ -382,7 +394,7 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
     ///
     /// The callback may block; then later ones wait. Dropping this handle does not remove it.
     pub fn rawlink(&self, callback: impl FnOnce(Result<T, Error>) + Send + 'static) -> Link {
-        self.cell.link(self.lane.as_ref(), callback)
+        self.cell.link(self.callback_queue.as_ref(), callback)
     }
 
     /// Gives up waiting: the result is [`Cancelled`](crate::ErrorKind::Cancelled), unless it was there
@@ -394,7 +406,7 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
         let mut wakers = Wakers::default();
         let cancelled = self.cell.complete(
             Err(Error::cancelled(self.given_up)),
-            self.lane.as_ref(),
+            self.callback_queue.as_ref(),
             &mut wakers,
         );
         wakers.wake();
@@ -473,16 +485,19 @@ impl<T> fmt::Debug for AsyncResult<T> {
 /// shuts down, it fails the result.
 pub(crate) struct Promise<T: Clone + Send + 'static> {
     cell: Arc<Cell<T>>,
-    lane: Lane,
+    callback_queue: CallbackQueue,
     given_up: Option<Outcome>,
 }
 
 impl<T: Clone + Send + 'static> Promise<T> {
     /// `given_up` as for [`AsyncResult::new`].
-    pub(crate) fn new(lane: Lane, given_up: Option<Outcome>) -> (Self, AsyncResult<T>) {
+    pub(crate) fn new(
+        callback_queue: CallbackQueue,
+        given_up: Option<Outcome>,
+    ) -> (Self, AsyncResult<T>) {
         let cell = Cell::new();
-        let promise = Self { cell: cell.clone(), lane: lane.clone(), given_up };
-        (promise, AsyncResult::new(cell, lane, given_up))
+        let promise = Self { cell: cell.clone(), callback_queue: callback_queue.clone(), given_up };
+        (promise, AsyncResult::new(cell, callback_queue, given_up))
     }
 
     pub(crate) fn keep(self, value: Result<T, Error>) {
@@ -491,7 +506,7 @@ impl<T: Clone + Send + 'static> Promise<T> {
 
     fn complete(&self, value: Result<T, Error>) {
         let mut wakers = Wakers::default();
-        self.cell.complete(value, Some(&self.lane), &mut wakers);
+        self.cell.complete(value, Some(&self.callback_queue), &mut wakers);
         wakers.wake();
     }
 }
@@ -509,18 +524,18 @@ mod tests {
 
     #[test]
     fn what_is_given_up_has_the_outcome_that_it_was_given() {
-        let lane = || Lane::new("test", zk_handler_thread::ThreadHandler::new());
+        let callback_queue = || CallbackQueue::new("test", zk_handler_thread::ThreadHandler::new());
         for outcome in [Some(Outcome::Unknown), None] {
-            let (promise, dropped) = Promise::<()>::new(lane(), outcome);
+            let (promise, dropped) = Promise::<()>::new(callback_queue(), outcome);
             drop(promise);
             let error = dropped.get().unwrap_err();
             assert_eq!((error.kind(), error.outcome()), (ErrorKind::Runtime, outcome));
-            let (_promise, cancelled) = Promise::<()>::new(lane(), outcome);
+            let (_promise, cancelled) = Promise::<()>::new(callback_queue(), outcome);
             assert!(cancelled.cancel());
             let error = cancelled.get().unwrap_err();
             assert_eq!((error.kind(), error.outcome()), (ErrorKind::Cancelled, outcome));
         }
-        let request = AsyncResult::<()>::of_request(Cell::new(), lane());
+        let request = AsyncResult::<()>::of_request(Cell::new(), callback_queue());
         request.cancel();
         assert_eq!(request.get().unwrap_err().outcome(), Some(Outcome::Unknown));
     }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use zk_handler::{Handler, Lane};
+use zk_handler::{CallbackQueue, Handler};
 use zk_proto::{
     Chroot, ErrorCode, HostPort, Request, Time,
     records::ExistsRequest,
@@ -33,9 +33,9 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     runtime: Box<dyn Runtime>,
     /// Callbacks of results and listeners of states.
-    pub(crate) completions: Lane,
+    pub(crate) completions: CallbackQueue,
     /// Callbacks of watches.
-    pub(crate) events: Lane,
+    pub(crate) events: CallbackQueue,
     pub(crate) listeners: Listeners,
     connect_timeout: Duration,
 }
@@ -101,7 +101,12 @@ impl Pending {
 
 /// Whoever waits for a request's end.
 pub(crate) trait Complete: Send + Sync {
-    fn complete(&self, result: Result<Reply, Box<Failure>>, lane: &Lane, wakers: &mut Wakers);
+    fn complete(
+        &self,
+        result: Result<Reply, Box<Failure>>,
+        callback_queue: &CallbackQueue,
+        wakers: &mut Wakers,
+    );
 }
 
 /// What is to be made of a reply; the type says which reply that is.
@@ -110,8 +115,13 @@ pub(crate) trait FromReply: Sized {
 }
 
 impl<T: FromReply + Send + 'static> Complete for Cell<T> {
-    fn complete(&self, result: Result<Reply, Box<Failure>>, lane: &Lane, wakers: &mut Wakers) {
-        Self::complete(self, T::from_reply(result), Some(lane), wakers);
+    fn complete(
+        &self,
+        result: Result<Reply, Box<Failure>>,
+        callback_queue: &CallbackQueue,
+        wakers: &mut Wakers,
+    ) {
+        Self::complete(self, T::from_reply(result), Some(callback_queue), wakers);
     }
 }
 
@@ -126,10 +136,15 @@ where
     T: Send + 'static,
     F: FnOnce(Result<Reply, Box<Failure>>) -> Result<T, Error> + Send,
 {
-    fn complete(&self, result: Result<Reply, Box<Failure>>, lane: &Lane, wakers: &mut Wakers) {
+    fn complete(
+        &self,
+        result: Result<Reply, Box<Failure>>,
+        callback_queue: &CallbackQueue,
+        wakers: &mut Wakers,
+    ) {
         let map = self.map.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(map) = map {
-            self.cell.complete(map(result), Some(lane), wakers);
+            self.cell.complete(map(result), Some(callback_queue), wakers);
         }
     }
 }
@@ -138,7 +153,7 @@ where
 struct LookForChroot(Chroot);
 
 impl Complete for LookForChroot {
-    fn complete(&self, result: Result<Reply, Box<Failure>>, _: &Lane, _: &mut Wakers) {
+    fn complete(&self, result: Result<Reply, Box<Failure>>, _: &CallbackQueue, _: &mut Wakers) {
         if result.is_err_and(|failure| failure.reason == Reason::Server(ErrorCode::NoNode)) {
             tracing::warn!(chroot = %self.0, "the chroot does not exist: `ensure_path(\"/\")` creates it");
         }
@@ -215,8 +230,8 @@ impl Shared {
                 stopping: Vec::new(),
                 restarting: Vec::new(),
             }),
-            completions: Lane::new("completions", handler.clone()),
-            events: Lane::new("watches", handler.clone()),
+            completions: CallbackQueue::new("completions", handler.clone()),
+            events: CallbackQueue::new("watches", handler.clone()),
             runtime: Box::new(Erased(handler)),
             listeners: Listeners::default(),
             connect_timeout,

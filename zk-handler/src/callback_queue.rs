@@ -1,42 +1,50 @@
-//! A queue of callbacks that run one after the other, off the driver.
+//! [`CallbackQueue`]: callbacks that run one after the other, off the tasks.
 
 use std::{
     collections::VecDeque,
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::Handler;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs callbacks in the order in which they were put in, one at a time, each to its end.
+/// A queue that runs callbacks in the order in which they were pushed, one at a time, each to its end.
 ///
-/// A lane takes a thread from the handler's [`dispatch`](Handler::dispatch) only while it has something
-/// to run. A callback that panics is reported and the next one runs. Clones are the same lane.
+/// The queue takes a thread from the handler's [`dispatch`](Handler::dispatch) only while it has a callback to run.
+/// A panic in a callback is logged, and the next callback runs. Callbacks that are in the queue run even if the last
+/// clone of the queue is dropped.
 ///
-/// kazoo has two such queues per client, for completions and for watches, so that neither holds up the
-/// other.
+/// Clones share one queue. A client has two: one for the results of its calls, one for watch events.
 #[derive(Clone)]
-pub struct Lane {
-    shared: Arc<Shared>,
+pub struct CallbackQueue {
+    inner: Arc<Inner>,
 }
 
-struct Shared {
+struct Inner {
     name: &'static str,
-    queue: Mutex<Queue>,
-    runtime: Box<dyn Runtime>,
+    state: Mutex<State>,
+    handler: Box<dyn ErasedHandler>,
 }
 
-/// A handler without its type.
-trait Runtime: Send + Sync {
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// A worker was dispatched and has not ended.
+    is_running: bool,
+}
+
+/// The methods of a [`Handler`] that a queue needs, without the handler's type.
+trait ErasedHandler: Send + Sync {
     fn name(&self) -> &'static str;
     fn dispatch(&self, job: Job);
     #[track_caller]
     fn may_block(&self) -> bool;
 }
 
-impl<H: Handler> Runtime for H {
+impl<H: Handler> ErasedHandler for H {
     fn name(&self) -> &'static str {
         Handler::name(self)
     }
@@ -50,79 +58,73 @@ impl<H: Handler> Runtime for H {
     }
 }
 
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    running: bool,
-}
-
-impl Lane {
-    /// A lane on `handler`; `name` is for logs.
+impl CallbackQueue {
+    /// Creates an empty queue on `handler`. The logs call it `name`.
     pub fn new<H: Handler>(name: &'static str, handler: H) -> Self {
-        let (queue, runtime) = (Mutex::default(), Box::new(handler));
-        Self { shared: Arc::new(Shared { name, queue, runtime }) }
+        let (state, handler) = (Mutex::default(), Box::new(handler));
+        Self { inner: Arc::new(Inner { name, state, handler }) }
     }
 
-    /// Puts `job` at the end of the queue.
-    pub fn run(&self, job: impl FnOnce() + Send + 'static) {
-        let mut queue = self.shared.lock();
-        queue.jobs.push_back(Box::new(job));
-        if !queue.running {
-            queue.running = true;
-            drop(queue);
-            self.start();
+    /// Adds `job` at the end of the queue. Returns at once; never runs `job` on the calling thread.
+    pub fn push(&self, job: impl FnOnce() + Send + 'static) {
+        let mut state = self.inner.lock();
+        state.jobs.push_back(Box::new(job));
+        if !state.is_running {
+            state.is_running = true;
+            drop(state);
+            self.start_worker();
         }
     }
 
-    fn start(&self) {
-        let worker = Worker(Some(self.shared.clone()));
-        self.shared.runtime.dispatch(Box::new(move || worker.run()));
+    fn start_worker(&self) {
+        let worker = Worker(Some(self.inner.clone()));
+        self.inner.handler.dispatch(Box::new(move || worker.run()));
     }
 
-    /// Sees to it that the calling thread may wait for what the lane's handler drives.
+    /// Checks that the calling thread may block on a result which the queue's handler produces.
     ///
     /// # Panics
-    /// If it must not: see [`Handler::may_block`].
+    /// If [`Handler::may_block`] returns false on this thread.
     #[track_caller]
     pub fn assert_may_block(&self) {
-        let runtime = &self.shared.runtime;
+        let handler = &self.inner.handler;
         assert!(
-            runtime.may_block(),
-            "a call that blocks was made on a thread that runs tasks of {}, where it could wait for ever: await \
-             the result instead, or make the call in a thread, such as that of `spawn_blocking`, or in a callback",
-            runtime.name(),
+            handler.may_block(),
+            "cannot block the current thread: it runs tasks of {}, and the call could wait forever; await the result \
+             instead, or make the call on a thread for blocking work, such as one of `spawn_blocking`, or in a callback",
+            handler.name(),
         );
     }
 }
 
-impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<Job> {
-        let mut queue = self.lock();
-        let job = queue.jobs.pop_front();
-        queue.running = job.is_some();
+    fn next_job(&self) -> Option<Job> {
+        let mut state = self.lock();
+        let job = state.jobs.pop_front();
+        state.is_running = job.is_some();
         job
     }
 }
 
-/// What runs a lane's jobs. If the handler drops it unrun, as a runtime does that shuts down, the lane is
-/// free to try again with the next job.
-struct Worker(Option<Arc<Shared>>);
+/// Runs the jobs of a queue. A runtime that shuts down may drop it without running it; the next push then starts
+/// another worker.
+struct Worker(Option<Arc<Inner>>);
 
 impl Worker {
     fn run(mut self) {
-        let Some(lane) = self.0.take() else { return };
-        while let Some(job) = lane.next() {
+        let Some(queue) = self.0.take() else { return };
+        while let Some(job) = queue.next_job() {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
-                let text = panic
+                let message = panic
                     .downcast_ref::<&str>()
                     .copied()
                     .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
                     .unwrap_or("no message");
-                tracing::error!(lane = lane.name, panic = text, "a callback panicked");
+                tracing::error!(queue = queue.name, panic = message, "a callback panicked");
             }
         }
     }
@@ -130,14 +132,14 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if let Some(lane) = self.0.take() {
-            lane.lock().running = false;
+        if let Some(queue) = self.0.take() {
+            queue.lock().is_running = false;
         }
     }
 }
 
-impl std::fmt::Debug for Lane {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Lane({})", self.shared.name)
+impl fmt::Debug for CallbackQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CallbackQueue").field(&self.inner.name).finish()
     }
 }

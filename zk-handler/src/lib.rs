@@ -12,17 +12,17 @@
 //!   and stop what they do when they are dropped;
 //! - [`dispatch`](Handler::dispatch)ed jobs are the user's callbacks: they may block for as long as they
 //!   like without holding up any task, or any other job for good. Their order is not the handler's concern:
-//!   [`Lane`] sees to it;
+//!   [`CallbackQueue`] sees to it;
 //! - none of it depends on threads that a user can fill. So names are looked up, and callbacks run, on threads
 //!   of this crate ([`resolve`](resolve()), [`dispatch`](dispatch())), whatever the runtime.
 //!
 //! All of this, and more, is checked by the module `conformance`, behind a feature of that name, which any
 //! handler can run with one line.
 
+mod callback_queue;
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod callback_queue;
 mod pool;
 mod random;
 mod resolver;
@@ -30,8 +30,8 @@ mod task_thread;
 
 use std::{future::Future, io, net::SocketAddr, sync::LazyLock, time::Duration};
 
+pub use callback_queue::CallbackQueue;
 pub use futures_io::{AsyncRead, AsyncWrite};
-pub use callback_queue::Lane;
 
 use pool::{IDLE, Pool};
 
@@ -109,7 +109,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
 /// Runs `job`, which may block, on one of the threads that all handlers of the process share for callbacks.
 ///
 /// There is no fixed limit to them, as a callback may wait for another one, which must then be able to run. Each
-/// [`Lane`] takes one thread at most, and only while it has something to run; a client has two lanes. As long as
+/// [`CallbackQueue`] takes one thread at most, and only while it has something to run; a client has two lanes. As long as
 /// callbacks are short, four threads serve them all: more are started only when no job has begun for 10 ms, and
 /// one that has had nothing to do for 5 s ends. The threads are named `zk-callback`. They do not keep the
 /// process from ending.

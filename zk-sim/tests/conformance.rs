@@ -26,26 +26,26 @@ zk_handler::conformance!(simulation, handler(), only:
     handler_has_a_name
     clock_never_goes_back
     clock_is_shared_by_clones
-    timer_is_never_early
-    timer_goes_off_in_order
-    timer_that_is_nearer_overtakes
-    timer_in_the_past_goes_off_at_once
-    timer_in_the_far_future_does_no_harm
-    timer_may_be_dropped
-    timer_moves_between_tasks
-    timers_by_the_thousand
-    task_spawned_from_threads
-    task_spawned_from_tasks
+    timer_never_fires_early
+    timers_fire_in_order
+    timer_with_a_nearer_deadline_fires_first
+    timer_in_the_past_fires_at_once
+    timer_in_the_far_future_is_accepted
+    timer_can_be_cancelled
+    timer_can_move_between_tasks
+    timers_scale_to_ten_thousand
+    task_can_be_spawned_from_threads
+    task_can_be_spawned_from_tasks
     task_is_dropped_when_it_ends
-    task_that_panics_harms_no_other
-    task_woken_from_a_thread
-    task_woken_while_it_runs
-    task_woken_by_many_at_once
-    tasks_by_the_thousand
-    job_may_spawn_and_dispatch
-    job_that_panics_harms_no_other
-    lane_keeps_the_order
-    lane_survives_panics
-    lane_takes_jobs_from_its_jobs
-    lane_may_be_dropped
+    task_panic_does_not_affect_others
+    task_can_be_woken_from_a_thread
+    task_can_be_woken_while_it_runs
+    task_can_be_woken_by_many_threads_at_once
+    tasks_scale_to_ten_thousand
+    job_can_spawn_and_dispatch
+    job_panic_does_not_affect_others
+    callback_queue_keeps_the_order
+    callback_queue_survives_panics
+    callback_queue_accepts_jobs_from_its_jobs
+    callback_queue_can_be_dropped
 );

@@ -1,4 +1,4 @@
-//! Jobs, and lanes of them.
+//! Jobs, and queues of them.
 
 use std::{
     sync::{
@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::util::{Gate, echo, echo_back, expect, pair, run, sleep, yield_now};
-use crate::{Handler, Lane};
+use crate::{CallbackQueue, Handler};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -46,7 +46,7 @@ pub fn job_runs_off_the_tasks<H: Handler>(handler: H) {
 }
 
 /// A job may spawn tasks and dispatch jobs; so may a task.
-pub fn job_may_spawn_and_dispatch<H: Handler>(handler: H) {
+pub fn job_can_spawn_and_dispatch<H: Handler>(handler: H) {
     let (done, outcome) = channel();
     let inside = handler.clone();
     handler.dispatch(move || {
@@ -64,7 +64,7 @@ pub fn job_may_spawn_and_dispatch<H: Handler>(handler: H) {
 }
 
 /// A panic ends the job that it happens in, and no other.
-pub fn job_that_panics_harms_no_other<H: Handler>(handler: H) {
+pub fn job_panic_does_not_affect_others<H: Handler>(handler: H) {
     for _ in 0..4 {
         let (unused, ended) = channel::<()>();
         handler.dispatch(move || {
@@ -81,7 +81,7 @@ pub fn job_that_panics_harms_no_other<H: Handler>(handler: H) {
 }
 
 /// A job may wait for the client, and so may a thread that has nothing to do with the runtime.
-pub fn job_may_wait<H: Handler>(handler: H) {
+pub fn job_may_block<H: Handler>(handler: H) {
     run(&handler, "a task", yield_now());
     let (say, said) = channel();
     let (here, again) = (handler.clone(), say.clone());
@@ -96,7 +96,7 @@ pub fn job_may_wait<H: Handler>(handler: H) {
 }
 
 /// Many jobs block at once: each has its thread.
-pub fn jobs_may_all_block_at_once<H: Handler>(handler: H) {
+pub fn jobs_can_all_block_at_once<H: Handler>(handler: H) {
     const COUNT: usize = 32;
     let gate = Gate::default();
     let (started, starts) = channel();
@@ -114,16 +114,16 @@ pub fn jobs_may_all_block_at_once<H: Handler>(handler: H) {
 }
 
 /// Jobs run one at a time, in the order in which each of several producers has put them in.
-pub fn lane_keeps_the_order<H: Handler>(handler: H) {
+pub fn callback_queue_keeps_the_order<H: Handler>(handler: H) {
     const COUNT: usize = 2500;
-    let lane = Lane::new("order", handler.clone());
+    let queue = CallbackQueue::new("order", handler.clone());
     let busy = Arc::new(AtomicBool::new(false));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let job = {
-        let (lane, seen) = (lane.clone(), seen.clone());
+        let (queue, seen) = (queue.clone(), seen.clone());
         move |producer: usize, number: usize| {
             let (busy, seen) = (busy.clone(), seen.clone());
-            lane.run(move || {
+            queue.push(move || {
                 assert!(!busy.swap(true, Ordering::SeqCst), "two jobs at once");
                 seen.lock().unwrap().push((producer, number));
                 busy.store(false, Ordering::SeqCst);
@@ -154,7 +154,7 @@ pub fn lane_keeps_the_order<H: Handler>(handler: H) {
         expect(&ends, "a producer");
     }
     let (done, last) = channel();
-    lane.run(move || {
+    queue.push(move || {
         let _ = done.send(());
     });
     expect(&last, "the last job");
@@ -165,13 +165,13 @@ pub fn lane_keeps_the_order<H: Handler>(handler: H) {
     }
 }
 
-/// A job that panics does not stop the lane.
-pub fn lane_survives_panics<H: Handler>(handler: H) {
-    let lane = Lane::new("panics", handler);
+/// A job that panics does not stop the queue.
+pub fn callback_queue_survives_panics<H: Handler>(handler: H) {
+    let queue = CallbackQueue::new("panics", handler);
     let (done, outcome) = channel();
     for number in 0..10 {
         let done = done.clone();
-        lane.run(move || {
+        queue.push(move || {
             assert!(number % 2 == 0, "a callback panics, as it is meant to");
             let _ = done.send(number);
         });
@@ -181,13 +181,14 @@ pub fn lane_survives_panics<H: Handler>(handler: H) {
     }
 }
 
-/// A job that blocks holds up its own lane alone.
-pub fn lane_is_independent_of_others<H: Handler>(handler: H) {
-    let lanes = [Lane::new("first", handler.clone()), Lane::new("second", handler)];
+/// A job that blocks holds up its own queue alone.
+pub fn callback_queue_is_independent_of_others<H: Handler>(handler: H) {
+    let queues =
+        [CallbackQueue::new("first", handler.clone()), CallbackQueue::new("second", handler)];
     for (blocked, free) in [(0, 1), (1, 0)] {
         let gate = Gate::default();
         let (event, events) = channel();
-        lanes[blocked].run({
+        queues[blocked].push({
             let (gate, event) = (gate.clone(), event.clone());
             move || {
                 let _ = event.send("blocked");
@@ -195,7 +196,7 @@ pub fn lane_is_independent_of_others<H: Handler>(handler: H) {
             }
         });
         assert_eq!(expect(&events, "the job that blocks"), "blocked");
-        lanes[blocked].run({
+        queues[blocked].push({
             let event = event.clone();
             move || {
                 let _ = event.send("behind it");
@@ -203,33 +204,34 @@ pub fn lane_is_independent_of_others<H: Handler>(handler: H) {
         });
         for _ in 0..100 {
             let event = event.clone();
-            lanes[free].run(move || {
+            queues[free].push(move || {
                 let _ = event.send("free");
             });
         }
         for _ in 0..100 {
-            assert_eq!(expect(&events, "the other lane"), "free");
+            assert_eq!(expect(&events, "the other queue"), "free");
         }
         gate.open();
         assert_eq!(expect(&events, "the job behind"), "behind it");
     }
 }
 
-/// Jobs may put others in their own lane, and in another; those come last.
-pub fn lane_takes_jobs_from_its_jobs<H: Handler>(handler: H) {
-    let lanes = [Lane::new("first", handler.clone()), Lane::new("second", handler)];
+/// Jobs may put others in their own queue, and in another; those come last.
+pub fn callback_queue_accepts_jobs_from_its_jobs<H: Handler>(handler: H) {
+    let queues =
+        [CallbackQueue::new("first", handler.clone()), CallbackQueue::new("second", handler)];
     let (done, outcome) = channel();
     let gate = Gate::default();
-    lanes[0].run({
-        let (lanes, gate, done) = (lanes.clone(), gate.clone(), done.clone());
+    queues[0].push({
+        let (queues, gate, done) = (queues.clone(), gate.clone(), done.clone());
         move || {
             gate.pass();
             let again = done.clone();
-            lanes[0].clone().run(move || {
+            queues[0].clone().push(move || {
                 let _ = again.send(2);
-                let back = lanes[0].clone();
-                lanes[1].run(move || {
-                    back.run(move || {
+                let back = queues[0].clone();
+                queues[1].push(move || {
+                    back.push(move || {
                         let _ = again.send(3);
                     })
                 });
@@ -237,7 +239,7 @@ pub fn lane_takes_jobs_from_its_jobs<H: Handler>(handler: H) {
             let _ = done.send(0);
         }
     });
-    lanes[0].run(move || {
+    queues[0].push(move || {
         let _ = done.send(1);
     });
     gate.open();
@@ -246,25 +248,25 @@ pub fn lane_takes_jobs_from_its_jobs<H: Handler>(handler: H) {
     }
 }
 
-/// What a lane was given it runs, also when nobody is left who has it.
-pub fn lane_may_be_dropped<H: Handler>(handler: H) {
-    let lane = Lane::new("dropped", handler);
+/// What a queue was given it runs, also when nobody is left who has it.
+pub fn callback_queue_can_be_dropped<H: Handler>(handler: H) {
+    let queue = CallbackQueue::new("dropped", handler);
     let (done, outcome) = channel();
     let gate = Gate::default();
-    lane.run({
+    queue.push({
         let gate = gate.clone();
         move || gate.pass()
     });
     for number in 0..100 {
         let done = done.clone();
         // The last clone goes with the last job.
-        let itself = lane.clone();
-        lane.run(move || {
+        let itself = queue.clone();
+        queue.push(move || {
             drop(itself);
             let _ = done.send(number);
         });
     }
-    drop(lane);
+    drop(queue);
     gate.open();
     for number in 0..100 {
         assert_eq!(expect(&outcome, "the next job"), number);

@@ -18,7 +18,7 @@
 //! ```
 //!
 //! A handler that is not for the world of sockets and threads, such as that of a simulation, runs those checks
-//! that it can, from outside, and names them: `only: timer_is_never_early task_spawned_from_tasks`.
+//! that it can, from outside, and names them: `only: timer_never_fires_early task_can_be_spawned_from_tasks`.
 //!
 //! A runtime that has a pool of threads for its users' blocking work has one check more, which wants to be told
 //! how to fill that pool: [`works_while_the_pool_is_full`].
@@ -136,60 +136,60 @@ macro_rules! __conformance_tests {
     ($surroundings:path) => {
         $crate::__conformance_tests! { $surroundings =>
             handler_has_a_name
-            handler_may_be_dropped_with_work_in_flight
+            handler_can_be_dropped_with_work_in_flight
 
             connect_carries_bytes_both_ways
             connect_sets_nodelay
-            connect_reaches_ipv6
-            connect_is_refused
-            connect_may_be_dropped
-            connect_a_thousand_times
+            connect_works_over_ipv6
+            connect_to_a_closed_port_is_refused
+            connect_can_be_cancelled
+            connect_handles_a_thousand_connections
             stream_fills_buffers_exactly
-            stream_ends_with_its_last_bytes
+            stream_ends_after_its_last_bytes
             stream_survives_half_close_by_the_peer
             stream_can_be_half_closed
             stream_reset_by_the_peer_does_not_hang
-            stream_waits_for_a_slow_reader
+            stream_applies_backpressure
             stream_carries_megabytes_both_ways
             stream_closes_when_dropped
-            stream_moves_between_tasks
-            resolve_takes_literal_addresses
+            stream_can_move_between_tasks
+            resolve_returns_literal_addresses_at_once
             resolve_agrees_with_the_system
             resolve_fails_for_an_unknown_host
-            resolve_may_be_dropped
+            resolve_can_be_cancelled
 
             clock_never_goes_back
             clock_is_shared_by_clones
-            timer_is_never_early
-            timer_goes_off_in_order
-            timer_that_is_nearer_overtakes
-            timer_in_the_past_goes_off_at_once
-            timer_in_the_far_future_does_no_harm
-            timer_may_be_dropped
-            timer_moves_between_tasks
-            timers_by_the_thousand
+            timer_never_fires_early
+            timers_fire_in_order
+            timer_with_a_nearer_deadline_fires_first
+            timer_in_the_past_fires_at_once
+            timer_in_the_far_future_is_accepted
+            timer_can_be_cancelled
+            timer_can_move_between_tasks
+            timers_scale_to_ten_thousand
 
-            task_spawned_from_threads
-            task_spawned_from_tasks
-            task_runs_without_its_handler
+            task_can_be_spawned_from_threads
+            task_can_be_spawned_from_tasks
+            task_outlives_its_handler
             task_is_dropped_when_it_ends
-            task_that_panics_harms_no_other
-            task_woken_from_a_thread
-            task_woken_while_it_runs
-            task_woken_by_many_at_once
-            tasks_by_the_thousand
-            tasks_that_yield_starve_nobody
+            task_panic_does_not_affect_others
+            task_can_be_woken_from_a_thread
+            task_can_be_woken_while_it_runs
+            task_can_be_woken_by_many_threads_at_once
+            tasks_scale_to_ten_thousand
+            tasks_that_yield_do_not_starve_others
 
             job_runs_off_the_tasks
-            job_may_spawn_and_dispatch
-            job_that_panics_harms_no_other
-            job_may_wait
-            jobs_may_all_block_at_once
-            lane_keeps_the_order
-            lane_survives_panics
-            lane_is_independent_of_others
-            lane_takes_jobs_from_its_jobs
-            lane_may_be_dropped
+            job_can_spawn_and_dispatch
+            job_panic_does_not_affect_others
+            job_may_block
+            jobs_can_all_block_at_once
+            callback_queue_keeps_the_order
+            callback_queue_survives_panics
+            callback_queue_is_independent_of_others
+            callback_queue_accepts_jobs_from_its_jobs
+            callback_queue_can_be_dropped
         }
     };
     ($surroundings:path => $($check:ident)*) => {

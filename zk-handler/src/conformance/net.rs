@@ -59,7 +59,7 @@ pub fn connect_sets_nodelay<H: Handler>(handler: H) {
 }
 
 /// IPv6 works where the machine has it.
-pub fn connect_reaches_ipv6<H: Handler>(handler: H) {
+pub fn connect_works_over_ipv6<H: Handler>(handler: H) {
     let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else { return };
     let address = listener.local_addr().expect("an address");
     let stream = run(&handler, "connect", connect(handler.clone(), address)).expect("connect");
@@ -69,7 +69,7 @@ pub fn connect_reaches_ipv6<H: Handler>(handler: H) {
 }
 
 /// Nobody listens: the error says so.
-pub fn connect_is_refused<H: Handler>(handler: H) {
+pub fn connect_to_a_closed_port_is_refused<H: Handler>(handler: H) {
     // The near end of a connection has a port that nobody listens on, and that nobody else is given.
     let (_listener, address) = listen();
     let taken = TcpStream::connect(address).expect("a connection");
@@ -79,7 +79,7 @@ pub fn connect_is_refused<H: Handler>(handler: H) {
 }
 
 /// Dropping an attempt gives it up: no connection is left behind.
-pub fn connect_may_be_dropped<H: Handler>(handler: H) {
+pub fn connect_can_be_cancelled<H: Handler>(handler: H) {
     for _ in 0..50 {
         let (listener, address) = listen();
         let inside = handler.clone();
@@ -102,7 +102,7 @@ pub fn connect_may_be_dropped<H: Handler>(handler: H) {
 
 /// A thousand connections at once, each in use; fewer if the process may not have so many files open. Each
 /// takes two, for both its ends.
-pub fn connect_a_thousand_times<H: Handler>(handler: H) {
+pub fn connect_handles_a_thousand_connections<H: Handler>(handler: H) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let count = 1000.min(files_to_spare() / 2);
@@ -190,7 +190,7 @@ pub fn stream_fills_buffers_exactly<H: Handler>(handler: H) {
 }
 
 /// The last bytes and the end that comes right behind them are both seen, however they meet the reader.
-pub fn stream_ends_with_its_last_bytes<H: Handler>(handler: H) {
+pub fn stream_ends_after_its_last_bytes<H: Handler>(handler: H) {
     const ROUNDS: usize = 200;
     let (listener, address) = listen();
     let sending = thread::spawn(move || {
@@ -287,7 +287,7 @@ pub fn stream_reset_by_the_peer_does_not_hang<H: Handler>(handler: H) {
 
 /// Who writes more than the peer reads has to wait; when the peer goes on, so does the writer, and nothing
 /// is lost.
-pub fn stream_waits_for_a_slow_reader<H: Handler>(handler: H) {
+pub fn stream_applies_backpressure<H: Handler>(handler: H) {
     const LIMIT: usize = 1 << 28;
     const MORE: usize = 1 << 21;
     let (mut stream, mut peer) = pair(&handler);
@@ -409,7 +409,7 @@ pub fn stream_closes_when_dropped<H: Handler>(handler: H) {
 }
 
 /// A stream may be waited on by one task and then by another: the last one is woken.
-pub fn stream_moves_between_tasks<H: Handler>(handler: H) {
+pub fn stream_can_move_between_tasks<H: Handler>(handler: H) {
     let (stream, peer) = pair(&handler);
     let echoing = thread::spawn(move || echo_back(peer));
     let mut stream = run(&handler, "the first task", async move {
@@ -434,7 +434,7 @@ fn resolve<H: Handler>(handler: &H, host: &str, port: u16) -> std::io::Result<Ve
 }
 
 /// Addresses need no resolution, and so no thread: they are there at once.
-pub fn resolve_takes_literal_addresses<H: Handler>(handler: H) {
+pub fn resolve_returns_literal_addresses_at_once<H: Handler>(handler: H) {
     for address in ["127.0.0.1", "::1", "192.0.2.7", "2001:db8::7"] {
         let expected = SocketAddr::new(address.parse().expect("an address"), 2181);
         let inside = handler.clone();
@@ -462,7 +462,7 @@ pub fn resolve_fails_for_an_unknown_host<H: Handler>(handler: H) {
 }
 
 /// Many names at once, all but one of which are given up.
-pub fn resolve_may_be_dropped<H: Handler>(handler: H) {
+pub fn resolve_can_be_cancelled<H: Handler>(handler: H) {
     let inside = handler.clone();
     let found = run(&handler, "to resolve", async move {
         for _ in 0..50 {

@@ -13,7 +13,7 @@ use super::{
     Check,
     util::{Gate, echo, echo_back, expect, pair, run, spawn},
 };
-use crate::{Handler, Lane};
+use crate::{CallbackQueue, Handler};
 
 /// Names are resolved, connections opened, and callbacks run while the runtime's own pool of threads is full of
 /// work that blocks.
@@ -48,16 +48,17 @@ pub fn works_while_the_pool_is_full<H: Handler>(handler: H, fill: impl Fn(Check)
     run(&handler, "a connection", async move { echo(&mut stream, 10).await.expect("an echo") });
     echoing.join().expect("the peer").expect("the peer");
 
-    let lanes: Vec<_> = (0..40).map(|_| Lane::new("behind a full pool", handler.clone())).collect();
+    let queues: Vec<_> =
+        (0..40).map(|_| CallbackQueue::new("behind a full pool", handler.clone())).collect();
     let (called, calls) = channel();
-    for lane in &lanes {
+    for queue in &queues {
         let (gate, called) = (gate.clone(), called.clone());
-        lane.run(move || {
+        queue.push(move || {
             let _ = called.send(());
             gate.pass();
         });
     }
-    for number in 0..lanes.len() {
+    for number in 0..queues.len() {
         expect(&calls, &format!("callback {number}, beside others that block"));
     }
     assert_eq!(ended.load(Ordering::Relaxed), 0, "the jobs in the pool did not block");

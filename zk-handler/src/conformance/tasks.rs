@@ -23,7 +23,7 @@ pub fn handler_has_a_name<H: Handler>(handler: H) {
 }
 
 /// Whoever drops the handler does not wait for what is still going on.
-pub fn handler_may_be_dropped_with_work_in_flight<H: Handler>(handler: H) {
+pub fn handler_can_be_dropped_with_work_in_flight<H: Handler>(handler: H) {
     let (mut stream, _peer) = pair(&handler);
     let (dropped, drops) = channel();
     let inside = handler.clone();
@@ -63,7 +63,7 @@ pub fn handler_may_be_dropped_with_work_in_flight<H: Handler>(handler: H) {
 }
 
 /// Tasks may be spawned from any thread, and all run.
-pub fn task_spawned_from_threads<H: Handler>(handler: H) {
+pub fn task_can_be_spawned_from_threads<H: Handler>(handler: H) {
     let (ran, runs) = channel();
     for thread in 0..8_usize {
         let (handler, ran) = (handler.clone(), ran.clone());
@@ -82,7 +82,7 @@ pub fn task_spawned_from_threads<H: Handler>(handler: H) {
 }
 
 /// Tasks may be spawned from tasks.
-pub fn task_spawned_from_tasks<H: Handler>(handler: H) {
+pub fn task_can_be_spawned_from_tasks<H: Handler>(handler: H) {
     fn descend<H: Handler>(handler: H, depth: usize, done: std::sync::mpsc::Sender<usize>) {
         handler.clone().spawn(async move {
             if depth == 0 {
@@ -101,7 +101,7 @@ pub fn task_spawned_from_tasks<H: Handler>(handler: H) {
 }
 
 /// A task runs to its end when nobody is left who has the handler.
-pub fn task_runs_without_its_handler<H: Handler>(handler: H) {
+pub fn task_outlives_its_handler<H: Handler>(handler: H) {
     let (mut stream, peer) = pair(&handler);
     let inside = handler.clone();
     let done = spawn(&handler, async move {
@@ -148,7 +148,7 @@ pub fn task_is_dropped_when_it_ends<H: Handler>(handler: H) {
 }
 
 /// A panic ends the task that it happens in, and no other.
-pub fn task_that_panics_harms_no_other<H: Handler>(handler: H) {
+pub fn task_panic_does_not_affect_others<H: Handler>(handler: H) {
     let gate = Gate::default();
     let waiting = {
         let gate = gate.clone();
@@ -165,7 +165,7 @@ pub fn task_that_panics_harms_no_other<H: Handler>(handler: H) {
 }
 
 /// A thread wakes a task, which answers, many times over.
-pub fn task_woken_from_a_thread<H: Handler>(handler: H) {
+pub fn task_can_be_woken_from_a_thread<H: Handler>(handler: H) {
     const ROUNDS: usize = 2000;
     #[derive(Default)]
     struct Ball {
@@ -205,7 +205,7 @@ pub fn task_woken_from_a_thread<H: Handler>(handler: H) {
 }
 
 /// A task that is woken while it runs, by itself or from elsewhere, runs again.
-pub fn task_woken_while_it_runs<H: Handler>(handler: H) {
+pub fn task_can_be_woken_while_it_runs<H: Handler>(handler: H) {
     run(&handler, "by itself", async {
         for _ in 0..10_000 {
             yield_now().await;
@@ -229,7 +229,7 @@ pub fn task_woken_while_it_runs<H: Handler>(handler: H) {
 }
 
 /// Many threads wake one task as fast as they can: it sees the last of it.
-pub fn task_woken_by_many_at_once<H: Handler>(handler: H) {
+pub fn task_can_be_woken_by_many_threads_at_once<H: Handler>(handler: H) {
     const THREADS: usize = 8;
     const WAKES: usize = 2000;
     let woken = Arc::new((AtomicUsize::new(0), Mutex::new(Waker::noop().clone())));
@@ -262,7 +262,7 @@ pub fn task_woken_by_many_at_once<H: Handler>(handler: H) {
 }
 
 /// Ten thousand tasks wait for the same thing, and all get it.
-pub fn tasks_by_the_thousand<H: Handler>(handler: H) {
+pub fn tasks_scale_to_ten_thousand<H: Handler>(handler: H) {
     const COUNT: usize = 10_000;
     let gate = Gate::default();
     let (ran, runs) = channel();
@@ -280,7 +280,7 @@ pub fn tasks_by_the_thousand<H: Handler>(handler: H) {
 }
 
 /// Tasks that are always ready to go on hold up neither timers nor connections nor new tasks.
-pub fn tasks_that_yield_starve_nobody<H: Handler>(handler: H) {
+pub fn tasks_that_yield_do_not_starve_others<H: Handler>(handler: H) {
     let stop = Arc::new(AtomicBool::new(false));
     let yielding: Vec<_> = (0..4)
         .map(|_| {

@@ -49,7 +49,7 @@ pub fn clock_is_shared_by_clones<H: Handler>(handler: H) {
 }
 
 /// A timer goes off when its time has come, and not much later.
-pub fn timer_is_never_early<H: Handler>(handler: H) {
+pub fn timer_never_fires_early<H: Handler>(handler: H) {
     let inside = handler.clone();
     run(&handler, "all timers", async move {
         for micros in [1, 300, 999, 1000, 1001, 2500, 10_000, 60_000] {
@@ -63,7 +63,7 @@ pub fn timer_is_never_early<H: Handler>(handler: H) {
 }
 
 /// Timers go off in the order of their deadlines, not in that of their making.
-pub fn timer_goes_off_in_order<H: Handler>(handler: H) {
+pub fn timers_fire_in_order<H: Handler>(handler: H) {
     const COUNT: u32 = 20;
     let inside = handler.clone();
     run(&handler, "all timers", async move {
@@ -99,7 +99,7 @@ pub fn timer_goes_off_in_order<H: Handler>(handler: H) {
 }
 
 /// A near deadline that comes up while all is quiet and waits for a far one is not held up by it.
-pub fn timer_that_is_nearer_overtakes<H: Handler>(handler: H) {
+pub fn timer_with_a_nearer_deadline_fires_first<H: Handler>(handler: H) {
     let inside = handler.clone();
     let far = spawn(&handler, async move { sleep(&inside, YEAR).await });
     for _ in 0..5 {
@@ -110,7 +110,7 @@ pub fn timer_that_is_nearer_overtakes<H: Handler>(handler: H) {
 }
 
 /// A deadline that has passed is no reason to wait.
-pub fn timer_in_the_past_goes_off_at_once<H: Handler>(handler: H) {
+pub fn timer_in_the_past_fires_at_once<H: Handler>(handler: H) {
     let inside = handler.clone();
     run(&handler, "the past", async move {
         let now = inside.now();
@@ -123,7 +123,7 @@ pub fn timer_in_the_past_goes_off_at_once<H: Handler>(handler: H) {
 }
 
 /// Deadlines beyond all measure are waited for, and given up, like others.
-pub fn timer_in_the_far_future_does_no_harm<H: Handler>(handler: H) {
+pub fn timer_in_the_far_future_is_accepted<H: Handler>(handler: H) {
     let now = handler.now();
     let far = [
         Duration::MAX,
@@ -155,7 +155,7 @@ pub fn timer_in_the_far_future_does_no_harm<H: Handler>(handler: H) {
 }
 
 /// Timers that are dropped, first or last, keep none of the others from going off.
-pub fn timer_may_be_dropped<H: Handler>(handler: H) {
+pub fn timer_can_be_cancelled<H: Handler>(handler: H) {
     let inside = handler.clone();
     run(&handler, "the timers that stay", async move {
         for round in 0..50 {
@@ -175,7 +175,7 @@ pub fn timer_may_be_dropped<H: Handler>(handler: H) {
 }
 
 /// A timer may be waited for by one task and then by another: the last one is woken.
-pub fn timer_moves_between_tasks<H: Handler>(handler: H) {
+pub fn timer_can_move_between_tasks<H: Handler>(handler: H) {
     let inside = handler.clone();
     let (moved, timers) = channel::<Pin<Box<dyn Future<Output = ()> + Send>>>();
     run(&handler, "the first task", async move {
@@ -187,7 +187,7 @@ pub fn timer_moves_between_tasks<H: Handler>(handler: H) {
 }
 
 /// Ten thousand timers at once, each in a task.
-pub fn timers_by_the_thousand<H: Handler>(handler: H) {
+pub fn timers_scale_to_ten_thousand<H: Handler>(handler: H) {
     const COUNT: usize = 10_000;
     let mut numbers = Numbers(11);
     let (gone, off) = channel();
