@@ -17,7 +17,7 @@ use std::{
 };
 
 use async_std::{net::TcpStream, task};
-use zk_handler::{AsyncRead, AsyncWrite, Handler, marking};
+use zk_handler::{AsyncRead, AsyncWrite, Handler, mark_polling_threads};
 
 /// async-std's global executor.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,7 +41,7 @@ impl Handler for AsyncStdHandler {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        task::spawn(marking(task));
+        task::spawn(mark_polling_threads(task));
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
 use smol::{Timer, net::TcpStream};
-use zk_handler::{Handler, marking};
+use zk_handler::{Handler, mark_polling_threads};
 
 /// smol's global executor.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +34,6 @@ impl Handler for SmolHandler {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        smol::spawn(marking(task)).detach();
+        smol::spawn(mark_polling_threads(task)).detach();
     }
 }

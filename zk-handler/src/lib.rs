@@ -38,7 +38,7 @@ use pool::{IDLE, Pool};
 pub use clock::boottime;
 pub use random::system_random;
 pub use resolver::{Resolver, resolve};
-pub use task_thread::{is_task_thread, mark_task_thread, marking};
+pub use task_thread::{is_task_thread, mark_polling_threads, mark_task_thread};
 
 /// A runtime, as far as a client needs one. Clones are the same runtime.
 pub trait Handler: Clone + Send + Sync + 'static {
@@ -99,7 +99,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// which may be the client's own. A call that would wait panics then, instead of waiting for ever. It is asked
     /// before a thread waits, and not if the result is there already.
     ///
-    /// The default knows the threads that were marked ([`mark_task_thread`], [`marking`]).
+    /// The default knows the threads that were marked ([`mark_task_thread`], [`mark_polling_threads`]).
     #[track_caller]
     fn may_block(&self) -> bool {
         !is_task_thread()

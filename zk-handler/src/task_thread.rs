@@ -21,7 +21,7 @@ pub fn is_task_thread() -> bool {
 
 /// `task`, which [marks](mark_task_thread) each thread that it runs on: for runtimes whose threads run tasks and do
 /// nothing else, and cannot be marked when they begin.
-pub async fn marking<F: Future>(task: F) -> F::Output {
+pub async fn mark_polling_threads<F: Future>(task: F) -> F::Output {
     let mut task = pin!(task);
     poll_fn(|context| {
         mark_task_thread();
