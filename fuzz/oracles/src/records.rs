@@ -201,10 +201,10 @@ pub fn request(input: &[u8]) {
         return;
     }
     let mut scratch = String::from("left over");
-    let at_root = written(|out| request.encode_body_below(&Chroot::ROOT, &mut scratch, out));
+    let at_root = written(|out| request.encode_body_in_chroot(&Chroot::ROOT, &mut scratch, out));
     assert_eq!(at_root, frame);
     let app = Chroot::new("/app").expect("a path");
-    let below = written(|out| request.encode_body_below(&app, &mut scratch, out)).freeze();
+    let below = written(|out| request.encode_body_in_chroot(&app, &mut scratch, out)).freeze();
     let below = Request::decode(op, &mut Reader::new(&below)).expect("as readable as before");
     let (paths, moved) = (paths(&request), paths(&below));
     assert_eq!(paths.len(), moved.len());
@@ -281,8 +281,8 @@ pub fn reply(input: &[u8]) {
     let whole = Response::decode(op, err, &mut Reader::new(&frame));
     assert_eq!(whole.is_ok(), rest.is_empty());
     show(&response, frame.len());
-    assert_eq!(response.clone().below(&Chroot::ROOT), response);
-    let below = response.clone().below(&Chroot::new("/app").expect("a path"));
+    assert_eq!(response.clone().without_chroot(&Chroot::ROOT), response);
+    let below = response.clone().without_chroot(&Chroot::new("/app").expect("a path"));
     for (path, below) in results(&response).into_iter().zip(results(&below)) {
         match path.strip_prefix("/app") {
             Some("") => assert_eq!(below, "/"),

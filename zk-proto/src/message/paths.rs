@@ -1,4 +1,7 @@
-//! The paths in requests and replies: checked, and moved below a chroot and back.
+//! The paths in requests and replies: validation, and translation into a chroot and back.
+//!
+//! Every request of a session is validated here, by [`Request::validate_paths`], before it is encoded; the rules
+//! for one path are in [`path`](crate::path).
 
 use bytes::BytesMut;
 
@@ -9,10 +12,12 @@ use crate::{
 };
 
 impl Request<'_> {
-    /// Checks its paths by ZooKeeper's rules: those of the nodes that it is about.
+    /// Checks the paths of the request by ZooKeeper's rules.
+    ///
+    /// The paths of setWatches and setWatches2 are not checked.
     ///
     /// # Errors
-    /// When one of them is invalid.
+    /// Returns the [`PathError`] of the first path that is not valid.
     pub fn validate_paths(&self) -> Result<(), PathError> {
         match self {
             Self::Multi(multi) | Self::MultiRead(multi) => multi
@@ -25,11 +30,11 @@ impl Request<'_> {
         }
     }
 
-    /// As [`encode_body`](Self::encode_body), with `chroot` before every path. The paths must be valid;
-    /// `scratch` is memory to make them in.
+    /// Appends the record to `out` like [`encode_body`](Self::encode_body), with `chroot` in front of every path.
     ///
-    /// The paths of setWatches and setWatches2 stay as they are.
-    pub fn encode_body_below(&self, chroot: &Chroot, scratch: &mut String, out: &mut BytesMut) {
+    /// The paths must be valid. `scratch` is a buffer for the absolute paths, which callers reuse to save
+    /// allocations. The paths of setWatches and setWatches2 are already absolute and are written unchanged.
+    pub fn encode_body_in_chroot(&self, chroot: &Chroot, scratch: &mut String, out: &mut BytesMut) {
         match self {
             Self::Multi(multi) | Self::MultiRead(multi) => multi.encode_with(out, |op, out| {
                 join(chroot, op.path(), op.is_sequential(), scratch);
@@ -45,7 +50,7 @@ impl Request<'_> {
         }
     }
 
-    /// Whether the server appends a number to the path.
+    /// Returns true if the server appends a sequence number to the path.
     const fn is_sequential(&self) -> bool {
         match self {
             Self::Create(create) | Self::Create2(create) | Self::CreateContainer(create) => {
@@ -58,7 +63,7 @@ impl Request<'_> {
 }
 
 impl MultiOp<'_> {
-    /// Whether the server appends a number to the path.
+    /// Returns true if the server appends a sequence number to the path.
     const fn is_sequential(&self) -> bool {
         match self {
             Self::Create(create) | Self::Create2(create) | Self::CreateContainer(create) => {
@@ -70,7 +75,7 @@ impl MultiOp<'_> {
     }
 }
 
-/// Makes the server's path in `joined`, as [`Chroot::join`] and [`Chroot::join_sequential`] have it.
+/// Writes the absolute path to `joined`, by the rules of [`Chroot::join`] and [`Chroot::join_sequential`].
 fn join(chroot: &Chroot, path: &str, sequential: bool, joined: &mut String) {
     joined.clear();
     if !chroot.is_root() {
@@ -82,10 +87,12 @@ fn join(chroot: &Chroot, path: &str, sequential: bool, joined: &mut String) {
 }
 
 impl Response {
-    /// Takes `chroot` from every path. Ephemeral nodes outside of it are left out; another path outside
-    /// of it, which no server sends, stays as it is.
+    /// Removes `chroot` from the front of every path in the reply.
+    ///
+    /// Ephemeral nodes outside of the chroot are left out of their list. Servers send no other path from outside
+    /// of it; such a path stays as it is.
     #[must_use]
-    pub fn below(mut self, chroot: &Chroot) -> Self {
+    pub fn without_chroot(mut self, chroot: &Chroot) -> Self {
         if chroot.is_root() {
             return self;
         }
@@ -96,7 +103,7 @@ impl Response {
             }
             Self::Sync(reply) => strip(chroot, &mut reply.path),
             Self::GetEphemerals(reply) => {
-                let paths = std::mem::take(&mut reply.ephemerals).into_iter();
+                let paths = core::mem::take(&mut reply.ephemerals).into_iter();
                 reply.ephemerals = paths.filter_map(|path| chroot.strip_ustring(path)).collect();
             }
             Self::Multi(reply) => {
@@ -139,14 +146,14 @@ mod tests {
         out
     }
 
-    fn encoded_below(request: &Request<'_>) -> BytesMut {
+    fn encoded_in_chroot(request: &Request<'_>) -> BytesMut {
         let mut out = BytesMut::new();
-        request.encode_body_below(&app(), &mut String::from("left over"), &mut out);
+        request.encode_body_in_chroot(&app(), &mut String::from("leftover"), &mut out);
         out
     }
 
     #[test]
-    fn requests_go_below_the_chroot() {
+    fn request_paths_get_the_chroot() {
         let sequential = CreateMode::PersistentSequential;
         let cases = [
             (Request::Sync(SyncRequest { path: "/a" }), "/app/a"),
@@ -157,16 +164,16 @@ mod tests {
             (Request::CreateContainer(create("/c", CreateMode::Container)), "/app/c"),
         ];
         for (request, path) in cases {
-            assert_eq!(encoded_below(&request), encoded(&request.clone().with_path(path)));
+            assert_eq!(encoded_in_chroot(&request), encoded(&request.clone().with_path(path)));
         }
         let mut root = BytesMut::new();
         let request = Request::Sync(SyncRequest { path: "/" });
-        request.encode_body_below(&Chroot::ROOT, &mut String::new(), &mut root);
+        request.encode_body_in_chroot(&Chroot::ROOT, &mut String::new(), &mut root);
         assert_eq!(root, encoded(&request));
     }
 
     #[test]
-    fn every_path_of_a_multi_goes_below_the_chroot() {
+    fn every_path_of_a_multi_gets_the_chroot() {
         let ops = |paths: [&'static str; 3]| {
             Request::Multi(MultiRequest::new(vec![
                 MultiOp::Check(CheckVersionRequest { path: paths[0], version: 1 }),
@@ -175,11 +182,11 @@ mod tests {
             ]))
         };
         let request = ops(["/", "/", "/c"]);
-        assert_eq!(encoded_below(&request), encoded(&ops(["/app", "/app/", "/app/c"])));
+        assert_eq!(encoded_in_chroot(&request), encoded(&ops(["/app", "/app/", "/app/c"])));
     }
 
     #[test]
-    fn paths_are_checked_as_what_they_are() {
+    fn paths_are_validated_for_their_operation() {
         let sequential = CreateMode::EphemeralSequential;
         let multi = |path| {
             let delete = DeleteRequest { path, version: -1 };
@@ -199,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_come_from_below_the_chroot() {
+    fn the_chroot_is_removed_from_reply_paths() {
         let created = |path: &str| CreateResponse { path: path.into() };
         let cases = [
             (Response::Create(created("/app/a")), Response::Create(created("/a"))),
@@ -228,8 +235,8 @@ mod tests {
             ),
         ];
         for (server, client) in cases {
-            assert_eq!(server.clone().below(&Chroot::ROOT), server);
-            assert_eq!(server.below(&app()), client);
+            assert_eq!(server.clone().without_chroot(&Chroot::ROOT), server);
+            assert_eq!(server.without_chroot(&app()), client);
         }
     }
 }

@@ -252,7 +252,8 @@ impl Session {
         };
         self.change_watches(now, &entry, err, path.as_deref());
         if err.is_ok() || matches!(response, Response::Multi(_) | Response::MultiRead(_)) {
-            let reply = Reply { zxid: header.zxid, response: response.below(&entry.chroot) };
+            let reply =
+                Reply { zxid: header.zxid, response: response.without_chroot(&entry.chroot) };
             if let Some(id) = entry.id() {
                 self.outputs.push_back(Output::Completed { id, result: Ok(reply) });
             }

@@ -57,7 +57,7 @@ impl Session {
         } else {
             let scratch = &mut self.scratch;
             self.queue.submit(now, limit, &submission, |out| {
-                request.encode_body_below(chroot, scratch, out);
+                request.encode_body_in_chroot(chroot, scratch, out);
             })
         };
         match submitted {

@@ -343,7 +343,7 @@ impl World {
         if !header.err.is_ok() {
             return self.foretell(Seen::Failed(id, "server", Outcome::Refused));
         }
-        let response = response.below(&call.chroot);
+        let response = response.without_chroot(&call.chroot);
         if let Some(kind) = call.removes {
             let path = call.chroot.join(call.path.as_deref().unwrap_or_default()).into_owned();
             for event in removed(kind) {

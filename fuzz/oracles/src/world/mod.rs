@@ -286,7 +286,7 @@ impl World {
                 assert_eq!(id, self.last_id + 1);
                 self.last_id = id;
                 let mut body = BytesMut::new();
-                request.encode_body_below(chroot, &mut String::new(), &mut body);
+                request.encode_body_in_chroot(chroot, &mut String::new(), &mut body);
                 self.ledger.calls.push_back(Call {
                     own: false,
                     id,
