@@ -10,7 +10,7 @@
     )
 )]
 
-use std::{
+use core::{
     fmt,
     ops::{BitAnd, BitOr, BitOrAssign, Not},
 };

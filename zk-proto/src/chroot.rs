@@ -14,7 +14,8 @@
     )
 )]
 
-use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
+use alloc::{borrow::Cow, sync::Arc};
+use core::{fmt, str::FromStr};
 
 use bytes::{BufMut, BytesMut};
 

@@ -11,7 +11,7 @@
 
 mod pages;
 
-use std::fmt;
+use core::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -408,7 +408,7 @@ mod tests {
         let mut stream = BytesMut::new();
         (0..1_000).for_each(|_| write_frame(&mut stream, |out| out.put_bytes(7, 100)));
         let mut reader = FrameReader::new(1_000);
-        let mut buffers = std::collections::BTreeSet::new();
+        let mut buffers = alloc::collections::BTreeSet::new();
         for part in stream.chunks(500) {
             let spare = reader.spare();
             buffers.insert(spare.as_ptr_range().end);

@@ -14,9 +14,18 @@
     )
 )]
 
-// Addresses are values: they come from `core`, which has no sockets.
-use core::net::{Ipv6Addr, SocketAddr};
-use std::{fmt, str::FromStr};
+use alloc::{
+    borrow::ToOwned,
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::{
+    fmt,
+    net::{Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
 
 use crate::{Chroot, PathError};
 
@@ -362,7 +371,7 @@ impl fmt::Display for ConnectString {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
+    use core::error::Error as _;
 
     use proptest::prelude::*;
 

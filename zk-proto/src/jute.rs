@@ -21,7 +21,8 @@
 
 mod forms;
 
-use std::{borrow::Cow, fmt};
+use alloc::{borrow::Cow, vec::Vec};
+use core::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -287,7 +288,7 @@ impl<'a> Decode<'a> for &'a str {
     const MIN_LEN: usize = 4;
 
     fn decode(input: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        std::str::from_utf8(<&[u8]>::decode(input)?).map_err(|_| DecodeError::NotUtf8)
+        core::str::from_utf8(<&[u8]>::decode(input)?).map_err(|_| DecodeError::NotUtf8)
     }
 }
 
@@ -491,8 +492,8 @@ macro_rules! record {
 
         $crate::jute::record!(@decode $name ($($life)?) { $($field: $type),* });
 
-        impl $(<$life>)? ::std::fmt::Debug for $name $(<$life>)? {
-            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        impl $(<$life>)? ::core::fmt::Debug for $name $(<$life>)? {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 f.debug_struct(stringify!($name))
                     $( .field(stringify!($field), &$crate::jute::Described(&self.$field)) )*
                     .finish()
@@ -500,8 +501,8 @@ macro_rules! record {
         }
 
         impl $(<$life>)? $crate::jute::Describe for $name $(<$life>)? {
-            fn describe(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                ::std::fmt::Debug::fmt(self, f)
+            fn describe(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                ::core::fmt::Debug::fmt(self, f)
             }
         }
     };

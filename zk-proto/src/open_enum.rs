@@ -62,11 +62,11 @@ macro_rules! open_enum {
             }
         }
 
-        impl ::std::fmt::Display for $name {
-            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+        impl ::core::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 match self {
                     $( Self::$variant => f.pad($text), )*
-                    Self::Unknown(code) => f.pad(&format!(concat!($else, " {}"), code)),
+                    Self::Unknown(code) => f.pad(&::alloc::format!(concat!($else, " {}"), code)),
                 }
             }
         }
@@ -88,8 +88,8 @@ macro_rules! open_enum {
         }
 
         impl $crate::jute::Describe for $name {
-            fn describe(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                ::std::fmt::Display::fmt(self, f)
+            fn describe(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                ::core::fmt::Display::fmt(self, f)
             }
         }
     };

@@ -27,6 +27,8 @@
     )
 )]
 
+use alloc::{boxed::Box, string::String};
+
 /// Why a text is not the path of a node.
 ///
 /// ```

@@ -1,6 +1,7 @@
 //! [`Ustring`], a string that shares the frame it was read from and remembers how it was written there.
 
-use std::{borrow::Borrow, cmp::Ordering, fmt, hash, ops::Deref, str::Utf8Error, sync::Arc};
+use alloc::{string::String, sync::Arc, vec::Vec};
+use core::{borrow::Borrow, cmp::Ordering, fmt, hash, ops::Deref, str::Utf8Error};
 
 use bytes::Bytes;
 
@@ -69,14 +70,14 @@ impl Ustring {
     /// # Errors
     /// When they are not UTF-8. [`from_wire`](Self::from_wire) takes any bytes.
     pub fn from_utf8(bytes: Bytes) -> Result<Self, Utf8Error> {
-        std::str::from_utf8(&bytes)?;
+        core::str::from_utf8(&bytes)?;
         Ok(Self(Repr::Utf8(bytes)))
     }
 
     /// What a peer has written, whatever it is: see [above](Self#what-is-not-utf-8). UTF-8 is not copied.
     #[must_use]
     pub fn from_wire(bytes: Bytes) -> Self {
-        match std::str::from_utf8(&bytes) {
+        match core::str::from_utf8(&bytes) {
             Ok(_) => Self(Repr::Utf8(bytes)),
             Err(_) => {
                 let text = decode(&bytes, Surrogates::Paired).into();
@@ -109,7 +110,7 @@ impl Ustring {
         if !has_supplementary(&text) {
             return Self(Repr::Utf8(text));
         }
-        let wire = encode_java(std::str::from_utf8(&text).unwrap_or_default()).into();
+        let wire = encode_java(core::str::from_utf8(&text).unwrap_or_default()).into();
         Self::other(wire, text)
     }
 
@@ -121,7 +122,7 @@ impl Ustring {
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Checked when the value was made; checked again as this crate has no unsafe code.
-        std::str::from_utf8(self.text()).unwrap_or_default()
+        core::str::from_utf8(self.text()).unwrap_or_default()
     }
 
     /// The bytes of the text.
@@ -187,9 +188,9 @@ enum Surrogates {
 fn decode(bytes: &[u8], surrogates: Surrogates) -> String {
     let mut text = String::with_capacity(bytes.len());
     let mut rest = bytes;
-    while let Err(error) = std::str::from_utf8(rest) {
+    while let Err(error) = core::str::from_utf8(rest) {
         let (valid, broken) = rest.split_at_checked(error.valid_up_to()).unwrap_or((rest, &[]));
-        text.push_str(std::str::from_utf8(valid).unwrap_or_default());
+        text.push_str(core::str::from_utf8(valid).unwrap_or_default());
         let pair = surrogate_pair(broken).filter(|_| surrogates == Surrogates::Paired);
         let len = match pair {
             Some(_) => 6,
@@ -199,7 +200,7 @@ fn decode(bytes: &[u8], surrogates: Surrogates) -> String {
         text.push(pair.unwrap_or(char::REPLACEMENT_CHARACTER));
         rest = broken.get(len..).unwrap_or_default();
     }
-    text.push_str(std::str::from_utf8(rest).unwrap_or_default());
+    text.push_str(core::str::from_utf8(rest).unwrap_or_default());
     text
 }
 

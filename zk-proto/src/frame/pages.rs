@@ -1,6 +1,6 @@
 //! Where small frames are copied to, so that they do not keep the buffer alive that they were read into.
 
-use std::collections::VecDeque;
+use alloc::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
@@ -97,7 +97,7 @@ mod tests {
         let mut pages_of = Pages::default();
         for kept in [1, 10, 100] {
             let mut window: VecDeque<_> = (0..kept).map(|_| pages_of.copy(&[1; 100])).collect();
-            let mut places = std::collections::BTreeSet::new();
+            let mut places = alloc::collections::BTreeSet::new();
             for number in 0..10_000_u32 {
                 window.pop_front();
                 let frame = pages_of.copy(&[number as u8; 100]);

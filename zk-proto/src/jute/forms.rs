@@ -1,7 +1,8 @@
 //! Values that Java and kazoo read in several forms: each remembers the form it had on the wire, and is equal
 //! to those that mean the same.
 
-use std::{
+use alloc::vec::Vec;
+use core::{
     fmt,
     ops::{Deref, DerefMut},
 };
@@ -159,7 +160,7 @@ impl<T> FromIterator<T> for List<T> {
 
 impl<T> IntoIterator for List<T> {
     type Item = T;
-    type IntoIter = std::vec::IntoIter<T>;
+    type IntoIter = alloc::vec::IntoIter<T>;
 
     fn into_iter(self) -> Self::IntoIter {
         Vec::from(self).into_iter()
@@ -168,7 +169,7 @@ impl<T> IntoIterator for List<T> {
 
 impl<'l, T> IntoIterator for &'l List<T> {
     type Item = &'l T;
-    type IntoIter = std::slice::Iter<'l, T>;
+    type IntoIter = core::slice::Iter<'l, T>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()

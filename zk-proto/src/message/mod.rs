@@ -21,7 +21,7 @@
 
 mod paths;
 
-use std::fmt;
+use core::fmt;
 
 use bytes::{Bytes, BytesMut};
 

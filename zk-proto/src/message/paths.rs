@@ -3,6 +3,8 @@
 //! Every request of a session is validated here, by [`Request::validate_paths`], before it is encoded; the rules
 //! for one path are in [`path`](crate::path).
 
+use alloc::string::String;
+
 use bytes::BytesMut;
 
 use super::{Request, Response};

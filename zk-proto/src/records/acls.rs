@@ -1,6 +1,6 @@
 //! Access lists read and written. The reply to setACL (`SetACLResponse`) is a [`Stat`].
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
 
 use super::Stat;
 use crate::{

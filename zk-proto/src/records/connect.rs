@@ -1,6 +1,6 @@
 //! The handshake: the first packet each way. It has no header.
 
-use std::fmt;
+use core::fmt;
 
 use bytes::{Bytes, BytesMut};
 

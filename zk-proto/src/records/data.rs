@@ -1,6 +1,9 @@
 //! What other records are made of. Access lists are in [`Acl`](crate::Acl).
 
-use std::time::{Duration, SystemTime};
+#[cfg(feature = "std")]
+use core::time::Duration;
+#[cfg(feature = "std")]
+use std::time::SystemTime;
 
 use crate::{Ustring, jute::record, session::SessionId};
 
@@ -55,47 +58,26 @@ impl Stat {
         }
     }
 
-    /// When the node was created, by the server's clock.
+    /// The time at which the node was created, by the server's clock.
+    #[cfg(feature = "std")]
     #[must_use]
     pub fn created(&self) -> SystemTime {
         moment(self.ctime)
     }
 
-    /// When the node's data were last written, by the server's clock.
+    /// The time at which the node's data were last written, by the server's clock.
+    #[cfg(feature = "std")]
     #[must_use]
     pub fn modified(&self) -> SystemTime {
         moment(self.mtime)
     }
 }
 
-/// The moment so many milliseconds after the epoch; the epoch itself for what cannot be one.
+/// The time `millis` milliseconds after the Unix epoch; the epoch itself if that is not representable.
+#[cfg(feature = "std")]
 fn moment(millis: i64) -> SystemTime {
     let since = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn owners_and_moments_are_told() {
-        for (owner, told) in [
-            (0, None),
-            (i64::MIN, None),
-            (-0x00ff_ffff_ffff_fc18, None),
-            (0x1000_0000_0000_0001, Some(SessionId(0x1000_0000_0000_0001))),
-        ] {
-            let stat = Stat { ephemeral_owner: owner, ..Stat::default() };
-            assert_eq!(stat.owner(), told, "{owner:#x}");
-        }
-        let stat = Stat { ctime: 1_500, mtime: -1, ..Stat::default() };
-        let epoch = SystemTime::UNIX_EPOCH;
-        assert_eq!(
-            (stat.created(), stat.modified()),
-            (epoch + Duration::from_millis(1_500), epoch)
-        );
-    }
 }
 
 record! {
@@ -106,5 +88,34 @@ record! {
         pub auth_scheme: Ustring,
         /// The user's name, or an address; a digest is not part of it.
         pub user: Ustring,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_is_the_session_of_an_ephemeral_node() {
+        for (owner, session) in [
+            (0, None),
+            (i64::MIN, None),
+            (-0x00ff_ffff_ffff_fc18, None),
+            (0x1000_0000_0000_0001, Some(SessionId(0x1000_0000_0000_0001))),
+        ] {
+            let stat = Stat { ephemeral_owner: owner, ..Stat::default() };
+            assert_eq!(stat.owner(), session, "{owner:#x}");
+        }
+    }
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn times_count_from_the_unix_epoch() {
+        let stat = Stat { ctime: 1_500, mtime: -1, ..Stat::default() };
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(
+            (stat.created(), stat.modified()),
+            (epoch + Duration::from_millis(1_500), epoch)
+        );
     }
 }

@@ -7,7 +7,8 @@
 //! ZooKeeper writes one form of the rest, other servers write others; what was read is written again as
 //! it was, as the headers of another form are kept.
 
-use std::{borrow::Borrow, fmt};
+use alloc::vec::Vec;
+use core::{borrow::Borrow, fmt};
 
 use bytes::BytesMut;
 

@@ -3,7 +3,7 @@
 //! A reply that is only a stat has no record of its own here: [`Stat`] stands for `ExistsResponse` and
 //! `SetDataResponse`.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
 
 use bytes::Bytes;
 
