@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha1::{Digest as _, Sha1};
 use zk_proto::{Acl, ErrorCode, Id, Perms, Ustring, records::ClientInfo};
 
-use crate::Version;
+use crate::config::Version;
 
 const WORLD: &str = "world";
 const AUTH: &str = "auth";
@@ -34,7 +34,7 @@ impl Identities {
     }
 
     /// Takes a proof of identity (`handleAuthentication`).
-    pub(crate) fn prove(
+    pub(crate) fn authenticate(
         &mut self,
         scheme: &str,
         proof: Option<&[u8]>,
@@ -92,7 +92,7 @@ impl Identities {
     }
 
     /// The access list that a node gets for the one that was sent (`PrepRequestProcessor.fixupACL`).
-    pub(crate) fn fix(&self, acl: Option<&[Acl]>) -> Result<Vec<Acl>, ErrorCode> {
+    pub(crate) fn fix_acl(&self, acl: Option<&[Acl]>) -> Result<Vec<Acl>, ErrorCode> {
         let acl = acl.filter(|acl| !acl.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
         let mut fixed: Vec<Acl> = Vec::with_capacity(acl.len());
         for entry in without_duplicates(acl)? {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zk_proto::{frame::DEFAULT_MAX_BUFFER, jute::Secret};
+use zk_proto::{Time, frame::DEFAULT_MAX_BUFFER, jute::Secret};
 
 /// A release of ZooKeeper, as which a server behaves.
 ///
@@ -81,4 +81,16 @@ impl Default for Config {
             is_copy: false,
         }
     }
+}
+
+impl Config {
+    /// The wall clock at `now`, in milliseconds since 1970.
+    pub(crate) fn wall_millis(&self, now: Time) -> i64 {
+        millis(self.epoch.saturating_add(now.since_origin()))
+    }
+}
+
+/// `span` in milliseconds, the unit of ZooKeeper's protocol.
+pub(crate) fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }

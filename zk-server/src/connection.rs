@@ -1,4 +1,4 @@
-//! One client's connection: what has come in, what is to go out, and how far it has got.
+//! The state of one client's connection: its phase, and the bytes that were received and are to be sent.
 
 use std::{fmt, net::SocketAddr};
 
@@ -11,18 +11,22 @@ use zk_proto::{
     session::SessionId,
 };
 
-use crate::{Config, acl::Identities};
+use crate::{acl::Identities, config::Config};
 
-/// How far a connection has got.
+/// The caller's id for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Less than four bytes have come, which may be a word.
-    Fresh,
-    /// The first packet is awaited.
+    /// Fewer than four bytes were received. They may be the start of a four-letter word.
+    New,
+    /// The request to connect has not been received in full.
     Handshake,
-    /// It belongs to a session.
-    Up(SessionId),
-    /// Nothing that comes in counts any more. What is to go out still goes.
+    /// The connection belongs to a session.
+    Established(SessionId),
+    /// What is received is ignored. Bytes that wait to be sent are still sent.
     Closed,
 }
 
@@ -35,10 +39,10 @@ pub(crate) struct Connection {
     pub(crate) counters: Counters,
 }
 
-/// The zxid in the header of an event that is of no transaction.
+/// The zxid in the header of an event that belongs to no transaction.
 pub(crate) const NO_ZXID: i64 = -1;
 
-/// What the word `cons` tells of a connection.
+/// What the four-letter word `cons` reports about a connection.
 pub(crate) struct Counters {
     pub(crate) established: Time,
     pub(crate) received: u64,
@@ -62,7 +66,7 @@ impl Counters {
         }
     }
 
-    /// Forgets all but when the connection was made.
+    /// Resets all but the time of connection.
     pub(crate) fn reset(&mut self) {
         self.received = 0;
         self.sent = 0;
@@ -77,7 +81,7 @@ impl Connection {
     pub(crate) fn new(now: Time, peer: SocketAddr, config: &Config) -> Self {
         Self {
             peer,
-            phase: Phase::Fresh,
+            phase: Phase::New,
             incoming: FrameReader::new(config.max_packet),
             outgoing: BytesMut::new(),
             identities: Identities::of(peer.ip(), config.version),
@@ -87,8 +91,8 @@ impl Connection {
 
     pub(crate) const fn session(&self) -> Option<SessionId> {
         match self.phase {
-            Phase::Up(session) => Some(session),
-            Phase::Fresh | Phase::Handshake | Phase::Closed => None,
+            Phase::Established(session) => Some(session),
+            Phase::New | Phase::Handshake | Phase::Closed => None,
         }
     }
 

@@ -1,5 +1,5 @@
-//! Four-letter words: commands that report the state of the server (`org.apache.zookeeper.server.command`). All of
-//! them are allowed.
+//! Four-letter words, the commands that report the state of a server (`org.apache.zookeeper.server.command`). All
+//! of them are enabled.
 
 use std::fmt::{self, Write as _};
 
@@ -7,14 +7,12 @@ use bytes::BufMut as _;
 use zk_proto::{OpCode, Time, frame::LENGTH_LEN};
 
 use crate::{
-    Config, ConnectionId, Server, Version,
-    connection::{Connection, Phase},
-    server::{Packets, millis},
+    config::{Config, Version, millis},
+    connection::{Connection, ConnectionId, Phase},
+    server::{Packets, Server},
 };
 
-/// What is traced in ZooKeeper unless somebody says otherwise, which is all that `gtmk` tells.
-pub(crate) const TRACE_MASK: i64 = 306;
-/// What Java says of a property that it does not know.
+/// How Java prints an unknown property.
 const NOT_AVAILABLE: &str = "<NA>";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +64,7 @@ impl Word {
 }
 
 impl Word {
-    /// How many bytes it is that a client sends, the word included.
+    /// The length of the whole command: the word, and its argument if it has one.
     pub(crate) const fn len(self) -> usize {
         match self {
             Self::Stmk => LENGTH_LEN.saturating_add(size_of::<i64>()),
@@ -76,7 +74,7 @@ impl Word {
 }
 
 impl Server {
-    /// Answers `word`, all of which is there.
+    /// Answers `word`, which was received in full, and closes the connection.
     pub(crate) fn answer_word(&mut self, now: Time, connection: ConnectionId, word: Word) {
         self.count_received(connection);
         match word {
@@ -88,14 +86,14 @@ impl Server {
             _ => {}
         }
         let answer = self.report(now, word);
-        self.on(connection, |state| {
+        self.send_on(connection, |state| {
             state.outgoing.put_slice(answer.as_bytes());
             state.counters.sent = state.counters.sent.saturating_add(1);
         });
         self.close(connection);
     }
 
-    /// The number that comes after a word.
+    /// The argument of `stmk`.
     fn argument(&self, connection: ConnectionId) -> Option<i64> {
         let packet = self.connections.get(&connection)?.incoming.peek(Word::Stmk.len())?;
         packet.last_chunk().map(|number| i64::from_be_bytes(*number))
@@ -103,13 +101,13 @@ impl Server {
 
     fn report(&self, now: Time, word: Word) -> String {
         let mut out = String::new();
-        // Nothing fails that writes to a string.
+        // Writing to a string cannot fail.
         let _ = match word {
             Word::Ruok => out.write_str("imok"),
             Word::Crst => writeln!(out, "Connection stats reset."),
             Word::Srst => writeln!(out, "Server stats reset."),
             Word::Gtmk | Word::Stmk => write!(out, "{}", self.trace_mask),
-            // There is no digest before the 128th transaction, and none here.
+            // ZooKeeper has no digest before the 128th transaction. This server never has one.
             Word::Hash => Ok(()),
             Word::Conf => self.report_config(&mut out),
             Word::Dirs => write!(out, "datadir_size: 0\nlogdir_size: 0\n"),
@@ -124,7 +122,7 @@ impl Server {
         out
     }
 
-    /// The settings. A server in memory has no folders, and does not know its port.
+    /// The configuration. This server has no directories, and does not know its port.
     fn report_config(&self, out: &mut String) -> fmt::Result {
         let Config { tick_time, min_session_timeout, max_session_timeout, .. } = &self.config;
         let settings: [(&str, &dyn fmt::Display); 12] = [
@@ -144,7 +142,7 @@ impl Server {
         settings.iter().try_for_each(|(name, setting)| writeln!(out, "{name}={setting}"))
     }
 
-    /// What ZooKeeper knows of its machine, of which a server without any input knows little.
+    /// The environment. This server knows nothing about its machine except how it was compiled.
     fn report_environment(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "Environment:")?;
         writeln!(out, "zookeeper.version={}", self.version())?;
@@ -165,7 +163,7 @@ impl Server {
         Ok(())
     }
 
-    /// What the words tell as the version: the one that this server behaves as.
+    /// The version that the words report: the release that this server behaves as.
     fn version(&self) -> String {
         let release = match self.config.version {
             Version::V3_8 => "3.8.0",
@@ -183,13 +181,13 @@ impl Server {
             writeln!(out, "Clients:")?;
             self.report_connections(true, out)?;
         }
-        // A request takes no time here.
+        // There is no latency: a request is answered at once.
         writeln!(out, "Latency min/avg/max: 0/0.0/0")?;
         writeln!(out, "Received: {}", self.packets.received)?;
         writeln!(out, "Sent: {}", self.packets.sent)?;
         writeln!(out, "Connections: {}", self.open().count())?;
         writeln!(out, "Outstanding: 0")?;
-        writeln!(out, "Zxid: {:#x}", self.zxid)?;
+        writeln!(out, "Zxid: {:#x}", self.zxids.last())?;
         writeln!(out, "Mode: {}", self.mode())?;
         writeln!(out, "Node count: {}", self.tree.len())
     }
@@ -222,13 +220,13 @@ impl Server {
     fn report_connections(&self, brief: bool, out: &mut String) -> fmt::Result {
         for (_, connection) in self.open() {
             let Connection { peer, counters, .. } = connection;
-            let open = u8::from(connection.phase != Phase::Fresh);
+            let open = u8::from(connection.phase != Phase::New);
             write!(out, " /{peer}[{open}](queued=0,recved={}", counters.received)?;
             write!(out, ",sent={}", counters.sent)?;
             if let Some(session) = connection.session().filter(|_| !brief) {
                 let timeout = self.sessions.get(session).map_or(0, |s| millis(s.timeout));
                 write!(out, ",sid={session},lop={}", short_name(counters.last_op))?;
-                write!(out, ",est={},to={timeout}", self.wall(counters.established))?;
+                write!(out, ",est={},to={timeout}", self.config.wall_millis(counters.established))?;
                 if counters.last_xid >= 0 {
                     write!(out, ",lcxid={:#x}", counters.last_xid)?;
                 }
@@ -246,7 +244,7 @@ impl Server {
         let sets = self.sessions.expiries();
         writeln!(out, "Session Sets ({})/({}):", sets.len(), self.sessions.iter().count())?;
         for (at, ids) in sets {
-            writeln!(out, "{} expire at {} ms:", ids.len(), self.wall(at))?;
+            writeln!(out, "{} expire at {} ms:", ids.len(), self.config.wall_millis(at))?;
             ids.iter().try_for_each(|id| writeln!(out, "\t{id}"))?;
         }
         writeln!(out, "ephemeral nodes dump:")?;
@@ -263,7 +261,7 @@ impl Server {
         })
     }
 
-    /// Watches on data only, as ZooKeeper has it.
+    /// Reports watches on data only, as ZooKeeper does.
     fn report_watches(&self, word: Word, out: &mut String) -> fmt::Result {
         let session = |connection| self.session_of(connection).map_or(0, |session| session.0);
         let data = self.watches.data();
@@ -292,7 +290,7 @@ impl Server {
         writeln!(out)
     }
 
-    /// The connections that count.
+    /// The connections that are not closed.
     fn open(&self) -> impl Iterator<Item = (ConnectionId, &Connection)> {
         let open =
             |(_, connection): &(&ConnectionId, &Connection)| connection.phase != Phase::Closed;
@@ -304,7 +302,7 @@ impl Server {
     }
 }
 
-/// What `cons` calls an operation.
+/// How `cons` abbreviates an operation.
 const fn short_name(op: OpCode) -> &'static str {
     match op {
         OpCode::Ping => "PING",

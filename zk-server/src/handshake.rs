@@ -1,4 +1,4 @@
-//! The handshake: a session is opened, or resumed by its password
+//! The handshake, which opens a session, or resumes one if the password is right
 //! (`ZooKeeperServer.processConnectRequest`).
 
 use std::time::Duration;
@@ -11,7 +11,12 @@ use zk_proto::{
     session::SessionId,
 };
 
-use crate::{ConnectionId, Server, connection::Phase, server::millis, sessions::PASSWORD_LEN};
+use crate::{
+    config::millis,
+    connection::{ConnectionId, Phase},
+    server::Server,
+    sessions::PASSWORD_LEN,
+};
 
 impl Server {
     pub(crate) fn handle_handshake(&mut self, now: Time, connection: ConnectionId, frame: &Bytes) {
@@ -19,10 +24,10 @@ impl Server {
             return self.close(connection);
         };
         let wants_writes = !request.is_read_only();
-        if self.is_read_only && wants_writes || request.last_zxid_seen > self.zxid {
+        if self.is_read_only && wants_writes || request.last_zxid_seen > self.zxids.last() {
             return self.close(connection);
         }
-        let timeout = self.grant(request.timeout);
+        let timeout = self.granted_timeout(request.timeout);
         let session = match request.session_id {
             0 => Some(self.open_session(now, timeout)),
             id => {
@@ -30,7 +35,7 @@ impl Server {
                 if self.is_read_only && self.sessions.get(id).is_some_and(|s| !s.is_local) {
                     return self.close(connection);
                 }
-                // As in ZooKeeper the other connection is closed before the password is looked at.
+                // As in ZooKeeper, the other connection is closed before the password is checked.
                 let other = self.sessions.get(id).and_then(|session| session.connection);
                 if let Some(other) = other.filter(|_| !self.config.is_copy) {
                     self.close(other);
@@ -58,27 +63,27 @@ impl Server {
                 read_only,
             },
         };
-        self.on(connection, |state| state.send(|out| response.encode(out)));
+        self.send_on(connection, |state| state.send(|out| response.encode(out)));
         match session {
             Some(id) => {
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.connection = Some(connection);
                 }
-                self.on(connection, |state| state.phase = Phase::Up(id));
+                self.send_on(connection, |state| state.phase = Phase::Established(id));
             }
             None => self.close(connection),
         }
     }
 
-    /// The timeout that is granted for the one that was asked for, in milliseconds.
-    fn grant(&self, asked: i32) -> Duration {
+    /// The session timeout that is granted to a client that asks for `asked` milliseconds.
+    fn granted_timeout(&self, asked: i32) -> Duration {
         let asked = Duration::from_millis(u64::try_from(asked).unwrap_or(0));
         asked.max(self.config.min_session_timeout).min(self.config.max_session_timeout)
     }
 
     fn open_session(&mut self, now: Time, timeout: Duration) -> SessionId {
         if !self.is_read_only {
-            self.zxid = self.zxid.wrapping_add(1);
+            self.zxids.assign();
         }
         self.sessions.open(now, timeout, self.is_read_only)
     }

@@ -112,6 +112,7 @@ mod config;
 mod connection;
 mod four_letter_words;
 mod handshake;
+mod input;
 mod multi;
 #[cfg(feature = "net")]
 mod net;
@@ -119,26 +120,15 @@ mod reads;
 mod requests;
 mod server;
 mod sessions;
+mod transactions;
 mod tree;
 mod txn;
 mod watches;
+mod zxid;
 
 pub use config::{Config, Version};
+pub use connection::ConnectionId;
 #[cfg(feature = "net")]
 pub use net::{ClientConnection, SlowLink, TestServer};
-pub use server::Server;
+pub use server::{Output, Server};
 pub use zk_proto::{Time, session::SessionId};
-
-/// The caller's name for a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub u64);
-
-/// What a server asks for, from [`Server::poll_output`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Output {
-    /// There are bytes to send, for [`Server::poll_transmit`] to give.
-    Transmit(ConnectionId),
-    /// Close this connection, once the last of [`Server::poll_transmit`] has been sent.
-    Disconnect(ConnectionId),
-}

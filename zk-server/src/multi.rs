@@ -1,4 +1,4 @@
-//! Several operations in one packet: all or none of them in a multi, each by itself in a multiRead.
+//! Requests with several operations: multi, a transaction, and multiRead, whose reads are independent.
 
 use zk_proto::{
     CreateMode, ErrorCode, OpCode, Time,
@@ -10,7 +10,9 @@ use zk_proto::{
 };
 
 use crate::{
-    ConnectionId, Server, Version,
+    config::Version,
+    connection::ConnectionId,
+    server::Server,
     txn::{Creation, Txn},
 };
 
@@ -27,7 +29,7 @@ impl Server {
             return Err(ErrorCode::MarshallingError);
         }
         let mut results = Vec::with_capacity(request.ops.len());
-        let outcome = self.transact(now, client, |txn| {
+        let result = self.transact(now, client, |txn| {
             if flaw.is_some() {
                 return Err(ErrorCode::MarshallingError);
             }
@@ -36,17 +38,17 @@ impl Server {
             }
             Ok(())
         });
-        match outcome {
+        match result {
             Ok(()) => Ok(MultiResponse::new(results)),
             Err(ErrorCode::MarshallingError) => Err(ErrorCode::MarshallingError),
             Err(cause) => {
                 let done = results.len();
-                let result = |at: usize| match at.cmp(&done) {
+                let code = |at: usize| match at.cmp(&done) {
                     std::cmp::Ordering::Less => ErrorCode::Ok,
                     std::cmp::Ordering::Equal => cause,
                     std::cmp::Ordering::Greater => ErrorCode::RuntimeInconsistency,
                 };
-                let results = (0..request.ops.len()).map(|at| MultiResult::Error(result(at)));
+                let results = (0..request.ops.len()).map(|at| MultiResult::Error(code(at)));
                 Ok(MultiResponse::new(results.collect()))
             }
         }
@@ -106,8 +108,8 @@ fn apply(txn: &mut Txn<'_>, op: &MultiOp<'_>, version: Version) -> Result<MultiR
     }
 }
 
-/// In a multi the flags decide on the kind of node, and on the operation unless that is `otherwise`; only
-/// [`OpCode::Create`] comes without a stat (`org.apache.zookeeper.Op.Create`).
+/// Creates a node as part of a multi. The flags determine the kind of node, and the operation if it is not
+/// `otherwise`. Only the result of [`OpCode::Create`] has no stat (`org.apache.zookeeper.Op.Create`).
 fn create(
     otherwise: OpCode,
     txn: &mut Txn<'_>,
@@ -134,16 +136,16 @@ fn created(
     })
 }
 
-/// Why a server cannot read a multi, or not do it.
+/// Why a multi cannot be decoded or executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
-    /// There is a read in it, or a create of no kind that there is.
+    /// It has a read, or a create with unknown flags.
     Kind,
-    /// There is a create without an access list. Over this 3.9 trips before it takes a zxid.
+    /// It has a create without an ACL. ZooKeeper 3.9 fails on it before it assigns a zxid.
     NullAcl,
 }
 
-/// The first flaw of a multi with `ops`, in the order in which they are read.
+/// The first flaw of a multi with `ops`, in the order in which they are decoded.
 fn flaw(ops: &[MultiOp<'_>], version: Version) -> Option<Flaw> {
     let starts_with_read = ops.first().is_some_and(is_read);
     let first = ops.iter().find_map(|op| {

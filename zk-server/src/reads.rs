@@ -1,4 +1,4 @@
-//! Requests that change nothing but watches (`FinalRequestProcessor`).
+//! Reads, and requests that change only watches (`FinalRequestProcessor`).
 
 use bytes::Bytes;
 use zk_proto::{
@@ -13,7 +13,12 @@ use zk_proto::{
 };
 
 use crate::{
-    ConnectionId, Server, Version, acl::masked, connection::NO_ZXID, tree::Node, watches::Mode,
+    acl::masked,
+    config::Version,
+    connection::{ConnectionId, NO_ZXID},
+    server::Server,
+    tree::Node,
+    watches::Mode,
 };
 
 impl Server {
@@ -38,9 +43,6 @@ impl Server {
             Request::GetChildren2(get) => {
                 let (children, stat) = self.get_children(connection, get.path, get.watch.get())?;
                 Ok(Response::GetChildren2(GetChildren2Response { children: children.into(), stat }))
-            }
-            Request::MultiRead(multi) => {
-                self.multi_read(connection, multi).map(Response::MultiRead)
             }
             Request::GetAcl(get) => {
                 let (acl, stat) = self.get_acl(connection, get.path)?;
@@ -154,7 +156,7 @@ impl Server {
         Ok((acl, node.stat()))
     }
 
-    /// The node at `path`, if the connection may do any of `perms` with it.
+    /// The node at `path`, if the connection has any of the permissions `perms` on it.
     fn readable(
         &self,
         connection: ConnectionId,
@@ -173,7 +175,7 @@ impl Server {
         paths.filter(|path| all || path.starts_with(prefix)).map(Ustring::from).collect()
     }
 
-    /// Arms watches again; those that have fired meanwhile fire now.
+    /// Sets the watches of a client that has reconnected. Those whose event the client has missed fire now.
     fn set_watches(&mut self, connection: ConnectionId, set: &SetWatches2<'_>) {
         for path in &set.data_watches {
             let changed = |node: &Node| node.mzxid > set.relative_zxid;
@@ -182,14 +184,14 @@ impl Server {
                 Some(node) => changed(node).then_some(EventType::NodeDataChanged),
             };
             match missed {
-                Some(kind) => self.on(connection, |state| state.notify(NO_ZXID, kind, path)),
+                Some(kind) => self.send_on(connection, |state| state.notify(NO_ZXID, kind, path)),
                 None => self.watches.add_data(path, connection),
             }
         }
         for path in &set.exist_watches {
             match self.tree.get(path) {
                 Some(_) => {
-                    self.on(connection, |state| {
+                    self.send_on(connection, |state| {
                         state.notify(NO_ZXID, EventType::NodeCreated, path)
                     });
                 }
@@ -203,7 +205,7 @@ impl Server {
                 Some(node) => changed(node).then_some(EventType::NodeChildrenChanged),
             };
             match missed {
-                Some(kind) => self.on(connection, |state| state.notify(NO_ZXID, kind, path)),
+                Some(kind) => self.send_on(connection, |state| state.notify(NO_ZXID, kind, path)),
                 None => self.watches.add_children(path, connection),
             }
         }

@@ -11,7 +11,7 @@ use zk_proto::{
     session::SessionId,
 };
 
-use crate::{ConnectionId, Server, Version, txn::Creation};
+use crate::{connection::ConnectionId, server::Server, txn::Creation, zxid::Zxids};
 
 impl Server {
     pub(crate) fn handle_request(
@@ -33,51 +33,43 @@ impl Server {
                 Ok(Request::Auth(packet)) => {
                     return self.handle_auth(connection, header.xid, &packet);
                 }
-                // ZooKeeper trips over a step that is null.
+                // ZooKeeper fails on a token that is null, and closes the connection.
                 Ok(Request::Sasl(SaslRequest { token })) if token.expose().is_none() => {
                     return self.close(connection);
                 }
-                // SASL is not set up, which ZooKeeper says by an empty step.
+                // SASL is not configured. ZooKeeper then answers with a null token.
                 Ok(Request::Sasl(_)) => {
-                    let step = Response::Sasl(SaslResponse { token: Secret::new(None) });
-                    return self.on(connection, |state| state.reply(header.xid, 0, &Ok(step)));
+                    let reply = Response::Sasl(SaslResponse { token: Secret::new(None) });
+                    return self
+                        .send_on(connection, |state| state.reply(header.xid, 0, &Ok(reply)));
                 }
                 Ok(Request::Unknown { .. }) => {
                     let refusal = Err(ErrorCode::Unimplemented);
-                    self.on(connection, |state| state.reply(header.xid, -1, &refusal));
+                    self.send_on(connection, |state| state.reply(header.xid, -1, &refusal));
                     return self.close(connection);
                 }
                 Ok(request) => self.answer(now, connection, session, &request),
                 Err(_) if matches!(op, OpCode::Auth | OpCode::Sasl) => {
                     return self.close(connection);
                 }
-                Err(_) if self.takes_zxid_unread(op) => {
+                Err(_) if Zxids::takes_undecodable(self.config.version, op) => {
                     self.transact(now, None, |_| Err(ErrorCode::MarshallingError))
                 }
                 Err(_) => Err(ErrorCode::MarshallingError),
             }
         };
 
-        let zxid = self.zxid;
-        let answers = if op == OpCode::Ping { xid::PING } else { header.xid };
-        self.on(connection, |state| {
+        let zxid = self.zxids.last();
+        let xid = if op == OpCode::Ping { xid::PING } else { header.xid };
+        self.send_on(connection, |state| {
             state.counters.last_op = op;
             state.counters.last_xid = header.xid;
             state.counters.last_zxid = zxid;
             state.counters.last_response = now;
-            state.reply(answers, zxid, &result);
+            state.reply(xid, zxid, &result);
         });
         if op == OpCode::CloseSession {
             self.close(connection);
-        }
-    }
-
-    /// Whether ZooKeeper takes a zxid for what it cannot read: in 3.8 before it reads it, but for a
-    /// reconfig, and in 3.9 afterwards, for a multi alone.
-    const fn takes_zxid_unread(&self, op: OpCode) -> bool {
-        match self.config.version {
-            Version::V3_8 => op.is_write() && !matches!(op, OpCode::Reconfig),
-            Version::V3_9 => matches!(op, OpCode::Multi),
         }
     }
 
@@ -126,6 +118,9 @@ impl Server {
                 Ok(Response::Sync(SyncResponse { path }))
             }
             Request::Ping => Ok(Response::Empty),
+            Request::MultiRead(multi) => {
+                self.multi_read(connection, multi).map(Response::MultiRead)
+            }
             _ => self.read(connection, session, request),
         }
     }
@@ -148,9 +143,10 @@ impl Server {
     fn handle_auth(&mut self, connection: ConnectionId, xid: i32, packet: &AuthPacket<'_>) {
         let super_digest = self.config.super_digest.expose().clone();
         let mut refused = false;
-        self.on(connection, |state| {
+        self.send_on(connection, |state| {
             let proof = *packet.auth.expose();
-            let result = state.identities.prove(packet.scheme, proof, super_digest.as_deref());
+            let result =
+                state.identities.authenticate(packet.scheme, proof, super_digest.as_deref());
             refused = result.is_err();
             state.reply(xid, 0, &result.map(|()| Response::Empty));
         });

@@ -8,7 +8,7 @@ use std::{
 
 use zk_proto::{Time, session::SessionId};
 
-use crate::ConnectionId;
+use crate::connection::ConnectionId;
 
 /// Bytes of a session's password.
 pub(crate) const PASSWORD_LEN: usize = 16;

@@ -100,7 +100,7 @@ pub(crate) struct Tree {
     nodes: BTreeMap<String, Node>,
     ephemerals: BTreeMap<SessionId, BTreeSet<String>>,
     /// Containers and nodes with a TTL.
-    transient: BTreeSet<String>,
+    expiring: BTreeSet<String>,
 }
 
 impl Tree {
@@ -108,7 +108,7 @@ impl Tree {
         // An empty access list lets everyone do everything.
         let nodes = SYSTEM.map(|path| (path.to_owned(), Node::system(&[])));
         let mut tree =
-            Self { nodes: nodes.into(), ephemerals: BTreeMap::new(), transient: BTreeSet::new() };
+            Self { nodes: nodes.into(), ephemerals: BTreeMap::new(), expiring: BTreeSet::new() };
         for path in SYSTEM {
             if let Some((parent, name)) = split(path)
                 && let Some(parent) = tree.get_mut(parent)
@@ -146,7 +146,7 @@ impl Tree {
                 self.ephemerals.entry(owner).or_default().insert(path.to_owned());
             }
             Kind::Container | Kind::Ttl(_) => {
-                self.transient.insert(path.to_owned());
+                self.expiring.insert(path.to_owned());
             }
         }
         self.nodes.insert(path.to_owned(), node);
@@ -171,7 +171,7 @@ impl Tree {
                 }
             }
             Kind::Container | Kind::Ttl(_) => {
-                self.transient.remove(path);
+                self.expiring.remove(path);
             }
         }
         Some(node)
@@ -206,14 +206,14 @@ impl Tree {
         self.ephemerals.iter().map(|(owner, paths)| (*owner, paths))
     }
 
-    pub(crate) fn has_transient(&self) -> bool {
-        !self.transient.is_empty()
+    pub(crate) fn has_expiring(&self) -> bool {
+        !self.expiring.is_empty()
     }
 
     /// The containers and the nodes with a TTL whose time is over at `now`, in milliseconds of the wall
     /// clock (`ContainerManager`). A container that never had a child stays.
-    pub(crate) fn outlived(&self, now: i64) -> Vec<String> {
-        let outlived = |node: &Node| {
+    pub(crate) fn expired(&self, now: i64) -> Vec<String> {
+        let expired = |node: &Node| {
             node.children.is_empty()
                 && match node.kind {
                     Kind::Container => node.creations > 0,
@@ -221,7 +221,7 @@ impl Tree {
                     Kind::Persistent | Kind::Ephemeral(_) => false,
                 }
         };
-        self.transient.iter().filter(|path| self.get(path).is_some_and(outlived)).cloned().collect()
+        self.expiring.iter().filter(|path| self.get(path).is_some_and(expired)).cloned().collect()
     }
 }
 

@@ -108,7 +108,7 @@ impl<'s> Txn<'s> {
     pub(crate) fn create(&mut self, creation: &Creation<'_>) -> Result<(String, Stat), ErrorCode> {
         self.check_mode(creation)?;
         let (above, _) = split_valid(creation.path)?;
-        let acl = self.identities.fix(creation.acl)?;
+        let acl = self.identities.fix_acl(creation.acl)?;
         let parent = self.tree.get(above).ok_or(ErrorCode::NoNode)?;
         self.identities.check(&parent.acl, Perms::CREATE)?;
         let number = self.wrapped.get(above).copied().unwrap_or(parent.creations);
@@ -210,7 +210,7 @@ impl<'s> Txn<'s> {
     /// Sets a node's access list. It is never part of a multi, and so never undone.
     pub(crate) fn set_acl(&mut self, request: &SetAclRequest<'_>) -> Result<Stat, ErrorCode> {
         check_path(request.path)?;
-        let acl = self.identities.fix(request.acl.as_deref())?;
+        let acl = self.identities.fix_acl(request.acl.as_deref())?;
         let node = self.tree.get_mut(request.path).ok_or(ErrorCode::NoNode)?;
         self.identities.check(&node.acl, Perms::ADMIN)?;
         node.aversion = next_version(node.aversion, request.version)?;

@@ -12,7 +12,7 @@ use std::{
 
 use zk_proto::{Acl, AddWatchMode, ErrorCode, EventType, WatcherType, path};
 
-use crate::{ConnectionId, Version};
+use crate::{config::Version, connection::ConnectionId};
 
 /// How long a watch lasts, and how far it reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,11 +74,11 @@ pub(crate) struct Change {
 }
 
 /// One event, and the connections that watch for it; those get it that may read the node (CVE-2024-23944).
-pub(crate) struct Notice<'c> {
+pub(crate) struct Notification<'c> {
     pub(crate) kind: EventType,
     pub(crate) path: &'c str,
     pub(crate) acl: &'c [Acl],
-    pub(crate) to: BTreeSet<ConnectionId>,
+    pub(crate) watchers: BTreeSet<ConnectionId>,
 }
 
 /// All watches.
@@ -124,9 +124,9 @@ impl Watches {
         }
     }
 
-    pub(crate) fn forget(&mut self, connection: ConnectionId) {
-        self.data.forget(connection);
-        self.children.forget(connection);
+    pub(crate) fn remove_connection(&mut self, connection: ConnectionId) {
+        self.data.remove_connection(connection);
+        self.children.remove_connection(connection);
     }
 
     /// Whether a connection has such a watch (checkWatches).
@@ -139,17 +139,17 @@ impl Watches {
         connection: ConnectionId,
         kind: WatcherType,
     ) -> Result<(), ErrorCode> {
-        let wanted = self.wanted(kind)?;
+        let filter = self.filter(kind)?;
         let found = if self.version < Version::V3_9 {
             if !path.is_empty() && !path.starts_with('/') {
                 return Err(ErrorCode::MarshallingError);
             }
-            let data = wanted.data && self.data.by_path.contains_key(path);
+            let data = filter.data && self.data.by_path.contains_key(path);
             !path.is_empty()
-                && (data || wanted.children && self.children.by_path.contains_key(path))
+                && (data || filter.children && self.children.by_path.contains_key(path))
         } else {
-            let data = wanted.data && self.data.contains(path, connection, wanted.mode);
-            data || wanted.children && self.children.contains(path, connection, wanted.mode)
+            let data = filter.data && self.data.contains(path, connection, filter.mode);
+            data || filter.children && self.children.contains(path, connection, filter.mode)
         };
         if found { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
@@ -161,14 +161,14 @@ impl Watches {
         connection: ConnectionId,
         kind: WatcherType,
     ) -> Result<(), ErrorCode> {
-        let wanted = self.wanted(kind)?;
-        let children = wanted.children && self.children.remove(path, connection, wanted.mode);
-        let data = wanted.data && self.data.remove(path, connection, wanted.mode);
+        let filter = self.filter(kind)?;
+        let children = filter.children && self.children.remove(path, connection, filter.mode);
+        let data = filter.data && self.data.remove(path, connection, filter.mode);
         if children || data { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
 
     /// What a request for watches of `kind` is about.
-    fn wanted(&self, kind: WatcherType) -> Result<Wanted, ErrorCode> {
+    fn filter(&self, kind: WatcherType) -> Result<Filter, ErrorCode> {
         let is_new = self.version >= Version::V3_9;
         let one_shot = is_new.then_some(Mode::OneShot);
         let (data, children, mode) = match kind {
@@ -179,35 +179,35 @@ impl Watches {
             WatcherType::PersistentRecursive if is_new => (true, false, Some(Mode::Recursive)),
             _ => return Err(ErrorCode::MarshallingError),
         };
-        Ok(Wanted { data, children, mode })
+        Ok(Filter { data, children, mode })
     }
 
     /// The events of `change`, in the order in which they are sent.
-    pub(crate) fn fire<'c>(&mut self, change: &'c Change) -> Vec<Notice<'c>> {
+    pub(crate) fn fire<'c>(&mut self, change: &'c Change) -> Vec<Notification<'c>> {
         let Change { kind, path, acl, parent_acl } = change;
-        let heard = self.data.trigger(path, *kind);
-        let mut rest = BTreeSet::new();
+        let data_watchers = self.data.trigger(path, *kind);
+        let mut child_watchers = BTreeSet::new();
         if *kind == EventType::NodeDeleted {
-            rest = self.children.trigger(path, *kind);
-            rest.retain(|connection| !heard.contains(connection));
+            child_watchers = self.children.trigger(path, *kind);
+            child_watchers.retain(|connection| !data_watchers.contains(connection));
         }
-        let mut notices = vec![
-            Notice { kind: *kind, path, acl, to: heard },
-            Notice { kind: *kind, path, acl, to: rest },
+        let mut notifications = vec![
+            Notification { kind: *kind, path, acl, watchers: data_watchers },
+            Notification { kind: *kind, path, acl, watchers: child_watchers },
         ];
         if *kind != EventType::NodeDataChanged
             && let Some(parent) = path::parent(path)
         {
             let kind = EventType::NodeChildrenChanged;
-            let to = self.children.trigger(parent, kind);
-            notices.push(Notice { kind, path: parent, acl: parent_acl, to });
+            let watchers = self.children.trigger(parent, kind);
+            notifications.push(Notification { kind, path: parent, acl: parent_acl, watchers });
         }
-        notices
+        notifications
     }
 }
 
 /// Which watches a request is about: those in these tables, of this mode or of any.
-struct Wanted {
+struct Filter {
     data: bool,
     children: bool,
     mode: Option<Mode>,
@@ -274,7 +274,7 @@ impl WatchTable {
         found
     }
 
-    fn forget(&mut self, connection: ConnectionId) {
+    fn remove_connection(&mut self, connection: ConnectionId) {
         for path in self.by_connection.remove(&connection).unwrap_or_default() {
             self.unlist(&path, connection);
         }
@@ -328,8 +328,13 @@ mod tests {
     }
 
     fn fired(watches: &mut Watches, change: &Change) -> Vec<(EventType, String, Vec<u64>)> {
-        let notices = watches.fire(change).into_iter().filter(|notice| !notice.to.is_empty());
-        notices.map(|n| (n.kind, n.path.into(), n.to.iter().map(|c| c.0).collect())).collect()
+        let notifications = watches
+            .fire(change)
+            .into_iter()
+            .filter(|notification| !notification.watchers.is_empty());
+        notifications
+            .map(|n| (n.kind, n.path.into(), n.watchers.iter().map(|c| c.0).collect()))
+            .collect()
     }
 
     #[test]

@@ -16,7 +16,11 @@ use super::{
     link::{Link, Received, WINDOW},
     slow_link::SlowLink,
 };
-use crate::{Config, ConnectionId, Output, Server};
+use crate::{
+    config::Config,
+    connection::ConnectionId,
+    server::{Output, Server},
+};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;

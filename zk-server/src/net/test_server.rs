@@ -14,7 +14,9 @@ use super::{
     shared::{Core, Shared},
     slow_link::SlowLink,
 };
-use crate::{Config, ConnectionId, SessionId};
+use zk_proto::session::SessionId;
+
+use crate::{config::Config, connection::ConnectionId};
 
 /// A ZooKeeper in this process, on a port of its own, that does as a test wants. It ends, with all its
 /// connections, when it is dropped.
