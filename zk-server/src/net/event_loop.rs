@@ -8,7 +8,7 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, net::TcpListener};
 
-use super::shared::{Core, Shared};
+use super::runner::{Core, Shared};
 
 /// The listener's token. Those of connections are their numbers.
 const LISTENER: Token = Token(usize::MAX);

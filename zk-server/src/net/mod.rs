@@ -11,8 +11,8 @@
 //! | `slow_link` | how slow a connection is |
 
 mod event_loop;
-mod link;
-mod shared;
+mod transport;
+mod runner;
 mod slow_link;
 mod test_server;
 

@@ -10,8 +10,8 @@ use std::{
 
 use super::{
     event_loop::EventLoop,
-    link::Link,
-    shared::{Core, Shared},
+    transport::Link,
+    runner::{Core, Shared},
     slow_link::SlowLink,
 };
 use zk_proto::session::SessionId;

@@ -13,7 +13,7 @@ use mio::{Interest, Registry, Token, event::Event, net::TcpStream};
 use zk_proto::Time;
 
 use super::{
-    link::{Link, Received, WINDOW},
+    transport::{Link, Received, WINDOW},
     slow_link::SlowLink,
 };
 use crate::{
