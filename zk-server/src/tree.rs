@@ -1,5 +1,5 @@
-//! The nodes, by path (`DataTree`, `DataNode`). Who may do what, and when, is decided in
-//! [`txn`](crate::txn); here it is done.
+//! The tree of znodes (`DataTree`, `DataNode`). What a client may change is decided in
+//! `txn`; this module only stores the result.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

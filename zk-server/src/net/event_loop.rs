@@ -8,92 +8,92 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, net::TcpListener};
 
-use super::runner::{Core, Shared};
+use super::runner::{Runner, SharedRunner};
 
-/// The listener's token. Those of connections are their numbers.
+/// The token of the listener. Connections use their ids as tokens.
 const LISTENER: Token = Token(usize::MAX);
-/// The token by which the wait is ended.
+/// The token of the waker.
 const WAKER: Token = Token(usize::MAX - 1);
 
-/// How many events are taken at once.
+/// How many events one call of `poll` returns at most.
 const EVENTS: usize = 1024;
-/// How many connections are accepted before those that are open get their turn.
+/// How many connections are accepted before the open ones are served again.
 const ACCEPTS: usize = 128;
-/// How long to wait when the system has no socket to give.
+/// How long to wait before the next attempt if the system has no socket available.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) struct EventLoop {
     poll: Poll,
     events: Events,
     listener: TcpListener,
-    /// When to accept connections again, if some may be waiting.
+    /// When to accept connections again; `None` until the listener is readable.
     accept_at: Option<Instant>,
-    shared: Arc<Shared>,
+    runner: Arc<SharedRunner>,
 }
 
 impl EventLoop {
-    /// An event loop for what connects to `listener`, which does not block.
-    pub(super) fn new(listener: std::net::TcpListener, core: Core) -> io::Result<Self> {
+    /// Creates an event loop for `listener`, which must be non-blocking.
+    pub(super) fn new(listener: std::net::TcpListener, runner: Runner) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
-        let shared = Arc::new(Shared::new(core, waker));
-        Ok(Self { poll, events: Events::with_capacity(EVENTS), listener, accept_at: None, shared })
+        let runner = Arc::new(SharedRunner::new(runner, waker));
+        Ok(Self { poll, events: Events::with_capacity(EVENTS), listener, accept_at: None, runner })
     }
 
-    pub(super) const fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(super) const fn runner(&self) -> &Arc<SharedRunner> {
+        &self.runner
     }
 
-    /// Serves until the core says that it is over, or the system fails.
+    /// Serves connections until the runner is shut down, or the system fails.
     pub(super) fn run(mut self) {
-        let mut wait = None;
-        while self.wait(wait).is_ok() {
-            let mut core = self.shared.lock();
-            if core.is_over {
+        let mut timeout = None;
+        while self.wait(timeout).is_ok() {
+            let mut runner = self.runner.lock();
+            if runner.is_shut_down {
                 break;
             }
             for event in &self.events {
                 match event.token() {
                     WAKER => {}
                     LISTENER => self.accept_at = Some(Instant::now()),
-                    _ => core.handle_event(event),
+                    _ => runner.handle_event(event),
                 }
             }
             if let Some(at) = self.accept_at
                 && at <= Instant::now()
             {
-                self.accept_at = accept(&self.listener, &mut core, &self.poll);
+                self.accept_at = accept(&self.listener, &mut runner, &self.poll);
             }
-            core.handle_due();
-            wait = core.wait();
+            runner.handle_due();
+            timeout = runner.timeout();
         }
-        self.shared.lock().end();
+        self.runner.lock().shut_down();
     }
 
-    /// Waits for events for as long as that, or until connections are to be accepted again.
-    fn wait(&mut self, wait: Option<Duration>) -> io::Result<()> {
+    /// Waits for events until `timeout` has passed, or until connections are to be accepted again.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let accept = self.accept_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let wait = [wait, accept].into_iter().flatten().min();
-        match self.poll.poll(&mut self.events, wait) {
+        let timeout = [timeout, accept].into_iter().flatten().min();
+        match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
         }
     }
 }
 
-/// Accepts connections; when to go on, if more may be waiting.
-fn accept(listener: &TcpListener, core: &mut Core, poll: &Poll) -> Option<Instant> {
+/// Accepts connections. Returns when to try again if more may be waiting.
+fn accept(listener: &TcpListener, runner: &mut Runner, poll: &Poll) -> Option<Instant> {
     for _ in 0..ACCEPTS {
         match listener.accept() {
-            // A client that cannot be served is dropped, and tries again.
-            Ok((socket, peer)) => drop(core.accept(socket, peer, poll.registry())),
+            // A client whose socket cannot be set up is dropped. It connects again.
+            Ok((socket, peer)) => drop(runner.accept(socket, peer, poll.registry())),
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => return None,
-                // The client has given up meanwhile.
+                // The client has given up.
                 ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
-                // The system has no socket to give, or no memory. Whoever waits stays in its queue.
+                // The system is out of sockets or memory. Clients stay in the listener's queue.
                 _ => return Instant::now().checked_add(ACCEPT_PAUSE),
             },
         }

@@ -1,20 +1,18 @@
-//! The runner: a [`Server`](crate::Server) on a socket of this machine, for tests.
-//!
-//! One thread serves all connections, and a client costs no thread.
+//! Runs a [`Server`](crate::Server) on a TCP socket, for tests. One thread serves all connections.
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `test_server` | [`TestServer`], the test kit's handle |
-//! | `event_loop` | the thread: it waits for sockets, and accepts connections |
-//! | `shared` | what the thread and the handle share: the server, its clock, its connections |
-//! | `link` | one connection: its socket, and what is on its way |
-//! | `slow_link` | how slow a connection is |
+//! | `test_server` | [`TestServer`], the test kit |
+//! | `event_loop` | the thread, which waits for sockets and accepts connections |
+//! | `runner` | the server with its clock and its connections, shared by the thread and the test kit |
+//! | `transport` | the socket of one connection |
+//! | `slow_link` | the delay and bandwidth of a connection |
 
 mod event_loop;
-mod transport;
 mod runner;
 mod slow_link;
 mod test_server;
+mod transport;
 
 pub use self::{
     slow_link::SlowLink,

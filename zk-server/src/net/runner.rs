@@ -1,5 +1,5 @@
-//! [`Core`]: the server, its clock and its connections, which the event loop and the test kit share under
-//! one lock. Nothing waits under it: sockets do not block.
+//! [`Runner`]: a server with its clock and its connections. The event loop and the test kit share it under one lock.
+//! No code blocks while it holds the lock: the sockets are non-blocking.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,8 +13,8 @@ use mio::{Interest, Registry, Token, event::Event, net::TcpStream};
 use zk_proto::Time;
 
 use super::{
-    transport::{Link, Received, WINDOW},
     slow_link::SlowLink,
+    transport::{Received, Transport, WINDOW},
 };
 use crate::{
     config::Config,
@@ -22,41 +22,41 @@ use crate::{
     server::{Output, Server},
 };
 
-/// Bytes that are read at once.
+/// The number of bytes that are read at once.
 const CHUNK: usize = 64 << 10;
 
-/// What the event loop and the test kit share.
-pub(super) struct Shared {
-    core: Mutex<Core>,
-    /// Held by the thread that is to have the core next. Without it, the event loop of a busy server could
-    /// take the core again and again before another thread wakes up.
+/// A [`Runner`] that the event loop and the test kit share.
+pub(super) struct SharedRunner {
+    runner: Mutex<Runner>,
+    /// Held by the thread that locks `runner` next. Without it, the event loop of a busy server could lock it again
+    /// and again before another thread wakes up.
     next: Mutex<()>,
-    /// Ends the event loop's wait.
+    /// Wakes the event loop.
     waker: mio::Waker,
 }
 
-impl Shared {
-    pub(super) const fn new(core: Core, waker: mio::Waker) -> Self {
-        Self { core: Mutex::new(core), next: Mutex::new(()), waker }
+impl SharedRunner {
+    pub(super) const fn new(runner: Runner, waker: mio::Waker) -> Self {
+        Self { runner: Mutex::new(runner), next: Mutex::new(()), waker }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Runner> {
         let _next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes something, and has the event loop see what is due next.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Core) -> T) -> T {
-        let result = change(&mut self.lock());
-        // It fails if the system has no memory. What is due then waits for the next event.
+    /// Applies `update` to the runner, and wakes the event loop, as something may be due earlier now.
+    pub(super) fn update<T>(&self, update: impl FnOnce(&mut Runner) -> T) -> T {
+        let result = update(&mut self.lock());
+        // This fails if the system is out of memory. What is due is then handled at the next event.
         let _ = self.waker.wake();
         result
     }
 }
 
-/// Time as the server has it.
+/// The server's clock, which a test may stop.
 struct Clock {
-    /// What had passed when it was last started, stopped or moved.
+    /// The time at which it was last started, stopped or advanced.
     passed: Duration,
     running_since: Option<Instant>,
 }
@@ -68,26 +68,26 @@ impl Clock {
     }
 }
 
-pub(super) struct Core {
+pub(super) struct Runner {
     pub(super) server: Server,
     config: Config,
     seed: u64,
     clock: Clock,
-    /// The origin of real time, which does not stop.
+    /// The origin of real time, which never stops.
     started: Instant,
-    links: BTreeMap<ConnectionId, Link>,
+    transports: BTreeMap<ConnectionId, Transport>,
     next_connection: u64,
-    /// The connections to be served again, and when in real time: `Link::due`.
-    agenda: BTreeSet<(Time, ConnectionId)>,
+    /// When each connection is to be served again, in real time: [`Transport::due`].
+    schedule: BTreeSet<(Time, ConnectionId)>,
     chunk: Vec<u8>,
-    /// What new connections are made with.
+    /// The settings of new connections.
     is_frozen: bool,
     speed: SlowLink,
     pub(super) is_refusing: bool,
-    pub(super) is_over: bool,
+    pub(super) is_shut_down: bool,
 }
 
-impl Core {
+impl Runner {
     pub(super) fn new(config: Config, seed: u64) -> Self {
         let now = Instant::now();
         Self {
@@ -96,25 +96,25 @@ impl Core {
             seed,
             clock: Clock { passed: Duration::ZERO, running_since: Some(now) },
             started: now,
-            links: BTreeMap::new(),
+            transports: BTreeMap::new(),
             next_connection: 0,
-            agenda: BTreeSet::new(),
+            schedule: BTreeSet::new(),
             chunk: vec![0; CHUNK],
             is_frozen: false,
             speed: SlowLink::new(),
             is_refusing: false,
-            is_over: false,
+            is_shut_down: false,
         }
     }
 
-    /// What the time is for connections, whatever it is for the server.
+    /// The time for connections, which does not depend on the server's clock.
     fn real_now(&self) -> Time {
         Time::from_origin(self.started.elapsed())
     }
 
-    // ---- what the event loop does ------------------------------------------------------------------
+    // ---- for the event loop ------------------------------------------------------------------------
 
-    /// Takes in a connection.
+    /// Adds a connection, or closes it if connections are refused.
     pub(super) fn accept(
         &mut self,
         mut socket: TcpStream,
@@ -129,28 +129,28 @@ impl Core {
         let id = ConnectionId(self.next_connection);
         let token = Token(usize::try_from(id.0).map_err(io::Error::other)?);
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        let mut link = Link::new(socket, peer);
-        link.is_frozen = self.is_frozen;
-        link.set_speed(self.speed);
+        let mut transport = Transport::new(socket, peer);
+        transport.is_frozen = self.is_frozen;
+        transport.set_speed(self.speed);
         self.server.handle_connected(self.clock.now(), id, peer);
-        self.links.insert(id, link);
+        self.transports.insert(id, transport);
         Ok(())
     }
 
-    /// Does what a connection's socket is ready for.
+    /// Serves the connection that an event is about.
     pub(super) fn handle_event(&mut self, event: &Event) {
         let Ok(id) = u64::try_from(event.token().0).map(ConnectionId) else { return };
-        if let Some(link) = self.links.get_mut(&id) {
-            link.note(event);
+        if let Some(transport) = self.transports.get_mut(&id) {
+            transport.handle_event(event);
             self.serve(id);
         }
     }
 
-    /// Does what is due.
+    /// Handles all that is due.
     pub(super) fn handle_due(&mut self) {
         let now = self.real_now();
-        let due = self.agenda.range(..=(now, ConnectionId(u64::MAX)));
-        // Whoever is put on it meanwhile waits for the next events.
+        let due = self.schedule.range(..=(now, ConnectionId(u64::MAX)));
+        // Those that are scheduled meanwhile are served after the next events.
         for id in due.map(|(_, id)| *id).collect::<Vec<_>>() {
             self.serve(id);
         }
@@ -159,65 +159,69 @@ impl Core {
             && self.server.poll_timeout().is_some_and(|due| due <= now)
         {
             self.server.handle_timeout(now);
-            self.settle();
+            self.process_outputs();
         }
     }
 
-    /// How long it is until something is due; `None` while nothing is.
-    pub(super) fn wait(&self) -> Option<Duration> {
-        let link = self.agenda.first().map(|(due, _)| due.since(self.real_now()));
+    /// The time until something is due; `None` if nothing is scheduled.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        let connection = self.schedule.first().map(|(due, _)| due.since(self.real_now()));
         let server = self.clock.running_since.and(self.server.poll_timeout());
-        [link, server.map(|due| due.since(self.clock.now()))].into_iter().flatten().min()
+        [connection, server.map(|due| due.since(self.clock.now()))].into_iter().flatten().min()
     }
 
-    /// Closes all connections, and takes no more.
-    pub(super) fn end(&mut self) {
-        self.is_over = true;
+    /// Closes all connections, and accepts no more.
+    pub(super) fn shut_down(&mut self) {
+        self.is_shut_down = true;
         self.cut_all();
     }
 
-    // ---- what the test kit does --------------------------------------------------------------------
+    // ---- for the test kit --------------------------------------------------------------------------
 
-    /// Does something with the server, and what follows from it.
-    pub(super) fn act<T>(&mut self, act: impl FnOnce(&mut Server, Time) -> T) -> T {
+    /// Applies `act` to the server, and processes the server's outputs.
+    pub(super) fn with_server<T>(&mut self, act: impl FnOnce(&mut Server, Time) -> T) -> T {
         let result = act(&mut self.server, self.clock.now());
-        self.settle();
+        self.process_outputs();
         result
     }
 
-    pub(super) fn links(&self) -> impl Iterator<Item = (ConnectionId, &Link)> {
-        self.links.iter().map(|(id, link)| (*id, link))
+    pub(super) fn transports(&self) -> impl Iterator<Item = (ConnectionId, &Transport)> {
+        self.transports.iter().map(|(id, transport)| (*id, transport))
     }
 
-    /// Freezes or thaws all connections, and those to come.
+    /// Freezes or thaws all connections, including new ones.
     pub(super) fn set_frozen(&mut self, frozen: bool) {
         self.is_frozen = frozen;
-        self.change_links(|link| link.is_frozen = frozen);
+        self.update_transports(|transport| transport.is_frozen = frozen);
     }
 
-    /// Makes all connections, and those to come, as slow as that.
+    /// Sets the speed of all connections, including new ones.
     pub(super) fn set_speed(&mut self, speed: SlowLink) {
         self.speed = speed;
-        self.change_links(|link| link.set_speed(speed));
+        self.update_transports(|transport| transport.set_speed(speed));
     }
 
-    fn change_links(&mut self, change: impl Fn(&mut Link)) {
-        for id in self.links.keys().copied().collect::<Vec<_>>() {
-            self.change_link(id, &change);
+    fn update_transports(&mut self, update: impl Fn(&mut Transport)) {
+        for id in self.transports.keys().copied().collect::<Vec<_>>() {
+            self.update_transport(id, &update);
         }
     }
 
-    /// Changes a connection, if it is open, and sees what comes of it.
-    pub(super) fn change_link(&mut self, id: ConnectionId, change: impl FnOnce(&mut Link)) {
-        if let Some(link) = self.links.get_mut(&id) {
-            change(link);
+    /// Applies `update` to a connection, if it is open, then sends and schedules what has become possible.
+    pub(super) fn update_transport(
+        &mut self,
+        id: ConnectionId,
+        update: impl FnOnce(&mut Transport),
+    ) {
+        if let Some(transport) = self.transports.get_mut(&id) {
+            update(transport);
             self.flush(id);
-            self.schedule(id);
+            self.reschedule(id);
         }
     }
 
-    /// Starts anew, without nodes, sessions and connections.
-    pub(super) fn start_anew(&mut self) {
+    /// Replaces the server by an empty one, and closes all connections.
+    pub(super) fn restart_empty(&mut self) {
         self.cut_all();
         self.seed = self.seed.wrapping_add(1);
         self.server = Server::new(self.config.clone(), self.seed);
@@ -228,99 +232,99 @@ impl Core {
         self.clock = Clock { passed, running_since: None };
     }
 
-    /// Lets time pass, and what is due in it happen in its order.
+    /// Advances the clock. What becomes due is handled in order, each at its own time.
     pub(super) fn advance(&mut self, by: Duration) {
         let end = self.clock.now().after(by);
         while let Some(due) = self.server.poll_timeout().filter(|due| *due <= end) {
             self.server.handle_timeout(due);
         }
         self.clock.passed = self.clock.passed.saturating_add(by);
-        self.settle();
+        self.process_outputs();
     }
 
     /// Closes a connection at once.
     pub(super) fn cut(&mut self, id: ConnectionId) {
-        if let Some(link) = self.links.remove(&id) {
-            if let Some(due) = link.due {
-                self.agenda.remove(&(due, id));
+        if let Some(transport) = self.transports.remove(&id) {
+            if let Some(due) = transport.due {
+                self.schedule.remove(&(due, id));
             }
             self.server.handle_disconnected(id);
         }
     }
 
     fn cut_all(&mut self) {
-        for id in self.links.keys().copied().collect::<Vec<_>>() {
+        for id in self.transports.keys().copied().collect::<Vec<_>>() {
             self.cut(id);
         }
     }
 
     // ---- connections -------------------------------------------------------------------------------
 
-    /// Sends what a connection takes, then handles what one read brings, then says when to go on.
+    /// Sends what the socket takes, reads once, handles what was received, and schedules the next turn.
     fn serve(&mut self, id: ConnectionId) {
         self.flush(id);
         let now = self.real_now();
         let is_backlogged = self.is_backlogged(id);
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if !is_backlogged && !link.is_frozen {
-            let received = match link.has_requests {
+        let Some(transport) = self.transports.get_mut(&id) else { return };
+        if !is_backlogged && !transport.is_frozen {
+            let received = match transport.has_requests {
                 true => Received::Bytes(0),
-                false => link.receive(now, &mut self.chunk),
+                false => transport.receive(now, &mut self.chunk),
             };
             match received {
                 Received::Nothing => {}
                 Received::Bytes(len) => {
                     let bytes = self.chunk.get(..len).unwrap_or_default();
                     let now = self.clock.now();
-                    link.has_requests = self.server.handle_data_up_to(now, id, bytes, WINDOW);
-                    self.settle();
+                    transport.has_requests = self.server.handle_data_up_to(now, id, bytes, WINDOW);
+                    self.process_outputs();
                 }
                 Received::End => self.cut(id),
             }
         }
-        self.schedule(id);
+        self.reschedule(id);
     }
 
-    /// Does what the server asks for.
-    fn settle(&mut self) {
+    /// Carries out what the server asks for.
+    fn process_outputs(&mut self) {
         while let Some(output) = self.server.poll_output() {
             let (Output::Transmit(id) | Output::Disconnect(id)) = output;
-            if let Some(link) = self.links.get_mut(&id) {
-                link.is_closing |= matches!(output, Output::Disconnect(_));
+            if let Some(transport) = self.transports.get_mut(&id) {
+                transport.is_closing |= matches!(output, Output::Disconnect(_));
                 self.flush(id);
-                self.schedule(id);
+                self.reschedule(id);
             }
         }
     }
 
-    /// Sends what a connection takes.
+    /// Sends what the socket of a connection takes.
     fn flush(&mut self, id: ConnectionId) {
         let now = self.real_now();
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(transport) = self.transports.get_mut(&id) else { return };
         let Some(pending) = self.server.outgoing(id) else { return };
-        match link.send(now, pending) {
+        match transport.send(now, pending) {
             Ok(false) => {}
             Ok(true) | Err(_) => self.cut(id),
         }
     }
 
-    /// Whether a client has to take replies before its next request is handled.
+    /// Whether a client must read replies before its next request is handled.
     fn is_backlogged(&self, id: ConnectionId) -> bool {
         self.server.pending(id) > WINDOW
     }
 
-    /// Puts on the agenda when a connection is to be served again.
-    fn schedule(&mut self, id: ConnectionId) {
+    /// Schedules the next turn of a connection.
+    fn reschedule(&mut self, id: ConnectionId) {
         let now = self.real_now();
         let is_backlogged = self.is_backlogged(id);
-        let Some(link) = self.links.get_mut(&id) else { return };
-        let due = link.next(now, is_backlogged);
-        if due != link.due {
-            if let Some(due) = mem::replace(&mut link.due, due) {
-                self.agenda.remove(&(due, id));
+        let Some(transport) = self.transports.get_mut(&id) else { return };
+        let due = transport.next_due(now, is_backlogged);
+        if due != transport.due {
+            if let Some(due) = mem::replace(&mut transport.due, due) {
+                self.schedule.remove(&(due, id));
             }
             if let Some(due) = due {
-                self.agenda.insert((due, id));
+                self.schedule.insert((due, id));
             }
         }
     }

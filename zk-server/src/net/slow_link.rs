@@ -1,15 +1,15 @@
-//! Slow links: [`SlowLink`], which says how slow one is, and [`Pipe`], one direction of it. Both are pure:
-//! the caller says what the time is.
+//! Slow links: [`SlowLink`], the delay and bandwidth of one, and [`Pipe`], one direction of it. Neither has a clock:
+//! the caller passes the time.
 
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use zk_proto::Time;
 
-/// A limited bandwidth lets bytes pass in pieces that take a second divided by this.
+/// With a limited bandwidth, this many pieces pass in a second.
 const PIECES_PER_SECOND: u64 = 100;
 
-/// How slow a connection is, in each direction: for [`TestServer::slow_down`] and
+/// The delay and the bandwidth of a network link, for [`TestServer::slow_down`] and
 /// [`ClientConnection::slow_down`].
 ///
 /// ```
@@ -19,15 +19,14 @@ const PIECES_PER_SECOND: u64 = 100;
 /// let server = TestServer::start()?;
 /// // A round trip takes 100 ms, and a reply of 1 MB ten seconds more.
 /// server.slow_down(SlowLink::new().delay(Duration::from_millis(50)).bandwidth(100_000));
-/// // … how does the client take it? …
+/// // … check how the client behaves …
 /// server.full_speed();
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// The delay is one of real time, also while the server's clock is stopped, and passes in steps of about a
-/// millisecond. Bytes stay in order. While 1 MiB is under way in one direction no more enters it, so that
-/// the sender is held up as it would be by TCP. To connect takes no longer than before: the system
-/// does that.
+/// Delays are in real time, even while the server's clock is stopped, and have a resolution of about a millisecond.
+/// Bytes stay in order. Up to 1 MiB is in flight in each direction; then the sender is blocked, as it would be by TCP.
+/// Connecting is not slowed down, since the system does that.
 ///
 /// [`TestServer::slow_down`]: crate::TestServer::slow_down
 /// [`ClientConnection::slow_down`]: crate::ClientConnection::slow_down
@@ -38,35 +37,35 @@ pub struct SlowLink {
 }
 
 impl SlowLink {
-    /// A link that is not slow: no delay, and no limit to the bandwidth.
+    /// A link that is not slow: no delay, and no bandwidth limit.
     #[must_use]
     pub const fn new() -> Self {
         Self { delay: Duration::ZERO, bandwidth: None }
     }
 
-    /// How long each byte is under way, in either direction. A round trip takes twice as long. Default 0.
+    /// Sets the delay of each byte in each direction. A round trip takes twice as long. Default: 0.
     #[must_use]
     pub const fn delay(mut self, one_way: Duration) -> Self {
         self.delay = one_way;
         self
     }
 
-    /// How many bytes pass in a second, in either direction. Zero counts as one; for a link on which
-    /// nothing passes, freeze it. Default no limit.
+    /// Sets how many bytes pass in a second in each direction. Zero counts as one; to stop all traffic, freeze the
+    /// connection instead. Default: no limit.
     #[must_use]
     pub const fn bandwidth(mut self, bytes_per_second: u64) -> Self {
         self.bandwidth = Some(if bytes_per_second == 0 { 1 } else { bytes_per_second });
         self
     }
 
-    /// How many of `len` bytes pass at once.
+    /// How many of `len` bytes pass as one piece.
     fn piece(&self, len: usize) -> usize {
         let Some(bandwidth) = self.bandwidth else { return len };
         let piece = bandwidth.checked_div(PIECES_PER_SECOND).unwrap_or(0).max(1);
         len.min(usize::try_from(piece).unwrap_or(usize::MAX))
     }
 
-    /// How long the line is taken up by `len` bytes.
+    /// How long it takes to send `len` bytes.
     fn time_of(&self, len: usize) -> Duration {
         let nanos = u64::try_from(len).unwrap_or(u64::MAX).saturating_mul(1_000_000_000);
         let nanos = self.bandwidth.and_then(|bandwidth| nanos.checked_div(bandwidth));
@@ -74,15 +73,14 @@ impl SlowLink {
     }
 }
 
-/// One direction of a slow link: bytes go in at one end, and come out at the other in the same order, at
-/// the link's bandwidth and after its delay. The end of the stream goes in as an empty piece, and comes
-/// out as one.
+/// One direction of a slow link. Bytes come out in the order in which they were pushed, at the link's bandwidth and
+/// after its delay. An empty piece stands for the end of the stream.
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
-    /// What is under way, with the time at which it went in.
+    /// The pieces in flight, with the time at which each was pushed.
     queue: VecDeque<(Time, Bytes)>,
     len: usize,
-    /// When the line was free again after what has come out.
+    /// When the last piece that has come out had been sent.
     free: Time,
 }
 
@@ -92,18 +90,17 @@ impl Pipe {
         self.queue.push_back((now, bytes));
     }
 
-    /// How many bytes are under way.
+    /// The number of bytes in flight.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing is under way, not even the end.
+    /// Whether nothing is in flight, not even the end of the stream.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// The next piece that has come through by `now`. What the link is like counts for all that is under
-    /// way.
+    /// Removes the next piece that has arrived by `now`. `link` applies to all that is in flight.
     pub(crate) fn pop(&mut self, link: SlowLink, now: Time) -> Option<Bytes> {
         let (len, sent) = self.next(link)?;
         if sent.after(link.delay) > now {
@@ -119,12 +116,12 @@ impl Pipe {
         Some(piece)
     }
 
-    /// When [`pop`](Self::pop) has a piece to give; `None` while nothing is under way.
+    /// When [`pop`](Self::pop) returns the next piece; `None` if nothing is in flight.
     pub(crate) fn due(&self, link: SlowLink) -> Option<Time> {
         self.next(link).map(|(_, sent)| sent.after(link.delay))
     }
 
-    /// The length of the next piece, and when the line is done with it.
+    /// The length of the next piece, and when it has been sent.
     fn next(&self, link: SlowLink) -> Option<(usize, Time)> {
         let (entered, bytes) = self.queue.front()?;
         let len = link.piece(bytes.len());
@@ -140,13 +137,13 @@ mod tests {
         Time::from_origin(Duration::from_millis(millis))
     }
 
-    /// What comes out by `now`.
+    /// All bytes that have arrived by `now`.
     fn drain(pipe: &mut Pipe, link: SlowLink, now: Time) -> Vec<u8> {
         std::iter::from_fn(|| pipe.pop(link, now)).flatten().collect()
     }
 
     #[test]
-    fn a_delay_holds_each_byte_as_long() {
+    fn each_byte_is_delayed() {
         let link = SlowLink::new().delay(Duration::from_millis(50));
         let mut pipe = Pipe::default();
         pipe.push(at(0), "first".into());
@@ -160,20 +157,20 @@ mod tests {
     }
 
     #[test]
-    fn a_bandwidth_spreads_bytes_over_time() {
+    fn a_bandwidth_limit_spreads_bytes_over_time() {
         let link = SlowLink::new().bandwidth(1000);
         let mut pipe = Pipe::default();
         pipe.push(at(0), vec![7; 2000].into());
         for (now, expected) in [(9, 0), (10, 10), (100, 90), (1000, 900), (1999, 990), (5000, 10)] {
             assert_eq!(drain(&mut pipe, link, at(now)).len(), expected, "at {now} ms");
         }
-        // It does not make up for the time in which there was nothing to send.
+        // Unused bandwidth is not saved up.
         pipe.push(at(5000), vec![7; 1000].into());
         assert_eq!(drain(&mut pipe, link, at(5500)).len(), 500);
     }
 
     #[test]
-    fn what_follows_waits_for_the_line_and_then_for_the_delay() {
+    fn bandwidth_and_delay_add_up() {
         let link = SlowLink::new().bandwidth(1000).delay(Duration::from_secs(3));
         let mut pipe = Pipe::default();
         pipe.push(at(0), vec![1; 1000].into());
@@ -183,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_a_second_passes_byte_by_byte() {
+    fn a_bandwidth_of_zero_counts_as_one() {
         for link in [SlowLink::new().bandwidth(1), SlowLink::new().bandwidth(0)] {
             let mut pipe = Pipe::default();
             pipe.push(at(0), "abc".into());
@@ -194,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_comes_out_last() {
+    fn the_end_of_the_stream_arrives_last() {
         let link = SlowLink::new().delay(Duration::from_millis(50));
         let mut pipe = Pipe::default();
         pipe.push(at(0), "last".into());
@@ -207,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_gets_fast_lets_all_pass_at_once() {
+    fn bytes_in_flight_arrive_at_once_when_the_link_gets_fast() {
         let slow = SlowLink::new().delay(Duration::from_secs(60)).bandwidth(1);
         let mut pipe = Pipe::default();
         pipe.push(at(0), "held".into());

@@ -10,9 +10,9 @@ use std::{
 
 use super::{
     event_loop::EventLoop,
-    transport::Link,
-    runner::{Core, Shared},
+    runner::{Runner, SharedRunner},
     slow_link::SlowLink,
+    transport::Transport,
 };
 use zk_proto::session::SessionId;
 
@@ -58,7 +58,7 @@ use crate::{config::Config, connection::ConnectionId};
 /// ```
 pub struct TestServer {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    runner: Arc<SharedRunner>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -102,11 +102,11 @@ impl TestServer {
         config.epoch = since_1970;
         // Sessions are to differ from server to server.
         let seed = u64::try_from(since_1970.as_nanos()).unwrap_or(0) ^ u64::from(address.port());
-        let event_loop = EventLoop::new(listener, Core::new(config, seed))?;
-        let shared = event_loop.shared().clone();
+        let event_loop = EventLoop::new(listener, Runner::new(config, seed))?;
+        let runner = event_loop.runner().clone();
         let thread = thread::Builder::new().name("zk-server".into());
         let thread = Some(thread.spawn(move || event_loop.run())?);
-        Ok(Self { address, shared, thread })
+        Ok(Self { address, runner, thread })
     }
 
     /// Where clients connect.
@@ -124,13 +124,14 @@ impl TestServer {
     /// The sessions that live.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionId> {
-        self.shared.lock().server.sessions().collect()
+        self.runner.lock().server.sessions().collect()
     }
 
     /// Ends a session as if it had expired: its ephemeral nodes go, its connection is closed, and its
     /// owner learns why when it connects again. False when there is no such session.
     pub fn expire_session(&self, session: SessionId) -> bool {
-        self.shared.change(|core| core.act(|server, now| server.expire_session(now, session)))
+        self.runner
+            .update(|runner| runner.with_server(|server, now| server.expire_session(now, session)))
     }
 
     /// Sets the number that the next sequential child of the node at `path` gets, so that a test can see what
@@ -143,20 +144,20 @@ impl TestServer {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn set_sequence(&self, path: &str, next: i32) -> bool {
-        self.shared.change(|core| core.act(|server, _| server.set_sequence(path, next)))
+        self.runner.update(|runner| runner.with_server(|server, _| server.set_sequence(path, next)))
     }
 
     /// The connections that are open.
     #[must_use]
     pub fn connections(&self) -> Vec<ClientConnection> {
-        let core = self.shared.lock();
-        let connection = |(id, link): (ConnectionId, &Link)| ClientConnection {
+        let runner = self.runner.lock();
+        let connection = |(id, transport): (ConnectionId, &Transport)| ClientConnection {
             id,
-            peer: link.peer,
-            session: core.server.session_of(id),
-            shared: self.shared.clone(),
+            peer: transport.peer,
+            session: runner.server.session_of(id),
+            runner: self.runner.clone(),
         };
-        core.links().map(connection).collect()
+        runner.transports().map(connection).collect()
     }
 
     /// The connection of a session, if it has one.
@@ -167,23 +168,23 @@ impl TestServer {
 
     /// Closes new connections at once, or takes them again. Those that are open stay.
     pub fn refuse_connections(&self, refuse: bool) {
-        self.shared.change(|core| core.is_refusing = refuse);
+        self.runner.update(|runner| runner.is_refusing = refuse);
     }
 
     /// Goes silent: connections are taken, and stay, but nothing is read from them or sent on them.
     /// Time goes on, and sessions expire.
     pub fn freeze(&self) {
-        self.shared.change(|core| core.set_frozen(true));
+        self.runner.update(|runner| runner.set_frozen(true));
     }
 
     /// Ends a [`freeze`](Self::freeze), of the whole server or of single connections.
     pub fn thaw(&self) {
-        self.shared.change(|core| core.set_frozen(false));
+        self.runner.update(|runner| runner.set_frozen(false));
     }
 
     /// Makes all connections slow, those that are open and those to come: see [`SlowLink`].
     pub fn slow_down(&self, link: SlowLink) {
-        self.shared.change(|core| core.set_speed(link));
+        self.runner.update(|runner| runner.set_speed(link));
     }
 
     /// Ends a [`slow_down`](Self::slow_down), of the whole server or of single connections. What was under
@@ -195,35 +196,37 @@ impl TestServer {
     /// Goes read-only, as a server that has lost its quorum, or back: see
     /// [`Server::set_read_only`](crate::Server::set_read_only).
     pub fn set_read_only(&self, read_only: bool) {
-        self.shared.change(|core| core.act(|server, now| server.set_read_only(now, read_only)));
+        self.runner.update(|runner| {
+            runner.with_server(|server, now| server.set_read_only(now, read_only))
+        });
     }
 
     /// Restarts: all connections are closed; nodes and sessions are kept.
     pub fn restart(&self) {
-        self.shared.change(|core| core.act(|server, now| server.restart(now)));
+        self.runner.update(|runner| runner.with_server(|server, now| server.restart(now)));
     }
 
     /// Restarts without nodes and sessions. A client that has seen more transactions than the new server
     /// has done is refused, as ZooKeeper does it: make a new one.
     pub fn restart_empty(&self) {
-        self.shared.change(Core::start_anew);
+        self.runner.update(Runner::restart_empty);
     }
 
     /// Stops the clock: from here on time passes by [`advance`](Self::advance) alone.
     pub fn stop_clock(&self) {
-        self.shared.change(Core::stop_clock);
+        self.runner.update(Runner::stop_clock);
     }
 
     /// Lets time pass at once, and all that is due in it happen in its order: sessions expire whose
     /// clients were not heard of, containers and nodes with a TTL go.
     pub fn advance(&self, by: Duration) {
-        self.shared.change(|core| core.advance(by));
+        self.runner.update(|runner| runner.advance(by));
     }
 }
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        self.shared.change(Core::end);
+        self.runner.update(Runner::shut_down);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -243,7 +246,7 @@ pub struct ClientConnection {
     id: ConnectionId,
     peer: SocketAddr,
     session: Option<SessionId>,
-    shared: Arc<Shared>,
+    runner: Arc<SharedRunner>,
 }
 
 impl ClientConnection {
@@ -261,17 +264,17 @@ impl ClientConnection {
 
     /// Closes it at once, with whatever was on its way.
     pub fn cut(&self) {
-        self.shared.change(|core| core.cut(self.id));
+        self.runner.update(|runner| runner.cut(self.id));
     }
 
     /// Goes silent on it: nothing is read from it or sent on it.
     pub fn freeze(&self) {
-        self.change(|link| link.is_frozen = true);
+        self.update(|transport| transport.is_frozen = true);
     }
 
     /// Ends a [`freeze`](Self::freeze); what was held goes on its way.
     pub fn thaw(&self) {
-        self.change(|link| link.is_frozen = false);
+        self.update(|transport| transport.is_frozen = false);
     }
 
     /// Makes it slow: see [`SlowLink`]. Other connections stay as they are.
@@ -289,7 +292,7 @@ impl ClientConnection {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn slow_down(&self, link: SlowLink) {
-        self.change(|it| it.set_speed(link));
+        self.update(|transport| transport.set_speed(link));
     }
 
     /// Ends a [`slow_down`](Self::slow_down); what was under way arrives at once.
@@ -297,8 +300,8 @@ impl ClientConnection {
         self.slow_down(SlowLink::new());
     }
 
-    fn change(&self, change: impl FnOnce(&mut Link)) {
-        self.shared.change(|core| core.change_link(self.id, change));
+    fn update(&self, update: impl FnOnce(&mut Transport)) {
+        self.runner.update(|runner| runner.update_transport(self.id, update));
     }
 }
 

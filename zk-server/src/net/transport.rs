@@ -1,7 +1,7 @@
-//! [`Link`]: one connection's socket, and what is on its way between the socket and the server.
+//! [`Transport`]: the socket of one connection, with the delay and bandwidth of a [`SlowLink`] if it has one.
 //!
-//! Sockets do not block. The system tells once that one can be read or written, so that a link keeps in
-//! mind what it was told until an attempt fails.
+//! Sockets are non-blocking. The system reports only once that a socket is readable or writable, so a transport
+//! remembers that until an attempt would block.
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
@@ -14,59 +14,59 @@ use zk_proto::Time;
 
 use super::slow_link::{Pipe, SlowLink};
 
-/// How much may wait on a connection for the client to take it before its next request has to wait; and
-/// how much may be under way in one direction of a slow link.
+/// The number of bytes that may wait for a client to read them before its next request has to wait, and that may be
+/// in flight in one direction of a slow link.
 pub(super) const WINDOW: usize = 1 << 20;
 
-/// A buffer with more room than this is given back once it is empty.
-const KEPT: usize = 16 << 10;
+/// An empty buffer with more capacity than this is freed.
+const KEEP_CAPACITY: usize = 16 << 10;
 
-/// Whether reading less than was wanted is as good as "would block": on epoll and kqueue it is.
+/// Whether a read that does not fill the buffer means that the next one would block. On epoll and kqueue it does.
 const SHORT_MEANS_DONE: bool =
     cfg!(any(target_os = "linux", target_os = "freebsd", target_vendor = "apple"));
 
-/// What [`Link::receive`] has for the server.
+/// The result of [`Transport::receive`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     /// Nothing, for now.
     Nothing,
-    /// So many bytes, at the start of the buffer.
+    /// This many bytes, at the start of the buffer.
     Bytes(usize),
-    /// The client has hung up, or the connection has failed.
+    /// The client has closed the connection, or it has failed.
     End,
 }
 
-pub(super) struct Link {
+pub(super) struct Transport {
     socket: TcpStream,
     pub(super) peer: SocketAddr,
-    /// An attempt to read may succeed.
+    /// A read may succeed.
     is_readable: bool,
-    /// An attempt to write may succeed.
+    /// A write may succeed.
     is_writable: bool,
-    /// The client has hung up, or the connection has failed: the system may tell nothing more.
+    /// The client has closed the connection, or it has failed. The system may report nothing more.
     has_hung_up: bool,
     pub(super) is_frozen: bool,
-    /// It is to be closed once all has been sent.
+    /// The connection is to be closed once everything has been sent.
     pub(super) is_closing: bool,
-    /// The server has requests that wait until the client has taken replies.
+    /// The server has requests that wait until the client has read replies.
     pub(super) has_requests: bool,
-    /// When it is to be served again, other than because of an event.
+    /// When to serve the connection again without an event of its socket.
     pub(super) due: Option<Time>,
-    slow: Option<Box<Slow>>,
+    slow: Option<Box<SlowState>>,
 }
 
-/// What a slow link has besides.
-struct Slow {
+/// The state of a connection over a slow link.
+struct SlowState {
     speed: SlowLink,
     incoming: Pipe,
     outgoing: Pipe,
-    /// What has come through `outgoing`, but not all of which the socket has taken.
+    /// Bytes that have come out of `outgoing`, and that the socket has not taken yet.
     arrived: Bytes,
-    /// The end has been put into `outgoing`.
+    /// The end of the stream was pushed to `outgoing`.
     has_closed: bool,
 }
 
-impl Link {
+impl Transport {
     pub(super) const fn new(socket: TcpStream, peer: SocketAddr) -> Self {
         Self {
             socket,
@@ -82,13 +82,13 @@ impl Link {
         }
     }
 
-    /// Makes it slow, or as fast as it can be again.
+    /// Sets how slow the connection is.
     pub(super) fn set_speed(&mut self, speed: SlowLink) {
         match &mut self.slow {
             Some(slow) => slow.speed = speed,
             None if speed == SlowLink::new() => {}
             None => {
-                self.slow = Some(Box::new(Slow {
+                self.slow = Some(Box::new(SlowState {
                     speed,
                     incoming: Pipe::default(),
                     outgoing: Pipe::default(),
@@ -99,16 +99,16 @@ impl Link {
         }
     }
 
-    /// Keeps in mind what the system tells.
-    pub(super) fn note(&mut self, event: &Event) {
+    /// Records what the system reports about the socket.
+    pub(super) fn handle_event(&mut self, event: &Event) {
         let closed = event.is_read_closed() || event.is_write_closed() || event.is_error();
         self.has_hung_up |= closed;
         self.is_readable |= event.is_readable() || closed;
         self.is_writable |= event.is_writable() || closed;
     }
 
-    /// Sends of `pending` what can be sent, and takes it out. True if all has been sent and the connection
-    /// is to be closed.
+    /// Sends as much of `pending` as the socket takes, and removes it. Returns true if everything was sent and the
+    /// connection is to be closed.
     pub(super) fn send(&mut self, now: Time, pending: &mut BytesMut) -> io::Result<bool> {
         if self.is_frozen {
             return Ok(false);
@@ -150,11 +150,11 @@ impl Link {
             let sent = write(&self.socket, &mut self.is_writable, &slow.arrived)?;
             slow.arrived.advance(sent);
         }
-        self.forget_slowness();
+        self.drop_slow_link();
         Ok(false)
     }
 
-    /// Reads once, into `buffer`.
+    /// Reads once into `buffer`.
     pub(super) fn receive(&mut self, now: Time, buffer: &mut [u8]) -> Received {
         let Some(slow) = &self.slow else { return self.read(buffer) };
         let read = if slow.incoming.len() < WINDOW { self.read(buffer) } else { Received::Nothing };
@@ -171,14 +171,14 @@ impl Link {
             None => Received::Nothing,
             Some(piece) if piece.is_empty() => Received::End,
             Some(piece) => {
-                // A piece is part of what was once read into this buffer.
+                // A piece is never longer than the buffer that it was read into.
                 if let Some(to) = buffer.get_mut(..piece.len()) {
                     to.copy_from_slice(&piece);
                 }
                 Received::Bytes(piece.len())
             }
         };
-        self.forget_slowness();
+        self.drop_slow_link();
         received
     }
 
@@ -192,8 +192,8 @@ impl Link {
                 Received::End
             }
             Ok(len) => {
-                // The end is told of along with the last bytes, and only once: after that, a short read
-                // proves nothing.
+                // The system reports the end of the stream along with the last bytes, and only once. After that,
+                // a short read does not mean that the next one would block.
                 if SHORT_MEANS_DONE && !self.has_hung_up && len < buffer.len() {
                     self.is_readable = false;
                 }
@@ -211,9 +211,9 @@ impl Link {
         }
     }
 
-    /// When it is to be served again, other than because of an event, if it is now. `is_backlogged` says
-    /// that no more requests are to be handled until some replies have been taken.
-    pub(super) fn next(&self, now: Time, is_backlogged: bool) -> Option<Time> {
+    /// When to serve the connection again without an event of its socket. `is_backlogged` says that no more requests
+    /// are handled until the client has read some replies.
+    pub(super) fn next_due(&self, now: Time, is_backlogged: bool) -> Option<Time> {
         if self.is_frozen {
             return None;
         }
@@ -227,13 +227,13 @@ impl Link {
             return Some(now);
         }
         let incoming = slow.incoming.due(slow.speed).filter(|_| !is_backlogged);
-        // What has arrived is held up by the socket, which the system tells of.
+        // If bytes have arrived, they wait for the socket, whose event serves the connection.
         let outgoing = slow.outgoing.due(slow.speed).filter(|_| slow.arrived.is_empty());
         [incoming, outgoing].into_iter().flatten().min()
     }
 
-    /// Goes back to the short way once the link is no longer slow, and nothing is on the long one.
-    fn forget_slowness(&mut self) {
+    /// Drops the state of the slow link once the link is fast and nothing is in flight on it.
+    fn drop_slow_link(&mut self) {
         self.slow.take_if(|slow| {
             slow.speed == SlowLink::new()
                 && slow.incoming.is_empty()
@@ -243,14 +243,14 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for Transport {
     fn drop(&mut self) {
-        // As opposed to closing alone, this sends the end even if there is something left to be read.
+        // Unlike closing alone, this sends the end of the stream even if there are unread bytes.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 
-/// Writes once; clears `is_writable` if the socket takes no more.
+/// Writes once. Clears `is_writable` if the write would block.
 fn write(mut socket: &TcpStream, is_writable: &mut bool, bytes: &[u8]) -> io::Result<usize> {
     match socket.write(bytes) {
         Ok(0) => Err(ErrorKind::WriteZero.into()),
@@ -264,11 +264,11 @@ fn write(mut socket: &TcpStream, is_writable: &mut bool, bytes: &[u8]) -> io::Re
     }
 }
 
-/// Takes the first `len` bytes out. An empty buffer keeps its memory, unless that is a lot.
+/// Removes the first `len` bytes. An empty buffer keeps its memory if that is at most [`KEEP_CAPACITY`].
 fn consume(bytes: &mut BytesMut, len: usize) {
     if len < bytes.len() {
         bytes.advance(len);
-    } else if bytes.capacity() > KEPT {
+    } else if bytes.capacity() > KEEP_CAPACITY {
         *bytes = BytesMut::new();
     } else {
         bytes.clear();
