@@ -16,12 +16,12 @@
 //! - none of it depends on threads that a user can fill. So names are looked up, and callbacks run, on threads
 //!   of this crate ([`resolve`](resolve()), [`dispatch`](dispatch())), whatever the runtime.
 //!
-//! All of this, and more, is checked by the module `conformance`, behind a feature of that name, which any
+//! All of this, and more, is checked by the module `conformance`, behind the feature `unstable-conformance`, which any
 //! handler can run with one line.
 
 mod callback_queue;
 mod clock;
-#[cfg(feature = "conformance")]
+#[cfg(feature = "unstable-conformance")]
 pub mod conformance;
 mod pool;
 mod random;

@@ -1,8 +1,8 @@
-//! [`Chroot`]: the node that a client takes for its root.
+//! [`Chroot`]: the znode that a client uses as its root.
 //!
-//! It is prefixed to every path on the way out and stripped from every path on the way in. What
-//! holds here: `strip(join(p)) == Some(p)` for every valid path `p`, and a path that only looks
-//! alike (`/application` under `/app`) is outside.
+//! The chroot is put in front of every path that is sent and removed from every path that is received.
+//! Invariants: `strip(join(p)) == Some(p)` for every valid path `p`, and a path that only shares a prefix
+//! (`/application` under `/app`) is outside of the chroot.
 #![cfg_attr(
     not(test),
     deny(
@@ -14,20 +14,19 @@
     )
 )]
 
-use alloc::{borrow::Cow, sync::Arc};
+use alloc::{borrow::Cow, string::String, sync::Arc};
 use core::{fmt, str::FromStr};
-
-use bytes::{BufMut, BytesMut};
 
 use crate::{
     Ustring,
     path::{self, PathError},
 };
 
-/// A node that stands for the root: with the chroot `/app`, the path `/config` is the server's
-/// `/app/config`, and `/` is `/app`.
+/// The znode that a client uses as its root.
 ///
-/// The default is the true root, which changes no path. Clones share their memory.
+/// With the chroot `/app`, the path `/config` is `/app/config` on the server, and `/` is `/app`.
+///
+/// The default is the server's root, which changes no path. Clones share their memory.
 ///
 /// ```
 /// use zk_proto::Chroot;
@@ -46,10 +45,10 @@ pub struct Chroot {
 }
 
 impl Chroot {
-    /// The true root.
+    /// The server's root.
     pub const ROOT: Self = Self { prefix: None };
 
-    /// Takes the node at `path` for the root; `/` and the empty text are the true one.
+    /// Creates a chroot at `path`. Both `/` and the empty string give [`ROOT`](Self::ROOT).
     ///
     /// ```
     /// use zk_proto::Chroot;
@@ -62,7 +61,7 @@ impl Chroot {
     /// ```
     ///
     /// # Errors
-    /// When `path` is not a valid one: see [`path::validate`].
+    /// Returns an error if `path` is not valid; see [`path::validate`].
     pub fn new(path: &str) -> Result<Self, PathError> {
         match path {
             "" | "/" => Ok(Self::ROOT),
@@ -73,48 +72,43 @@ impl Chroot {
         }
     }
 
-    /// Whether this is the true root.
+    /// Returns true if this is the server's root.
     #[must_use]
     pub const fn is_root(&self) -> bool {
         self.prefix.is_none()
     }
 
-    /// The path of the node that stands for the root.
+    /// Returns the path of the chroot on the server.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.prefix.as_deref().unwrap_or("/")
     }
 
-    /// What a path gets in front of it: nothing, or the chroot without a slash at its end.
+    /// What is put in front of a path: the chroot, or nothing for the server's root.
     fn prefix(&self) -> &str {
         self.prefix.as_deref().unwrap_or_default()
     }
 
-    /// The parts of the server's path for `path`.
-    fn parts<'p>(&'p self, path: &'p str) -> (&'p str, &'p str) {
+    /// The two parts of the server's path for `path`.
+    fn parts<'p>(&'p self, path: &'p str, sequential: bool) -> (&'p str, &'p str) {
         match (self.prefix(), path) {
-            (prefix @ "", path) => (prefix, path),
-            (prefix, "/") => (prefix, ""),
-            (prefix, path) => (prefix, path),
+            (prefix, "/") if !prefix.is_empty() && !sequential => (prefix, ""),
+            parts => parts,
         }
     }
 
-    /// The server's path for `path`; `path` must be valid.
+    /// Returns the server's path for `path`, which must be valid.
     ///
     /// For the path of a sequential node see [`join_sequential`](Self::join_sequential).
     #[must_use]
     pub fn join<'p>(&'p self, path: &'p str) -> Cow<'p, str> {
-        match self.parts(path) {
-            ("", path) => Cow::Borrowed(path),
-            (prefix, "") => Cow::Borrowed(prefix),
-            (prefix, path) => Cow::Owned([prefix, path].concat()),
-        }
+        concat(self.parts(path, false))
     }
 
-    /// The server's path for `path`, to which the server will append a number.
+    /// Returns the server's path for `path`, to which the server appends a sequence number.
     ///
-    /// It differs from [`join`](Self::join) in the path `/`: `/app/` lets the number be a name
-    /// below the chroot, where `/app` would make a node outside of it, beside the chroot.
+    /// This differs from [`join`](Self::join) only for the path `/`: with `/app/`, the number is the name of a
+    /// child of the chroot; with `/app`, the server would create a sibling of the chroot, outside of it.
     ///
     /// ```
     /// use zk_proto::Chroot;
@@ -126,43 +120,19 @@ impl Chroot {
     /// ```
     #[must_use]
     pub fn join_sequential<'p>(&'p self, path: &'p str) -> Cow<'p, str> {
-        match self.prefix() {
-            "" => Cow::Borrowed(path),
-            prefix => Cow::Owned([prefix, path].concat()),
-        }
+        concat(self.parts(path, true))
     }
 
-    /// Appends the server's path for `path` in jute's form, an int length and as many bytes, with
-    /// no string made for it.
-    ///
-    /// ```
-    /// use bytes::BytesMut;
-    /// use zk_proto::Chroot;
-    ///
-    /// let mut out = BytesMut::new();
-    /// Chroot::new("/app")?.encode_path("/x", &mut out);
-    /// assert_eq!(&out[..], b"\0\0\0\x06/app/x");
-    /// # Ok::<(), zk_proto::PathError>(())
-    /// ```
-    pub fn encode_path(&self, path: &str, out: &mut BytesMut) {
-        let (prefix, path) = self.parts(path);
-        encode_parts(prefix, path, out);
+    /// Replaces the content of `joined` with what [`join`](Self::join) or
+    /// [`join_sequential`](Self::join_sequential) returns.
+    pub(crate) fn join_into(&self, path: &str, sequential: bool, joined: &mut String) {
+        let (prefix, path) = self.parts(path, sequential);
+        joined.clear();
+        joined.push_str(prefix);
+        joined.push_str(path);
     }
 
-    /// As [`encode_path`](Self::encode_path), for the path of a sequential node: what
-    /// [`join_sequential`](Self::join_sequential) gives.
-    pub fn encode_sequential_path(&self, path: &str, out: &mut BytesMut) {
-        encode_parts(self.prefix(), path, out);
-    }
-
-    /// How many bytes the server's path for `path` has.
-    #[must_use]
-    pub fn path_len(&self, path: &str) -> usize {
-        let (prefix, path) = self.parts(path);
-        prefix.len().saturating_add(path.len())
-    }
-
-    /// The client's path for the server's `path`, or `None` when that is outside of the chroot.
+    /// Returns the client's path for the server's `path`, or `None` if it is outside of the chroot.
     #[must_use]
     pub fn strip<'p>(&self, path: &'p str) -> Option<&'p str> {
         let Some(prefix) = &self.prefix else {
@@ -174,8 +144,7 @@ impl Chroot {
         }
     }
 
-    /// As [`strip`](Self::strip), for a path that shares the memory of its frame, and goes on
-    /// sharing it.
+    /// Like [`strip`](Self::strip), for a path that shares the memory of its frame. The result shares it too.
     ///
     /// ```
     /// use zk_proto::{Chroot, Ustring};
@@ -198,18 +167,17 @@ impl Chroot {
     }
 }
 
-/// Writes one string of two parts. Frames are far smaller than 2 GiB, so the length saturates.
-fn encode_parts(prefix: &str, path: &str, out: &mut BytesMut) {
-    let len = prefix.len().saturating_add(path.len());
-    out.reserve(len.saturating_add(size_of::<i32>()));
-    out.put_i32(i32::try_from(len).unwrap_or(i32::MAX));
-    out.put_slice(prefix.as_bytes());
-    out.put_slice(path.as_bytes());
+/// Joins two parts of a path, without a copy if one of them is empty.
+fn concat<'p>(parts: (&'p str, &'p str)) -> Cow<'p, str> {
+    match parts {
+        ("", path) => Cow::Borrowed(path),
+        (prefix, "") => Cow::Borrowed(prefix),
+        (prefix, path) => Cow::Owned([prefix, path].concat()),
+    }
 }
 
-/// The path of the node that stands for the root.
-/// What stands in front of a path: nothing for the true root, so that `format!("{chroot}/node")` is the
-/// server's path for `/node`.
+/// Writes what is put in front of a path: nothing for the server's root, so that `format!("{chroot}/node")` is
+/// the server's path for `/node`.
 impl fmt::Display for Chroot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.prefix())
@@ -226,20 +194,22 @@ impl FromStr for Chroot {
 
 #[cfg(test)]
 mod tests {
+    use alloc::{borrow::ToOwned, format, string::ToString};
+
     use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::jute::{Decode, Encode};
+    use crate::jute::Decode;
 
-    fn encoded(text: &str) -> BytesMut {
-        let mut out = BytesMut::new();
-        text.encode(&mut out);
-        out
+    fn joined(root: &Chroot, path: &str, sequential: bool) -> String {
+        let mut joined = String::from("leftover");
+        root.join_into(path, sequential, &mut joined);
+        joined
     }
 
     #[test]
-    fn paths_on_the_way_out() {
+    fn join_adds_the_chroot() {
         for (chroot, path, plain, sequential) in [
             ("", "/", "/", "/"),
             ("/", "/", "/", "/"),
@@ -253,18 +223,13 @@ mod tests {
             let root = Chroot::new(chroot).unwrap();
             assert_eq!(root.join(path), plain, "{path:?} under {chroot:?}");
             assert_eq!(root.join_sequential(path), sequential, "{path:?} under {chroot:?}");
-            assert_eq!(root.path_len(path), plain.len(), "{path:?} under {chroot:?}");
-            let mut out = BytesMut::new();
-            root.encode_path(path, &mut out);
-            assert_eq!(out, encoded(plain), "{path:?} under {chroot:?}");
-            out.clear();
-            root.encode_sequential_path(path, &mut out);
-            assert_eq!(out, encoded(sequential), "{path:?} under {chroot:?}");
+            assert_eq!(joined(&root, path, false), plain, "{path:?} under {chroot:?}");
+            assert_eq!(joined(&root, path, true), sequential, "{path:?} under {chroot:?}");
         }
     }
 
     #[test]
-    fn only_what_must_be_copied_is() {
+    fn join_copies_only_if_it_must() {
         let app = Chroot::new("/app").unwrap();
         assert!(matches!(Chroot::ROOT.join("/a"), Cow::Borrowed("/a")));
         assert!(matches!(app.join("/"), Cow::Borrowed("/app")));
@@ -272,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_on_the_way_in() {
+    fn strip_removes_the_chroot() {
         for (chroot, path, stripped) in [
             ("/", "/", Some("/")),
             ("/", "/a/b", Some("/a/b")),
@@ -318,14 +283,12 @@ mod tests {
         #[test]
         fn strip_undoes_join(chroot in "(/[a-zé]{1,4}){0,3}", path in "/|(/[a-zé]{1,4}){1,3}") {
             let root = Chroot::new(&chroot).unwrap();
-            let joined = root.join(&path);
-            prop_assert!(path::validate(&joined).is_ok());
-            prop_assert_eq!(root.strip(&joined), Some(path.as_str()));
-            let stripped = root.strip_ustring(Ustring::from(&*joined));
+            let server_path = root.join(&path);
+            prop_assert!(path::validate(&server_path).is_ok());
+            prop_assert_eq!(root.strip(&server_path), Some(path.as_str()));
+            let stripped = root.strip_ustring(Ustring::from(&*server_path));
             prop_assert_eq!(stripped.as_deref(), Some(path.as_str()));
-            let mut out = BytesMut::new();
-            root.encode_path(&path, &mut out);
-            prop_assert_eq!(out, encoded(&joined));
+            prop_assert_eq!(joined(&root, &path, false), server_path);
         }
 
         #[test]
@@ -333,7 +296,7 @@ mod tests {
             let slashed = format!("/{chroot}");
             for chroot in [chroot, slashed] {
                 if let Ok(root) = Chroot::new(&chroot) {
-                    let _ = (root.join(&path), root.join_sequential(&path), root.path_len(&path));
+                    let _ = (root.join(&path), root.join_sequential(&path));
                     prop_assert_eq!(
                         root.strip(&path).map(str::to_owned),
                         root.strip_ustring(path.as_str().into()).map(String::from)

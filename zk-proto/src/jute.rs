@@ -7,7 +7,7 @@
 //! - `decode(encode(x)) == x`, and `encode(decode(b)) == b` for every `b` that is accepted. Where Java
 //!   and kazoo read several forms alike ([`Bool`], [`List`], [`Ustring`]), each is accepted, and the value
 //!   remembers which it was; values are equal if they mean the same, whatever their form.
-//! - [`Describe`] is what `Debug` of a record shows: buffers by their length, never their content.
+//! - `Debug` of a record shows buffers by their length, never their content.
 #![cfg_attr(
     not(test),
     deny(
@@ -94,7 +94,7 @@ pub trait Decode<'a>: Sized {
 }
 
 /// How a field shows in a record's `Debug`: readable, but with no content of nodes and no secret.
-pub trait Describe {
+pub(crate) trait Describe {
     /// Writes the description.
     ///
     /// # Errors
@@ -302,7 +302,7 @@ impl<'a> Decode<'a> for Ustring {
 }
 
 /// What has a null form on the wire: length or count -1.
-pub trait Nullable {}
+pub(crate) trait Nullable {}
 impl Nullable for &[u8] {}
 impl Nullable for Bytes {}
 impl Nullable for &str {}
@@ -418,7 +418,7 @@ impl<T: Describe + Clone> Describe for Cow<'_, [T]> {
 }
 
 /// Shows a [`Describe`] value through `Debug`.
-pub struct Described<'v, T>(pub &'v T);
+pub(crate) struct Described<'v, T>(pub(crate) &'v T);
 
 impl<T: Describe> fmt::Debug for Described<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

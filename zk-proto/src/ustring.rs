@@ -156,8 +156,7 @@ impl Ustring {
 
     /// Drops the first `len` bytes of the text, without copying if it is UTF-8 on the wire up to there;
     /// `None` when that is no character boundary.
-    #[must_use]
-    pub fn split_prefix(&self, len: usize) -> Option<Self> {
+    pub(crate) fn split_prefix(&self, len: usize) -> Option<Self> {
         let rest = self.as_str().get(len..)?;
         Some(match &self.0 {
             Repr::Utf8(bytes) => Self(Repr::Utf8(bytes.slice(len..))),

@@ -2,11 +2,12 @@
 
 use bytes::BytesMut;
 use zk_proto::{
-    Chroot, ConnectString, HostPort, Ustring,
+    Chroot, ConnectString, CreateMode, HostPort, Request, Ustring,
     jute::Encode,
     path::{
         ancestors, join, name, parent, sequence, sequence_after, validate, validate_for_create,
     },
+    records::{CreateRequest, SyncRequest},
 };
 
 use crate::memory::within;
@@ -126,14 +127,15 @@ fn check_chroot(chroot: &str, path: &str) {
         assert_eq!(validate_for_create(&joined, true), Ok(()));
         let number = format!("{path}0000000001");
         assert_eq!(root.strip(&format!("{joined}0000000001")), Some(number.as_str()));
-        assert_eq!(encoded(|out| root.encode_sequential_path(path, out)), text(&joined));
+        let flags = CreateMode::PersistentSequential;
+        let create = |path| Request::Create(CreateRequest { path, data: None, acl: None, flags });
+        assert_eq!(body(&create(path), &root), body(&create(&joined), &Chroot::ROOT));
     }
     if validate(path).is_ok() {
         let joined = root.join(path);
         assert_eq!(validate(&joined), Ok(()));
         assert_eq!(root.strip(&joined), Some(path));
-        assert_eq!(root.path_len(path), joined.len());
-        assert_eq!(encoded(|out| root.encode_path(path, out)), text(&joined));
+        assert_eq!(body(&Request::Sync(SyncRequest { path }), &root), text(&joined));
     }
 }
 
@@ -146,6 +148,11 @@ fn strip<'p>(chroot: &str, path: &'p str) -> Option<&'p str> {
         return Some("/");
     }
     path.strip_prefix(chroot).filter(|rest| rest.starts_with('/'))
+}
+
+/// The record of `request` as a session with this chroot sends it.
+fn body(request: &Request<'_>, chroot: &Chroot) -> BytesMut {
+    encoded(|out| request.encode_body_in_chroot(chroot, &mut String::new(), out))
 }
 
 fn encoded(encode: impl FnOnce(&mut BytesMut)) -> BytesMut {

@@ -39,12 +39,12 @@ impl Request<'_> {
     pub fn encode_body_in_chroot(&self, chroot: &Chroot, scratch: &mut String, out: &mut BytesMut) {
         match self {
             Self::Multi(multi) | Self::MultiRead(multi) => multi.encode_with(out, |op, out| {
-                join(chroot, op.path(), op.is_sequential(), scratch);
+                chroot.join_into(op.path(), op.is_sequential(), scratch);
                 op.clone().with_path(scratch).encode_record(out);
             }),
             _ => match self.path() {
                 Some(path) => {
-                    join(chroot, path, self.is_sequential(), scratch);
+                    chroot.join_into(path, self.is_sequential(), scratch);
                     self.clone().with_path(scratch).encode_body(out);
                 }
                 None => self.encode_body(out),
@@ -74,17 +74,6 @@ impl MultiOp<'_> {
             Self::CreateTtl(create) => create.flags.is_sequential(),
             _ => false,
         }
-    }
-}
-
-/// Writes the absolute path to `joined`, by the rules of [`Chroot::join`] and [`Chroot::join_sequential`].
-fn join(chroot: &Chroot, path: &str, sequential: bool, joined: &mut String) {
-    joined.clear();
-    if !chroot.is_root() {
-        joined.push_str(chroot.as_str());
-    }
-    if chroot.is_root() || sequential || path != "/" {
-        joined.push_str(path);
     }
 }
 

@@ -37,9 +37,6 @@ record! {
 }
 
 impl Stat {
-    /// Bytes that it takes on the wire.
-    pub const LEN: usize = 68;
-
     /// Whether the node goes with its session.
     #[must_use]
     pub const fn is_ephemeral(&self) -> bool {

@@ -8,7 +8,7 @@
 //! it was, as the headers of another form are kept.
 
 use alloc::vec::Vec;
-use core::{borrow::Borrow, fmt};
+use core::fmt;
 
 use bytes::BytesMut;
 
@@ -189,17 +189,6 @@ impl<'a> MultiRequest<'a> {
     #[must_use]
     pub fn new(ops: Vec<MultiOp<'a>>) -> Self {
         Self { ops, form: Form::default() }
-    }
-
-    /// Writes a request of `ops` without having a list of them.
-    pub fn encode_ops<O>(ops: impl IntoIterator<Item = O>, out: &mut BytesMut)
-    where
-        O: Borrow<MultiOp<'a>>,
-    {
-        for op in ops {
-            op.borrow().encode(out);
-        }
-        MultiHeader::END.encode(out);
     }
 
     /// Writes the request with `record` writing the record of each operation.

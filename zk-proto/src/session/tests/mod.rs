@@ -109,7 +109,7 @@ fn event(kind: EventType, path: &str) -> Vec<u8> {
 }
 
 fn stat() -> Stat {
-    Stat::decode_all(&Bytes::from_static(&[0; Stat::LEN])).unwrap()
+    Stat::decode_all(&Bytes::from_static(&[0; Stat::MIN_LEN])).unwrap()
 }
 
 fn data(data: &'static [u8]) -> Response {
