@@ -83,6 +83,7 @@
 //!   blocks holds up its own queue alone, and one that panics nobody.
 //! - When the last clone of a client is dropped, its session is closed at once, from within a runtime or
 //!   from outside; so is it when a tokio runtime ends before its clients.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -6,6 +6,7 @@
 //!
 //! Tasks run on async-std's global executor, which need not be started and works from inside and outside
 //! of `async_std::task::block_on` alike.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 use std::{
     future::Future,

@@ -3,6 +3,7 @@
 //! Tasks run on smol's global executor, which is one thread unless the environment variable
 //! `SMOL_THREADS` says otherwise; it need not be started and works from inside and outside of
 //! `smol::block_on` alike.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 

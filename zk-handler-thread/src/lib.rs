@@ -4,6 +4,7 @@
 //! `thread.rs`: tasks are all that others leave for it. Connections and timers, in `reactor.rs`, are within
 //! reach of tasks alone. What may block, that is the user's callbacks and the resolution of names, goes to
 //! threads apart, those of `zk-handler`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod reactor;
 mod thread;

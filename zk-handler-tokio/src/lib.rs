@@ -1,6 +1,7 @@
 //! Runs the `zk` ZooKeeper client on tokio, in both of its flavours.
 //!
 //! Most users never see this crate: it is what `zk-client` takes with its default feature `tokio`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 use std::{
     future::Future,

@@ -18,6 +18,7 @@
 //!
 //! All of this, and more, is checked by the module `conformance`, behind the feature `unstable-conformance`, which any
 //! handler can run with one line.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod callback_queue;
 mod clock;

@@ -91,6 +91,7 @@
 //! - Replies share the memory of the frame that they came in. A large frame is a slice of the buffer that it was
 //!   read into; a small one is copied, so that a value that is kept does not keep that buffer.
 //! - `Debug` and errors show no content of nodes, no credential and no session password.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -94,6 +94,7 @@
 //!
 //! Whatever comes from a client gives a reply, or ends its connection: the lints that forbid panics are
 //! denied, and there is no unsafe code.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![cfg_attr(
