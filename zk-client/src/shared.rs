@@ -4,7 +4,6 @@
 //! in what has arrived, never while user code runs, and never across I/O.
 
 use std::{
-    collections::{HashMap, VecDeque},
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -41,15 +40,15 @@ pub(crate) struct Shared {
 }
 
 pub(crate) struct Core {
-    pub(crate) session: Session,
+    pub(crate) session: Session<Arc<dyn Complete>>,
+    /// How many sessions were begun: ids of requests are unique within one of them.
+    sessions: u64,
     /// What sessions are made with; credentials and hosts that were added stay for the next one.
     config: Config,
     /// That of the list of hosts.
     chroot: Chroot,
     /// Since this start, nobody has looked whether it is there.
     chroot_is_unseen: bool,
-    pending: Pending,
-    watches: HashMap<RequestId, Arc<Cell<WatchedEvent>>>,
     pub(crate) driver: DriverState,
     starting: Vec<Promise<()>>,
     pub(crate) start_deadline: Option<Time>,
@@ -73,33 +72,8 @@ pub(crate) enum DriverState {
     Asleep(Waker),
 }
 
-/// Whoever waits for requests, in the order of their numbers, which grow by one.
-#[derive(Default)]
-struct Pending {
-    first: u64,
-    waiting: VecDeque<Option<Arc<dyn Complete>>>,
-}
-
-impl Pending {
-    fn push(&mut self, id: RequestId, target: Arc<dyn Complete>) {
-        if self.waiting.is_empty() {
-            self.first = id.0;
-        }
-        self.waiting.push_back(Some(target));
-    }
-
-    fn take(&mut self, id: RequestId) -> Option<Arc<dyn Complete>> {
-        let at = usize::try_from(id.0.checked_sub(self.first)?).ok()?;
-        let target = self.waiting.get_mut(at)?.take();
-        while let Some(None) = self.waiting.front() {
-            self.waiting.pop_front();
-            self.first += 1;
-        }
-        target
-    }
-}
-
-/// Whoever waits for a request's end.
+/// What the session carries for a request: who waits for its end, and for the event of the watch that it
+/// arms.
 pub(crate) trait Complete: Send + Sync {
     fn complete(
         &self,
@@ -107,6 +81,11 @@ pub(crate) trait Complete: Send + Sync {
         callback_queue: &CallbackQueue,
         wakers: &mut Wakers,
     );
+
+    /// Where the event goes, if the request arms a watch.
+    fn event(&self) -> Option<&Cell<WatchedEvent>> {
+        None
+    }
 }
 
 /// What is to be made of a reply; the type says which reply that is.
@@ -147,6 +126,61 @@ where
             self.cell.complete(map(result), Some(callback_queue), wakers);
         }
     }
+}
+
+/// A call that arms a watch.
+struct WatchCall<T, F> {
+    /// From when the request is queued until its reply is there. It must not stay longer: the session keeps
+    /// its token for as long as the watch is armed, and this holds the client.
+    call: Mutex<Option<Unanswered<T, F>>>,
+    event: Arc<Cell<WatchedEvent>>,
+}
+
+/// What the reply to a [`WatchCall`] needs.
+struct Unanswered<T, F> {
+    cell: Arc<Cell<T>>,
+    map: F,
+    shared: Arc<Shared>,
+    id: WatchId,
+}
+
+impl<T, F> Complete for WatchCall<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(Result<Reply, Box<Failure>>, crate::Watch) -> Result<T, Error> + Send,
+{
+    fn complete(
+        &self,
+        result: Result<Reply, Box<Failure>>,
+        callback_queue: &CallbackQueue,
+        wakers: &mut Wakers,
+    ) {
+        let call = self.call.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Unanswered { cell, map, shared, id }) = call {
+            let watch = crate::Watch::new(shared, id, self.event.clone());
+            cell.complete(map(result, watch), Some(callback_queue), wakers);
+        }
+    }
+
+    fn event(&self) -> Option<&Cell<WatchedEvent>> {
+        Some(&self.event)
+    }
+}
+
+/// Which watch of a client.
+#[derive(Clone, Copy)]
+pub(crate) struct WatchId {
+    /// The number of its session.
+    session: u64,
+    /// The request that has armed it.
+    request: RequestId,
+}
+
+/// For a request whose end nobody waits for.
+struct Unattended;
+
+impl Complete for Unattended {
+    fn complete(&self, _: Result<Reply, Box<Failure>>, _: &CallbackQueue, _: &mut Wakers) {}
 }
 
 /// The look whether the chroot is there.
@@ -220,8 +254,7 @@ impl Shared {
                 config,
                 chroot_is_unseen: false,
                 chroot,
-                pending: Pending::default(),
-                watches: HashMap::new(),
+                sessions: 0,
                 driver: DriverState::Absent,
                 starting: Vec::new(),
                 start_deadline: None,
@@ -318,7 +351,7 @@ impl Shared {
         AsyncResult::of_request(cell, self.completions.clone())
     }
 
-    /// Sends a request that arms a watch, whose number the callback gets together with the reply.
+    /// Sends a request that arms a watch, which `map` gets together with the reply.
     pub(crate) fn call_watch<T>(
         self: &Arc<Self>,
         chroot: &Chroot,
@@ -330,16 +363,12 @@ impl Shared {
     {
         let cell = Cell::new();
         let result = AsyncResult::of_request(cell.clone(), self.completions.clone());
-        let event = Cell::new();
         let submitted = self.with_session(|core, now| {
-            let id = core.session.submit(now, chroot, request)?;
-            core.watches.insert(id, event.clone());
-            let watch = crate::Watch::new(self.clone(), id, event);
-            let target = Mapped {
-                cell: cell.clone(),
-                map: Mutex::new(Some(move |reply| map(reply, watch))),
-            };
-            core.pending.push(id, Arc::new(target));
+            let target = Arc::new(WatchCall { call: Mutex::new(None), event: Cell::new() });
+            let request = core.session.submit(now, chroot, request, target.clone())?;
+            let id = WatchId { session: core.sessions, request };
+            let call = Unanswered { cell: cell.clone(), map, shared: self.clone(), id };
+            *target.call.lock().unwrap_or_else(PoisonError::into_inner) = Some(call);
             Ok(())
         });
         if let Err(failure) = submitted {
@@ -349,10 +378,8 @@ impl Shared {
     }
 
     fn submit(&self, chroot: &Chroot, request: &Request<'_>, target: Arc<dyn Complete>) {
-        let submitted = self.with_session(|core, now| {
-            let submitted = core.session.submit(now, chroot, request);
-            submitted.map(|id| core.pending.push(id, target.clone()))
-        });
+        let submitted = self
+            .with_session(|core, now| core.session.submit(now, chroot, request, target.clone()));
         if let Err(failure) = submitted {
             let mut wakers = Wakers::default();
             target.complete(Err(failure), &self.completions, &mut wakers);
@@ -375,9 +402,7 @@ impl Shared {
             if matches!(core.driver, DriverState::Absent) || core.session.is_closed() {
                 return Ok(false);
             }
-            let id = core.session.add_auth(credential)?;
-            core.pending.push(id, cell.clone());
-            Ok(true)
+            core.session.add_auth(credential, cell.clone()).map(|_| true)
         });
         match added {
             Ok(true) => {}
@@ -422,21 +447,23 @@ impl Shared {
         });
     }
 
-    /// Forgets a watch that nobody waits for. Its number may be that of another one by now, in a later
-    /// session.
-    pub(crate) fn unwatch(&self, id: RequestId, cell: &Arc<Cell<WatchedEvent>>) {
+    /// Forgets a watch that nobody waits for, unless it was one of an earlier session.
+    pub(crate) fn unwatch(&self, id: WatchId) {
         let now = self.now();
         let mut core = self.lock();
-        if core.watches.get(&id).is_none_or(|watched| !Arc::ptr_eq(watched, cell)) {
+        if id.session != core.sessions {
             return;
         }
-        core.watches.remove(&id);
         let due = core.session.poll_timeout();
-        core.session.unwatch(now, id);
+        let token = core.session.unwatch(now, id.request);
         // The driver sleeps until what was due before, which is mostly early enough.
-        if core.session.poll_timeout() != due {
+        if core.session.poll_timeout() == due {
+            drop(core);
+        } else {
             Self::unlock(core);
         }
+        // Not under the lock: it may be the last to hold what a user gave.
+        drop(token);
     }
 
     pub(crate) fn start(self: &Arc<Self>) -> AsyncResult<()> {
@@ -579,7 +606,7 @@ impl DriverState {
 /// What follows from the session's outputs once no lock is held.
 pub(crate) enum Effect {
     Complete(Arc<dyn Complete>, Result<Reply, Box<Failure>>),
-    Event(Arc<Cell<WatchedEvent>>, Result<WatchedEvent, Error>),
+    Event(Arc<dyn Complete>, Result<WatchedEvent, Error>),
     State(SessionState),
     /// No change of state follows.
     EndStates,
@@ -606,13 +633,13 @@ impl Core {
         let mut config = self.config.clone();
         let credentials = std::mem::take(&mut config.auth);
         self.session = Session::new(config, seed);
+        self.sessions += 1;
         self.start_auth = None;
         for credential in credentials {
             // Refused by a session that has ended, and by no other.
-            self.start_auth = self.session.add_auth(credential).ok();
+            self.start_auth = self.session.add_auth(credential, Arc::new(Unattended)).ok();
         }
         self.session.start(now);
-        self.pending = Pending::default();
         self.start_deadline = Some(now.after(connect_timeout));
         self.has_started = false;
         self.chroot_is_unseen = !self.chroot.is_root();
@@ -626,9 +653,9 @@ impl Core {
             return;
         }
         let request = Request::Exists(ExistsRequest { path: "/", watch: false.into() });
-        if let Ok(id) = self.session.submit(now, &self.chroot, &request) {
-            self.pending.push(id, Arc::new(LookForChroot(self.chroot.clone())));
-        }
+        let look = Arc::new(LookForChroot(self.chroot.clone()));
+        // If it is refused, only a warning is missing.
+        let _ = self.session.submit(now, &self.chroot, &request, look);
     }
 
     /// Takes in all that the session has to say.
@@ -643,24 +670,18 @@ impl Core {
                 Output::Connect { host, deadline } => actions.push(Action::Connect(host, deadline)),
                 Output::Disconnect => actions.push(Action::Disconnect),
                 Output::Probe { host, deadline } => actions.push(Action::Probe(host, deadline)),
-                Output::Completed { id, result } => {
+                Output::Completed { id, token, result } => {
                     if self.start_auth == Some(id) && result.is_ok() {
                         self.start_auth = None;
                         self.started(&Ok(()), effects);
                     }
-                    if let Some(target) = self.pending.take(id) {
-                        effects.push(Effect::Complete(target, result));
-                    }
+                    effects.push(Effect::Complete(token, result));
                 }
-                Output::Fired { id, event } => {
-                    if let Some(cell) = self.watches.remove(&id) {
-                        effects.push(Effect::Event(cell, Ok(event)));
-                    }
+                Output::Fired { token, event, .. } => {
+                    effects.push(Effect::Event(token, Ok(event)));
                 }
-                Output::Unwatched { id, reason } => {
-                    if let Some(cell) = self.watches.remove(&id) {
-                        effects.push(Effect::Event(cell, Err(Error::of_session(reason))));
-                    }
+                Output::Unwatched { token, reason, .. } => {
+                    effects.push(Effect::Event(token, Err(Error::of_session(reason))));
                 }
                 Output::State(state) => {
                     effects.push(Effect::State(state));
@@ -671,7 +692,8 @@ impl Core {
                         self.look_for_chroot(now);
                     }
                 }
-                other => tracing::debug!(?other, "nobody waits for this"),
+                // No watch of this client's lasts, and so none has a gap.
+                _ => {}
             }
         }
     }
@@ -732,8 +754,10 @@ impl Shared {
                 Effect::Complete(target, result) => {
                     target.complete(result, &self.completions, wakers);
                 }
-                Effect::Event(cell, event) => {
-                    cell.complete(event, Some(&self.events), wakers);
+                Effect::Event(target, event) => {
+                    if let Some(cell) = target.event() {
+                        cell.complete(event, Some(&self.events), wakers);
+                    }
                 }
                 Effect::State(state) => self.listeners.tell(state, &self.completions, wakers),
                 Effect::EndStates => self.listeners.end_streams(wakers),

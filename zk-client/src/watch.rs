@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
-use zk_proto::session::{RequestId, WatchedEvent};
+use zk_proto::session::WatchedEvent;
 
-use crate::{Error, result::Cell, shared::Shared};
+use crate::{
+    Error,
+    result::Cell,
+    shared::{Shared, WatchId},
+};
 
 /// A one-shot watch that a read has armed.
 ///
@@ -38,12 +42,12 @@ pub struct Watch {
 
 struct Armed {
     shared: Arc<Shared>,
-    id: RequestId,
+    id: WatchId,
     cell: Arc<Cell<WatchedEvent>>,
 }
 
 impl Watch {
-    pub(crate) fn new(shared: Arc<Shared>, id: RequestId, cell: Arc<Cell<WatchedEvent>>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, id: WatchId, cell: Arc<Cell<WatchedEvent>>) -> Self {
         Self { armed: Arc::new(Armed { shared, id, cell }) }
     }
 
@@ -119,7 +123,7 @@ impl Future for Watch {
 impl Drop for Armed {
     fn drop(&mut self) {
         if !self.cell.is_complete() {
-            self.shared.unwatch(self.id, &self.cell);
+            self.shared.unwatch(self.id);
         }
     }
 }

@@ -57,7 +57,7 @@
 //!
 //! // Requests go out with the next bytes; their results come as outputs.
 //! let exists = Request::Exists(ExistsRequest { path: "/app", watch: true.into() });
-//! let id = session.submit(now, &Chroot::default(), &exists)?;
+//! let id = session.submit(now, &Chroot::default(), &exists, "a token of yours")?;
 //! outgoing.clear();
 //! assert!(session.poll_transmit(now, &mut outgoing));
 //!

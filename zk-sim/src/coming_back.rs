@@ -90,7 +90,7 @@ enum Event {
 struct Play<'s, F> {
     scene: &'s Scene,
     host: F,
-    session: Session,
+    session: Session<()>,
     now: Time,
     /// What comes on the present connection, and when.
     events: VecDeque<(Time, Event)>,
@@ -230,7 +230,7 @@ impl<F: Fn(u16, Duration) -> Host> Play<'_, F> {
     fn ask(&mut self) {
         if self.scene.is_busy {
             let exists = Request::Exists(ExistsRequest { path: "/", watch: false.into() });
-            drop(self.session.submit(self.now, &Chroot::ROOT, &exists));
+            drop(self.session.submit(self.now, &Chroot::ROOT, &exists, ()));
         }
     }
 

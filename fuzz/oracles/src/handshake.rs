@@ -87,7 +87,7 @@ pub fn connect_response(input: &[u8]) {
 }
 
 /// A session that was answered with `packet`, and what it has put out since.
-fn answered(config: Config, packet: &Bytes) -> (Session, Vec<Output>) {
+fn answered(config: Config, packet: &Bytes) -> (Session<()>, Vec<Output<()>>) {
     let mut reader = FrameReader::new(config.max_reply);
     let mut session = Session::new(config, 1);
     session.start(Time::ZERO);

@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::{Chroot, OpCode, Time, records::xid, time::part};
 
 use super::{
-    Cause, Failure, Identity, Outcome, Output, Phase, Reason, Registered, RequestId, Session,
-    SessionState, request_queue::WatchChange,
+    Caller, Cause, Failure, Identity, Outcome, Output, Phase, Reason, Registered, Reply, Session,
+    SessionState, request_queue::WatchChange, watches::Watch,
 };
 
-impl Session {
+impl<T: Clone> Session<T> {
     /// Connects as soon as the route allows it, and not before `hold_back` is over unless somebody asks.
     pub(super) fn connect_when_due(&mut self, now: Time, hold_back: Duration) {
         let delay = self.route.delay(now, self.identity.timeouts.session(), &mut self.rng);
@@ -130,24 +130,30 @@ impl Session {
         self.queue.reset_buffers();
         self.watches.connection_lost();
         let mut removal_sent = false;
-        while let Some((entry, path, sent)) = self.queue.pop_failed() {
+        while let Some((mut entry, path, sent)) = self.queue.pop_failed() {
             removal_sent |= sent && entry.change == Some(WatchChange::Unwanted);
-            self.fail(entry.id(), entry.op, path, reason.clone(), unanswered(sent));
+            self.fail(entry.take_caller(), entry.op, path, reason.clone(), unanswered(sent));
         }
         self.removals.connection_lost(removal_sent);
     }
 
+    /// Tells the caller how its request has ended.
+    pub(super) fn complete(&mut self, caller: Caller<T>, result: Result<Reply, Box<Failure>>) {
+        let Caller { id, token } = caller;
+        self.outputs.push_back(Output::Completed { id, token, result });
+    }
+
     pub(super) fn fail(
         &mut self,
-        id: Option<RequestId>,
+        caller: Option<Caller<T>>,
         op: OpCode,
         path: Option<String>,
         reason: Reason,
         outcome: Outcome,
     ) {
-        let Some(id) = id else { return };
+        let Some(caller) = caller else { return };
         let failure = self.failure(reason, outcome, op, path.map(String::into_boxed_str));
-        self.outputs.push_back(Output::Completed { id, result: Err(failure) });
+        self.complete(caller, Err(failure));
     }
 
     /// The session is gone: its requests and watches go with it.
@@ -155,8 +161,8 @@ impl Session {
         self.route.set_expiry(None);
         self.set_state(SessionState::Lost);
         self.fail_in_flight(reason);
-        for id in self.watches.clear() {
-            self.outputs.push_back(Output::Unwatched { id, reason: reason.clone() });
+        for Watch { id, token, .. } in self.watches.clear() {
+            self.outputs.push_back(Output::Unwatched { id, token, reason: reason.clone() });
         }
     }
 
@@ -173,10 +179,10 @@ impl Session {
     }
 
     /// Nobody will hear any more that this credential was taken.
-    pub(super) fn fail_waiters(&mut self, registered: &mut Registered, reason: &Reason) {
-        for id in registered.waiters.drain(..) {
+    pub(super) fn fail_waiters(&mut self, registered: &mut Registered<T>, reason: &Reason) {
+        for caller in registered.waiters.drain(..) {
             let outcome = unanswered(registered.sent);
-            self.fail(Some(id), OpCode::Auth, None, reason.clone(), outcome);
+            self.fail(Some(caller), OpCode::Auth, None, reason.clone(), outcome);
         }
     }
 

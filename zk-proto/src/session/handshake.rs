@@ -20,7 +20,7 @@ use super::{
 /// Watches are armed again in packets of at most this many bytes, as the Java client does.
 const MAX_REARM: usize = 128 << 10;
 
-impl Session {
+impl<T: Clone> Session<T> {
     pub(super) fn begin_handshake(&mut self, now: Time, deadline: Time) {
         let anew = self.asks_anew(now);
         let identity = &self.identity;
@@ -131,7 +131,7 @@ impl Session {
 
     /// Has the server arm all watches again and tell what has happened since the last that was seen:
     /// `send` is given each packet. Returns how many there are.
-    pub(super) fn rearm(&mut self, send: impl Fn(&mut RequestQueue, OpCode, &[u8])) -> usize {
+    pub(super) fn rearm(&mut self, send: impl Fn(&mut RequestQueue<T>, OpCode, &[u8])) -> usize {
         let since = self.identity.last_zxid;
         let batches = self.watches.rearm(since, MAX_REARM.min(self.config.max_request));
         for batch in &batches {
@@ -139,7 +139,7 @@ impl Session {
             send(&mut self.queue, op, &batch.body);
         }
         for watch in self.watches.lasting() {
-            self.outputs.push_back(Output::Gap { id: watch.id, since });
+            self.outputs.push_back(Output::Gap { id: watch.id, token: watch.token.clone(), since });
         }
         batches.len()
     }

@@ -181,38 +181,49 @@ impl Identity {
     }
 }
 
+/// The caller of a request: the id that the request got, and the token that came with it.
+#[derive(Debug)]
+struct Caller<T> {
+    id: RequestId,
+    token: T,
+}
+
 /// A credential, and who waits to hear that it was taken.
 #[derive(Debug)]
-struct Registered {
+struct Registered<T> {
     credential: Credential,
-    waiters: Vec<RequestId>,
+    waiters: Vec<Caller<T>>,
     /// Whether it was ever handed out.
     sent: bool,
     /// It was removed: the present connection still counts it, and no later one has it.
     removed: bool,
 }
 
-impl Registered {
+impl<T> Registered<T> {
     const fn new(credential: Credential) -> Self {
         Self { credential, waiters: Vec::new(), sent: false, removed: false }
     }
 }
 
 /// A client's session. See the [module](self) for the contract.
+///
+/// Each request comes with a token of type `T`, which the session hands back with the result, and with
+/// every event of a watch that the request arms. A caller puts there whatever it needs to find the one
+/// that waits; a caller that goes by the [`RequestId`] alone uses `()`.
 #[derive(Debug)]
-pub struct Session {
+pub struct Session<T> {
     config: Config,
     rng: Rng,
     state: SessionState,
     phase: Phase,
     identity: Identity,
     route: Route,
-    queue: RequestQueue,
-    watches: WatchTable,
+    queue: RequestQueue<T>,
+    watches: WatchTable<T>,
     removals: Removals,
-    credentials: Vec<Registered>,
+    credentials: Vec<Registered<T>>,
     last_id: u64,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<Output<T>>,
     /// When a user has last made a request.
     last_request: Option<Time>,
     probe_pause: ProbePause,
@@ -227,7 +238,7 @@ pub struct Session {
     shut_out: Option<ShutOut>,
 }
 
-impl Session {
+impl<T: Clone> Session<T> {
     /// A session that does nothing until [`start`](Self::start). `seed` decides the order of hosts and
     /// the jitter of delays; give each client another.
     #[must_use]
@@ -241,7 +252,7 @@ impl Session {
             identity.last_zxid = ticket.last_zxid;
             identity.confirmed = true;
         }
-        let mut credentials: Vec<Registered> = Vec::new();
+        let mut credentials: Vec<Registered<T>> = Vec::new();
         for credential in &config.auth {
             if credentials.iter().all(|other| other.credential != *credential) {
                 credentials.push(Registered::new(credential.clone()));
@@ -281,11 +292,15 @@ impl Session {
     /// Forgets a watch, armed or about to be: nothing more will be heard of it. The request that arms it
     /// goes on. Once no other watch wants the same of its path, it is taken off the server: see
     /// [`Config::unwatch_after`].
-    pub fn unwatch(&mut self, now: Time, id: RequestId) {
+    ///
+    /// Returns the token of the watch if it was armed.
+    pub fn unwatch(&mut self, now: Time, id: RequestId) -> Option<T> {
         let due = self.removal_due(now);
-        if !self.watches.disarm(id, due) {
+        let token = self.watches.disarm(id, due);
+        if token.is_none() {
             self.queue.forget_watch(id);
         }
+        token
     }
 
     /// Closes the session: what was submitted before is done first, then the server is told, its word
@@ -297,7 +312,7 @@ impl Session {
             Phase::Established(up) if up.closing.is_none() => {
                 up.closing = Some(now.after(self.config.close_timeout));
                 let submission = Submission {
-                    id: None,
+                    caller: None,
                     op: OpCode::CloseSession,
                     change: None,
                     version: None,
@@ -305,7 +320,7 @@ impl Session {
                     chroot: &Chroot::default(),
                 };
                 // A header is within any limit.
-                let _ = self.queue.submit(now, usize::MAX, &submission, |_| {});
+                let _ = self.queue.submit(now, usize::MAX, submission, |_| {});
             }
             Phase::Established(_) => {}
             Phase::Ended(reason) => *reason = Reason::Closed,
@@ -458,7 +473,7 @@ impl Session {
     }
 
     /// What to do or to tell next; poll until `None` after every input.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<Output<T>> {
         let output = self.outputs.pop_front();
         if matches!(output, Some(Output::Disconnect)) {
             self.leaving = self.leaving.saturating_sub(1);

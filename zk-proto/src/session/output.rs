@@ -88,9 +88,12 @@ pub struct Reply {
 }
 
 /// What a session asks for or tells, from [`Session::poll_output`](super::Session::poll_output).
+///
+/// `T` is the type of the tokens that [`Session::submit`](super::Session::submit) and
+/// [`Session::add_auth`](super::Session::add_auth) take.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Output {
+pub enum Output<T> {
     /// Open a connection to this host, then call
     /// [`Session::handle_connected`](super::Session::handle_connected) or
     /// [`Session::handle_disconnected`](super::Session::handle_disconnected).
@@ -114,15 +117,19 @@ pub enum Output {
     State(SessionState),
     /// A request has ended.
     Completed {
-        /// Which.
+        /// The request.
         id: RequestId,
-        /// How.
+        /// The token that the caller gave with it.
+        token: T,
+        /// How it ended.
         result: Result<Reply, Box<Failure>>,
     },
     /// A watch has fired. A one-shot watch is gone with it.
     Fired {
         /// The request that armed it.
         id: RequestId,
+        /// The token that was given with that request.
+        token: T,
         /// What happened.
         event: WatchedEvent,
     },
@@ -130,6 +137,8 @@ pub enum Output {
     Gap {
         /// The request that armed it.
         id: RequestId,
+        /// The token that was given with that request.
+        token: T,
         /// The newest transaction that was seen before.
         since: i64,
     },
@@ -137,6 +146,8 @@ pub enum Output {
     Unwatched {
         /// The request that armed it.
         id: RequestId,
+        /// The token that was given with that request.
+        token: T,
         /// Why the session ended.
         reason: Reason,
     },

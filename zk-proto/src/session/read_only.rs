@@ -52,7 +52,7 @@ impl Search {
     }
 }
 
-impl Session {
+impl<T: Clone> Session<T> {
     pub(super) fn search_writable(&mut self, now: Time) {
         let Phase::Established(up) = &mut self.phase else { return };
         let Some(search) = &mut up.search else { return };

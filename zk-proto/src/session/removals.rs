@@ -87,7 +87,7 @@ impl Removals {
     }
 }
 
-impl Session {
+impl<T: Clone> Session<T> {
     /// When a watch that is unwanted from now on may be removed; `None` for never: there is no connection
     /// that it could outlive its use on, or no removal.
     pub(super) fn removal_due(&self, now: Time) -> Option<Time> {
@@ -115,7 +115,7 @@ impl Session {
         {
             let submission = Submission {
                 version: None,
-                id: None,
+                caller: None,
                 op: OpCode::RemoveWatches,
                 change: Some(WatchChange::Unwanted),
                 path: None,
@@ -124,14 +124,14 @@ impl Session {
             let request = RemoveWatchesRequest { path: &path, watcher_type };
             let encode = |out: &mut bytes::BytesMut| request.encode(out);
             // A path that is too long by now stays where it is.
-            if self.queue.submit(now, self.config.max_request, &submission, encode).is_ok() {
+            if self.queue.submit(now, self.config.max_request, submission, encode).is_ok() {
                 self.removals.in_flight = self.removals.in_flight.saturating_add(1);
             }
         }
     }
 
     /// The answer to a removal. That there was no such watch is as good.
-    pub(super) fn handle_removed(&mut self, now: Time, header: ReplyHeader, entry: &InFlight) {
+    pub(super) fn handle_removed(&mut self, now: Time, header: ReplyHeader, entry: &InFlight<T>) {
         self.acknowledge(header, entry);
         self.removals.in_flight = self.removals.in_flight.saturating_sub(1);
         match header.err {

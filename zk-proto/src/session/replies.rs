@@ -21,7 +21,7 @@ use super::{
     watches::Watch,
 };
 
-impl Session {
+impl<T: Clone> Session<T> {
     pub(super) fn handle_packet(&mut self, now: Time, frame: &Bytes) {
         let mut input = Reader::new(frame);
         match ReplyHeader::decode(&mut input) {
@@ -123,10 +123,10 @@ impl Session {
     }
 
     fn fire(&mut self, kind: EventType, path: &Ustring, zxid: Option<i64>) {
-        for Watch { id, chroot } in self.watches.fire(kind, path) {
+        for Watch { id, token, chroot } in self.watches.fire(kind, path) {
             let Some(path) = chroot.strip_ustring(path.clone()) else { continue };
             let event = WatchedEvent { kind, path, zxid };
-            self.outputs.push_back(Output::Fired { id, event });
+            self.outputs.push_back(Output::Fired { id, token, event });
         }
     }
 
@@ -155,8 +155,8 @@ impl Session {
         let answered = answered.map(|(entry, path)| (entry, path.take()));
         self.disconnect();
         self.set_state(SessionState::Lost);
-        if let Some((entry, path)) = answered {
-            self.fail(entry.id(), entry.op, path, reason.clone(), Outcome::Refused);
+        if let Some((mut entry, path)) = answered {
+            self.fail(entry.take_caller(), entry.op, path, reason.clone(), Outcome::Refused);
         }
         let closes = matches!(&self.phase, Phase::Established(up) if up.closing.is_some());
         self.end(if closes { Reason::Closed } else { reason });
@@ -184,15 +184,15 @@ impl Session {
             self.disconnect();
             let reason = Reason::AuthFailed { scheme };
             self.lose_session(&reason);
-            for id in waiters {
-                self.fail(Some(id), OpCode::Auth, None, reason.clone(), Outcome::Refused);
+            for caller in waiters {
+                self.fail(Some(caller), OpCode::Auth, None, reason.clone(), Outcome::Refused);
             }
             self.end(reason);
             return Ok(());
         }
-        for id in waiters {
+        for caller in waiters {
             let reply = Reply { zxid: header.zxid, response: Response::Empty };
-            self.outputs.push_back(Output::Completed { id, result: Ok(reply) });
+            self.complete(caller, Ok(reply));
         }
         Ok(())
     }
@@ -208,7 +208,7 @@ impl Session {
     }
 
     fn handle_reply(&mut self, now: Time, header: ReplyHeader, body: Body<'_, '_>) -> Handled {
-        let Some((entry, path)) = self.queue.pop_matching(header.xid) else {
+        let Some((mut entry, path)) = self.queue.pop_matching(header.xid) else {
             return Err(Broken(format!("reply with xid {} out of turn", header.xid).into()));
         };
         if entry.change == Some(WatchChange::Unwanted) {
@@ -246,31 +246,29 @@ impl Session {
             Ok(response) => response,
             Err(reason) => {
                 self.forgo_watch(now, &entry, err, path.as_deref());
-                self.fail(entry.id(), entry.op, path, reason, outcome(entry.op, err));
+                self.fail(entry.take_caller(), entry.op, path, reason, outcome(entry.op, err));
                 return Ok(());
             }
         };
         self.change_watches(now, &entry, err, path.as_deref());
+        let Some(caller) = entry.take_caller() else { return Ok(()) };
         if err.is_ok() || matches!(response, Response::Multi(_) | Response::MultiRead(_)) {
             let reply =
                 Reply { zxid: header.zxid, response: response.without_chroot(&entry.chroot) };
-            if let Some(id) = entry.id() {
-                self.outputs.push_back(Output::Completed { id, result: Ok(reply) });
-            }
+            self.complete(caller, Ok(reply));
         } else {
-            let Some(id) = entry.id() else { return Ok(()) };
             let path = path.map(String::into_boxed_str);
             let mut failure = self.failure(Reason::Server(err), Outcome::Refused, entry.op, path);
             failure.chroot = entry.chroot;
             failure.version = entry.version;
-            self.outputs.push_back(Output::Completed { id, result: Err(failure) });
+            self.complete(caller, Err(failure));
         }
         Ok(())
     }
 
     /// The server has had this request: it keeps the session from when that was sent, unless it says
     /// otherwise.
-    pub(super) fn acknowledge(&mut self, header: ReplyHeader, entry: &InFlight) {
+    pub(super) fn acknowledge(&mut self, header: ReplyHeader, entry: &InFlight<T>) {
         self.identity.last_zxid = self.identity.last_zxid.max(header.zxid);
         let is_kept = !matches!(header.err, ErrorCode::SessionExpired | ErrorCode::SessionMoved);
         if let (Phase::Established(up), true) = (&mut self.phase, is_kept) {
@@ -279,11 +277,17 @@ impl Session {
     }
 
     /// What a reply that was taken in means for the watches of its path.
-    fn change_watches(&mut self, now: Time, entry: &InFlight, err: ErrorCode, path: Option<&str>) {
+    fn change_watches(
+        &mut self,
+        now: Time,
+        entry: &InFlight<T>,
+        err: ErrorCode,
+        path: Option<&str>,
+    ) {
         if entry.forgotten {
             return self.forgo_watch(now, entry, err, path);
         }
-        let (Some(id), Some(change), Some(path)) = (entry.id(), entry.change, path) else { return };
+        let (Some(change), Some(path)) = (entry.change, path) else { return };
         let path = entry.chroot.join(path).into_owned();
         if let (WatchChange::Removed(kind), ErrorCode::Ok) = (change, err) {
             let path = path.into();
@@ -295,13 +299,13 @@ impl Session {
         if change.arms() {
             self.watches.settle(&path);
         }
-        if let Some(kind) = armed_by(change, err) {
-            self.watches.arm(kind, path, Watch { id, chroot: entry.chroot.clone() });
+        if let (Some(kind), Some(watch)) = (armed_by(change, err), entry.watch()) {
+            self.watches.arm(kind, path, watch);
         }
     }
 
     /// A request has left a watch on the server, maybe, and nobody wants it.
-    fn forgo_watch(&mut self, now: Time, entry: &InFlight, err: ErrorCode, path: Option<&str>) {
+    fn forgo_watch(&mut self, now: Time, entry: &InFlight<T>, err: ErrorCode, path: Option<&str>) {
         let (Some(change), Some(path)) = (entry.change.filter(|change| change.arms()), path) else {
             return;
         };

@@ -14,16 +14,19 @@ use crate::{
     Chroot, OpCode, Time, WatcherType, frame::write_frame, jute::Encode, records::RequestHeader,
 };
 
-use super::{RequestId, watches::WatchKind};
+use super::{
+    Caller, RequestId,
+    watches::{Watch, WatchKind},
+};
 
 /// A request that waits for its answer.
 #[derive(Debug)]
-pub(super) struct InFlight {
+pub(super) struct InFlight<T> {
     pub(super) xid: i32,
     /// The caller's number for it; for a request of the session's own, that of the caller's last one.
     id: RequestId,
-    /// Whether the session made it by itself.
-    own: bool,
+    /// The caller's token; `None` for a request of the session's own.
+    token: Option<T>,
     pub(super) op: OpCode,
     pub(super) change: Option<WatchChange>,
     /// Nobody wants the watch that it arms.
@@ -36,10 +39,19 @@ pub(super) struct InFlight {
     path_len: Option<usize>,
 }
 
-impl InFlight {
-    /// The number by which a caller knows it; `None` for a request of the session's own.
-    pub(super) fn id(&self) -> Option<RequestId> {
-        (!self.own).then_some(self.id)
+impl<T> InFlight<T> {
+    /// Takes the caller out; `None` for a request of the session's own.
+    pub(super) fn take_caller(&mut self) -> Option<Caller<T>> {
+        let token = self.token.take()?;
+        Some(Caller { id: self.id, token })
+    }
+}
+
+impl<T: Clone> InFlight<T> {
+    /// The watch that it arms; `None` for a request of the session's own.
+    pub(super) fn watch(&self) -> Option<Watch<T>> {
+        let token = self.token.clone()?;
+        Some(Watch { id: self.id, token, chroot: self.chroot.clone() })
     }
 }
 
@@ -63,8 +75,9 @@ impl WatchChange {
 }
 
 /// A request on its way into the queue.
-pub(super) struct Submission<'s> {
-    pub(super) id: Option<RequestId>,
+pub(super) struct Submission<'s, T> {
+    /// `None` for a request of the session's own.
+    pub(super) caller: Option<Caller<T>>,
     pub(super) op: OpCode,
     pub(super) change: Option<WatchChange>,
     pub(super) version: Option<i32>,
@@ -73,12 +86,12 @@ pub(super) struct Submission<'s> {
     pub(super) chroot: &'s Chroot,
 }
 
-pub(super) struct RequestQueue {
+pub(super) struct RequestQueue<T> {
     /// What a new connection begins with: handshake, credentials, watches.
     prologue: BytesMut,
     /// Requests and pings, in order.
     queue: BytesMut,
-    in_flight: VecDeque<InFlight>,
+    in_flight: VecDeque<InFlight<T>>,
     /// How many of the youngest entries have their bytes in `queue` still.
     unsent: usize,
     /// The paths of all entries, in their order: a path is needed only if the request fails or arms a
@@ -92,7 +105,7 @@ pub(super) struct RequestQueue {
 }
 
 /// What waits to be sent may be a password or a node's data.
-impl fmt::Debug for RequestQueue {
+impl<T: fmt::Debug> fmt::Debug for RequestQueue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestQueue")
             .field("prologue", &self.prologue.len())
@@ -107,7 +120,7 @@ impl fmt::Debug for RequestQueue {
 /// Buffers that grew beyond this are let go once they were written or dropped.
 const KEEP_CAPACITY: usize = 1 << 20;
 
-impl RequestQueue {
+impl<T> RequestQueue<T> {
     pub(super) fn new() -> Self {
         Self {
             prologue: BytesMut::new(),
@@ -142,7 +155,7 @@ impl RequestQueue {
         &mut self,
         now: Time,
         limit: usize,
-        submission: &Submission<'_>,
+        submission: Submission<'_, T>,
         body: impl FnOnce(&mut BytesMut),
     ) -> Result<(), usize> {
         let start = self.queue.len();
@@ -159,14 +172,17 @@ impl RequestQueue {
             return Err(length);
         }
         self.last_xid = xid;
-        self.last_id = submission.id.unwrap_or(self.last_id);
+        let token = submission.caller.map(|caller| {
+            self.last_id = caller.id;
+            caller.token
+        });
         if let Some(path) = submission.path {
             self.paths.extend(path.as_bytes());
         }
         self.in_flight.push_back(InFlight {
             xid,
             id: self.last_id,
-            own: submission.id.is_none(),
+            token,
             op,
             change: submission.change,
             forgotten: false,
@@ -255,7 +271,8 @@ impl RequestQueue {
         // The session's own requests stand behind the caller's that they share their number with.
         let at = self.in_flight.partition_point(|entry| entry.id < id);
         if let Some(entry) = self.in_flight.get_mut(at)
-            && entry.id() == Some(id)
+            && entry.id == id
+            && entry.token.is_some()
         {
             entry.forgotten = entry.change.is_some_and(WatchChange::arms);
         }
@@ -271,7 +288,7 @@ impl RequestQueue {
     }
 
     /// The oldest entry, if `xid` is its number.
-    pub(super) fn pop_matching(&mut self, xid: i32) -> Option<(InFlight, PathOf<'_>)> {
+    pub(super) fn pop_matching(&mut self, xid: i32) -> Option<(InFlight<T>, PathOf<'_>)> {
         if self.in_flight.front()?.xid != xid || self.in_flight.len() <= self.unsent {
             return None;
         }
@@ -279,12 +296,12 @@ impl RequestQueue {
     }
 
     /// The oldest entry, its path, and whether its bytes were handed out.
-    pub(super) fn pop_failed(&mut self) -> Option<(InFlight, Option<String>, bool)> {
+    pub(super) fn pop_failed(&mut self) -> Option<(InFlight<T>, Option<String>, bool)> {
         let (entry, path, sent) = self.pop()?;
         Some((entry, path.take(), sent))
     }
 
-    fn pop(&mut self) -> Option<(InFlight, PathOf<'_>, bool)> {
+    fn pop(&mut self) -> Option<(InFlight<T>, PathOf<'_>, bool)> {
         let sent = self.in_flight.len() > self.unsent;
         let entry = self.in_flight.pop_front()?;
         if !sent {
@@ -322,16 +339,16 @@ impl Drop for PathOf<'_> {
 mod tests {
     use super::*;
 
-    fn submit(out: &mut RequestQueue, path: Option<&str>) -> Result<(), usize> {
+    fn submit(out: &mut RequestQueue<()>, path: Option<&str>) -> Result<(), usize> {
         let submission = Submission {
-            id: None,
+            caller: None,
             op: OpCode::Delete,
             change: None,
             version: None,
             path,
             chroot: &Chroot::default(),
         };
-        out.submit(Time::ZERO, 100, &submission, |out| {
+        out.submit(Time::ZERO, 100, submission, |out| {
             out.extend_from_slice(path.unwrap_or_default().as_bytes());
         })
     }

@@ -9,16 +9,17 @@ use crate::{
 };
 
 use super::{
-    Credential, Failure, Outcome, Output, Phase, QueueLimit, Reason, Registered, Reply, RequestId,
+    Caller, Credential, Failure, Outcome, Phase, QueueLimit, Reason, Registered, Reply, RequestId,
     Session, WatchKind,
     request_queue::{Submission, WatchChange},
 };
 
-impl Session {
+impl<T: Clone> Session<T> {
     /// Queues a request. `request` has paths below `chroot`; the answer's are below it again.
     ///
     /// While the session is suspended the request waits for the next connection. Its end comes as
-    /// [`Output::Completed`], in the order of requests.
+    /// [`Output::Completed`] with `token`, in the order of requests. The events of a watch that the
+    /// request arms come with a clone of it.
     ///
     /// # Errors
     /// When it cannot be queued, so that there will be no such output: a bad path, a packet over the
@@ -31,6 +32,7 @@ impl Session {
         now: Time,
         chroot: &Chroot,
         request: &Request<'_>,
+        token: T,
     ) -> Result<RequestId, Box<Failure>> {
         self.check_life(now);
         if let Err(reason) = self.admit(request) {
@@ -43,20 +45,21 @@ impl Session {
         }
         let id = RequestId(self.last_id.saturating_add(1));
         let submission = Submission {
-            id: Some(id),
+            caller: Some(Caller { id, token }),
             op: request.op(),
             change: watch_change(request),
             version: expected_version(request),
             path: request.path(),
             chroot,
         };
-        let arms = submission.change.is_some_and(WatchChange::arms);
+        let armed_path =
+            request.path().filter(|_| submission.change.is_some_and(WatchChange::arms));
         let limit = self.config.max_request;
         let submitted = if chroot.is_root() {
-            self.queue.submit(now, limit, &submission, |out| request.encode_body(out))
+            self.queue.submit(now, limit, submission, |out| request.encode_body(out))
         } else {
             let scratch = &mut self.scratch;
-            self.queue.submit(now, limit, &submission, |out| {
+            self.queue.submit(now, limit, submission, |out| {
                 request.encode_body_in_chroot(chroot, scratch, out);
             })
         };
@@ -64,7 +67,7 @@ impl Session {
             Ok(()) => {
                 self.last_id = id.0;
                 self.asked(now);
-                if let (Some(path), true) = (submission.path, arms) {
+                if let Some(path) = armed_path {
                     self.watches.expect(chroot.join(path).into_owned());
                 }
                 Ok(id)
@@ -79,27 +82,32 @@ impl Session {
     }
 
     /// Adds a credential, for this connection and all later ones. The reply comes as
-    /// [`Output::Completed`]; a refusal ends the session. One that is there
+    /// [`Output::Completed`] with `token`; a refusal ends the session. One that is there
     /// already is not sent again: both share the server's answer.
     ///
     /// # Errors
     /// When the session has ended, or is being closed.
-    pub fn add_auth(&mut self, credential: Credential) -> Result<RequestId, Box<Failure>> {
+    pub fn add_auth(
+        &mut self,
+        credential: Credential,
+        token: T,
+    ) -> Result<RequestId, Box<Failure>> {
         if let Some(reason) = self.over() {
             return Err(self.failure(reason, Outcome::NotSent, OpCode::Auth, None));
         }
         let id = RequestId(self.last_id.saturating_add(1));
         self.last_id = id.0;
         self.ends_hold_back();
+        let caller = Caller { id, token };
         if let Some(at) = self.position(&credential) {
-            self.add_auth_again(at, id);
+            self.add_auth_again(at, caller);
             return Ok(id);
         }
         if matches!(self.phase, Phase::Established(_)) {
             let body = |out: &mut BytesMut| auth_packet(&credential).encode(out);
             self.queue.special(xid::AUTH, OpCode::Auth, body);
         }
-        self.credentials.push(Registered { waiters: vec![id], ..Registered::new(credential) });
+        self.credentials.push(Registered { waiters: vec![caller], ..Registered::new(credential) });
         Ok(id)
     }
 
@@ -107,7 +115,7 @@ impl Session {
         self.credentials.iter().position(|registered| registered.credential == *credential)
     }
 
-    fn add_auth_again(&mut self, at: usize, id: RequestId) {
+    fn add_auth_again(&mut self, at: usize, caller: Caller<T>) {
         let acked = match &self.phase {
             Phase::Established(up) => up.credentials_acked,
             _ => 0,
@@ -116,9 +124,9 @@ impl Session {
         registered.removed = false;
         if at < acked {
             let reply = Reply { zxid: self.identity.last_zxid, response: Response::Empty };
-            self.outputs.push_back(Output::Completed { id, result: Ok(reply) });
+            self.complete(caller, Ok(reply));
         } else {
-            registered.waiters.push(id);
+            registered.waiters.push(caller);
         }
     }
 

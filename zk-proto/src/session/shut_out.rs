@@ -30,7 +30,7 @@ pub(super) struct ShutOut {
     times: usize,
 }
 
-impl Session {
+impl<T: Clone> Session<T> {
     /// The peer has closed the connection instead of answering the handshake. Returns what to say of it.
     pub(super) fn shut_out(&mut self, now: Time, cause: &Cause) -> Cause {
         let shut_out = self.shut_out.get_or_insert(ShutOut { since: now, times: 0 });

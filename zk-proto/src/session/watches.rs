@@ -73,23 +73,24 @@ const fn ends(kind: WatchKind, event: EventType) -> bool {
 
 /// One armed watch.
 #[derive(Debug, Clone)]
-pub(super) struct Watch {
+pub(super) struct Watch<T> {
     pub(super) id: RequestId,
+    pub(super) token: T,
     pub(super) chroot: Chroot,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct WatchTable {
-    by_path: BTreeMap<String, Place>,
+#[derive(Debug)]
+pub(super) struct WatchTable<T> {
+    by_path: BTreeMap<String, Place<T>>,
     by_id: BTreeMap<RequestId, String>,
     /// When the unwanted watches of a path are to be looked at, the earliest first; each path once.
     removals: VecDeque<(Time, String)>,
 }
 
 /// What there is about a path.
-#[derive(Debug, Default)]
-struct Place {
-    watches: Vec<(WatchKind, Watch)>,
+#[derive(Debug)]
+struct Place<T> {
+    watches: Vec<(WatchKind, Watch<T>)>,
     /// How many requests that arm a watch here wait for their answer.
     arming: usize,
     unwanted: Unwanted,
@@ -134,7 +135,19 @@ impl Unwanted {
     }
 }
 
-impl Place {
+impl<T> Default for WatchTable<T> {
+    fn default() -> Self {
+        Self { by_path: BTreeMap::new(), by_id: BTreeMap::new(), removals: VecDeque::new() }
+    }
+}
+
+impl<T> Default for Place<T> {
+    fn default() -> Self {
+        Self { watches: Vec::new(), arming: 0, unwanted: Unwanted::default(), queued: false }
+    }
+}
+
+impl<T> Place<T> {
     const fn is_empty(&self) -> bool {
         self.watches.is_empty() && self.arming == 0 && !self.unwanted.any()
     }
@@ -170,7 +183,7 @@ impl Place {
     }
 }
 
-impl WatchTable {
+impl<T: Clone> WatchTable<T> {
     /// A request that arms a watch on `path` is on its way.
     pub(super) fn expect(&mut self, path: String) {
         let place = self.by_path.entry(path).or_default();
@@ -185,25 +198,25 @@ impl WatchTable {
         self.review(path);
     }
 
-    pub(super) fn arm(&mut self, kind: WatchKind, path: String, watch: Watch) {
+    pub(super) fn arm(&mut self, kind: WatchKind, path: String, watch: Watch<T>) {
         self.by_id.insert(watch.id, path.clone());
         let place = self.by_path.entry(path).or_default();
         *place.unwanted.of(kind) = false;
         place.watches.push((kind, watch));
     }
 
-    /// Forgets a watch. Says whether it was armed. If nobody else wants it, the server is left with it,
+    /// Forgets a watch. Returns its token if it was armed. If nobody else wants it, the server is left with it,
     /// until `due`; with `None` it has none, or is to keep it.
-    pub(super) fn disarm(&mut self, id: RequestId, due: Option<Time>) -> bool {
-        let Some(path) = self.by_id.remove(&id) else { return false };
-        let Some(place) = self.by_path.get_mut(&path) else { return true };
-        let at = place.watches.iter().position(|(_, watch)| watch.id == id);
-        let kind = at.map(|at| place.watches.remove(at).0);
-        match (kind, due) {
-            (Some(kind), Some(due)) => self.forgo(kind, &path, due),
-            _ => self.review(&path),
+    pub(super) fn disarm(&mut self, id: RequestId, due: Option<Time>) -> Option<T> {
+        let path = self.by_id.remove(&id)?;
+        let place = self.by_path.get_mut(&path)?;
+        let at = place.watches.iter().position(|(_, watch)| watch.id == id)?;
+        let (kind, watch) = place.watches.remove(at);
+        match due {
+            Some(due) => self.forgo(kind, &path, due),
+            None => self.review(&path),
         }
-        true
+        Some(watch.token)
     }
 
     pub(super) fn is_armed(&self, kind: WatchKind, path: &str) -> bool {
@@ -289,7 +302,7 @@ impl WatchTable {
     }
 
     /// Whom an event concerns, oldest first; those that it ends are gone from the table.
-    pub(super) fn fire(&mut self, event: EventType, path: &str) -> Vec<Watch> {
+    pub(super) fn fire(&mut self, event: EventType, path: &str) -> Vec<Watch<T>> {
         let mut fired = Vec::new();
         if let Some(place) = self.by_path.get_mut(path) {
             place.unwanted.fired(event);
@@ -331,14 +344,18 @@ impl WatchTable {
     }
 
     /// Ends every watch, oldest first.
-    pub(super) fn clear(&mut self) -> Vec<RequestId> {
-        self.by_path.clear();
+    pub(super) fn clear(&mut self) -> Vec<Watch<T>> {
         self.removals.clear();
-        std::mem::take(&mut self.by_id).into_keys().collect()
+        self.by_id.clear();
+        let places = std::mem::take(&mut self.by_path).into_values();
+        let mut watches: Vec<_> =
+            places.flat_map(|place| place.watches).map(|(_, watch)| watch).collect();
+        watches.sort_unstable_by_key(|watch| watch.id);
+        watches
     }
 
     /// The lasting watches, which miss what happens between two connections.
-    pub(super) fn lasting(&self) -> impl Iterator<Item = &Watch> {
+    pub(super) fn lasting(&self) -> impl Iterator<Item = &Watch<T>> {
         self.by_path
             .values()
             .flat_map(|place| &place.watches)
@@ -442,11 +459,11 @@ mod tests {
     use super::*;
     use crate::jute::Decode;
 
-    fn watch(id: u64) -> Watch {
-        Watch { id: RequestId(id), chroot: Chroot::default() }
+    fn watch(id: u64) -> Watch<()> {
+        Watch { id: RequestId(id), token: (), chroot: Chroot::default() }
     }
 
-    fn ids(watches: Vec<Watch>) -> Vec<u64> {
+    fn ids(watches: Vec<Watch<()>>) -> Vec<u64> {
         watches.into_iter().map(|watch| watch.id.0).collect()
     }
 
@@ -492,8 +509,8 @@ mod tests {
         let mut table = WatchTable::default();
         table.arm(WatchKind::Data, "/a".into(), watch(1));
         table.arm(WatchKind::Data, "/a".into(), watch(2));
-        assert!(table.disarm(RequestId(1), None));
-        assert!(!table.disarm(RequestId(1), None));
+        assert_eq!(table.disarm(RequestId(1), None), Some(()));
+        assert_eq!(table.disarm(RequestId(1), None), None);
         assert_eq!(ids(table.fire(EventType::NodeDataChanged, "/a")), [2]);
         assert_eq!(table.len(), 0);
         assert!(table.by_path.is_empty());

@@ -25,18 +25,22 @@ pub(super) enum Seen {
 }
 
 impl Seen {
-    fn of(output: &Output) -> Option<Self> {
+    fn of(output: &Output<u64>) -> Option<Self> {
         Some(match output {
             Output::Connect { host, .. } => Self::Connect(host.port),
             Output::Disconnect => Self::Disconnect,
             Output::State(state) => Self::State(*state),
-            Output::Completed { id, result: Ok(reply) } => Self::Done(id.0, reply.response.clone()),
-            Output::Completed { id, result: Err(failure) } => {
+            Output::Completed { id, result: Ok(reply), .. } => {
+                Self::Done(id.0, reply.response.clone())
+            }
+            Output::Completed { id, result: Err(failure), .. } => {
                 Self::Failed(id.0, why(&failure.reason), failure.outcome)
             }
-            Output::Fired { id, event } => Self::Fired(id.0, event.kind, event.path.to_string()),
+            Output::Fired { id, event, .. } => {
+                Self::Fired(id.0, event.kind, event.path.to_string())
+            }
             Output::Gap { id, .. } => Self::Gap(id.0),
-            Output::Unwatched { id, reason } => Self::Unwatched(id.0, why(reason)),
+            Output::Unwatched { id, reason, .. } => Self::Unwatched(id.0, why(reason)),
             _ => return None,
         })
     }
@@ -60,7 +64,7 @@ const fn unanswered(sent: bool) -> Outcome {
 
 impl World {
     /// Holds an output against what was foretold; what is in transit is foretold when it is its turn.
-    pub(super) fn compare(&mut self, output: &Output) {
+    pub(super) fn compare(&mut self, output: &Output<u64>) {
         let Some(seen) = Seen::of(output).filter(|_| !self.tainted) else { return };
         while self.foretold.is_empty() {
             if let Seen::Connect(port) = seen {

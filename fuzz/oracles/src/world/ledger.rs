@@ -124,12 +124,19 @@ impl Ledger {
     }
 
     /// Takes in an output, if it is one that may come now.
-    pub(super) fn observe(&mut self, output: &Output) {
+    pub(super) fn observe(&mut self, output: &Output<u64>) {
         assert!(!self.ended, "{output:?} after the end");
+        if let Output::Completed { id, token, .. }
+        | Output::Fired { id, token, .. }
+        | Output::Gap { id, token, .. }
+        | Output::Unwatched { id, token, .. } = output
+        {
+            assert_eq!(*token, id.0, "the token of another request");
+        }
         match output {
             Output::State(state) => self.change(*state),
-            Output::Completed { id, result } => self.complete(*id, result),
-            Output::Fired { id, event } => self.fire(*id, event),
+            Output::Completed { id, result, .. } => self.complete(*id, result),
+            Output::Fired { id, event, .. } => self.fire(*id, event),
             Output::Gap { id, .. } => {
                 let watch = self.watch(*id);
                 assert!(!watch.kind.is_one_shot(), "a gap in {watch:?}");

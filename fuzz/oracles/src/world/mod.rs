@@ -159,7 +159,8 @@ impl Registered {
 }
 
 struct World {
-    session: Session,
+    /// The token of each request is its id.
+    session: Session<u64>,
     now: Time,
     /// How the server's bytes are cut.
     chunk: usize,
@@ -234,7 +235,7 @@ impl World {
     }
 
     /// Puts what came out into the trace.
-    fn note(&mut self, output: &Output) {
+    fn note(&mut self, output: &Output<u64>) {
         self.tell(format_args!("{output:?}"));
         self.trace.write_u128(self.now.since_origin().as_nanos());
         // A hasher takes any text.
@@ -277,7 +278,7 @@ impl World {
 
     fn submit(&mut self, chroot: &Chroot, request: &Request<'_>, arms: Option<Arms>) {
         self.foretell_silence();
-        let submitted = self.session.submit(self.now, chroot, request);
+        let submitted = self.session.submit(self.now, chroot, request, self.last_id + 1);
         self.absorb_outputs();
         let room = self.ledger.waiting() < MAX_IN_FLIGHT;
         match submitted {
@@ -320,7 +321,7 @@ impl World {
     }
 
     fn add_auth(&mut self, credential: Credential) {
-        match self.session.add_auth(credential.clone()) {
+        match self.session.add_auth(credential.clone(), self.last_id + 1) {
             Ok(RequestId(id)) => {
                 assert!(!self.is_over(), "a credential is taken");
                 assert_eq!(id, self.last_id + 1);
@@ -521,7 +522,7 @@ impl World {
     }
 
     /// What an output means for the connection.
-    fn follow(&mut self, output: &Output) {
+    fn follow(&mut self, output: &Output<u64>) {
         match output {
             Output::Connect { host, deadline } => {
                 assert!(matches!(self.link, Link::Down), "two connections: {:?}", self.link);

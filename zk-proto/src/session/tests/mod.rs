@@ -36,7 +36,8 @@ const T: u64 = 12_000;
 const PASSWORD: [u8; 16] = *b"canary-password!";
 
 struct World {
-    session: Session,
+    /// The token of each request is its id.
+    session: Session<u64>,
     now: Time,
     host: Option<Arc<HostPort>>,
     /// Whether the connection is open, not just asked for.
@@ -203,7 +204,7 @@ impl World {
         chroot: &Chroot,
         request: &Request<'_>,
     ) -> Result<u64, Box<Failure>> {
-        let id = self.session.submit(self.now, chroot, request);
+        let id = self.session.submit(self.now, chroot, request, self.next_id());
         self.absorb();
         id.map(|id| id.0)
     }
@@ -228,14 +229,20 @@ impl World {
     }
 
     fn add_auth(&mut self, password: &str) -> Result<u64, Box<Failure>> {
-        let id = self.session.add_auth(Credential::digest("ann", password))?.0;
+        let token = self.next_id();
+        let id = self.session.add_auth(Credential::digest("ann", password), token)?.0;
         self.auths.insert(id);
         self.absorb();
         Ok(id)
     }
 
+    fn next_id(&self) -> u64 {
+        self.session.last_id + 1
+    }
+
     fn unwatch(&mut self, id: RequestId) {
-        self.session.unwatch(self.now, id);
+        let token = self.session.unwatch(self.now, id);
+        assert!(token.is_none_or(|token| token == id.0));
         self.absorb();
     }
 
@@ -473,7 +480,8 @@ impl World {
                     self.state = state;
                     state.to_string()
                 }
-                Output::Completed { id: RequestId(id), result } => {
+                Output::Completed { id: RequestId(id), token, result } => {
+                    assert_eq!(token, id);
                     if !self.auths.contains(&id) {
                         assert!(id > self.last_completed, "{id} out of turn");
                         self.last_completed = id;
@@ -493,11 +501,16 @@ impl World {
                         }
                     }
                 }
-                Output::Fired { id, event } => {
+                Output::Fired { id, token, event } => {
+                    assert_eq!(token, id.0);
                     format!("#{} {} {}", id.0, event.kind, event.path)
                 }
-                Output::Gap { id, since } => format!("#{} gap since {since}", id.0),
-                Output::Unwatched { id, reason } => {
+                Output::Gap { id, token, since } => {
+                    assert_eq!(token, id.0);
+                    format!("#{} gap since {since}", id.0)
+                }
+                Output::Unwatched { id, token, reason } => {
+                    assert_eq!(token, id.0);
                     format!("#{} unwatched {}", id.0, name(&reason))
                 }
             };
