@@ -99,14 +99,14 @@ fn clients_of_a_name_that_hangs_hold_up_no_other() {
         .map(|_| {
             let zk = connect("works").get().expect("a session");
             let end = end.clone();
-            zk.exists("/").rawlink(move |_| {
+            zk.exists("/").on_complete(move |_| {
                 let _ = end.lock().unwrap_or_else(PoisonError::into_inner).recv();
             });
             zk
         })
         .collect();
     let (called, calls) = channel();
-    zk.exists("/").rawlink(move |result| called.send(result.is_ok()).expect("somebody waits"));
+    zk.exists("/").on_complete(move |result| called.send(result.is_ok()).expect("somebody waits"));
     assert_eq!(calls.recv_timeout(PATIENCE), Ok(true), "a callback behind others that block");
     let more = threads() - before;
     assert!(more < BLOCKED + 20, "{more} threads more");

@@ -120,7 +120,7 @@ pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use face::Face;
 pub use listeners::{ListenerId, States};
-pub use result::{AsyncResult, Link};
+pub use result::{AsyncResult, CallbackId};
 pub use retry::Retry;
 pub use transaction::{OperationResult, Transaction, TransactionResults};
 pub use watch::Watch;

@@ -28,7 +28,7 @@ use crate::{Error, ErrorKind, Event};
 /// let b = zk.get("/b");
 /// let (data, stat) = a.await?; // in async code
 /// let (data, stat) = b.get()?; // in a thread that may block
-/// zk.get("/c").rawlink(|result| println!("{result:?}")); // called when it is there
+/// zk.get("/c").on_complete(|result| println!("{result:?}")); // called when it is there
 /// # Ok(())
 /// # }
 /// ```
@@ -46,13 +46,13 @@ pub struct AsyncResult<T> {
     abandon: Option<Event>,
 }
 
-/// Names a callback, for [`AsyncResult::unlink`].
+/// Names a callback, for [`AsyncResult::remove_callback`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Link(u64);
+pub struct CallbackId(u64);
 
 /// A callback, and how to make a value for it: several may want one.
 struct Callback<T> {
-    link: Link,
+    id: CallbackId,
     call: Call<T>,
     clone: fn(&Result<T, Error>) -> Result<T, Error>,
 }
@@ -77,7 +77,7 @@ struct State<T> {
     wakers: Wakers,
     blocked: usize,
     callbacks: Vec<Callback<T>>,
-    last_link: u64,
+    last_callback: u64,
 }
 
 impl<T> Cell<T> {
@@ -89,7 +89,7 @@ impl<T> Cell<T> {
                 wakers: Wakers::default(),
                 blocked: 0,
                 callbacks: Vec::new(),
-                last_link: 0,
+                last_callback: 0,
             }),
             done: Condvar::new(),
         })
@@ -195,22 +195,22 @@ impl<T: Clone + Send + 'static> Cell<T> {
         self.lock().value.clone()
     }
 
-    pub(crate) fn link(
+    pub(crate) fn on_complete(
         &self,
         callback_queue: Option<&CallbackQueue>,
         callback: impl FnOnce(Result<T, Error>) + Send + 'static,
-    ) -> Link {
+    ) -> CallbackId {
         let mut state = self.lock();
-        state.last_link += 1;
-        let link = Link(state.last_link);
+        state.last_callback += 1;
+        let id = CallbackId(state.last_callback);
         let call: Call<T> = Arc::new(Mutex::new(Some(Box::new(callback))));
-        state.callbacks.push(Callback { link, call: call.clone(), clone: Clone::clone });
+        state.callbacks.push(Callback { id, call: call.clone(), clone: Clone::clone });
         let value = state.value.clone();
         drop(state);
         if let Some(value) = value {
             queue(callback_queue, call, value);
         }
-        link
+        id
     }
 }
 
@@ -393,8 +393,12 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
     /// off the client's I/O, in order, at once if the result is there already.
     ///
     /// The callback may block; then later ones wait. Dropping this handle does not remove it.
-    pub fn rawlink(&self, callback: impl FnOnce(Result<T, Error>) + Send + 'static) -> Link {
-        self.cell.link(self.callback_queue.as_ref(), callback)
+    #[doc(alias = "rawlink")]
+    pub fn on_complete(
+        &self,
+        callback: impl FnOnce(Result<T, Error>) + Send + 'static,
+    ) -> CallbackId {
+        self.cell.on_complete(self.callback_queue.as_ref(), callback)
     }
 
     /// Gives up waiting: the result is [`Cancelled`](crate::ErrorKind::Cancelled), unless it was there
@@ -425,10 +429,11 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
 
     /// Removes a callback that was not called yet, even if it is queued already; says whether it did.
     /// It is not called after that.
-    pub fn unlink(&self, link: Link) -> bool {
+    #[doc(alias = "unlink")]
+    pub fn remove_callback(&self, id: CallbackId) -> bool {
         let removed = {
             let mut state = self.cell.lock();
-            let at = state.callbacks.iter().position(|callback| callback.link == link);
+            let at = state.callbacks.iter().position(|callback| callback.id == id);
             at.map(|at| state.callbacks.remove(at).call)
         };
         // What the callback holds is dropped with no lock held.
@@ -437,7 +442,7 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
 }
 
 /// A result that is there already, good or bad: for code that is tested without a server. Callbacks of it are
-/// called at once, by the thread that links them.
+/// called at once, by the thread that adds them.
 ///
 /// ```
 /// use zk_client::{AsyncResult, Error, ErrorKind};

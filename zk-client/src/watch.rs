@@ -65,7 +65,7 @@ impl Watch {
     /// error that the watch ends with.
     pub fn on_result(self, callback: impl FnOnce(Result<WatchedEvent, Error>) + Send + 'static) {
         let armed = self.armed.clone();
-        self.armed.cell.link(Some(&self.armed.shared.events), move |result| {
+        self.armed.cell.on_complete(Some(&self.armed.shared.events), move |result| {
             // The watch lives until its callback is called.
             drop(armed);
             callback(result);

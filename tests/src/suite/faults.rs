@@ -152,7 +152,7 @@ pub async fn calls_made_while_suspended_are_sent_in_order_after_it<H: Handler>(h
         .map(|n| {
             let create = zk.create("/n-", format!("{n}"), CreateMode::PersistentSequential);
             let order = order.clone();
-            create.rawlink(move |_| lock(&order).push(n));
+            create.on_complete(move |_| lock(&order).push(n));
             create
         })
         .collect();

@@ -373,7 +373,7 @@ pub async fn results<H: Handler>(handler: H) {
     let run = async |zk: Client| {
         // guide: callbacks
         let result = zk.get("/my/favorite");
-        result.rawlink(|result| match result {
+        result.on_complete(|result| match result {
             Ok((data, _)) => println!("{data:?}"),
             Err(error) if error.kind() == ErrorKind::ConnectionLoss => println!("{error}"),
             Err(error) => panic!("{error}"),

@@ -89,23 +89,23 @@ pub async fn callbacks_come_whether_the_result_is_there_or_not<H: Handler>(handl
     let said = Said::default();
     proxy.hold(Direction::ToClient);
     let (good, bad) = (zk.exists("/"), zk.get("/missing"));
-    good.rawlink(said.callback("first"));
-    good.rawlink(said.callback("second"));
-    let removed = good.rawlink(said.callback("removed"));
-    good.rawlink(said.callback("third"));
-    bad.rawlink(said.callback("bad"));
-    assert!(good.unlink(removed));
-    assert!(!good.unlink(removed));
-    assert!(!bad.unlink(removed), "the link of another result");
+    good.on_complete(said.callback("first"));
+    good.on_complete(said.callback("second"));
+    let removed = good.on_complete(said.callback("removed"));
+    good.on_complete(said.callback("third"));
+    bad.on_complete(said.callback("bad"));
+    assert!(good.remove_callback(removed));
+    assert!(!good.remove_callback(removed));
+    assert!(!bad.remove_callback(removed), "the id of another result");
     assert_eq!(said.count(), 0);
     proxy.release();
     site.when("both", || good.ready() && bad.ready()).await;
-    let late = good.rawlink(said.callback("late"));
-    bad.rawlink(said.callback("late bad"));
+    let late = good.on_complete(said.callback("late"));
+    bad.on_complete(said.callback("late bad"));
     let all = ["first ok", "second ok", "third ok", "bad error", "late ok", "late bad error"];
     site.when("all callbacks", || said.count() == all.len()).await;
     assert_eq!(said.all(), all);
-    assert!(!good.unlink(late));
+    assert!(!good.remove_callback(late));
 }
 
 pub async fn a_dropped_result_is_still_done_and_told<H: Handler>(handler: H) {
@@ -114,8 +114,8 @@ pub async fn a_dropped_result_is_still_done_and_told<H: Handler>(handler: H) {
     let said = Said::default();
     drop(zk.create("/dropped", b"", CreateMode::Persistent));
     drop(zk.get("/missing"));
-    zk.create("/linked", b"", CreateMode::Persistent).rawlink(said.callback("linked"));
-    zk.ensure_path("/ensured/deep").rawlink(said.callback("ensured"));
+    zk.create("/linked", b"", CreateMode::Persistent).on_complete(said.callback("linked"));
+    zk.ensure_path("/ensured/deep").on_complete(said.callback("ensured"));
     site.when("the callbacks", || said.count() == 2).await;
     for path in ["/dropped", "/linked", "/ensured/deep"] {
         assert!(site.ok("exists", zk.exists(path)).await.is_some(), "{path}");
@@ -128,7 +128,7 @@ pub async fn results_of_calls_that_cannot_be_are_results_too<H: Handler>(handler
     let said = Said::default();
     let invalid = zk.exists("no/slash");
     assert!(invalid.ready() && invalid.exception().is_some());
-    invalid.rawlink(said.callback("invalid"));
+    invalid.on_complete(said.callback("invalid"));
     site.when("the callback", || said.all() == ["invalid error"]).await;
 }
 
@@ -175,17 +175,17 @@ pub async fn a_thousand_calls_complete_in_their_order<H: Handler>(handler: H) {
         match n % 4 {
             0 => {
                 let call = zk.create(path, b"", CreateMode::Persistent);
-                call.rawlink(move |_| note());
+                call.on_complete(move |_| note());
                 ready.push(Box::new(move || call.ready()));
             }
             1 => {
                 let call = zk.set(path, b"data", 0);
-                call.rawlink(move |_| note());
+                call.on_complete(move |_| note());
                 ready.push(Box::new(move || call.successful()));
             }
             2 => {
                 let call = zk.get(path);
-                call.rawlink(move |result| {
+                call.on_complete(move |result| {
                     assert_eq!(result.expect("it is there").0, "data");
                     note();
                 });
@@ -193,7 +193,7 @@ pub async fn a_thousand_calls_complete_in_their_order<H: Handler>(handler: H) {
             }
             _ => {
                 let call = zk.get("/missing");
-                call.rawlink(move |_| note());
+                call.on_complete(move |_| note());
                 ready.push(Box::new(move || call.ready()));
             }
         }
@@ -246,13 +246,13 @@ pub async fn a_blocked_callback_keeps_the_session_and_the_order<H: Handler>(hand
     let said = Said::default();
     let (release, blocked) = mpsc::channel::<()>();
     let slow = said.clone();
-    zk.exists("/").rawlink(move |_| {
+    zk.exists("/").on_complete(move |_| {
         slow.say("slow begins");
         let _ = blocked.recv_timeout(LIMIT);
         slow.say("slow ends");
     });
     site.when("the callback to block", || said.count() == 1).await;
-    zk.exists("/").rawlink(said.callback("next"));
+    zk.exists("/").on_complete(said.callback("next"));
 
     // Pings go out at every third of the timeout: five are more than the timeout.
     let pings = Arc::new(AtomicUsize::new(0));
@@ -274,8 +274,8 @@ pub async fn a_panicking_callback_stops_nothing<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let (proxy, zk) = site.proxied().await;
     let said = Said::default();
-    zk.exists("/").rawlink(|_| panic!("a callback of a test panics, as it should"));
-    zk.exists("/").rawlink(said.callback("next"));
+    zk.exists("/").on_complete(|_| panic!("a callback of a test panics, as it should"));
+    zk.exists("/").on_complete(said.callback("next"));
     let listener = said.clone();
     zk.add_listener(move |state| listener.say(state.to_string()));
     site.ok("a call", zk.exists("/")).await;
@@ -291,9 +291,9 @@ pub async fn a_callback_may_call_and_wait<H: Handler>(handler: H) {
     let zk = site.client().await;
     let said = Said::default();
     let (client, inner) = (zk.clone(), said.clone());
-    zk.exists("/").rawlink(move |_| {
+    zk.exists("/").on_complete(move |_| {
         let created = client.create("/inner", b"", CreateMode::Persistent);
-        created.rawlink(inner.callback("created"));
+        created.on_complete(inner.callback("created"));
         client.exists("/inner").get().expect("it answers").expect("it is there");
         inner.say("waited");
     });

@@ -156,7 +156,7 @@ pub async fn no_secret_shows_in_logs_or_values<H: Handler>(handler: H) {
     texts.push(("an error", displayed(&error)));
     let error = site.err("a call", zk.set("/node", DATA, None)).await;
     texts.push(("an error", displayed(&error)));
-    let _ = zk.create("/", DATA, CreateMode::Persistent).rawlink(|_| {});
+    let _ = zk.create("/", DATA, CreateMode::Persistent).on_complete(|_| {});
 
     let log = log::recorded();
     assert!(log.contains("connecting") && log.contains("SUSPENDED"), "nothing is recorded");

@@ -220,14 +220,14 @@ pub async fn a_removed_listener_is_not_called_for_what_was_queued<H: Handler>(ha
     // So has a result's callback, whose result is there.
     let read = zk.exists("/");
     let (called, calls) = std::sync::mpsc::channel();
-    let unlinked = read.rawlink({
+    let removed_callback = read.on_complete({
         let called = called.clone();
         move |_| called.send("the one that was removed").unwrap()
     });
-    read.rawlink(move |_| called.send("the other").unwrap());
+    read.on_complete(move |_| called.send("the other").unwrap());
     site.when("the result", || read.ready()).await;
-    assert!(read.unlink(unlinked));
-    assert!(!read.unlink(unlinked));
+    assert!(read.remove_callback(removed_callback));
+    assert!(!read.remove_callback(removed_callback));
     assert!(zk.remove_listener(id));
     drop(go);
     site.when("the last listener", || last.all().len() == 2).await;

@@ -483,7 +483,7 @@ pub async fn a_blocked_result_callback_holds_up_no_watch<H: Handler>(handler: H)
     let (release, blocked) = mpsc::channel::<()>();
     let running = Arc::new(AtomicUsize::new(0));
     let begun = running.clone();
-    zk.exists("/").rawlink(move |_| {
+    zk.exists("/").on_complete(move |_| {
         begun.fetch_add(1, Ordering::Release);
         let _ = blocked.recv_timeout(LIMIT);
     });
@@ -515,7 +515,7 @@ pub async fn a_blocked_watch_callback_holds_up_no_result<H: Handler>(handler: H)
     let results = Arc::new(AtomicUsize::new(0));
     for _ in 0..100 {
         let results = results.clone();
-        zk.exists("/").rawlink(move |_| {
+        zk.exists("/").on_complete(move |_| {
             results.fetch_add(1, Ordering::Release);
         });
     }

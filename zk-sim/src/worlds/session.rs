@@ -216,7 +216,7 @@ impl Player {
         }
         if self.random.bool() {
             let (sim, client) = (self.sim.clone(), self.actor.number);
-            self.actor.client.add_auth(IDENTITY.0, IDENTITY.1).rawlink(move |result| {
+            self.actor.client.add_auth(IDENTITY.0, IDENTITY.1).on_complete(move |result| {
                 if let Some(error) = result.err().filter(|it| it.kind() == ErrorKind::AuthFailed) {
                     sim.fail(|| format!("client {client}: {error}"));
                 }
@@ -276,7 +276,7 @@ impl Player {
             }
             8 => {
                 let (end, arm) = (self.end(number), self.arm(path, Kind::Exists));
-                client.exists_and_watch(path).rawlink(move |result| {
+                client.exists_and_watch(path).on_complete(move |result| {
                     if let Ok((stat, watch)) = &result {
                         arm(stat.as_ref(), watch);
                     }
@@ -285,7 +285,7 @@ impl Player {
             }
             9 => {
                 let (end, arm) = (self.end(number), self.arm(path, Kind::Children));
-                client.get_children_and_watch(path).rawlink(move |result| {
+                client.get_children_and_watch(path).on_complete(move |result| {
                     if let Ok((_, stat, watch)) = &result {
                         arm(Some(stat), watch);
                     }
@@ -294,7 +294,7 @@ impl Player {
             }
             10 => {
                 let (end, arm) = (self.end(number), self.arm(path, Kind::Data));
-                client.get_and_watch(path).rawlink(move |result| {
+                client.get_and_watch(path).on_complete(move |result| {
                     if let Ok((_, stat, watch)) = &result {
                         arm(Some(stat), watch);
                     }
@@ -303,7 +303,7 @@ impl Player {
             }
             _ => {
                 let (end, see) = (self.end(number), self.see(path));
-                client.exists(path).rawlink(move |result| {
+                client.exists(path).on_complete(move |result| {
                     if let Ok(stat) = &result {
                         see(stat.as_ref());
                     }
@@ -320,7 +320,7 @@ impl Player {
         call: AsyncResult<T>,
         end: impl FnOnce(Result<T, Error>) + Send + 'static,
     ) {
-        call.rawlink(end);
+        call.on_complete(end);
         if self.random.u8(..8) > 0 {
             return;
         }
