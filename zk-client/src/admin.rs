@@ -78,13 +78,13 @@ crate::blocking::faces! {
     /// The version of the present server, such as `[3, 8, 0]`: kazoo's `server_version`.
     ///
     /// # Errors
-    /// As [`command`](Self::command); [`Undecodable`](crate::ErrorKind::Undecodable) when the server does
+    /// As [`command`](Self::command); [`InvalidReply`](crate::ErrorKind::InvalidReply) when the server does
     /// not tell.
     pub fn server_version(&self) -> AsyncResult<[u32; 3]> {
         let answer = self.command("srvr");
         self.shared().work(async move {
             let answer = answer.await?;
-            version(&answer).ok_or_else(|| Error::undecodable(None, "the server does not tell its version"))
+            version(&answer).ok_or_else(|| Error::invalid_reply(None, "the server does not tell its version"))
         })
     }
 

@@ -30,9 +30,9 @@ pub enum ErrorKind {
     ReplyTooLarge,
     /// Too many requests wait for an answer already, or too many bytes of them wait to be sent.
     QueueFull,
-    /// The server's reply made no sense.
-    Undecodable,
-    /// A path, a host list, an option or an order of calls that cannot be.
+    /// The server's reply is not valid.
+    InvalidReply,
+    /// What the caller passed is not valid: a path, a list of hosts, an option, or a call in the wrong order.
     InvalidInput,
     /// This operation of a transaction was undone, as another one failed.
     RolledBack,
@@ -229,8 +229,8 @@ impl Error {
         Self::local(ErrorKind::Runtime, outcome, message)
     }
 
-    pub(crate) fn undecodable(outcome: Option<Outcome>, message: impl Into<String>) -> Self {
-        Self::local(ErrorKind::Undecodable, outcome, message)
+    pub(crate) fn invalid_reply(outcome: Option<Outcome>, message: impl Into<String>) -> Self {
+        Self::local(ErrorKind::InvalidReply, outcome, message)
     }
 
     pub(crate) fn timeout(what: &str, after: Duration) -> Self {
@@ -340,7 +340,8 @@ fn kind_of(reason: &Reason) -> ErrorKind {
         Reason::RequestTooLarge { .. } => ErrorKind::RequestTooLarge,
         Reason::ReplyTooLarge { .. } => ErrorKind::ReplyTooLarge,
         Reason::QueueFull { .. } => ErrorKind::QueueFull,
-        Reason::Undecodable(_) => ErrorKind::Undecodable,
+        Reason::Undecodable(_) => ErrorKind::InvalidReply,
+        // `Reserved`, `InvalidPath`: what the caller asked for.
         _ => ErrorKind::InvalidInput,
     }
 }

@@ -11,7 +11,7 @@ use crate::{Error, ErrorKind, shared::FromReply};
 
 /// A call that gets a reply of another operation: cannot be, as the session matches the two.
 fn mismatch() -> Error {
-    Error::undecodable(Some(Outcome::Applied), "the reply is that of another operation")
+    Error::invalid_reply(Some(Outcome::Applied), "the reply is that of another operation")
 }
 
 pub(crate) type Answer = Result<Reply, Box<Failure>>;

@@ -163,7 +163,7 @@ impl<C> Transaction<C> {
                 });
                 Ok(TransactionResults(results.collect()))
             }
-            _ => Err(Error::undecodable(
+            _ => Err(Error::invalid_reply(
                 Some(Outcome::Unknown),
                 "the transaction's reply has another number of results",
             )),
@@ -213,9 +213,10 @@ fn outcome(
         MultiResult::SetData(stat) => Ok(OperationResult::Set(stat)),
         MultiResult::Check => Ok(OperationResult::Checked),
         MultiResult::Error(code) => Err(refused(code)),
-        _ => {
-            Err(Error::undecodable(Some(Outcome::Unknown), "the result of a read in a transaction"))
-        }
+        _ => Err(Error::invalid_reply(
+            Some(Outcome::Unknown),
+            "the result of a read in a transaction",
+        )),
     }
 }
 

@@ -261,7 +261,7 @@ pub async fn a_body_that_cannot_be_decoded_fails_its_call_alone<H: Handler>(hand
         let error = site.err("a call", first).await;
         assert_eq!(
             (error.kind(), error.outcome()),
-            (ErrorKind::Undecodable, Some(Outcome::Applied))
+            (ErrorKind::InvalidReply, Some(Outcome::Applied))
         );
         assert!(error.to_string().contains("undecodable reply"), "{error}");
         assert_eq!(error.path(), Some("/a"));

@@ -19,7 +19,7 @@ pub(super) fn own(id: &str, path: &str) -> Result<i32, Error> {
     match path::sequence_after(path::name(id), path::name(path)) {
         Some(number) if (0..i32::MAX).contains(&number) => Ok(number),
         Some(_) => Err(exhausted(path)),
-        None => Err(Error::invalid(format!("the server has made {path} of {id}"))),
+        None => Err(Error::invalid_reply(None, format!("the server created {path} for {id}"))),
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
             assert_eq!(error.kind(), crate::ErrorKind::SequenceExhausted, "{number}");
             assert!(error.to_string().contains("of /lock are used up"), "{error}");
         }
-        assert_eq!(own("1").unwrap_err().kind(), crate::ErrorKind::InvalidInput);
+        assert_eq!(own("1").unwrap_err().kind(), crate::ErrorKind::InvalidReply);
     }
 
     #[test]
