@@ -92,11 +92,13 @@
 //!   read into; a small one is copied, so that a value that is kept does not keep that buffer.
 //! - `Debug` and errors show no content of nodes, no credential and no session password.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 mod acl;
 mod chroot;

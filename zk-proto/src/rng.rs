@@ -1,6 +1,6 @@
 //! Pseudo-random numbers from the seed that the caller gave: shuffles and jitter, nothing secret.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use crate::time::part;
 

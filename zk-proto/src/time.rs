@@ -1,6 +1,6 @@
 //! Time as a value: the core has no clock.
 
-use std::time::Duration;
+use core::time::Duration;
 
 /// A point on the caller's monotonic clock, as the time since an origin of the caller's choice.
 ///

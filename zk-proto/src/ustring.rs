@@ -1,6 +1,6 @@
 //! [`Ustring`], a string that shares the frame it was read from and remembers how it was written there.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{borrow::ToOwned, string::String, sync::Arc, vec::Vec};
 use core::{borrow::Borrow, cmp::Ordering, fmt, hash, ops::Deref, str::Utf8Error};
 
 use bytes::Bytes;

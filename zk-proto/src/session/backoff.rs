@@ -1,6 +1,6 @@
 //! When the next round of attempts begins.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use crate::{Time, rng::Rng, time::part};
 

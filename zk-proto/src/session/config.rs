@@ -1,6 +1,7 @@
 //! What a session is made with.
 
-use std::{fmt, time::Duration};
+use alloc::{format, string::String, vec::Vec};
+use core::{fmt, time::Duration};
 
 use bytes::Bytes;
 

@@ -1,6 +1,7 @@
 //! How connections come and go, and what goes with them: requests under way, and at last the session.
 
-use std::time::Duration;
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+use core::time::Duration;
 
 use crate::{Chroot, OpCode, Time, records::xid, time::part};
 
@@ -169,7 +170,7 @@ impl<T: Clone> Session<T> {
     /// The session is gone and no other follows.
     pub(super) fn end(&mut self, reason: Reason) {
         self.lose_session(&reason);
-        let mut credentials = std::mem::take(&mut self.credentials);
+        let mut credentials = core::mem::take(&mut self.credentials);
         for registered in &mut credentials {
             self.fail_waiters(registered, &reason);
         }
@@ -189,7 +190,7 @@ impl<T: Clone> Session<T> {
     /// The connection that counted them is gone.
     fn drop_removed_credentials(&mut self, reason: &Reason) {
         let (removed, kept): (Vec<_>, _) =
-            std::mem::take(&mut self.credentials).into_iter().partition(|other| other.removed);
+            core::mem::take(&mut self.credentials).into_iter().partition(|other| other.removed);
         self.credentials = kept;
         for mut registered in removed {
             self.fail_waiters(&mut registered, reason);

@@ -1,6 +1,13 @@
 //! How a request can fail, and what its caller may conclude.
 
-use std::{error::Error, fmt, sync::Arc};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+use core::{error::Error, fmt};
 
 use crate::{Chroot, DecodeError, ErrorCode, HostPort, OpCode, path::PathError};
 

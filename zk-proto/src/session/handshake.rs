@@ -2,7 +2,8 @@
 //!
 //! The order on a new connection: ConnectRequest, credentials, watches, then requests.
 
-use std::time::Duration;
+use alloc::{boxed::Box, format, string::ToString};
+use core::time::Duration;
 
 use bytes::Bytes;
 

@@ -32,7 +32,8 @@
 //! server; the same goes for when this side takes a session for over. A connect waits no longer than was
 //! asked for. The lease alone is the server's to give.
 
-use std::{collections::VecDeque, time::Duration};
+use alloc::{collections::VecDeque, format, string::String};
+use core::time::Duration;
 
 use crate::{Time, time::part};
 

@@ -74,7 +74,8 @@ mod shut_out;
 mod tests;
 mod watches;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use alloc::{boxed::Box, collections::VecDeque, format, string::String, sync::Arc, vec::Vec};
+use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 

@@ -1,6 +1,7 @@
 //! What a session tells: how it stands, how requests end, and what happens on watched paths.
 
-use std::{fmt, sync::Arc};
+use alloc::{boxed::Box, sync::Arc};
+use core::fmt;
 
 use crate::{EventType, HostPort, Response, Time, Ustring};
 

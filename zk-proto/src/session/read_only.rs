@@ -5,7 +5,8 @@
 //! a session on a server that takes writes has proven itself: a server that says "rw", and grants a
 //! read-only session then, is not returned to ever again without a pause.
 
-use std::{sync::Arc, time::Duration};
+use alloc::{format, sync::Arc};
+use core::time::Duration;
 
 use crate::{HostPort, Time};
 

@@ -11,7 +11,7 @@
 //!
 //! [`Config::unwatch_after`]: super::Config::unwatch_after
 
-use std::time::Duration;
+use core::time::Duration;
 
 use crate::{
     Chroot, ErrorCode, OpCode, Time,

@@ -4,7 +4,11 @@
 //! nothing else. The connection ends only with a packet that answers nothing that was asked, and so can be
 //! matched to no call.
 
-use std::collections::BTreeSet;
+use alloc::{
+    collections::BTreeSet,
+    format,
+    string::{String, ToString},
+};
 
 use bytes::Bytes;
 
@@ -177,7 +181,7 @@ impl<T: Clone> Session<T> {
         let registered = self.credentials.get_mut(up.credentials_acked);
         let (scheme, waiters) = registered.map_or_else(Default::default, |registered| {
             let scheme = registered.credential.scheme.clone();
-            (scheme, std::mem::take(&mut registered.waiters))
+            (scheme, core::mem::take(&mut registered.waiters))
         });
         up.credentials_acked = up.credentials_acked.saturating_add(1);
         if !header.err.is_ok() {

@@ -6,7 +6,8 @@
 //! - an entry whose bytes were never handed out was surely not sent;
 //! - xids grow over the life of the session and wrap from `i32::MAX` to 1.
 
-use std::{collections::VecDeque, fmt};
+use alloc::{collections::VecDeque, string::String, vec::Vec};
+use core::fmt;
 
 use bytes::BytesMut;
 
@@ -235,7 +236,7 @@ impl<T> RequestQueue<T> {
             if self.handed_out > KEEP_CAPACITY {
                 *out = BytesMut::new();
             }
-            std::mem::swap(&mut self.queue, out);
+            core::mem::swap(&mut self.queue, out);
             self.handed_out = out.capacity();
         } else {
             out.extend_from_slice(&self.queue);

@@ -1,5 +1,7 @@
 //! What is taken from a user to be sent, and what is not.
 
+use alloc::{boxed::Box, vec};
+
 use bytes::BytesMut;
 
 use crate::{
@@ -143,7 +145,7 @@ impl<T: Clone> Session<T> {
             return true;
         }
         let registered = self.credentials.get_mut(at);
-        registered.is_some_and(|registered| !std::mem::replace(&mut registered.removed, true))
+        registered.is_some_and(|registered| !core::mem::replace(&mut registered.removed, true))
     }
 
     /// Why nothing more is taken from a user.

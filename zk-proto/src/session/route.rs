@@ -28,7 +28,8 @@
 //! one while home fails fast. So there are several rounds before the session expires, and one that was cut
 //! off from its only live host for half of T is not lost.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+use core::time::Duration;
 
 use crate::{HostPort, Time, rng::Rng, time::part};
 
@@ -251,7 +252,7 @@ impl Route {
 
     /// Another list of hosts. Those that were not listed before come next.
     pub(super) fn replace(&mut self, hosts: &[HostPort], shuffle: bool, rng: &mut Rng) -> Replaced {
-        let old = std::mem::take(&mut self.hosts);
+        let old = core::mem::take(&mut self.hosts);
         for host in hosts {
             if !self.lists(host) {
                 let known = old.iter().find(|known| ***known == *host).cloned();

@@ -13,7 +13,8 @@
 //! - A new session that is shut out gives up what an earlier one had seen, after [`CATCH_UP`] at least:
 //!   no member of an ensemble lags so much.
 
-use std::time::Duration;
+use alloc::format;
+use core::time::Duration;
 
 use crate::Time;
 

@@ -7,7 +7,12 @@
 //! - what the server has and nobody wants is known, so that it can be taken off;
 //! - everything is in order of path and age, so that the same inputs give the same outputs.
 
-use std::collections::{BTreeMap, VecDeque};
+use alloc::{
+    borrow::ToOwned,
+    collections::{BTreeMap, VecDeque},
+    string::String,
+    vec::Vec,
+};
 
 use bytes::BytesMut;
 
@@ -347,7 +352,7 @@ impl<T: Clone> WatchTable<T> {
     pub(super) fn clear(&mut self) -> Vec<Watch<T>> {
         self.removals.clear();
         self.by_id.clear();
-        let places = std::mem::take(&mut self.by_path).into_values();
+        let places = core::mem::take(&mut self.by_path).into_values();
         let mut watches: Vec<_> =
             places.flat_map(|place| place.watches).map(|(_, watch)| watch).collect();
         watches.sort_unstable_by_key(|watch| watch.id);
@@ -375,7 +380,7 @@ impl<T: Clone> WatchTable<T> {
                     continue;
                 }
                 if !batch.fits(path, limit) {
-                    batches.push(std::mem::take(&mut batch).encode(last_zxid, lasting));
+                    batches.push(core::mem::take(&mut batch).encode(last_zxid, lasting));
                 }
                 batch.add(kind, path);
             }
