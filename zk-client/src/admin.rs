@@ -49,39 +49,41 @@ impl Reconfig {
 }
 
 crate::blocking::faces! {
-    /// The answer of the present server to a word of four letters, such as `ruok` or `srvr`: kazoo's
-    /// `command`. It goes over a connection of its own, for no longer than the client's
+    /// Sends a four-letter word, such as `ruok` or `srvr`, to the server of the present connection, and returns its
+    /// answer. The word has a connection of its own, which may take as long as the client's
     /// [`connect_timeout`](crate::ClientBuilder::connect_timeout).
     ///
-    /// Servers answer `srvr` alone unless they are told otherwise (`4lw.commands.whitelist`).
+    /// By default, servers answer `srvr` only (`4lw.commands.whitelist`).
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when it is no such word;
-    /// [`ConnectionClosed`](crate::ErrorKind::ConnectionClosed) when there is no connection now;
-    /// [`ConnectionLoss`](crate::ErrorKind::ConnectionLoss) and [`Timeout`](crate::ErrorKind::Timeout).
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if `word` is not four lower-case letters.
+    /// - [`ConnectionClosed`](crate::ErrorKind::ConnectionClosed) if the client is not connected.
+    /// - [`ConnectionLoss`](crate::ErrorKind::ConnectionLoss) or [`Timeout`](crate::ErrorKind::Timeout) if the server
+    ///   does not answer.
     ///
     /// ```no_run
     /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
-    /// println!("{}", zk.command("srvr").await?);
+    /// println!("{}", zk.four_letter_word("srvr").await?);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn command(&self, word: &str) -> AsyncResult<String> {
+    #[doc(alias = "command")]
+    pub fn four_letter_word(&self, word: &str) -> AsyncResult<String> {
         match word.as_bytes().try_into() {
             Ok(letters) if word.bytes().all(|byte| byte.is_ascii_lowercase()) => {
-                self.shared().ask(letters)
+                self.shared().four_letter_word(letters)
             }
-            _ => self.failed(Error::invalid(format!("{word:?} is no word of four letters"))),
+            _ => self.failed(Error::invalid(format!("{word:?} is not a four-letter word"))),
         }
     }
 
     /// The version of the present server, such as `[3, 8, 0]`: kazoo's `server_version`.
     ///
     /// # Errors
-    /// As [`command`](Self::command); [`InvalidReply`](crate::ErrorKind::InvalidReply) when the server does
+    /// As [`four_letter_word`](Self::four_letter_word); [`InvalidReply`](crate::ErrorKind::InvalidReply) when the server does
     /// not tell.
     pub fn server_version(&self) -> AsyncResult<[u32; 3]> {
-        let answer = self.command("srvr");
+        let answer = self.four_letter_word("srvr");
         self.shared().work(async move {
             let answer = answer.await?;
             version(&answer).ok_or_else(|| Error::invalid_reply(None, "the server does not tell its version"))

@@ -9,7 +9,7 @@ use zk_proto::{
     session::{Backoff, Config, Credential, SessionTicket},
 };
 
-use crate::{AsyncResult, Client, Error, Retry, shared::Shared};
+use crate::{AsyncResult, Client, Error, Retry, driver, shared::Shared};
 
 /// How a client is to behave. Everything has a default but the hosts; what is wrong is told by
 /// [`build`](Self::build) or [`connect`](Self::connect).
@@ -207,7 +207,9 @@ impl ClientBuilder {
             return Err(Error::invalid("the session timeout is zero"));
         }
         config.hosts = hosts;
-        let shared = Shared::new(handler, config, self.connect_timeout, chroot.clone());
+        let spawn_driver = driver::spawn_on(handler.clone());
+        let shared =
+            Shared::new(handler, spawn_driver, config, self.connect_timeout, chroot.clone());
         Ok(Client::new(shared, chroot, self.default_acl, self.command_retry))
     }
 

@@ -6,21 +6,21 @@
 
 use std::{
     fmt,
-    future::{Future, poll_fn},
+    future::Future,
     io,
-    net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, BytesMut};
 use zk_handler::{AsyncRead, AsyncWrite, Handler};
-use zk_proto::{HostPort, Time, frame::FrameReader, session::Cause};
+use zk_proto::{Time, frame::FrameReader, session::Cause};
 
 use crate::{
+    connect::{open, probe},
     result::Wakers,
-    shared::{Action, DriverState, Effect, Shared},
+    shared::{Action, DriverState, Effect, Shared, SpawnDriver},
 };
 
 pub(crate) struct Driver<H: Handler> {
@@ -72,6 +72,11 @@ struct Timer {
 
 /// How many turns the driver takes before it lets other tasks run.
 const TURNS: usize = 32;
+
+/// How the driver of a client that runs on `handler` is spawned.
+pub(crate) fn spawn_on(handler: impl Handler) -> SpawnDriver {
+    Box::new(move |shared| handler.spawn(Driver::new(shared, handler.clone())))
+}
 
 impl<H: Handler> Driver<H> {
     pub(crate) fn new(shared: Arc<Shared>, handler: H) -> Self {
@@ -293,104 +298,4 @@ impl<H: Handler> fmt::Debug for Driver<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Driver({})", self.handler.name())
     }
-}
-
-/// Opens a connection to one of `host`'s addresses: each gets its share of the time, and each attempt
-/// begins with another one, so that a dead address is not tried for ever.
-async fn open<H: Handler>(
-    handler: H,
-    host: Arc<HostPort>,
-    deadline: Time,
-    attempt: usize,
-) -> io::Result<H::Stream> {
-    let resolving = within(&handler, deadline, handler.resolve(&host.host, host.port)).await;
-    let mut addresses = resolving.map_err(|error| match error.kind() {
-        io::ErrorKind::TimedOut => {
-            io::Error::new(error.kind(), format!("timed out resolving {}", host.host))
-        }
-        _ => error,
-    })?;
-    if let Some(turn) = attempt.checked_rem(addresses.len()) {
-        addresses.rotate_left(turn);
-    }
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "host has no address");
-    for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
-        match connect_share(&handler, *address, deadline, left).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn connect_share<H: Handler>(
-    handler: &H,
-    address: SocketAddr,
-    deadline: Time,
-    left: usize,
-) -> io::Result<H::Stream> {
-    let now = Time::from_origin(handler.now());
-    let share = deadline.since(now) / u32::try_from(left).unwrap_or(u32::MAX);
-    within(handler, now.after(share), handler.connect(address)).await
-}
-
-/// The longest answer to a word of four letters that is taken.
-const MAX_ANSWER: usize = 4 << 20;
-
-/// Asks `host` whether it takes writes.
-async fn probe<H: Handler>(handler: H, host: Arc<HostPort>, deadline: Time) -> io::Result<bool> {
-    let answer = ask(handler, host, *b"isro", deadline).await?;
-    Ok(answer == b"rw")
-}
-
-/// The answer of `host` to a word of four letters, on a connection of its own.
-pub(crate) async fn ask<H: Handler>(
-    handler: H,
-    host: Arc<HostPort>,
-    word: [u8; 4],
-    deadline: Time,
-) -> io::Result<Vec<u8>> {
-    let asking = async {
-        let mut stream = open(handler.clone(), host, deadline, 0).await?;
-        let mut question: &[u8] = &word;
-        while !question.is_empty() {
-            let written =
-                poll_fn(|context| Pin::new(&mut stream).poll_write(context, question)).await?;
-            question = question.get(written.max(1)..).unwrap_or_default();
-        }
-        let (mut answer, mut buffer) = (Vec::new(), vec![0; 8 << 10]);
-        loop {
-            let read =
-                poll_fn(|context| Pin::new(&mut stream).poll_read(context, &mut buffer)).await?;
-            match buffer.get(..read) {
-                None | Some([]) => return Ok(answer),
-                Some(more) if answer.len() + more.len() <= MAX_ANSWER => answer.extend(more),
-                Some(_) => return Err(io::Error::other("the answer has no end")),
-            }
-        }
-    };
-    within(&handler, deadline, asking).await
-}
-
-/// What comes of `task`, or a time-out at `deadline`. What wakes the task then need not be this timer: the session
-/// has one for the same deadline, and is to hear which step took too long.
-async fn within<H: Handler, T>(
-    handler: &H,
-    deadline: Time,
-    task: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    let mut task = pin!(task);
-    let mut sleep = pin!(handler.sleep_until(deadline.since_origin()));
-    poll_fn(|context| {
-        if let Poll::Ready(result) = task.as_mut().poll(context) {
-            return Poll::Ready(result);
-        }
-        let over =
-            sleep.as_mut().poll(context).is_ready() || Time::from_origin(handler.now()) >= deadline;
-        match over {
-            true => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "timed out"))),
-            false => Poll::Pending,
-        }
-    })
-    .await
 }

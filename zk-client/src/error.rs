@@ -111,7 +111,7 @@ impl Error {
     }
 
     /// Whether the server did it all the same; `None` of what is no request to the servers: an option, a
-    /// start, a word of four letters, a watch, a wait for a lock.
+    /// start, a four-letter word, a watch, a wait for a lock.
     ///
     /// A call that was given up, by [`cancel`](crate::AsyncResult::cancel) or by the end of the runtime, goes
     /// its way without its caller, so that its outcome is [`Unknown`](Outcome::Unknown).
@@ -295,8 +295,12 @@ impl Error {
         .into()
     }
 
-    /// A word of four letters that was not answered.
-    pub(crate) fn of_command(word: [u8; 4], host: Arc<HostPort>, error: std::io::Error) -> Self {
+    /// A four-letter word that was not answered.
+    pub(crate) fn of_four_letter_word(
+        word: [u8; 4],
+        host: Arc<HostPort>,
+        error: std::io::Error,
+    ) -> Self {
         let kind = match error.kind() {
             std::io::ErrorKind::TimedOut => ErrorKind::Timeout,
             _ => ErrorKind::ConnectionLoss,

@@ -5,7 +5,6 @@
 
 use std::{
     future::Future,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
     time::Duration,
@@ -23,14 +22,18 @@ use zk_proto::{
 
 use crate::{
     AsyncResult, Error, WatchedEvent,
-    driver::{self, Driver},
     listeners::Listeners,
     result::{Cell, Promise, Wakers},
+    runtime::{self, ErasedHandler},
 };
+
+/// Spawns the driver of a client on its runtime. The builder supplies it, as it knows the type of the handler.
+pub(crate) type SpawnDriver = Box<dyn Fn(Arc<Shared>) + Send + Sync>;
 
 pub(crate) struct Shared {
     core: Mutex<Core>,
-    runtime: Box<dyn Runtime>,
+    handler: Box<dyn ErasedHandler>,
+    spawn_driver: SpawnDriver,
     /// Callbacks of results and listeners of states.
     pub(crate) completions: CallbackQueue,
     /// Callbacks of watches.
@@ -194,55 +197,10 @@ impl Complete for LookForChroot {
     }
 }
 
-/// A handler without its type, for the client's surface.
-trait Runtime: Send + Sync {
-    fn name(&self) -> &'static str;
-    fn now(&self) -> Time;
-    fn random(&self) -> u64;
-    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>);
-    fn sleep_until(&self, due: Time) -> Pin<Box<dyn Future<Output = ()> + Send>>;
-    fn ask(&self, host: Arc<HostPort>, word: [u8; 4], deadline: Time) -> Asking;
-    fn drive(&self, shared: Arc<Shared>);
-}
-
-/// An answer to a word of four letters, to come.
-type Asking = Pin<Box<dyn Future<Output = std::io::Result<Vec<u8>>> + Send>>;
-
-struct Erased<H>(H);
-
-impl<H: Handler> Runtime for Erased<H> {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn now(&self) -> Time {
-        Time::from_origin(self.0.now())
-    }
-
-    fn random(&self) -> u64 {
-        self.0.random()
-    }
-
-    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        self.0.spawn(task);
-    }
-
-    fn sleep_until(&self, due: Time) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.0.sleep_until(due.since_origin()))
-    }
-
-    fn ask(&self, host: Arc<HostPort>, word: [u8; 4], deadline: Time) -> Asking {
-        Box::pin(driver::ask(self.0.clone(), host, word, deadline))
-    }
-
-    fn drive(&self, shared: Arc<Shared>) {
-        self.0.spawn(Driver::new(shared, self.0.clone()));
-    }
-}
-
 impl Shared {
     pub(crate) fn new<H: Handler>(
         handler: H,
+        spawn_driver: SpawnDriver,
         config: Config,
         connect_timeout: Duration,
         chroot: Chroot,
@@ -265,7 +223,8 @@ impl Shared {
             }),
             completions: CallbackQueue::new("completions", handler.clone()),
             events: CallbackQueue::new("watches", handler.clone()),
-            runtime: Box::new(Erased(handler)),
+            handler: runtime::erase(handler),
+            spawn_driver,
             listeners: Listeners::default(),
             connect_timeout,
         })
@@ -276,7 +235,7 @@ impl Shared {
     }
 
     pub(crate) fn now(&self) -> Time {
-        self.runtime.now()
+        self.handler.now()
     }
 
     /// For how much longer the servers surely keep the session, if it is one that is `wanted`.
@@ -292,18 +251,18 @@ impl Shared {
 
     /// A unique id, of 128 bits of the handler's randomness.
     pub(crate) fn unique_id(&self) -> u128 {
-        u128::from(self.runtime.random()) << 64 | u128::from(self.runtime.random())
+        u128::from(self.handler.random()) << 64 | u128::from(self.handler.random())
     }
 
     /// A random number in 0..1.
     pub(crate) fn random_part(&self) -> f64 {
         // As many bits as an f64 has.
-        let bits = u32::try_from(self.runtime.random() >> 32).unwrap_or_default();
+        let bits = u32::try_from(self.handler.random() >> 32).unwrap_or_default();
         f64::from(bits) / (f64::from(u32::MAX) + 1.0)
     }
 
     pub(crate) fn runtime_name(&self) -> &'static str {
-        self.runtime.name()
+        self.handler.name()
     }
 
     /// Does something to the session, and sees to it that the driver takes notice.
@@ -423,8 +382,8 @@ impl Shared {
         })
     }
 
-    /// Asks the present server a word of four letters.
-    pub(crate) fn ask(self: &Arc<Self>, word: [u8; 4]) -> AsyncResult<String> {
+    /// Sends a four-letter word to the server of the present connection.
+    pub(crate) fn four_letter_word(self: &Arc<Self>, word: [u8; 4]) -> AsyncResult<String> {
         let host = {
             let core = self.lock();
             core.session.host().filter(|_| core.session.state().is_connected()).cloned()
@@ -433,9 +392,9 @@ impl Shared {
         self.work(async move {
             let host = host.ok_or_else(|| Error::of_session(Reason::Closed))?;
             let deadline = shared.now().after(shared.connect_timeout);
-            match shared.runtime.ask(host.clone(), word, deadline).await {
+            match shared.handler.four_letter_word(host.clone(), word, deadline).await {
                 Ok(answer) => Ok(String::from_utf8_lossy(&answer).into_owned()),
-                Err(error) => Err(Error::of_command(word, host, error)),
+                Err(error) => Err(Error::of_four_letter_word(word, host, error)),
             }
         })
     }
@@ -488,9 +447,9 @@ impl Shared {
 
     /// Begins a session, for those who have started the client, and has it driven.
     fn drive(self: &Arc<Self>, mut core: MutexGuard<'_, Core>) {
-        core.begin(self.now(), self.runtime.random(), self.connect_timeout);
+        core.begin(self.now(), self.handler.random(), self.connect_timeout);
         drop(core);
-        self.runtime.drive(self.clone());
+        (self.spawn_driver)(self.clone());
     }
 
     /// The session has ended, and all that it had to say was said: its driver ends, and another session
@@ -550,16 +509,16 @@ impl Shared {
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(Box::pin(task));
+        self.handler.spawn(Box::pin(task));
     }
 
     pub(crate) fn sleep_until(&self, due: Time) -> impl Future<Output = ()> + Send {
-        self.runtime.sleep_until(due)
+        self.handler.sleep_until(due)
     }
 
     /// Completes after `duration`; for tasks of the runtime alone.
     pub(crate) fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
-        self.runtime.sleep_until(self.now().after(duration))
+        self.handler.sleep_until(self.now().after(duration))
     }
 
     /// Works out a result in a task that is no request.

@@ -102,7 +102,7 @@ pub async fn life_cycle<H: Handler>(handler: H) {
         // guide: ask the server itself
         let [major, minor, _] = zk.server_version().await?;
         println!("{major}.{minor}");
-        println!("{}", zk.command("srvr").await?);
+        println!("{}", zk.four_letter_word("srvr").await?);
         // end
         let expected = if shared().version() == Version::V3_8 { [3, 8] } else { [3, 9] };
         assert_eq!([major, minor], expected);

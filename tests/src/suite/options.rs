@@ -354,20 +354,20 @@ pub async fn the_hosts_can_change<H: Handler>(handler: H) {
 pub async fn a_server_answers_words_of_four_letters<H: Handler>(handler: H) {
     let site = Site::new(handler);
     let (proxy, zk) = site.proxied().await;
-    assert_eq!(site.ok("ruok", zk.command("ruok")).await, "imok");
+    assert_eq!(site.ok("ruok", zk.four_letter_word("ruok")).await, "imok");
     for word in ["", "ruo", "ruoks", "RUOK", "ru k"] {
-        let error = site.err("no such word", zk.command(word)).await;
+        let error = site.err("no such word", zk.four_letter_word(word)).await;
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
     // It goes over a connection of its own, and does no harm to the session's.
     proxy.refuse(true);
-    let error = site.err("no connection", zk.command("srvr")).await;
+    let error = site.err("no connection", zk.four_letter_word("srvr")).await;
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::ConnectionLoss, None));
     assert!(error.to_string().contains(&proxy.address().to_string()), "{error}");
     site.ok("a call", zk.exists("/")).await;
     proxy.refuse(false);
     site.ok("stop", zk.stop()).await;
-    let error = site.err("no server", zk.command("ruok")).await;
+    let error = site.err("no server", zk.four_letter_word("ruok")).await;
     assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
 }
 

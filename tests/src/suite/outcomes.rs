@@ -126,10 +126,10 @@ pub async fn an_error_of_no_request_has_no_outcome<H: Handler>(handler: H) {
     sweep.saw(&error, ErrorKind::InvalidInput, None, false);
 
     // Words of four letters.
-    let error = site.err("no word", zk.command("five!")).await;
+    let error = site.err("no word", zk.four_letter_word("five!")).await;
     sweep.saw(&error, ErrorKind::InvalidInput, None, false);
     let idle = site.build(site.builder());
-    let error = site.err("a word without a connection", idle.command("ruok")).await;
+    let error = site.err("a word without a connection", idle.four_letter_word("ruok")).await;
     sweep.saw(&error, ErrorKind::ConnectionClosed, None, false);
 
     // Starts.
