@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The time since boot, suspensions included (`CLOCK_BOOTTIME`).
+/// Returns the time since the machine was booted, including the time that it was suspended (`CLOCK_BOOTTIME`).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[must_use]
 pub fn boottime() -> Duration {
@@ -12,7 +12,7 @@ pub fn boottime() -> Duration {
     Duration::new(seconds, nanos)
 }
 
-/// The time since the first call. Whether it counts suspensions is up to the system's monotonic clock.
+/// Returns the time since the first call. The system's monotonic clock determines whether suspensions count.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[must_use]
 pub fn boottime() -> Duration {

@@ -1,23 +1,73 @@
-//! What a ZooKeeper client needs from a runtime.
+//! The runtime interface of the `zk` ZooKeeper client: the [`Handler`] trait.
 //!
-//! A [`Handler`] is to this client what an `IHandler` is to kazoo: the one place that knows threads,
-//! sockets and timers. It knows nothing of ZooKeeper. The client's driver is written once, generic over
-//! it; `zk-handler-tokio` and its siblings implement it, each for one runtime, in a file or two.
+//! A handler gives a client what it needs from a runtime: tasks, TCP connections, name resolution, timers, and threads
+//! for callbacks. It knows nothing about ZooKeeper. The client is written once, generic over the handler, and runs on
+//! any runtime that has one.
 //!
-//! What the client relies on:
-//! - [`spawn`](Handler::spawn)ed tasks run to their end without anybody waiting for them, and may be
-//!   spawned from any thread;
-//! - [`connect`](Handler::connect), [`resolve`](Handler::resolve) and
-//!   [`sleep_until`](Handler::sleep_until) are called from within spawned tasks only, never block them,
-//!   and stop what they do when they are dropped;
-//! - [`dispatch`](Handler::dispatch)ed jobs are the user's callbacks: they may block for as long as they
-//!   like without holding up any task, or any other job for good. Their order is not the handler's concern:
-//!   [`CallbackQueue`] sees to it;
-//! - none of it depends on threads that a user can fill. So names are looked up, and callbacks run, on threads
-//!   of this crate ([`resolve`](resolve()), [`dispatch`](dispatch())), whatever the runtime.
+//! **When to use this crate.** To run the client on tokio, smol, async-std or plain threads, you do not need it: choose
+//! a feature of `zk-client`, which brings the handler (`zk-handler-tokio` and its siblings). To run the client on
+//! another runtime, implement [`Handler`] for it and pass the handler to the client's `connect_on`. The module
+//! `conformance`, behind the feature `conformance`, has the tests for your implementation.
 //!
-//! All of this, and more, is checked by the module `conformance`, behind the feature `unstable-conformance`, which any
-//! handler can run with one line.
+//! # A handler for another runtime
+//!
+//! This one is for an executor from the crate `async-executor` that some thread of the program runs:
+//!
+//! ```
+//! use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+//!
+//! use async_executor::Executor;
+//! use async_net::TcpStream;
+//! use zk_handler::Handler;
+//!
+//! #[derive(Clone)]
+//! struct ExecutorHandler(Arc<Executor<'static>>);
+//!
+//! impl Handler for ExecutorHandler {
+//!     type Stream = TcpStream;
+//!
+//!     fn name(&self) -> &'static str {
+//!         "async-executor"
+//!     }
+//!
+//!     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+//!         let stream = TcpStream::connect(address).await?;
+//!         stream.set_nodelay(true)?;
+//!         Ok(stream)
+//!     }
+//!
+//!     fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
+//!         let timer = async_io::Timer::after(deadline.saturating_sub(self.now()));
+//!         async {
+//!             timer.await;
+//!         }
+//!     }
+//!
+//!     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+//!         self.0.spawn(task).detach();
+//!     }
+//! }
+//! ```
+//!
+//! # What the client relies on
+//!
+//! - A task that was [`spawn`](Handler::spawn)ed runs to its end, although nothing waits for it. Tasks may be spawned
+//!   from any thread.
+//! - The futures of [`connect`](Handler::connect), [`resolve`](Handler::resolve) and
+//!   [`sleep_until`](Handler::sleep_until) are only polled in spawned tasks. They never block a task, and they are
+//!   cancel-safe: dropping one stops its work and leaves nothing behind.
+//! - A job that was [`dispatch`](Handler::dispatch)ed is a callback of the user and may block for as long as it likes.
+//!   It never holds up a task, and never prevents another job from running. Jobs need not run in order:
+//!   [`CallbackQueue`] takes care of that.
+//! - Neither name resolution nor callbacks depend on threads that the user can fill with other work, such as a runtime's
+//!   pool for blocking calls. The defaults use threads of this crate ([`resolve`](resolve()),
+//!   [`dispatch`](dispatch())).
+//!
+//! The conformance suite checks all of this.
+//!
+//! # Features
+//!
+//! - `conformance`: the conformance suite, for the tests of a handler. Off by default.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod callback_queue;
@@ -34,46 +84,67 @@ use std::{future::Future, io, net::SocketAddr, sync::LazyLock, time::Duration};
 pub use callback_queue::CallbackQueue;
 pub use futures_io::{AsyncRead, AsyncWrite};
 
-use pool::{IDLE, Pool};
+use pool::{IDLE_TIMEOUT, Pool};
 
 pub use clock::boottime;
 pub use random::system_random;
 pub use resolver::{Resolver, resolve};
 pub use task_thread::{is_task_thread, mark_polling_threads, mark_task_thread};
 
-/// A runtime, as far as a client needs one. Clones are the same runtime.
+/// A handle to a runtime that can carry a client. Clones refer to the same runtime.
+///
+/// See the [crate's documentation](crate) for an example, and for what the client relies on.
 pub trait Handler: Clone + Send + Sync + 'static {
-    /// A connection. Dropping it closes it.
+    /// A TCP connection. Dropping it closes the connection.
+    ///
+    /// `poll_close` shuts down the writing side only. If several tasks poll one stream, the last one is woken.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The runtime's name, for logs: `"tokio"`.
+    /// The name of the runtime for logs and errors, such as `"tokio"`.
     fn name(&self) -> &'static str;
 
-    /// The time on this handler's clock, since an origin that does not move.
+    /// Returns the current time of this handler's clock, as the time since a fixed origin.
     ///
-    /// The default goes on while the machine is suspended, as a session's life on the server does.
+    /// The clock never goes back, and is the same for all clones. The default is [`boottime`], which includes the time
+    /// that the machine was suspended: the server counts it too when it expires sessions.
     fn now(&self) -> Duration {
         boottime()
     }
 
-    /// Random bits. Unique ids, such as that of a lock's node, and jitter are made of them.
+    /// Returns 64 random bits. The client uses them for unique ids, such as the one in the name of a lock's node, and
+    /// for jitter.
     ///
-    /// The default is [`system_random`], the operating system's secure source. Another one must be as good
-    /// wherever ids are shared with others; a simulation has its own, to replay a run.
+    /// The default is [`system_random`], the operating system's secure source. Another source must be as good if ids
+    /// are shared with other clients. A simulation returns reproducible numbers instead.
     fn random(&self) -> u64 {
         system_random()
     }
 
-    /// Opens a TCP connection, without Nagle's delay.
+    /// Opens a TCP connection to `address`, with `TCP_NODELAY` set.
+    ///
+    /// There is no timeout: the client drops a future that takes too long.
+    ///
+    /// # Errors
+    /// The error of the system, such as [`ConnectionRefused`](io::ErrorKind::ConnectionRefused).
+    ///
+    /// # Cancel safety
+    /// This method is cancel-safe: if the future is dropped, the attempt ends, and no connection stays open.
     fn connect(
         &self,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::Stream>> + Send + '_;
 
-    /// The addresses of `host`, which is a name or an IP address without brackets; at least one.
+    /// Resolves `host` to socket addresses with `port`. `host` is a name, or an IP address without brackets. An IP
+    /// address is resolved at once.
     ///
-    /// The default is [`resolve`], which asks the system on threads of its own. Whatever does it must not
-    /// depend on threads that a user can fill with work of theirs: a client without them could not come back.
+    /// The default is the function [`resolve`], which asks the system on threads of this crate. Another implementation
+    /// must not use threads that the user can fill with other work: the client could then not reconnect.
+    ///
+    /// # Errors
+    /// If the name cannot be resolved. The list of addresses is never empty.
+    ///
+    /// # Cancel safety
+    /// This method is cancel-safe: if the future is dropped, its result is discarded.
     fn resolve(
         &self,
         host: &str,
@@ -82,39 +153,47 @@ pub trait Handler: Clone + Send + Sync + 'static {
         resolve(host, port)
     }
 
-    /// Completes when [`now`](Self::now) has reached `deadline`; at once when it has already.
+    /// Waits until [`now`](Self::now) has reached `deadline`. The future is ready at once if it has already.
+    ///
+    /// `deadline` may be arbitrarily far in the past or in the future.
+    ///
+    /// # Cancel safety
+    /// This method is cancel-safe: if the future is dropped, the timer is cancelled.
     fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static;
 
-    /// Runs `task` to its end.
+    /// Spawns a task that runs until it completes.
+    ///
+    /// May be called from any thread, inside or outside of the runtime. A panic ends the task and affects no other.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 
-    /// Runs `job`, which may block, off the tasks.
+    /// Runs `job`, which may block, on a thread that runs no tasks.
     ///
-    /// The default is [`dispatch`], which has threads of its own. Where callbacks count on being inside of the
-    /// runtime, enter it in the job.
+    /// May be called from any thread, inside or outside of the runtime. The default is the function [`dispatch`],
+    /// which uses threads of this crate. If callbacks should run in the context of the runtime, enter it in the job.
     fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
         dispatch(job);
     }
 
-    /// Whether the calling thread may wait for the client: false if that is known to keep tasks from running, among
-    /// which may be the client's own. A call that would wait panics then, instead of waiting for ever. It is asked
-    /// before a thread waits, and not if the result is there already.
+    /// Returns whether the calling thread may block until the client has a result.
     ///
-    /// The default knows the threads that were marked ([`mark_task_thread`], [`mark_polling_threads`]).
+    /// Returns false on a thread that runs tasks, as the client's own task may be among them and would then never run.
+    /// A blocking call of the client panics if this returns false, unless it has its result already.
+    ///
+    /// The default returns false on the threads marked by [`mark_task_thread`] and [`mark_polling_threads`].
     #[track_caller]
     fn may_block(&self) -> bool {
         !is_task_thread()
     }
 }
 
-/// Runs `job`, which may block, on one of the threads that all handlers of the process share for callbacks.
+/// Runs `job`, which may block, on one of the threads for callbacks, named `zk-callback`.
 ///
-/// There is no fixed limit to them, as a callback may wait for another one, which must then be able to run. Each
-/// [`CallbackQueue`] takes one thread at most, and only while it has something to run; a client has two lanes. As long as
-/// callbacks are short, four threads serve them all: more are started only when no job has begun for 10 ms, and
-/// one that has had nothing to do for 5 s ends. The threads are named `zk-callback`. They do not keep the
-/// process from ending.
+/// All handlers of the process share these threads. Four of them run all jobs as long as the jobs are short. If no job
+/// has started for 10 ms while some wait, their number doubles; there is no upper limit, since a callback may block
+/// until another one has run. Each [`CallbackQueue`] occupies at most one thread, and a client has two queues. A thread
+/// ends after 5 s without a job. These threads do not keep the process alive.
 pub fn dispatch(job: impl FnOnce() + Send + 'static) {
-    static CALLBACKS: LazyLock<Pool> = LazyLock::new(|| Pool::new("zk-callback", usize::MAX, IDLE));
+    static CALLBACKS: LazyLock<Pool> =
+        LazyLock::new(|| Pool::new("zk-callback", usize::MAX, IDLE_TIMEOUT));
     CALLBACKS.run(job);
 }

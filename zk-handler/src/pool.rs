@@ -1,10 +1,10 @@
-//! Threads for what may block, which the runtimes' own pools have no part in.
+//! A pool of threads for jobs that may block. It is independent of the pools of the runtimes.
 //!
-//! What holds here:
-//! - a job never waits for good while others block: at worst for a few times [`STALL`], after which there are
-//!   more threads, up to the pool's limit;
-//! - a burst of short jobs takes [`FEW`] threads, and one that watches over them;
-//! - a thread that has had nothing to do for a while ([`IDLE`]) ends.
+//! Invariants:
+//! - Jobs that block do not hold up others: if no job has started for [`STALL_TIMEOUT`] while some wait, more threads
+//!   are started, up to the pool's limit.
+//! - A burst of short jobs takes [`CORE_THREADS`] threads, and one more that watches for a stall.
+//! - A thread ends after [`IDLE_TIMEOUT`] without a job.
 
 use std::{
     collections::VecDeque,
@@ -17,79 +17,79 @@ use std::{
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// How many threads run jobs as long as those do not block.
-const FEW: usize = 4;
+/// How many threads run jobs as long as no job blocks.
+const CORE_THREADS: usize = 4;
 
-/// If no job has begun for so long while some wait, those that run are taken to block.
-const STALL: Duration = Duration::from_millis(10);
+/// If no job has started for this long while some wait, the running jobs are considered blocked.
+const STALL_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// How long a thread waits for work before it ends.
-pub(crate) const IDLE: Duration = Duration::from_secs(5);
+/// How long a thread waits for a job before it ends.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A pool of threads. Clones are the same pool.
+/// A pool of threads. Clones share the pool.
 #[derive(Clone)]
-pub(crate) struct Pool(Arc<Shared>);
+pub(crate) struct Pool(Arc<Inner>);
 
-struct Shared {
-    /// The threads' name.
+struct Inner {
+    /// The name of the threads.
     name: &'static str,
     /// How many jobs may run at once.
     limit: usize,
-    /// How long a thread waits for work before it ends.
+    /// How long a thread waits for a job before it ends.
     idle: Duration,
     state: Mutex<State>,
-    /// There is something to do for a thread that waits.
+    /// Wakes a waiting thread when there is a job for it.
     work: Condvar,
 }
 
 struct State {
     queue: VecDeque<Job>,
-    /// Threads that run a job.
+    /// The number of threads that run a job.
     busy: usize,
-    /// Threads that wait, or are about to look for a job.
+    /// The number of threads that wait for a job, or are about to take one.
     waiting: usize,
-    /// How many may be busy for now.
+    /// How many threads may be busy at present.
     allowed: usize,
-    /// When the last job was begun.
-    begun: Instant,
+    /// When the last job was started.
+    last_start: Instant,
 }
 
-/// What a thread is to do next.
+/// What a thread does next.
 enum Next {
     Run(Job),
     Wait(Duration),
 }
 
 impl Pool {
-    /// A pool that runs up to `limit` jobs at once, at least one, and whose threads end after `idle` without work.
+    /// Creates a pool that runs up to `limit` jobs at once, but at least one. Its threads end after `idle` without a job.
     pub(crate) fn new(name: &'static str, limit: usize, idle: Duration) -> Self {
         let limit = limit.max(1);
         let state = State {
             queue: VecDeque::new(),
             busy: 0,
             waiting: 0,
-            allowed: FEW.min(limit),
-            begun: Instant::now(),
+            allowed: CORE_THREADS.min(limit),
+            last_start: Instant::now(),
         };
         let (state, work) = (Mutex::new(state), Condvar::new());
-        Self(Arc::new(Shared { name, limit, idle, state, work }))
+        Self(Arc::new(Inner { name, limit, idle, state, work }))
     }
 
-    /// Runs `job`, on one of the pool's threads.
+    /// Runs `job` on one of the pool's threads.
     pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
         let mut state = self.0.lock();
         state.queue.push_back(Box::new(job));
-        self.0.staff(state);
+        self.0.ensure_thread(state);
     }
 }
 
-impl Shared {
+impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees to it that a thread looks after the jobs that wait.
-    fn staff(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+    /// Wakes or starts a thread, if there is a job for it.
+    fn ensure_thread(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.queue.is_empty() || state.busy >= self.limit {
             return;
         }
@@ -100,34 +100,34 @@ impl Shared {
         }
         state.waiting += 1;
         drop(state);
-        if let Err(error) = self.start() {
-            // The threads that there are go on; if there are none, the next job tries again.
+        if let Err(error) = self.start_thread() {
+            // The other threads go on. If there are none, the next job tries again.
             self.lock().waiting -= 1;
-            tracing::error!(%error, pool = self.name, "no thread can be started");
+            tracing::error!(%error, pool = self.name, "failed to start a thread");
         }
     }
 
-    fn start(self: &Arc<Self>) -> io::Result<()> {
-        let shared = self.clone();
-        thread::Builder::new().name(self.name.into()).spawn(move || shared.work())?;
+    fn start_thread(self: &Arc<Self>) -> io::Result<()> {
+        let inner = self.clone();
+        thread::Builder::new().name(self.name.into()).spawn(move || inner.run_thread())?;
         Ok(())
     }
 
-    /// A thread, which counts as waiting when it begins.
-    fn work(self: &Arc<Self>) {
+    /// The body of a thread, which counts as waiting when it starts.
+    fn run_thread(self: &Arc<Self>) {
         let mut state = self.lock();
         loop {
             match state.next(self) {
                 Next::Run(job) => {
                     state.waiting -= 1;
                     state.busy += 1;
-                    self.staff(state);
-                    // The hook for panics has reported it.
+                    self.ensure_thread(state);
+                    // The panic hook has reported a panic.
                     let _ = catch_unwind(AssertUnwindSafe(job));
                     state = self.lock();
                     state.busy -= 1;
-                    state.allowed = state.allowed.min(state.busy + FEW).min(self.limit);
-                    if state.queue.is_empty() && state.waiting >= FEW {
+                    state.allowed = state.allowed.min(state.busy + CORE_THREADS).min(self.limit);
+                    if state.queue.is_empty() && state.waiting >= CORE_THREADS {
                         return;
                     }
                     state.waiting += 1;
@@ -147,19 +147,19 @@ impl Shared {
 }
 
 impl State {
-    fn next(&mut self, pool: &Shared) -> Next {
+    fn next(&mut self, pool: &Inner) -> Next {
         if self.queue.is_empty() || self.busy >= pool.limit {
             return Next::Wait(pool.idle);
         }
         let now = Instant::now();
         if self.busy >= self.allowed {
-            let stalled = now.saturating_duration_since(self.begun);
-            if let Some(left) = STALL.checked_sub(stalled).filter(|left| !left.is_zero()) {
+            let stalled = now.saturating_duration_since(self.last_start);
+            if let Some(left) = STALL_TIMEOUT.checked_sub(stalled).filter(|left| !left.is_zero()) {
                 return Next::Wait(left);
             }
             self.allowed = self.allowed.saturating_mul(2).min(pool.limit);
         }
-        self.begun = now;
+        self.last_start = now;
         self.queue.pop_front().map_or(Next::Wait(pool.idle), Next::Run)
     }
 }
@@ -170,10 +170,10 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(50);
 
-    /// Starts `count` jobs that block until the sender is dropped, and says when each has begun.
+    /// Runs `count` jobs that block until the sender is dropped. The receiver gets a message when one starts.
     fn block(pool: &Pool, count: usize) -> (Sender<()>, Receiver<()>) {
         let (open, gate) = channel();
         let gate = Arc::new(Mutex::new(gate));
@@ -194,15 +194,15 @@ mod tests {
     }
 
     #[test]
-    fn jobs_that_block_hold_up_no_others() {
+    fn blocked_jobs_do_not_hold_up_others() {
         let pool = Pool::new("test", usize::MAX, SHORT);
         let (open, begins) = block(&pool, 300);
         for number in 0..300 {
-            begins.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("job {number} does not begin"));
+            begins.recv_timeout(TIMEOUT).unwrap_or_else(|_| panic!("job {number} did not start"));
         }
         let (done, end) = channel();
-        pool.run(move || done.send(()).expect("somebody waits"));
-        end.recv_timeout(PATIENCE).expect("a job behind those that block");
+        pool.run(move || done.send(()).expect("the receiver is alive"));
+        end.recv_timeout(TIMEOUT).expect("a job behind those that block");
         assert!(threads(&pool) <= 302, "{} threads", threads(&pool));
         drop(open);
     }
@@ -221,44 +221,44 @@ mod tests {
             });
         }
         for _ in 0..10_000 {
-            ends.recv_timeout(PATIENCE).expect("the next job");
+            ends.recv_timeout(TIMEOUT).expect("the next job");
         }
         let most = *most.lock().unwrap_or_else(PoisonError::into_inner);
-        // A machine that has other things to do may look stalled once or twice.
-        assert!(most <= 8 * FEW, "{most} threads");
+        // On a busy machine, the pool may look stalled once or twice.
+        assert!(most <= 8 * CORE_THREADS, "{most} threads");
     }
 
     #[test]
-    fn a_limit_is_kept() {
+    fn the_limit_is_respected() {
         let pool = Pool::new("test", 3, SHORT);
         let (open, begins) = block(&pool, 10);
         for _ in 0..3 {
-            begins.recv_timeout(PATIENCE).expect("a job within the limit");
+            begins.recv_timeout(TIMEOUT).expect("a job within the limit");
         }
-        assert!(begins.recv_timeout(10 * STALL).is_err(), "a job beyond the limit");
+        assert!(begins.recv_timeout(10 * STALL_TIMEOUT).is_err(), "a job beyond the limit");
         assert_eq!(threads(&pool), 3);
         drop(open);
         for _ in 3..10 {
-            begins.recv_timeout(PATIENCE).expect("the jobs behind");
+            begins.recv_timeout(TIMEOUT).expect("the jobs behind");
         }
     }
 
     #[test]
-    fn threads_end_when_there_is_nothing_to_do() {
+    fn idle_threads_end() {
         let pool = Pool::new("test", usize::MAX, SHORT);
         let (open, begins) = block(&pool, 50);
         for _ in 0..50 {
-            begins.recv_timeout(PATIENCE).expect("a job");
+            begins.recv_timeout(TIMEOUT).expect("a job");
         }
         drop(open);
         let begun = Instant::now();
         while threads(&pool) > 0 {
-            assert!(begun.elapsed() < PATIENCE, "{} threads are left", threads(&pool));
+            assert!(begun.elapsed() < TIMEOUT, "{} threads are left", threads(&pool));
             thread::yield_now();
         }
-        // And there are new ones when there is.
+        // The next job starts a new thread.
         let (done, end) = channel();
-        pool.run(move || done.send(()).expect("somebody waits"));
-        end.recv_timeout(PATIENCE).expect("a job");
+        pool.run(move || done.send(()).expect("the receiver is alive"));
+        end.recv_timeout(TIMEOUT).expect("a job");
     }
 }

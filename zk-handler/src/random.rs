@@ -1,12 +1,12 @@
 //! The default source of randomness.
 
-/// 64 bits from the operating system's cryptographically secure source, such as `getrandom(2)`.
+/// Returns 64 bits from the operating system's cryptographically secure random source, such as `getrandom(2)`.
 ///
-/// They are unpredictable and independent of all others: of earlier calls, of other threads and processes
-/// (forked ones included), and of other machines. Two of them make an id that is unique in practice.
+/// They are unpredictable, and independent of earlier calls, other threads, other processes (including forked ones) and
+/// other machines. 128 bits, from two calls, make an id that is unique in practice.
 ///
 /// # Panics
-/// If the operating system has no randomness to give. An id made of anything else could be another's.
+/// If the operating system's source fails. There is no fallback, because ids from a weaker source could collide.
 #[must_use]
 pub fn system_random() -> u64 {
     match getrandom::u64() {
@@ -21,8 +21,8 @@ mod tests {
 
     use super::*;
 
-    /// A generator that is seeded once, for the process or for a thread, and counts from there gives
-    /// itself away: the numbers of one thread are those of another, or have a fixed distance.
+    /// Detects a generator that is seeded once and then counts: threads would repeat each other's numbers, or the
+    /// distances between numbers would be equal.
     #[test]
     fn numbers_and_their_distances_do_not_repeat() {
         let threads: Vec<_> = (0..4)

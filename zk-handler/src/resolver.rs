@@ -1,13 +1,11 @@
-//! Names to addresses, off the tasks, on threads of its own.
+//! Name resolution on threads of its own.
 //!
-//! The system's resolver blocks, and may do so for minutes: a thread that is in it cannot be called back. What
-//! holds here:
-//! - an address needs no resolver and no thread;
-//! - all who ask for one name at the same time share a look-up;
-//! - a name takes two threads at most: one look-up, and a fresh one beside it should the first take longer
-//!   than [`STALE`];
-//! - all names together take [`THREADS`] at most; look-ups beyond wait, and are forgotten if nobody asks for them
-//!   any more.
+//! The system's resolver may block for minutes, and cannot be interrupted. Invariants:
+//! - An IP address needs no lookup and no thread.
+//! - Concurrent calls for the same name share one lookup.
+//! - A name occupies two threads at most: one lookup, and another one if the first takes longer than [`STALE_AFTER`].
+//! - All names together occupy [`MAX_LOOKUPS`] threads at most. Further lookups wait, and are skipped if all their
+//!   callers have given up.
 
 use std::{
     collections::HashMap,
@@ -22,39 +20,54 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::pool::{IDLE, Pool};
+use crate::pool::{IDLE_TIMEOUT, Pool};
 
-/// How many look-ups may be under way at once.
-const THREADS: usize = 32;
+/// How many lookups may run at once.
+const MAX_LOOKUPS: usize = 32;
 
-/// A look-up that takes longer than this may be stuck: whoever comes next gets a fresh one.
-const STALE: Duration = Duration::from_secs(5);
+/// A lookup that takes longer than this may be stuck: the next caller starts another one.
+const STALE_AFTER: Duration = Duration::from_secs(5);
 
-/// How many look-ups of one name may be under way at once.
-const PER_NAME: usize = 2;
+/// How many lookups of one name may run at once.
+const MAX_LOOKUPS_PER_NAME: usize = 2;
 
-/// Resolves names on threads of its own, without ever blocking whoever asks. Clones are the same resolver.
+/// Resolves host names on threads of its own, so that callers never block. Clones share the resolver.
 ///
-/// Handlers share one that asks the system ([`resolve`]). Make another to ask somebody else: a directory of
-/// services, or a test's table.
+/// Handlers share one resolver that asks the system: the function [`resolve`]. Create another one to resolve names in
+/// another way, for example by a service directory, or by a table in a test.
 ///
-/// At most 32 names are looked up at once, each by at most two threads, named `zk-resolve`. They end when they
-/// have had nothing to do for 5 s.
+/// Concurrent calls for the same name share one lookup. If it takes longer than 5 s, the next call starts a second one.
+/// At most 32 lookups run at once, on threads named `zk-resolve`, which end after 5 s without work.
+///
+/// ```
+/// use std::{io, net::SocketAddr};
+///
+/// let resolver = zk_handler::Resolver::new(|name| match name {
+///     "zk1" => Ok(vec![SocketAddr::from(([192, 0, 2, 1], 0))]),
+///     _ => Err(io::ErrorKind::NotFound.into()),
+/// });
+/// # async_io::block_on(async {
+/// let addresses = resolver.resolve("zk1", 2181).await?;
+/// assert_eq!(addresses, [SocketAddr::from(([192, 0, 2, 1], 2181))]);
+/// # io::Result::Ok(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone)]
-pub struct Resolver(Arc<Shared>);
+pub struct Resolver(Arc<Inner>);
 
-type LookUpFn = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+type LookupFn = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-struct Shared {
-    look_up: Box<LookUpFn>,
+struct Inner {
+    lookup: Box<LookupFn>,
     pool: Pool,
     stale: Duration,
-    /// The look-ups of each name that somebody waits for, oldest first.
-    names: Mutex<HashMap<Arc<str>, Vec<Weak<LookUp>>>>,
+    /// The lookups of each name that have callers, oldest first.
+    names: Mutex<HashMap<Arc<str>, Vec<Weak<Lookup>>>>,
 }
 
-/// One look-up. Those who wait for it own it, as does the thread that does it; its place in the queue does not.
-struct LookUp {
+/// One lookup. Its callers own it, and so does the thread that runs it. The queue does not, so that a lookup without
+/// callers is skipped.
+struct Lookup {
     since: Instant,
     state: Mutex<State>,
 }
@@ -69,14 +82,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The addresses of `host` according to the system, on threads that all handlers of the process share. See
-/// [`Resolver`] for their number.
+/// Resolves `host` by the operating system, on threads that all handlers of the process share (see [`Resolver`]).
 ///
-/// It takes as long as the system does. Dropping the future gives it up: a look-up that nobody waits for any
-/// more is not begun.
+/// There is no timeout: the future takes as long as the system does.
 ///
 /// # Errors
-/// The system's. [`NotFound`](io::ErrorKind::NotFound) if the name has no address.
+/// The system's error, or [`NotFound`](io::ErrorKind::NotFound) if the name has no address.
+///
+/// # Cancel safety
+/// This function is cancel-safe. A lookup whose futures are all dropped is skipped, unless it is running already.
 pub fn resolve(
     host: &str,
     port: u16,
@@ -90,31 +104,34 @@ fn ask_system(name: &str) -> io::Result<Vec<SocketAddr>> {
 }
 
 impl Resolver {
-    /// A resolver that looks names up by `look_up`, which may block. The ports that it returns count for nothing.
+    /// Creates a resolver that calls `lookup`, which may block. The ports in its result are ignored.
     pub fn new(
-        look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+        lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
-        Self::with(look_up, STALE)
+        Self::with(lookup, STALE_AFTER)
     }
 
     fn with(
-        look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+        lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
         stale: Duration,
     ) -> Self {
-        Self(Arc::new(Shared {
-            look_up: Box::new(look_up),
-            pool: Pool::new("zk-resolve", THREADS, IDLE),
+        Self(Arc::new(Inner {
+            lookup: Box::new(lookup),
+            pool: Pool::new("zk-resolve", MAX_LOOKUPS, IDLE_TIMEOUT),
             stale,
             names: Mutex::default(),
         }))
     }
 
-    /// The addresses of `host`, each with `port`; at least one. An IP address is ready at once.
+    /// Resolves `host` to one or more addresses with `port`. An IP address is resolved at once, without a lookup.
     ///
-    /// The look-up begins with this call. Dropping the future gives it up.
+    /// The lookup starts with this call, before the future is polled.
     ///
     /// # Errors
-    /// Those of the look-up. [`NotFound`](io::ErrorKind::NotFound) if it finds no address.
+    /// The error of the lookup, or [`NotFound`](io::ErrorKind::NotFound) if it finds no address.
+    ///
+    /// # Cancel safety
+    /// This method is cancel-safe. A lookup whose futures are all dropped is skipped, unless it is running already.
     pub fn resolve(
         &self,
         host: &str,
@@ -122,12 +139,12 @@ impl Resolver {
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + use<> {
         let addresses = match host.parse::<IpAddr>() {
             Ok(address) => Addresses::Literal(address),
-            Err(_) => Addresses::Awaited(self.0.join(host)),
+            Err(_) => Addresses::Lookup(self.0.join(host)),
         };
         async move {
             let mut addresses = match addresses {
                 Addresses::Literal(address) => return Ok(vec![SocketAddr::new(address, port)]),
-                Addresses::Awaited(look_up) => poll_fn(|context| look_up.poll(context)).await?,
+                Addresses::Lookup(lookup) => poll_fn(|context| lookup.poll(context)).await?,
             };
             addresses.iter_mut().for_each(|address| address.set_port(port));
             Ok(addresses)
@@ -135,63 +152,63 @@ impl Resolver {
     }
 }
 
-/// Where addresses come from.
+/// The source of the addresses.
 enum Addresses {
     Literal(IpAddr),
-    Awaited(Arc<LookUp>),
+    Lookup(Arc<Lookup>),
 }
 
-impl Shared {
-    /// A look-up of `name`: one that is under way, if that may yet end, or else a fresh one.
-    fn join(self: &Arc<Self>, name: &str) -> Arc<LookUp> {
+impl Inner {
+    /// Joins a lookup of `name` that is running, unless it may be stuck, or else starts another one.
+    fn join(self: &Arc<Self>, name: &str) -> Arc<Lookup> {
         let now = Instant::now();
         let mut names = lock(&self.names);
-        let under_way: Vec<_> =
+        let running: Vec<_> =
             names.get(name).into_iter().flatten().filter_map(Weak::upgrade).collect();
-        if let Some(youngest) = under_way.last()
-            && (under_way.len() >= PER_NAME
+        if let Some(youngest) = running.last()
+            && (running.len() >= MAX_LOOKUPS_PER_NAME
                 || now.saturating_duration_since(youngest.since) < self.stale)
         {
             return youngest.clone();
         }
         let name: Arc<str> = name.into();
-        let look_up = Arc::new(LookUp { since: now, state: Mutex::default() });
-        let mut of_name: Vec<_> = under_way.iter().map(Arc::downgrade).collect();
-        of_name.push(Arc::downgrade(&look_up));
-        names.insert(name.clone(), of_name);
+        let lookup = Arc::new(Lookup { since: now, state: Mutex::default() });
+        let mut lookups: Vec<_> = running.iter().map(Arc::downgrade).collect();
+        lookups.push(Arc::downgrade(&lookup));
+        names.insert(name.clone(), lookups);
         drop(names);
-        let (shared, queued) = (self.clone(), Arc::downgrade(&look_up));
+        let (inner, queued) = (self.clone(), Arc::downgrade(&lookup));
         self.pool.run(move || {
             let wanted = queued.upgrade();
             let result = wanted.as_ref().map(|_| {
-                let found = catch_unwind(AssertUnwindSafe(|| (shared.look_up)(&name)));
+                let found = catch_unwind(AssertUnwindSafe(|| (inner.lookup)(&name)));
                 found.unwrap_or_else(|_| Err(io::Error::other("the resolver panicked")))
             });
-            shared.forget(&name, &queued);
-            if let (Some(look_up), Some(result)) = (wanted, result) {
-                look_up.finish(result);
+            inner.remove(&name, &queued);
+            if let (Some(lookup), Some(result)) = (wanted, result) {
+                lookup.finish(result);
             }
         });
-        look_up
+        lookup
     }
 
-    /// Removes a look-up that has ended, or that nobody waited for.
-    fn forget(&self, name: &str, ended: &Weak<LookUp>) {
+    /// Removes a lookup that has ended or was skipped.
+    fn remove(&self, name: &str, ended: &Weak<Lookup>) {
         let mut names = lock(&self.names);
-        if let Some(of_name) = names.get_mut(name) {
-            of_name.retain(|other| !other.ptr_eq(ended));
-            if of_name.is_empty() {
+        if let Some(lookups) = names.get_mut(name) {
+            lookups.retain(|other| !other.ptr_eq(ended));
+            if lookups.is_empty() {
                 names.remove(name);
             }
         }
     }
 }
 
-impl LookUp {
+impl Lookup {
     fn finish(&self, result: io::Result<Vec<SocketAddr>>) {
         let result = match result {
             Ok(found) if found.is_empty() => {
-                Err(io::Error::new(io::ErrorKind::NotFound, "host has no address"))
+                Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address"))
             }
             result => result,
         };
@@ -201,6 +218,7 @@ impl LookUp {
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
+
     fn poll(&self, context: &Context<'_>) -> Poll<io::Result<Vec<SocketAddr>>> {
         let mut state = lock(&self.state);
         match &state.result {
@@ -218,7 +236,7 @@ impl LookUp {
     }
 }
 
-/// The error of a look-up, for all who waited for it.
+/// The error of a lookup, shared by all its callers.
 #[derive(Debug)]
 struct SharedError(Arc<io::Error>);
 
@@ -236,7 +254,7 @@ impl Error for SharedError {
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Resolver({} names under way)", lock(&self.0.names).len())
+        write!(f, "Resolver({} names pending)", lock(&self.0.names).len())
     }
 }
 
@@ -254,7 +272,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     struct Unpark(Thread);
 
@@ -264,7 +282,7 @@ mod tests {
         }
     }
 
-    fn wait<T>(future: impl Future<Output = T>) -> T {
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         let waker = Arc::new(Unpark(thread::current())).into();
         let begun = Instant::now();
@@ -272,8 +290,8 @@ mod tests {
             if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return value;
             }
-            thread::park_timeout(PATIENCE);
-            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            thread::park_timeout(TIMEOUT);
+            assert!(begun.elapsed() < TIMEOUT, "the future did not complete in time");
         }
     }
 
@@ -285,8 +303,8 @@ mod tests {
         ([192, 0, 2, 1], 0).into()
     }
 
-    /// A resolver that hangs for all names that begin with "hangs", until the sender goes. Counts look-ups
-    /// where they begin.
+    /// A resolver whose lookups of names that begin with "hangs" block until the sender is dropped. The receiver gets
+    /// the name of each lookup when it starts.
     fn hanging(stale: Duration) -> (Resolver, Sender<()>, Receiver<String>) {
         let (open, gate) = channel::<()>();
         let (began, begins) = channel();
@@ -305,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_takes_no_thread() {
+    fn an_ip_address_needs_no_lookup() {
         let resolver = Resolver::new(|name| panic!("asked for {name}"));
         for (host, address) in [("192.0.2.7", "192.0.2.7:1"), ("2001:db8::7", "[2001:db8::7]:1")] {
             let found = pin!(resolver.resolve(host, 1));
@@ -317,62 +335,62 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_hangs_takes_one_look_up_and_holds_up_no_other() {
-        let (resolver, open, begins) = hanging(PATIENCE);
+    fn a_stuck_lookup_is_shared_and_does_not_hold_up_others() {
+        let (resolver, open, begins) = hanging(TIMEOUT);
         let waiting: Vec<_> = (0..600).map(|_| Box::pin(resolver.resolve("hangs", 7))).collect();
-        assert_eq!(begins.recv_timeout(PATIENCE).as_deref(), Ok("hangs"));
-        assert_eq!(wait(resolver.resolve("works", 8)).expect("an address")[0].port(), 8);
-        assert_eq!(begins.recv_timeout(PATIENCE).as_deref(), Ok("works"));
+        assert_eq!(begins.recv_timeout(TIMEOUT).as_deref(), Ok("hangs"));
+        assert_eq!(block_on(resolver.resolve("works", 8)).expect("an address")[0].port(), 8);
+        assert_eq!(begins.recv_timeout(TIMEOUT).as_deref(), Ok("works"));
         drop(open);
-        for look_up in waiting {
-            assert_eq!(wait(look_up).expect("an address")[0].port(), 7);
+        for lookup in waiting {
+            assert_eq!(block_on(lookup).expect("an address")[0].port(), 7);
         }
-        assert!(begins.try_recv().is_err(), "there was another look-up");
+        assert!(begins.try_recv().is_err(), "there was another lookup");
         assert_eq!(lock(&resolver.0.names).len(), 0);
     }
 
     #[test]
-    fn a_stuck_look_up_gets_one_fresh_one_beside_it() {
+    fn a_stale_lookup_is_repeated_once() {
         let (resolver, open, begins) = hanging(Duration::ZERO);
         let waiting: Vec<_> = (0..10).map(|_| Box::pin(resolver.resolve("hangs", 7))).collect();
-        for _ in 0..PER_NAME {
-            begins.recv_timeout(PATIENCE).expect("a look-up");
+        for _ in 0..MAX_LOOKUPS_PER_NAME {
+            begins.recv_timeout(TIMEOUT).expect("a lookup");
         }
-        wait(resolver.resolve("works", 8)).expect("an address");
-        assert_eq!(begins.recv_timeout(PATIENCE).as_deref(), Ok("works"));
+        block_on(resolver.resolve("works", 8)).expect("an address");
+        assert_eq!(begins.recv_timeout(TIMEOUT).as_deref(), Ok("works"));
         drop(open);
-        for look_up in waiting {
-            wait(look_up).expect("an address");
+        for lookup in waiting {
+            block_on(lookup).expect("an address");
         }
-        assert!(begins.try_recv().is_err(), "there was another look-up");
+        assert!(begins.try_recv().is_err(), "there was another lookup");
     }
 
     #[test]
-    fn names_that_hang_take_so_many_threads_and_no_more() {
-        let (resolver, open, begins) = hanging(PATIENCE);
-        let look_up = |number: usize| Box::pin(resolver.resolve(&format!("hangs{number}"), 7));
-        let mut waiting: Vec<_> = (0..THREADS).map(look_up).collect();
-        for _ in 0..THREADS {
-            begins.recv_timeout(PATIENCE).expect("a look-up");
+    fn the_number_of_lookups_is_limited() {
+        let (resolver, open, begins) = hanging(TIMEOUT);
+        let lookup_of = |number: usize| Box::pin(resolver.resolve(&format!("hangs{number}"), 7));
+        let mut waiting: Vec<_> = (0..MAX_LOOKUPS).map(lookup_of).collect();
+        for _ in 0..MAX_LOOKUPS {
+            begins.recv_timeout(TIMEOUT).expect("a lookup");
         }
-        let behind = look_up(THREADS);
-        drop(look_up(THREADS + 1));
+        let behind = lookup_of(MAX_LOOKUPS);
+        drop(lookup_of(MAX_LOOKUPS + 1));
         assert!(!is_ready(&mut waiting[0]));
-        assert!(begins.try_recv().is_err(), "more than {THREADS} threads");
+        assert!(begins.try_recv().is_err(), "more than {MAX_LOOKUPS} threads");
         drop(open);
-        wait(behind).expect("an address");
-        for look_up in waiting {
-            wait(look_up).expect("an address");
+        block_on(behind).expect("an address");
+        for lookup in waiting {
+            block_on(lookup).expect("an address");
         }
-        assert_eq!(begins.recv_timeout(PATIENCE), Ok(format!("hangs{THREADS}")));
-        wait(resolver.resolve("works", 7)).expect("an address");
-        assert_eq!(begins.recv_timeout(PATIENCE).as_deref(), Ok("works"), "a look-up for nobody");
+        assert_eq!(begins.recv_timeout(TIMEOUT), Ok(format!("hangs{MAX_LOOKUPS}")));
+        block_on(resolver.resolve("works", 7)).expect("an address");
+        assert_eq!(begins.recv_timeout(TIMEOUT).as_deref(), Ok("works"), "a lookup for nobody");
     }
 
     #[test]
-    fn errors_reach_all_who_wait() {
-        let (resolver, _open, _begins) = hanging(PATIENCE);
-        let error = wait(resolver.resolve("nowhere", 1)).expect_err("no address");
+    fn all_callers_get_the_error() {
+        let (resolver, _open, _begins) = hanging(TIMEOUT);
+        let error = block_on(resolver.resolve("nowhere", 1)).expect_err("no address");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
 
         let asked = Arc::new(AtomicUsize::new(0));
@@ -388,12 +406,12 @@ mod tests {
         });
         let waiting = [resolver.resolve("a", 1), resolver.resolve("a", 2)];
         drop(open);
-        for look_up in waiting {
-            let error = wait(look_up).expect_err("refused");
+        for lookup in waiting {
+            let error = block_on(lookup).expect_err("refused");
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
             assert_eq!(error.to_string(), "not for you");
         }
-        let error = wait(resolver.resolve("a", 1)).expect_err("a panic");
+        let error = block_on(resolver.resolve("a", 1)).expect_err("a panic");
         assert_eq!(error.kind(), io::ErrorKind::Other);
     }
 }

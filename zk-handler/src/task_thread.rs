@@ -1,4 +1,4 @@
-//! Which threads run tasks, and so must not be blocked.
+//! Marks for threads that run tasks and so must not block.
 
 use std::{
     cell::Cell,
@@ -6,21 +6,25 @@ use std::{
     pin::pin,
 };
 
-thread_local!(static RUNS_TASKS: Cell<bool> = const { Cell::new(false) });
+thread_local!(static IS_TASK_THREAD: Cell<bool> = const { Cell::new(false) });
 
-/// Notes that the calling thread belongs to a runtime and runs its tasks for as long as it lives.
+/// Marks the calling thread as one that runs the tasks of a runtime. The mark lasts until the thread ends.
+///
+/// For runtimes that can run code when one of their threads starts. [`mark_polling_threads`] is for the others.
 pub fn mark_task_thread() {
-    RUNS_TASKS.set(true);
+    IS_TASK_THREAD.set(true);
 }
 
-/// Whether the calling thread was [marked](mark_task_thread) as one that runs tasks.
+/// Returns whether the calling thread was marked by [`mark_task_thread`] or [`mark_polling_threads`].
 #[must_use]
 pub fn is_task_thread() -> bool {
-    RUNS_TASKS.get()
+    IS_TASK_THREAD.get()
 }
 
-/// `task`, which [marks](mark_task_thread) each thread that it runs on: for runtimes whose threads run tasks and do
-/// nothing else, and cannot be marked when they begin.
+/// Runs `task`, and [marks](mark_task_thread) every thread that polls it.
+///
+/// For runtimes whose threads run nothing but tasks, and cannot be marked when they start: wrap each task in it that is
+/// spawned. The future is as cancel-safe as `task`.
 pub async fn mark_polling_threads<F: Future>(task: F) -> F::Output {
     let mut task = pin!(task);
     poll_fn(|context| {
