@@ -1,11 +1,18 @@
 //! Runs the `zk` ZooKeeper client on async-std.
 //!
-//! **async-std is no longer maintained; its authors recommend smol.** This crate is for programs that
-//! have yet to move: it is held to the same checks as its siblings. New ones are better off with
-//! `zk-handler-smol`.
+//! **async-std is no longer maintained; its authors recommend smol.** This crate is for programs that have not moved
+//! yet. It passes the same tests as the other handlers. New programs should use `zk-handler-smol`.
 //!
-//! Tasks run on async-std's global executor, which need not be started and works from inside and outside
-//! of `async_std::task::block_on` alike.
+//! Most programs do not use this crate directly: the feature `async-std` of `zk-client` brings it. With the features of
+//! several runtimes enabled, pass the handler to the client to choose this one:
+//!
+//! ```
+//! let handler = zk_handler_async_std::AsyncStdHandler;
+//! // Client::builder().hosts("zk1:2181").connect_on(handler)
+//! ```
+//!
+//! Tasks run on async-std's global executor. It starts by itself, and works inside and outside of
+//! `async_std::task::block_on`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 use std::{
@@ -20,7 +27,7 @@ use std::{
 use async_std::{net::TcpStream, task};
 use zk_handler::{AsyncRead, AsyncWrite, Handler, mark_polling_threads};
 
-/// async-std's global executor.
+/// A handle to async-std's global executor.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AsyncStdHandler;
 
@@ -46,8 +53,8 @@ impl Handler for AsyncStdHandler {
     }
 }
 
-/// An async-std TCP connection. To close it is to say that no more will come: async-std's own flushes, and
-/// the peer hears of nothing.
+/// An async-std TCP connection. Unlike that of `async_std::net::TcpStream`, its `poll_close` shuts down the writing
+/// side.
 #[derive(Debug)]
 pub struct Stream(TcpStream);
 

@@ -1,4 +1,4 @@
-//! What every handler must do.
+//! The conformance suite, and tests of which threads may block.
 
 use std::sync::mpsc::channel;
 
@@ -11,12 +11,12 @@ zk_handler::conformance!(
     inside: |_, check| ::async_std::task::block_on(async { check() }),
 );
 
-/// The threads of the executor are known once a task of the client has run on them.
+/// A thread of the executor is marked once a task of the client has run on it.
 #[test]
-fn a_thread_that_runs_tasks_may_not_wait() {
+fn a_thread_that_runs_tasks_may_not_block() {
     let (say, said) = channel();
     AsyncStdHandler.spawn(async move {
-        say.send(AsyncStdHandler.may_block()).expect("somebody waits");
+        say.send(AsyncStdHandler.may_block()).expect("the receiver is alive");
     });
     assert_eq!(said.recv(), Ok(false));
     assert!(::async_std::task::block_on(async { AsyncStdHandler.may_block() }));

@@ -1,8 +1,15 @@
 //! Runs the `zk` ZooKeeper client on smol.
 //!
-//! Tasks run on smol's global executor, which is one thread unless the environment variable
-//! `SMOL_THREADS` says otherwise; it need not be started and works from inside and outside of
-//! `smol::block_on` alike.
+//! Most programs do not use this crate directly: the feature `smol` of `zk-client` brings it. With the features of
+//! several runtimes enabled, pass the handler to the client to choose this one:
+//!
+//! ```
+//! let handler = zk_handler_smol::SmolHandler;
+//! // Client::builder().hosts("zk1:2181").connect_on(handler)
+//! ```
+//!
+//! Tasks run on smol's global executor. It starts by itself, works inside and outside of `smol::block_on`, and has one
+//! thread, or as many as the environment variable `SMOL_THREADS` says.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
@@ -10,7 +17,7 @@ use std::{future::Future, io, net::SocketAddr, time::Duration};
 use smol::{Timer, net::TcpStream};
 use zk_handler::{Handler, mark_polling_threads};
 
-/// smol's global executor.
+/// A handle to smol's global executor.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SmolHandler;
 

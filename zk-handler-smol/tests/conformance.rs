@@ -1,4 +1,4 @@
-//! What every handler must do.
+//! The conformance suite, and tests of which threads may block.
 
 use std::sync::mpsc::channel;
 
@@ -11,11 +11,11 @@ zk_handler::conformance!(
     inside: |_, check| ::smol::block_on(async { check() }),
 );
 
-/// The threads of the executor are known once a task of the client has run on them; here there is one.
+/// A thread of the executor is marked once a task of the client has run on it. This executor has one thread.
 #[test]
-fn a_thread_that_runs_tasks_may_not_wait() {
+fn a_thread_that_runs_tasks_may_not_block() {
     let (say, said) = channel();
-    SmolHandler.spawn(async move { say.send(()).expect("somebody waits") });
+    SmolHandler.spawn(async move { say.send(()).expect("the receiver is alive") });
     said.recv().expect("a task");
     assert!(!::smol::block_on(::smol::spawn(async { SmolHandler.may_block() })));
     assert!(::smol::block_on(async { SmolHandler.may_block() }));

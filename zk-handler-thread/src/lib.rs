@@ -1,9 +1,16 @@
-//! Runs the `zk` ZooKeeper client on a plain thread: the program needs no async runtime.
+//! Runs the `zk` ZooKeeper client on a plain thread, for programs without an async runtime.
 //!
-//! A [`ThreadHandler`] is one I/O thread, on which all of its tasks run. The thread and its inbox are in
-//! `thread.rs`: tasks are all that others leave for it. Connections and timers, in `reactor.rs`, are within
-//! reach of tasks alone. What may block, that is the user's callbacks and the resolution of names, goes to
-//! threads apart, those of `zk-handler`.
+//! Most programs do not use this crate directly: the feature `thread` of `zk-client` brings it. Use it to share one I/O
+//! thread among many clients:
+//!
+//! ```ignore
+//! let handler = zk_handler_thread::ThreadHandler::new();
+//! let first = Client::builder().hosts("zk1:2181").build_on(handler.clone())?;
+//! let second = Client::builder().hosts("zk2:2181").build_on(handler)?; // on the same thread
+//! ```
+//!
+//! A [`ThreadHandler`] is one I/O thread that runs all its tasks. Callbacks and name resolution, which may block, run on
+//! the threads of `zk-handler`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod reactor;
@@ -16,29 +23,28 @@ use zk_handler::Handler;
 pub use crate::reactor::Stream;
 use crate::thread::Inbox;
 
-/// An I/O thread, named `zk-io`.
+/// A handle to an I/O thread, named `zk-io`, that runs tasks, connections and timers.
 ///
-/// Clones share it. Give each client a handler of its own, and each has its own thread; give many
-/// clients clones of one handler, and they share one thread, which carries thousands of sessions.
+/// Clones share the thread, which can carry thousands of sessions. To give each client a thread of its own, create a
+/// handler for each.
 ///
-/// The thread starts with the first task, and ends with the last clone and the last task. Should the
-/// system refuse to start it, tasks are dropped without having run, and the next one tries again.
+/// The thread starts with the first task. It ends when all clones are dropped and all tasks have ended. If the system
+/// fails to start it, the task is dropped without running, and the next task tries again.
 ///
-/// Connections and timers are for tasks. A connection belongs to the thread that makes it: to use it on
-/// another, or to make one outside of tasks, is an error. Dropped elsewhere, it is closed, but its thread
-/// keeps its notes on it for as long as it runs. A timer works in tasks of any `ThreadHandler`; to wait for
-/// one elsewhere panics.
+/// Connections and timers only work in tasks. A connection belongs to the thread that has opened it: using it on another
+/// thread, or opening one outside of a task, is an error. Dropping it on another thread closes it, but its thread keeps
+/// a small record of it. A timer works in the tasks of any `ThreadHandler`, and panics elsewhere.
 #[derive(Debug, Clone, Default)]
 pub struct ThreadHandler {
     owner: Arc<Owner>,
 }
 
-/// What keeps the thread going: the handler's clones and its tasks own it, the thread does not.
+/// Keeps the thread running. The handler's clones and its tasks own it; the thread does not.
 #[derive(Debug, Default)]
 struct Owner(Arc<Inbox>);
 
 impl ThreadHandler {
-    /// A new I/O thread.
+    /// Creates a handle to a new I/O thread.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -75,7 +81,7 @@ impl Handler for ThreadHandler {
             task.await;
             drop(owner);
         };
-        let (runnable, task) = async_task::spawn(task, move |runnable| inbox.put(runnable));
+        let (runnable, task) = async_task::spawn(task, move |runnable| inbox.push(runnable));
         runnable.schedule();
         task.detach();
     }

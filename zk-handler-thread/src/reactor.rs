@@ -1,7 +1,6 @@
-//! Connections and timers.
+//! The reactor: the sockets and timers of one I/O thread.
 //!
-//! What is known of them is at home on the I/O thread, where the tasks that use them run as well; so it
-//! needs no lock.
+//! It is stored in a thread-local variable, as the tasks that use it run on the same thread. It needs no lock.
 
 use std::{
     cell::RefCell,
@@ -18,66 +17,69 @@ use std::{
 use mio::{Events, Interest, Token, net::TcpStream};
 use zk_handler::{AsyncRead, AsyncWrite, boottime};
 
-/// The token of the alarm, which ends the thread's wait.
-pub(crate) const ALARM: Token = Token(usize::MAX);
+/// The token of the waker.
+pub(crate) const WAKER: Token = Token(usize::MAX);
 
-/// How long the thread waits at most: longer times may not fit into what the system takes.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// The longest time that the thread waits. The system may not accept longer ones.
+const MAX_WAIT: Duration = Duration::from_secs(3600);
 
-/// Whether doing less than was wanted is as good as "would block": on epoll and kqueue it is.
+/// Whether a short read or write means that the next one would block. On epoll and kqueue it does.
 const SHORT_MEANS_DONE: bool =
     cfg!(any(target_os = "linux", target_os = "freebsd", target_vendor = "apple"));
 
 thread_local!(static REACTOR: RefCell<Option<Reactor>> = const { RefCell::new(None) });
 
-/// The sockets and the timers of a thread.
+/// The sockets and timers of a thread.
 pub(crate) struct Reactor {
     poll: mio::Poll,
     events: Events,
     sources: BTreeMap<Token, Source>,
-    /// Those who sleep, by deadline. The number tells those with the same deadline apart.
-    sleepers: BTreeMap<(Duration, usize), Waker>,
+    /// The wakers of the timers by deadline. The id distinguishes timers with the same deadline.
+    timers: BTreeMap<(Duration, usize), Waker>,
 }
 
-/// What is known of a socket.
+/// The readiness of a socket.
 struct Source {
-    /// Whom to wake when the system tells that one can read. If nobody, it has told: an attempt may succeed.
+    /// The waker to call when the socket becomes readable. If `None`, it may be readable: a read is attempted.
     reader: Option<Waker>,
     /// The same for writing.
     writer: Option<Waker>,
-    /// The peer has hung up, or the connection has failed: the system may tell nothing more.
-    closed: bool,
+    /// The peer has closed the connection, or it has failed. The system may report nothing more.
+    is_closed: bool,
 }
 
-/// Does `work` with the reactor of this thread. Wakers are for the caller to call, and to drop, afterwards:
-/// both may lead back here.
-pub(crate) fn with<T>(work: impl FnOnce(&mut Reactor) -> io::Result<T>) -> io::Result<T> {
-    let done = REACTOR.try_with(|it| it.try_borrow_mut().ok()?.as_mut().map(work));
-    done.ok().flatten().unwrap_or_else(|| Err(elsewhere()))
+/// Calls `f` with the reactor of this thread. `f` must neither call nor drop a waker, as both may call this function
+/// again; the caller does so afterwards.
+pub(crate) fn with<T>(f: impl FnOnce(&mut Reactor) -> io::Result<T>) -> io::Result<T> {
+    let done = REACTOR.try_with(|it| it.try_borrow_mut().ok()?.as_mut().map(f));
+    done.ok().flatten().unwrap_or_else(|| Err(wrong_thread()))
 }
 
-fn elsewhere() -> io::Error {
-    io::Error::other("not on the I/O thread that this belongs to")
+fn wrong_thread() -> io::Error {
+    io::Error::other(
+        "a connection of a ThreadHandler was used outside of the I/O thread that it belongs to",
+    )
 }
 
-/// A number that no other connection or timer of the process has, whichever its thread.
-fn number() -> usize {
+/// An id for a connection or timer that is unique in the process.
+fn unique_id() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Reactor {
-    /// Gives this thread a reactor.
+    /// Creates the reactor of the calling thread.
     pub(crate) fn start(poll: mio::Poll) {
         let events = Events::with_capacity(1024);
-        let reactor = Self { poll, events, sources: BTreeMap::new(), sleepers: BTreeMap::new() };
+        let reactor = Self { poll, events, sources: BTreeMap::new(), timers: BTreeMap::new() };
         REACTOR.set(Some(reactor));
     }
 
-    /// Finds out who is to be woken; if `idle`, waits until there is somebody or the alarm is raised.
+    /// Collects the wakers of ready sockets and expired timers. If `idle`, waits until there is one, or until the thread
+    /// is woken.
     pub(crate) fn wait(&mut self, idle: bool, wakers: &mut Vec<Waker>) -> io::Result<()> {
-        let mut timeout = if idle { LONGEST } else { Duration::ZERO };
-        if let Some((&(deadline, _), _)) = self.sleepers.first_key_value() {
+        let mut timeout = if idle { MAX_WAIT } else { Duration::ZERO };
+        if let Some((&(deadline, _), _)) = self.timers.first_key_value() {
             timeout = timeout.min(deadline.saturating_sub(boottime()));
         }
         match self.poll.poll(&mut self.events, Some(timeout)) {
@@ -87,7 +89,7 @@ impl Reactor {
         for event in &self.events {
             let Some(source) = self.sources.get_mut(&event.token()) else { continue };
             let closed = event.is_read_closed() || event.is_write_closed() || event.is_error();
-            source.closed |= closed;
+            source.is_closed |= closed;
             if event.is_readable() || closed {
                 wakers.extend(source.reader.take());
             }
@@ -96,7 +98,7 @@ impl Reactor {
             }
         }
         let now = boottime();
-        while let Some(first) = self.sleepers.first_entry()
+        while let Some(first) = self.timers.first_entry()
             && first.key().0 <= now
         {
             wakers.push(first.remove());
@@ -114,37 +116,38 @@ pub struct Stream {
 
 impl Stream {
     pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let mut stream = Self { socket: TcpStream::connect(address)?, token: Token(number()) };
+        let mut stream = Self { socket: TcpStream::connect(address)?, token: Token(unique_id()) };
         with(|reactor| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             reactor.poll.registry().register(&mut stream.socket, stream.token, interest)?;
-            // When it is connected, or when that has failed, the system tells that one can write.
+            // The socket becomes writable when the connection is established or has failed.
             let writer = Some(Waker::noop().clone());
-            reactor.sources.insert(stream.token, Source { reader: None, writer, closed: false });
+            reactor.sources.insert(stream.token, Source { reader: None, writer, is_closed: false });
             Ok(())
         })?;
-        let outcome = || stream.socket.take_error()?.map_or(Ok(0), Err);
-        poll_fn(|context| stream.attempt(|it| &mut it.writer, context, 0, outcome)).await?;
+        let connected = || stream.socket.take_error()?.map_or(Ok(0), Err);
+        poll_fn(|context| stream.attempt(|source| &mut source.writer, context, 0, connected))
+            .await?;
         stream.socket.set_nodelay(true)?;
         Ok(stream)
     }
 
-    /// Attempts `operation` on up to `wanted` bytes, unless it is known to be in vain.
+    /// Attempts `operation` on up to `wanted` bytes, unless it would block.
     ///
-    /// The system tells of readiness when it begins, so one has to go on until it ends: to the error
-    /// "would block" or, where the system is known to keep to that, to an operation that does less than
-    /// was wanted. Whoever gets so far is woken when it begins again. The end of a stream is told along
-    /// with the last bytes, though, and only once: after that, a short read proves nothing.
+    /// The system reports readiness when it begins (it is edge-triggered). The socket counts as ready until an operation
+    /// would block or, if [`SHORT_MEANS_DONE`], has handled fewer bytes than wanted; the task is then woken when the
+    /// socket becomes ready again. The end of the stream is reported along with the last bytes, and only once: after
+    /// that, a short read does not mean that the next one would block.
     fn attempt(
         &self,
-        whose: fn(&mut Source) -> &mut Option<Waker>,
+        waker_of: fn(&mut Source) -> &mut Option<Waker>,
         context: &Context<'_>,
         wanted: usize,
         operation: impl FnOnce() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let (result, _earlier_waker) = with(|reactor| {
-            let source = reactor.sources.get_mut(&self.token).ok_or_else(elsewhere)?;
-            let (closed, waker) = (source.closed, whose(source));
+            let source = reactor.sources.get_mut(&self.token).ok_or_else(wrong_thread)?;
+            let (closed, waker) = (source.is_closed, waker_of(source));
             let result = match waker {
                 None => operation(),
                 Some(_) => Err(ErrorKind::WouldBlock.into()),
@@ -169,7 +172,7 @@ impl AsyncRead for Stream {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let wanted = buffer.len();
-        self.attempt(|it| &mut it.reader, context, wanted, || (&self.socket).read(buffer))
+        self.attempt(|source| &mut source.reader, context, wanted, || (&self.socket).read(buffer))
     }
 }
 
@@ -179,7 +182,12 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.attempt(|it| &mut it.writer, context, bytes.len(), || (&self.socket).write(bytes))
+        self.attempt(
+            |source| &mut source.writer,
+            context,
+            bytes.len(),
+            || (&self.socket).write(bytes),
+        )
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -194,26 +202,26 @@ impl AsyncWrite for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let _source = with(|reactor| {
-            // Closing the socket does it as well.
+            // If this fails: closing the socket deregisters it, too.
             let _ = reactor.poll.registry().deregister(&mut self.socket);
             Ok(reactor.sources.remove(&self.token))
         });
     }
 }
 
-/// A place among the sleepers. It is given up when dropped.
+/// An entry among the timers of the reactor. Dropping it removes the entry.
 struct Timer((Duration, usize));
 
-/// Completes at `deadline`.
+/// Completes at `deadline`. Cancel-safe: dropping the future removes the timer.
 pub(crate) async fn sleep_until(deadline: Duration) {
-    let timer = Timer((deadline, number()));
+    let timer = Timer((deadline, unique_id()));
     poll_fn(|context| {
         if boottime() >= deadline {
             return Poll::Ready(());
         }
         let waker = context.waker().clone();
-        let _earlier_waker = with(|reactor| Ok(reactor.sleepers.insert(timer.0, waker)))
-            .expect("a timer is for tasks of a ThreadHandler");
+        let _earlier_waker = with(|reactor| Ok(reactor.timers.insert(timer.0, waker)))
+            .expect("a timer of a ThreadHandler only works in its tasks");
         Poll::Pending
     })
     .await;
@@ -221,6 +229,6 @@ pub(crate) async fn sleep_until(deadline: Duration) {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        let _waker = with(|reactor| Ok(reactor.sleepers.remove(&self.0)));
+        let _waker = with(|reactor| Ok(reactor.timers.remove(&self.0)));
     }
 }

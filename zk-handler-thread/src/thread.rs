@@ -1,4 +1,4 @@
-//! The I/O thread, which runs all tasks, and the inbox that they come through.
+//! The I/O thread, and the inbox from which it takes tasks.
 
 use std::{
     io,
@@ -11,24 +11,24 @@ use std::{
 use async_task::Runnable;
 use zk_handler::mark_task_thread;
 
-use crate::reactor::{self, ALARM, Reactor};
+use crate::reactor::{self, Reactor, WAKER};
 
-/// How many rounds of tasks run before the next look at the sockets and the clock.
+/// How many rounds of tasks run before sockets and timers are polled again.
 const ROUNDS: usize = 32;
 
-/// All that the thread shares with others. Who has the lock calls no task and no waker.
+/// The state that the I/O thread shares with other threads. No task or waker is called while it is locked.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox(Mutex<Contents>);
 
 #[derive(Debug, Default)]
 struct Contents {
-    /// There is a thread.
+    /// The thread was started.
     started: bool,
-    /// Nothing will ever be put in again.
+    /// No more tasks will come.
     stopped: bool,
     tasks: Vec<Runnable>,
-    /// Ends the thread's wait for the system, if it waits or is about to and nobody has ended it yet.
-    alarm: Option<Arc<mio::Waker>>,
+    /// Wakes the thread. Present only while the thread waits, or is about to, and has not been woken.
+    waker: Option<Arc<mio::Waker>>,
 }
 
 impl Inbox {
@@ -41,40 +41,40 @@ impl Inbox {
         let mut contents = self.lock();
         if !contents.started {
             let poll = mio::Poll::new()?;
-            let alarm = Arc::new(mio::Waker::new(poll.registry(), ALARM)?);
+            let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
             let inbox = self.clone();
-            thread::Builder::new().name("zk-io".into()).spawn(move || inbox.run(poll, &alarm))?;
+            thread::Builder::new().name("zk-io".into()).spawn(move || inbox.run(poll, &waker))?;
             contents.started = true;
         }
         Ok(())
     }
 
-    /// Ends the thread. All tasks are gone.
+    /// Ends the thread. All tasks have ended.
     pub(crate) fn stop(&self) {
-        self.change(|contents| contents.stopped = true);
+        self.update(|contents| contents.stopped = true);
     }
 
-    /// Has the thread run `task`.
-    pub(crate) fn put(&self, task: Runnable) {
-        self.change(|contents| contents.tasks.push(task));
+    /// Queues `task` to run on the thread.
+    pub(crate) fn push(&self, task: Runnable) {
+        self.update(|contents| contents.tasks.push(task));
     }
 
-    /// Changes the contents, and ends the thread's wait.
-    fn change(&self, change: impl FnOnce(&mut Contents)) {
+    /// Applies `update` to the contents, and wakes the thread.
+    fn update(&self, update: impl FnOnce(&mut Contents)) {
         let mut contents = self.lock();
-        change(&mut contents);
-        let alarm = contents.alarm.take();
+        update(&mut contents);
+        let waker = contents.waker.take();
         drop(contents);
-        // It fails for want of memory alone; whoever comes next tries again.
-        if let Some(alarm) = alarm
-            && alarm.wake().is_err()
+        // This fails only if the system is out of memory. The next update tries again.
+        if let Some(waker) = waker
+            && waker.wake().is_err()
         {
-            self.lock().alarm = Some(alarm);
+            self.lock().waker = Some(waker);
         }
     }
 
-    /// The thread: runs tasks until there are none, then waits until it can go on.
-    fn run(&self, poll: mio::Poll, alarm: &Arc<mio::Waker>) {
+    /// The body of the thread: runs tasks while there are any, then waits for sockets, timers or tasks.
+    fn run(&self, poll: mio::Poll, waker: &Arc<mio::Waker>) {
         mark_task_thread();
         Reactor::start(poll);
         let (mut tasks, mut wakers) = (Vec::new(), Vec::new());
@@ -85,7 +85,7 @@ impl Inbox {
                     break;
                 }
                 for task in tasks.drain(..) {
-                    // A panic ends its task; the hook has reported it.
+                    // A panic ends only its task. The panic hook has reported it.
                     let _ = catch_unwind(AssertUnwindSafe(|| task.run()));
                 }
             }
@@ -94,11 +94,11 @@ impl Inbox {
             if idle && contents.stopped {
                 return;
             }
-            contents.alarm = idle.then(|| alarm.clone());
+            contents.waker = idle.then(|| waker.clone());
             drop(contents);
             reactor::with(|reactor| reactor.wait(idle, &mut wakers))
-                .expect("the I/O thread to be able to wait for its sockets");
-            self.lock().alarm = None;
+                .expect("the I/O thread failed to poll its sockets");
+            self.lock().waker = None;
             wakers.drain(..).for_each(Waker::wake);
         }
     }

@@ -1,10 +1,10 @@
-//! What every handler must do.
+//! The conformance suite, with a thread for each handler and with a shared one.
 
 use std::sync::LazyLock;
 
 use zk_handler_thread::ThreadHandler;
 
-/// One for many, as opposed to one for each.
+/// A handler that all tests share.
 static SHARED: LazyLock<ThreadHandler> = LazyLock::new(ThreadHandler::new);
 
 zk_handler::conformance!(thread, ThreadHandler::new());

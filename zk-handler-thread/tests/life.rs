@@ -1,4 +1,4 @@
-//! The I/O thread: who shares it, how long it lives, and what belongs to it.
+//! The I/O thread: which handlers share it, when it ends, and what belongs to it.
 
 use std::{
     cell::RefCell,
@@ -15,16 +15,16 @@ use std::{
 use zk_handler::{AsyncRead, Handler};
 use zk_handler_thread::{Stream, ThreadHandler};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What comes of `task` on `handler`.
+/// Runs `task` on `handler` and returns its result.
 fn run<T: Send + 'static>(
     handler: &ThreadHandler,
     task: impl Future<Output = T> + Send + 'static,
 ) -> T {
     let (say, said) = channel();
-    handler.spawn(async move { say.send(task.await).expect("somebody waits") });
-    said.recv_timeout(PATIENCE).expect("the task to end")
+    handler.spawn(async move { say.send(task.await).expect("the receiver is alive") });
+    said.recv_timeout(TIMEOUT).expect("the task to end")
 }
 
 /// The thread of `handler`'s tasks.
@@ -39,11 +39,11 @@ fn pair(handler: &ThreadHandler) -> (Stream, TcpStream) {
     let inside = handler.clone();
     let stream = run(handler, async move { inside.connect(address).await });
     let (peer, _) = listener.accept().expect("a connection");
-    peer.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    peer.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
     (stream.expect("a connection"), peer)
 }
 
-/// Reads, without waiting.
+/// Polls a read once.
 fn read(stream: &mut Stream) -> Poll<io::Result<usize>> {
     Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut [0])
 }
@@ -52,12 +52,12 @@ fn is_refused<T>(poll: &Poll<io::Result<T>>) -> bool {
     matches!(poll, Poll::Ready(Err(error)) if error.kind() == ErrorKind::Other)
 }
 
-/// Hears of the end of `handler`'s thread.
+/// A receiver that is disconnected when the thread of `handler` ends.
 fn end_of(handler: &ThreadHandler) -> Receiver<()> {
-    thread_local!(static KEPT: RefCell<Option<Sender<()>>> = const { RefCell::new(None) });
+    thread_local!(static GUARD: RefCell<Option<Sender<()>>> = const { RefCell::new(None) });
 
-    let (kept, end) = channel();
-    handler.spawn(async move { KEPT.set(Some(kept)) });
+    let (guard, end) = channel();
+    handler.spawn(async move { GUARD.set(Some(guard)) });
     thread_of(handler);
     end
 }
@@ -70,7 +70,7 @@ fn clones_share_a_thread_and_others_do_not() {
 }
 
 #[test]
-fn the_thread_may_not_wait_and_others_may() {
+fn the_io_thread_may_not_block_and_others_may() {
     let handler = ThreadHandler::new();
     let inside = handler.clone();
     assert!(!run(&handler, async move { inside.may_block() }));
@@ -78,7 +78,7 @@ fn the_thread_may_not_wait_and_others_may() {
 }
 
 #[test]
-fn the_thread_ends_with_the_last_handler_and_the_last_task() {
+fn the_thread_ends_after_the_last_handler_and_the_last_task() {
     let (first, second) = (ThreadHandler::new(), ThreadHandler::new());
     let end = end_of(&first);
     let clone = first.clone();
@@ -88,23 +88,23 @@ fn the_thread_ends_with_the_last_handler_and_the_last_task() {
     let (say, said) = channel();
     clone.spawn(async move {
         sleep.await;
-        say.send(()).expect("somebody waits");
+        say.send(()).expect("the receiver is alive");
     });
     drop(clone);
-    said.recv_timeout(PATIENCE).expect("the task to end");
-    // The sender goes with the thread.
-    assert_eq!(end.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+    said.recv_timeout(TIMEOUT).expect("the task to end");
+    // The sender is dropped with the thread.
+    assert_eq!(end.recv_timeout(TIMEOUT), Err(RecvTimeoutError::Disconnected));
     thread_of(&second);
 }
 
 #[test]
-fn a_connection_is_for_tasks_on_its_thread() {
+fn a_connection_works_only_on_its_thread() {
     let (first, second) = (ThreadHandler::new(), ThreadHandler::new());
     let (mut stream, mut peer) = pair(&first);
     assert!(is_refused(&read(&mut stream)));
     let (refused, mut stream) = run(&second, async { (is_refused(&read(&mut stream)), stream) });
     assert!(refused);
-    // It has come to no harm.
+    // The connection still works on its own thread.
     let (waits, stream) = run(&first, async { (read(&mut stream).is_pending(), stream) });
     assert!(waits);
     run(&second, async { drop(stream) });
@@ -121,14 +121,14 @@ fn a_connection_may_outlive_the_thread() {
     let end = end_of(&handler);
     let (mut stream, mut peer) = pair(&handler);
     drop(handler);
-    assert_eq!(end.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+    assert_eq!(end.recv_timeout(TIMEOUT), Err(RecvTimeoutError::Disconnected));
     assert!(is_refused(&read(&mut stream)));
     drop(stream);
     assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
 }
 
 #[test]
-fn a_timer_is_for_tasks_of_any_handler() {
+fn a_timer_works_on_any_thread_handler() {
     let (first, second) = (ThreadHandler::new(), ThreadHandler::new());
     let deadline = first.now() + Duration::from_millis(50);
     run(&second, first.sleep_until(deadline));
@@ -136,8 +136,8 @@ fn a_timer_is_for_tasks_of_any_handler() {
 }
 
 #[test]
-#[should_panic(expected = "a timer is for tasks of a ThreadHandler")]
-fn a_timer_is_for_tasks() {
+#[should_panic(expected = "a timer of a ThreadHandler only works in its tasks")]
+fn a_timer_panics_outside_of_tasks() {
     let handler = ThreadHandler::new();
     let sleep = pin!(handler.sleep_until(Duration::MAX));
     let _ = sleep.poll(&mut Context::from_waker(Waker::noop()));

@@ -1,6 +1,17 @@
-//! Runs the `zk` ZooKeeper client on tokio, in both of its flavours.
+//! Runs the `zk` ZooKeeper client on tokio, on the multi-thread or the current-thread runtime.
 //!
-//! Most users never see this crate: it is what `zk-client` takes with its default feature `tokio`.
+//! Most programs do not use this crate directly: the default feature `tokio` of `zk-client` brings it, and a client runs
+//! on the runtime in which it is created. Use it to choose another runtime:
+//!
+//! ```
+//! let runtime = tokio::runtime::Runtime::new()?;
+//! let handler = zk_handler_tokio::TokioHandler::new(runtime.handle().clone());
+//! // Client::builder().hosts("zk1:2181").connect_on(handler)
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! Callbacks run on the threads of `zk-handler`, in the context of the runtime, so they may spawn tasks. Neither they nor
+//! name resolution use the blocking threads of the runtime.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 use std::{
@@ -21,23 +32,23 @@ use tokio::{
 };
 use zk_handler::{AsyncRead, AsyncWrite, Handler};
 
-/// A tokio runtime. The runtime must have its I/O and time drivers enabled.
+/// A handle to a tokio runtime, whose I/O and time drivers must be enabled.
 #[derive(Debug, Clone)]
 pub struct TokioHandler {
     runtime: Handle,
 }
 
 impl TokioHandler {
-    /// The runtime behind `runtime`, from inside or outside of it.
+    /// Creates a handler for `runtime`. May be called inside or outside of the runtime.
     #[must_use]
     pub const fn new(runtime: Handle) -> Self {
         Self { runtime }
     }
 
-    /// The runtime that the caller runs in.
+    /// Creates a handler for the runtime in whose context the caller runs.
     ///
     /// # Errors
-    /// When the caller runs in none.
+    /// If the caller is not in the context of a runtime.
     pub fn current() -> io::Result<Self> {
         Handle::try_current().map(Self::new).map_err(io::Error::other)
     }
@@ -64,8 +75,8 @@ impl Handler for TokioHandler {
         self.runtime.spawn(task);
     }
 
-    /// The job is inside of the runtime: it may spawn tasks there. It does not take one of the runtime's blocking
-    /// threads, which the user may have filled.
+    /// Runs the job in the context of the runtime, so that it may spawn tasks, but not on one of the runtime's blocking
+    /// threads, as the user may have filled them.
     fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
         let runtime = self.runtime.clone();
         zk_handler::dispatch(move || {
@@ -74,17 +85,17 @@ impl Handler for TokioHandler {
         });
     }
 
-    /// False wherever tokio's own calls that block panic: in tasks and in what `block_on` runs, whichever the flavour
-    /// of the runtime. In `spawn_blocking`, in `block_in_place` and in callbacks they may be made.
+    /// Returns false where tokio's own blocking calls panic: in tasks and in `block_on`, on both kinds of runtime.
+    /// Returns true in `spawn_blocking`, in `block_in_place` and in callbacks.
     fn may_block(&self) -> bool {
         static LOCK: RwLock<()> = RwLock::const_new(());
 
-        // There is no way to ask but to try; the lock is free. Threads outside of any runtime need not.
+        // tokio offers no way to ask, so this tries: the lock is always free. Outside of any runtime, blocking is fine.
         Handle::try_current().is_err() || catch_unwind(|| drop(LOCK.blocking_read())).is_ok()
     }
 }
 
-/// A tokio TCP connection, seen through the traits of `futures-io`.
+/// A tokio TCP connection that implements the traits of `futures-io`.
 #[derive(Debug)]
 pub struct Stream(TcpStream);
 

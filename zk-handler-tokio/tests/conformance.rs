@@ -1,4 +1,4 @@
-//! What every handler must do, in both of tokio's flavours.
+//! The conformance suite, on both kinds of tokio runtime, and tests of what only tokio has.
 
 use std::{
     future::pending,
@@ -17,7 +17,7 @@ use zk_handler_tokio::TokioHandler;
 static MULTI_THREAD: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_multi_thread().enable_all().build().expect("a runtime"));
 
-/// Runs in a thread of its own.
+/// Runs on a thread of its own.
 static CURRENT_THREAD: LazyLock<Handle> = LazyLock::new(|| {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let handle = runtime.handle().clone();
@@ -48,9 +48,9 @@ fn works_while_the_pool_of_blocking_threads_is_full() {
     }
 }
 
-/// As tokio's own calls that block: not in tasks, nor in what `block_on` runs; but wherever tokio allows to block.
+/// Blocking is allowed where tokio's own blocking calls are: not in tasks, and not in `block_on`.
 #[test]
-fn a_thread_that_runs_tasks_may_not_wait() {
+fn a_thread_that_runs_tasks_may_not_block() {
     for (handle, block_in_place_works) in [(MULTI_THREAD.handle(), true), (&*CURRENT_THREAD, false)]
     {
         let handler = TokioHandler::new(handle.clone());
@@ -70,14 +70,15 @@ fn a_thread_that_runs_tasks_may_not_wait() {
     }
 }
 
-/// A callback may spawn tasks, and wait for them.
+/// A callback may spawn tasks and block on them.
 #[test]
-fn callbacks_are_inside_of_the_runtime() {
+fn callbacks_run_in_the_context_of_the_runtime() {
     for handle in [MULTI_THREAD.handle(), &*CURRENT_THREAD] {
         let (say, said) = channel();
         TokioHandler::new(handle.clone()).dispatch(move || {
             let task = tokio::spawn(async { 7 });
-            say.send(Handle::current().block_on(task).expect("a task")).expect("somebody waits");
+            say.send(Handle::current().block_on(task).expect("a task"))
+                .expect("the receiver is alive");
         });
         assert_eq!(said.recv_timeout(Duration::from_secs(60)), Ok(7));
     }

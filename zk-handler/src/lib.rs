@@ -67,12 +67,13 @@
 //!
 //! # Features
 //!
-//! - `conformance`: the conformance suite, for the tests of a handler. Off by default.
+//! - `conformance`: the conformance suite, for the tests of a handler. Off by default. A minor version may add, rename or
+//!   remove tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod callback_queue;
 mod clock;
-#[cfg(feature = "unstable-conformance")]
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod pool;
 mod random;

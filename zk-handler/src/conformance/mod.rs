@@ -1,6 +1,6 @@
 //! What every handler must do, as tests that any handler can run with one line.
 //!
-//! In the handler's crate, `zk-handler` is a dev-dependency with the feature `unstable-conformance`, and
+//! In the handler's crate, `zk-handler` is a dev-dependency with the feature `conformance`, and
 //! `tests/conformance.rs` says:
 //!
 //! ```ignore
