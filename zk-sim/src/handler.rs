@@ -1,4 +1,4 @@
-//! [`SimHandler`]: a process of the simulated world, as a runtime for a client.
+//! [`SimHandler`]: a process of the simulation as the runtime of a client.
 
 use std::{
     fmt,
@@ -14,29 +14,28 @@ use std::{
 use zk_handler::{AsyncRead, AsyncWrite, Handler};
 
 use crate::{
-    executor::{Core, Shared},
-    faults::Welcome,
+    executor::{Executor, ROOT_PROCESS},
+    faults::Attempt,
+    servers::{never_answers, resolve},
+    world::World,
 };
 
-/// The runtime of one process in a [`Sim`](crate::Sim). All of its tasks run on the simulation's one
-/// thread, stop while the process is paused, and see the process's own clock.
+/// The runtime of one process in a [`Sim`](crate::Sim). All of its tasks run on the only thread of the
+/// simulation, stop while the process is paused, and read the clock of the process.
 ///
-/// Its callbacks must not block: there is no other thread that could go on meanwhile.
+/// Callbacks must not block, since there is no other thread that could run in the meantime.
 #[derive(Clone)]
 pub struct SimHandler {
-    shared: Arc<Shared>,
+    executor: Arc<Executor<World>>,
     process: usize,
 }
 
-/// The process that the world itself is: its clock is right, and it is never paused.
-const WORLD: usize = 0;
-
 impl SimHandler {
-    pub(crate) const fn new(shared: Arc<Shared>, process: usize) -> Self {
-        Self { shared, process }
+    pub(crate) const fn new(executor: Arc<Executor<World>>, process: usize) -> Self {
+        Self { executor, process }
     }
 
-    /// Which process this is.
+    /// The number of the process.
     #[must_use]
     pub const fn process(&self) -> usize {
         self.process
@@ -44,7 +43,7 @@ impl SimHandler {
 
     /// Completes after `duration` on this process's clock.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
-        Sleep::new(self.shared.clone(), self.process, self.now() + duration)
+        Sleep::new(self.executor.clone(), self.process, self.now() + duration)
     }
 }
 
@@ -56,57 +55,62 @@ impl Handler for SimHandler {
     }
 
     fn now(&self) -> Duration {
-        self.shared.lock().clock(self.process)
+        self.executor.lock().scheduler.clock(self.process)
     }
 
     fn random(&self) -> u64 {
-        self.shared.lock().random.u64(..)
+        self.executor.lock().scheduler.random.u64(..)
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<SimStream> {
-        let (after, welcome) = {
-            let mut core = self.shared.lock();
-            core.processes[self.process].attempts += 1;
-            core.draw_welcome()
+        let (ends_at, attempt) = {
+            let state = &mut *self.executor.lock();
+            state.environment.begin_to_connect(state.scheduler.now, self.process)
         };
-        Sleep::new(self.shared.clone(), WORLD, after).await;
-        let stream = match welcome {
-            Welcome::Accept | Welcome::Unheard => {
-                let mut core = self.shared.lock();
-                core.machine_at(address).map(|machine| SimStream {
-                    shared: self.shared.clone(),
+        Sleep::new(self.executor.clone(), ROOT_PROCESS, ends_at).await;
+        let stream = match attempt {
+            Attempt::Accept | Attempt::AcceptUnnoticed => {
+                let state = &mut *self.executor.lock();
+                let connection =
+                    state.environment.connect(&mut state.scheduler, self.process, address);
+                connection.map(|connection| SimStream {
+                    executor: self.executor.clone(),
                     process: self.process,
-                    connection: core.open_connection(self.process, machine),
+                    connection,
                 })
             }
-            Welcome::Refuse | Welcome::Hang => None,
+            Attempt::Refuse | Attempt::Hang => None,
         };
-        match (welcome, stream) {
-            (Welcome::Accept, Some(stream)) => Ok(stream),
-            (Welcome::Accept | Welcome::Refuse, _) if Core::is_silent(address) => {
-                std::future::pending().await
+        match (attempt, stream) {
+            (Attempt::Accept, Some(stream)) => Ok(stream),
+            (Attempt::Accept | Attempt::Refuse, _) if !never_answers(address) => {
+                Err(io::ErrorKind::ConnectionRefused.into())
             }
-            (Welcome::Accept | Welcome::Refuse, _) => Err(io::ErrorKind::ConnectionRefused.into()),
-            (Welcome::Hang | Welcome::Unheard, _half_open) => std::future::pending().await,
+            // The stream, if there is one, stays open.
+            (_, _half_open) => std::future::pending().await,
         }
     }
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let after = self.shared.lock().draw_resolution();
-        Sleep::new(self.shared.clone(), WORLD, after?).await;
+        let ends_at = {
+            let state = &mut *self.executor.lock();
+            state.environment.begin_to_resolve(state.scheduler.now)?
+        };
+        Sleep::new(self.executor.clone(), ROOT_PROCESS, ends_at).await;
         let address: Result<IpAddr, _> = host.parse();
-        let known = address.ok().or_else(|| Core::resolve(host));
-        known
+        address
+            .ok()
+            .or_else(|| resolve(host))
             .map(|address| vec![SocketAddr::new(address, port)])
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))
     }
 
     fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + Send + 'static {
-        Sleep::new(self.shared.clone(), self.process, deadline)
+        Sleep::new(self.executor.clone(), self.process, deadline)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.shared.spawn(self.process, Box::pin(task));
+        self.executor.spawn(self.process, Box::pin(task));
     }
 
     fn dispatch(&self, job: impl FnOnce() + Send + 'static) {
@@ -114,18 +118,18 @@ impl Handler for SimHandler {
     }
 }
 
-/// Waits for a moment on the clock of a process.
+/// Waits until the clock of a process shows some time.
 struct Sleep {
-    shared: Arc<Shared>,
+    executor: Arc<Executor<World>>,
     process: usize,
     until: Duration,
-    /// Its timer, once there is one.
+    /// The id of its timer, once it has been polled.
     timer: Option<u64>,
 }
 
 impl Sleep {
-    const fn new(shared: Arc<Shared>, process: usize, until: Duration) -> Self {
-        Self { shared, process, until, timer: None }
+    const fn new(executor: Arc<Executor<World>>, process: usize, until: Duration) -> Self {
+        Self { executor, process, until, timer: None }
     }
 }
 
@@ -133,13 +137,13 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let shared = self.shared.clone();
-        let mut core = shared.lock();
-        if core.clock(self.process) >= self.until {
+        let executor = self.executor.clone();
+        let scheduler = &mut executor.lock().scheduler;
+        if scheduler.clock(self.process) >= self.until {
             return Poll::Ready(());
         }
-        let id = *self.timer.get_or_insert_with(|| core.next_id());
-        core.add_timer(self.process, self.until, id, context.waker().clone());
+        let id = *self.timer.get_or_insert_with(|| scheduler.next_id());
+        scheduler.add_timer(self.process, self.until, id, context.waker().clone());
         Poll::Pending
     }
 }
@@ -147,7 +151,7 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(id) = self.timer {
-            let waker = self.shared.lock().remove_timer(self.process, self.until, id);
+            let waker = self.executor.lock().scheduler.remove_timer(self.process, self.until, id);
             drop(waker);
         }
     }
@@ -155,7 +159,7 @@ impl Drop for Sleep {
 
 /// A connection in memory.
 pub struct SimStream {
-    shared: Arc<Shared>,
+    executor: Arc<Executor<World>>,
     process: usize,
     connection: u64,
 }
@@ -166,7 +170,8 @@ impl AsyncRead for SimStream {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.shared.lock().read(self.connection, context, buffer)
+        let state = &mut *self.executor.lock();
+        state.environment.poll_read(state.scheduler.now, self.connection, context, buffer)
     }
 }
 
@@ -176,11 +181,12 @@ impl AsyncWrite for SimStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut core = self.shared.lock();
-        if core.is_dead(self.process) {
+        let state = &mut *self.executor.lock();
+        let scheduler = &mut state.scheduler;
+        if scheduler.is_dead(self.process) {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        core.write(self.connection, context, bytes)
+        state.environment.poll_write(scheduler, self.process, self.connection, context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -188,14 +194,18 @@ impl AsyncWrite for SimStream {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shared.lock().closed_by_client(self.connection, false);
+        let state = &mut *self.executor.lock();
+        state.environment.shut_down(&mut state.scheduler, self.connection);
         Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for SimStream {
     fn drop(&mut self) {
-        let wakers = self.shared.lock().closed_by_client(self.connection, true);
+        let wakers = {
+            let state = &mut *self.executor.lock();
+            state.environment.close(&mut state.scheduler, self.connection)
+        };
         drop(wakers);
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use zk_sim::{
     Print, Sim,
-    worlds::{WORLDS, World},
+    workloads::{WORLDS, World},
 };
 
 const USAGE: &str = "zk-sim [--seeds N] [--from N] [--world NAME]... [--trace]";

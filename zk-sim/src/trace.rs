@@ -1,11 +1,11 @@
-//! What happened, as a number to compare runs by and as lines to read.
+//! The trace of a run: a hash to compare runs by, and lines to read.
 
 use std::{fmt, time::Duration};
 
-/// Takes the lines of a trace.
+/// Receives the lines of a trace.
 pub type Print = Box<dyn FnMut(&str) + Send>;
 
-/// Takes in every step of a run.
+/// Records every step of a run.
 pub(crate) struct Trace {
     hash: u64,
     steps: u64,
@@ -13,12 +13,12 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// One that hands lines to `print`, if there is one.
+    /// A trace that passes its lines to `print`, if there is one.
     pub(crate) fn new(print: Option<Print>) -> Self {
         Self { hash: 0xcbf2_9ce4_8422_2325, steps: 0, print }
     }
 
-    /// A step of a kind, about two things.
+    /// Records a step of a kind, with two numbers that tell it from others.
     pub(crate) fn step(&mut self, now: Duration, kind: &'static str, a: u64, b: u64) {
         self.steps += 1;
         let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
@@ -29,12 +29,12 @@ impl Trace {
         self.line(now, format_args!("{kind} {a} {b}"));
     }
 
-    /// Whether somebody reads it.
-    pub(crate) const fn is_read(&self) -> bool {
+    /// Whether anything reads the lines.
+    pub(crate) const fn has_reader(&self) -> bool {
         self.print.is_some()
     }
 
-    /// A line for the reader.
+    /// Writes a line that is not part of the hash.
     pub(crate) fn note(&mut self, now: Duration, text: impl FnOnce() -> String) {
         if self.print.is_some() {
             self.line(now, format_args!("# {}", text()));

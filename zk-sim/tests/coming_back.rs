@@ -5,7 +5,7 @@ use std::time::Duration;
 use zk_client::{Backoff, Client, OPEN_ACL_UNSAFE, recipes::Lock};
 use zk_sim::{
     HOSTS, Sim,
-    coming_back::{Host, Scene, connects_in, most_attempts, sessions_lost, worst_second},
+    reconnects::{Host, Scene, connects_in, most_attempts, sessions_lost, worst_second},
 };
 
 /// Longer than a client needs that does not wait.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use zk_client::{Client, ErrorCode, OPEN_ACL_UNSAFE, recipes::Lock};
-use zk_sim::{HOSTS, Sim, worlds::WORLDS};
+use zk_sim::{HOSTS, Sim, workloads::WORLDS};
 
 const SEEDS: u64 = 40;
 
@@ -53,7 +53,7 @@ fn who_gives_up_a_lock_whose_path_is_missing_leaves_no_node() {
         let sim = Sim::new(seed, None);
         let client = connected(&sim);
         let acquiring = Lock::new(&client, "/lock").acquire();
-        let refused = || sim.log().iter().any(|record| record.outcome == ErrorCode::NoNode);
+        let refused = || sim.log().iter().any(|record| record.result == ErrorCode::NoNode);
         assert_eq!(sim.run_until(sim.now() + Duration::from_secs(5), refused), Ok(true));
         drop(acquiring);
         sim.run_for(Duration::from_secs(5), || {}).unwrap();

@@ -4,7 +4,7 @@
 //! cargo run --release -p zk-tests --bin coming-back
 //! ```
 //!
-//! All but the last figure are of sessions under virtual time ([`zk_sim::coming_back`]); the last one is of
+//! All but the last figure are of sessions under virtual time ([`zk_sim::reconnects`]); the last one is of
 //! whole clients on loopback, whose server becomes unreachable while they work.
 #![allow(clippy::print_stdout, reason = "a program that reports")]
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use zk_client::{Backoff, Client, Error};
 use zk_handler_thread::ThreadHandler;
 use zk_server::TestServer;
-use zk_sim::coming_back::{
+use zk_sim::reconnects::{
     Host, Scene, connects_in, most_attempts, play, sessions_lost, worst_second,
 };
 use zk_tests::Proxy;

@@ -17,7 +17,7 @@ use zk_client::{Handler, SessionState};
 
 use crate::{
     DOWN, Sim,
-    stage::{Actor, FOREVER, Stage},
+    clients::{Actor, FOREVER, Stage},
 };
 
 /// The host that lives, at times.
@@ -95,11 +95,11 @@ fn out_of_reach(stage: &Stage, random: &mut fastrand::Rng) -> Result<(), String>
 
 /// All servers close each connection after their first answers.
 fn closed_early(stage: &Stage, hosts: usize) -> Result<(), String> {
-    let attempts = |actor: &Actor| stage.sim.attempts(&actor.handler);
+    let attempts = |actor: &Actor| stage.sim.connect_attempts(&actor.handler);
     let before: Vec<_> = stage.actors.iter().map(attempts).collect();
-    stage.sim.set_answers_once(true);
+    stage.sim.set_close_early(true);
     stage.sim.run_for(CLOSING, || {})?;
-    stage.sim.set_answers_once(false);
+    stage.sim.set_close_early(false);
     for (actor, before) in stage.actors.iter().zip(before) {
         let made = attempts(actor) - before;
         // A few rounds until the pause is at its longest, and one each half of that from then on.

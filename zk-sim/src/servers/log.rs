@@ -1,8 +1,8 @@
-//! What was to be changed and what came of it: what worlds compare their clients' beliefs with.
+//! The writes that servers were asked for and their results. Workloads compare them with what clients believe.
 //!
-//! It is read off the bytes that the server gets and sends, or in an ensemble off those that are agreed on.
+//! They are decoded from the bytes that the server receives and sends; in an ensemble, from those agreed on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use zk_proto::{
     ErrorCode, OpCode, Request, Response,
@@ -15,29 +15,30 @@ use zk_proto::{
 };
 use zk_server::ConnectionId;
 
-use crate::tap::LIMIT;
+/// The largest packet.
+pub(crate) const MAX_PACKET: usize = 4 << 20;
 
-/// A write that was done, or refused.
+/// A write that was applied or refused.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Whose it was.
+    /// The client's session.
     pub session: SessionId,
-    /// What it was to change: one change, or those of a multi.
+    /// What it was to change: one change, or those of a transaction.
     pub changes: Vec<Change>,
-    /// Its transaction.
+    /// Its zxid.
     pub zxid: i64,
-    /// What came of it.
-    pub outcome: ErrorCode,
+    /// Its result: of a transaction, the first error.
+    pub result: ErrorCode,
 }
 
 /// What a request is to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A node is to be made; a sequential one gets its number behind this path.
+    /// Creates a znode with these data. The number of a sequential one follows the path.
     Create(String, Vec<u8>),
-    /// A node is to have these data.
+    /// Sets the data of a znode.
     Set(String, Vec<u8>),
-    /// A node is to go.
+    /// Deletes a znode.
     Delete(String),
 }
 
@@ -45,24 +46,27 @@ pub enum Change {
 pub(crate) struct Log {
     connections: BTreeMap<ConnectionId, Connection>,
     pub(crate) records: Vec<Record>,
-    /// How many sessions there were.
+    /// How many sessions were created.
     pub(crate) sessions: u64,
+    /// Sessions that their owners could not know to have ended: they ended by force, or while a member that had
+    /// lost the leader or was late to learn of the end still replied to the owner.
+    pub(crate) ended_early: BTreeSet<SessionId>,
 }
 
 struct Connection {
     requests: FrameReader,
     replies: FrameReader,
-    /// Whether it goes on with a session, once that is known.
+    /// Whether it resumes a session, once that is known.
     resumes: Option<bool>,
     session: Option<SessionId>,
     waiting: VecDeque<(OpCode, Vec<Change>)>,
 }
 
 impl Log {
-    pub(crate) fn connected(&mut self, id: ConnectionId) {
+    pub(super) fn handle_connected(&mut self, id: ConnectionId) {
         let connection = Connection {
-            requests: FrameReader::new(LIMIT),
-            replies: FrameReader::new(LIMIT),
+            requests: FrameReader::new(MAX_PACKET),
+            replies: FrameReader::new(MAX_PACKET),
             resumes: None,
             session: None,
             waiting: VecDeque::new(),
@@ -70,11 +74,11 @@ impl Log {
         self.connections.insert(id, connection);
     }
 
-    pub(crate) fn closed(&mut self, id: ConnectionId) {
+    pub(super) fn handle_closed(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
     }
 
-    pub(crate) fn received(&mut self, id: ConnectionId, bytes: &[u8]) {
+    pub(super) fn handle_received(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.requests.extend(bytes);
         // What cannot be read is none of the log's business.
@@ -92,7 +96,7 @@ impl Log {
         }
     }
 
-    pub(crate) fn sent(&mut self, id: ConnectionId, bytes: &[u8]) {
+    pub(super) fn handle_sent(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.replies.extend(bytes);
         while let Ok(Some(Frame::Whole(frame))) = connection.replies.next_frame() {
@@ -109,15 +113,15 @@ impl Log {
             }
             let Some((op, changes)) = connection.waiting.pop_front() else { continue };
             if !changes.is_empty() {
-                let outcome = outcome(op, header.err, &mut input);
-                self.records.push(Record { session, changes, zxid: header.zxid, outcome });
+                let result = result_code(op, header.err, &mut input);
+                self.records.push(Record { session, changes, zxid: header.zxid, result });
             }
         }
     }
 }
 
-/// What came of a request: the header of a multi says nothing of that.
-fn outcome(op: OpCode, err: ErrorCode, input: &mut Reader<'_>) -> ErrorCode {
+/// The result of a request. The reply header of a transaction does not have it.
+fn result_code(op: OpCode, err: ErrorCode, input: &mut Reader<'_>) -> ErrorCode {
     let Ok(Response::Multi(multi)) = Response::decode(op, err, input) else { return err };
     let failed = multi.results.iter().find_map(|result| match result {
         MultiResult::Error(code) if *code != ErrorCode::Ok => Some(*code),

@@ -25,8 +25,8 @@ use zk_client::{
 
 use crate::{
     Change, HOSTS, Sim,
-    host::IDENTITY,
-    stage::{Actor, FOREVER, Stage, lock},
+    clients::{Actor, FOREVER, Stage, lock},
+    servers::CREDENTIAL,
 };
 
 /// Nodes that all clients write to and watch.
@@ -216,7 +216,7 @@ impl Player {
         }
         if self.random.bool() {
             let (sim, client) = (self.sim.clone(), self.actor.number);
-            self.actor.client.add_auth(IDENTITY.0, IDENTITY.1).on_complete(move |result| {
+            self.actor.client.add_auth(CREDENTIAL.0, CREDENTIAL.1).on_complete(move |result| {
                 if let Some(error) = result.err().filter(|it| it.kind() == ErrorKind::AuthFailed) {
                     sim.fail(|| format!("client {client}: {error}"));
                 }
@@ -494,7 +494,7 @@ fn check_writes(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
         if last.is_some_and(|last| last > call) {
             return Err(format!("the server got call {call} of client {client} after {last:?}"));
         }
-        if answers.insert((client, call), record.outcome).is_some() {
+        if answers.insert((client, call), record.result).is_some() {
             return Err(format!("the server got call {call} of client {client} twice"));
         }
     }

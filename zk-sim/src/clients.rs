@@ -8,7 +8,7 @@ use std::{
 
 use zk_client::{CREATOR_ALL_ACL, Client, ClientBuilder, OPEN_ACL_UNSAFE, SessionState};
 
-use crate::{DOWN, Faults, HOSTS, Sim, SimHandler, host::IDENTITY};
+use crate::{DOWN, Faults, HOSTS, Sim, SimHandler, servers::CREDENTIAL};
 
 /// A client and the process that it runs in.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ impl Stage {
             .session_timeout(timeout)
             .connect_timeout(patience)
             .unwatch_after(Some(Duration::from_millis(random.u64(..4_000))))
-            .auth(IDENTITY.0, IDENTITY.1)
+            .auth(CREDENTIAL.0, CREDENTIAL.1)
             .default_acl(acl);
         let actors = (0..count)
             .map(|number| actor(sim, number, builder.clone().read_only(random.u8(..4) == 0)))
@@ -85,7 +85,7 @@ impl Stage {
     pub fn rough(&self, time: Duration, look: impl FnMut()) -> Result<(), String> {
         let faults = Faults::draw(&mut self.sim.random(), self.timeout);
         self.sim.note(|| format!("session timeout {:?}, {faults:?}", self.timeout));
-        self.sim.break_things(faults);
+        self.sim.inject(faults);
         self.sim.run_for(time, look)?;
         self.sim.heal();
         Ok(())
@@ -159,14 +159,14 @@ impl Stage {
         // Who was told last lets go of its watch.
         self.sim.run_for(Duration::from_secs(1), || {})?;
         self.watches_are_left(0)?;
-        let _before = self.sim.take_armed_again();
+        let _before = self.sim.take_reregistered();
         self.sim.cut_all();
         self.sim.run_for(Duration::from_millis(10), || {})?;
         let limit = self.timeout + self.detours();
         self.wait("all clients are connected again", limit, || {
             self.alive().all(|actor| actor.client.state() == SessionState::Connected)
         })?;
-        match self.sim.take_armed_again() {
+        match self.sim.take_reregistered() {
             0 => Ok(()),
             armed => Err(format!("{armed} clients have watches that nobody waits for")),
         }
@@ -204,7 +204,7 @@ impl Stage {
         drop(self);
         sim.run_for(Duration::from_secs(5), || {})?;
         let sessions = sim.live_sessions().len();
-        let (connections, tasks, timers) = sim.load();
+        let (connections, tasks, timers) = sim.resources();
         if (sessions, connections, tasks, timers) != (0, 0, 0, 0) {
             return Err(format!(
                 "left behind: {sessions} sessions, {connections} connections, {tasks} tasks, \

@@ -1,4 +1,4 @@
-//! What passes by on the server's side of the network, and the rules that hold for every connection.
+//! The rules of the protocol that hold for every connection, checked on what servers receive and send.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,16 +13,15 @@ use zk_proto::{
 };
 use zk_server::ConnectionId;
 
-/// The largest packet.
-pub(crate) const LIMIT: usize = 4 << 20;
+use crate::servers::MAX_PACKET;
 
-/// How much later than a third of the session timeout a ping may be.
+/// How much later than after a third of the session timeout a ping may be sent.
 const PING_SLACK: Duration = Duration::from_millis(30);
 
 #[derive(Default)]
-pub(crate) struct Tap {
+pub(crate) struct WireRules {
     connections: BTreeMap<ConnectionId, Connection>,
-    pub(crate) violations: Vec<String>,
+    violations: Vec<String>,
 }
 
 struct Connection {
@@ -33,63 +32,72 @@ struct Connection {
     timeout: Duration,
     last_xid: i32,
     last_zxid: i64,
-    /// Watches were armed again.
-    has_armed: bool,
-    /// When the client wrote last, and whether all was calm then; `None` while it has to wait.
+    /// Whether watches were registered again.
+    has_reregistered: bool,
+    /// When the client wrote last, and whether there were no faults then; `None` while it has to wait.
     written: Option<(Duration, bool)>,
 }
 
 #[derive(PartialEq, Eq)]
 enum Phase {
-    Fresh,
-    Asked,
-    Up,
+    /// The client has not sent anything.
+    New,
+    /// The client has sent its `ConnectRequest`.
+    Connecting,
+    Established,
 }
 
-impl Tap {
-    pub(crate) fn connected(&mut self, now: Duration, id: ConnectionId) {
+impl WireRules {
+    pub(crate) fn handle_connected(&mut self, now: Duration, id: ConnectionId) {
         let connection = Connection {
-            requests: FrameReader::new(LIMIT),
-            replies: FrameReader::new(LIMIT),
-            phase: Phase::Fresh,
+            requests: FrameReader::new(MAX_PACKET),
+            replies: FrameReader::new(MAX_PACKET),
+            phase: Phase::New,
             waiting: VecDeque::new(),
             timeout: Duration::MAX,
             last_xid: 0,
             last_zxid: 0,
-            has_armed: false,
+            has_reregistered: false,
             written: Some((now, false)),
         };
         self.connections.insert(id, connection);
     }
 
-    pub(crate) fn closed(&mut self, id: ConnectionId) {
+    pub(crate) fn handle_closed(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
     }
 
-    /// On how many connections watches were armed again since it was asked last.
-    pub(crate) fn take_armed(&mut self) -> usize {
-        let armed = self.connections.values_mut().map(|it| std::mem::take(&mut it.has_armed));
-        armed.filter(|has_armed| *has_armed).count()
+    /// Takes a violation of the rules.
+    pub(crate) fn take_violation(&mut self) -> Option<String> {
+        self.violations.pop()
     }
 
-    /// The client puts bytes on their way.
-    pub(crate) fn written(&mut self, now: Duration, id: ConnectionId, is_calm: bool) {
+    /// On how many connections watches were registered again since the last call.
+    pub(crate) fn take_reregistered(&mut self) -> usize {
+        let changed =
+            self.connections.values_mut().map(|it| std::mem::take(&mut it.has_reregistered));
+        changed.filter(|has_reregistered| *has_reregistered).count()
+    }
+
+    /// The client sends bytes.
+    pub(crate) fn handle_written(&mut self, now: Duration, id: ConnectionId, is_calm: bool) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if let Some((last, true)) = connection.written
-            && connection.phase == Phase::Up
+            && connection.phase == Phase::Established
         {
-            // Clocks may run slow by a hundredth.
+            // Clocks may run slow by one percent.
             let limit = (connection.timeout / 3).mul_f64(1.02) + PING_SLACK;
             if now - last > limit {
                 let silent = now - last;
-                self.violations.push(format!("a client was silent for {silent:?}, not {limit:?}"));
+                self.violations
+                    .push(format!("a client sent nothing for {silent:?}, longer than {limit:?}"));
             }
         }
         connection.written = Some((now, is_calm));
     }
 
-    /// The server gets bytes.
-    pub(crate) fn received(&mut self, id: ConnectionId, bytes: &[u8]) {
+    /// The server receives bytes.
+    pub(crate) fn handle_received(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.requests.extend(bytes);
         while let Ok(Some(Frame::Whole(frame))) = connection.requests.next_frame() {
@@ -100,7 +108,7 @@ impl Tap {
     }
 
     /// The server sends bytes.
-    pub(crate) fn sent(&mut self, id: ConnectionId, bytes: &[u8]) {
+    pub(crate) fn handle_sent(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.replies.extend(bytes);
         while let Ok(Some(Frame::Whole(frame))) = connection.replies.next_frame() {
@@ -114,8 +122,8 @@ impl Tap {
 impl Connection {
     fn request(&mut self, frame: &bytes::Bytes) -> Result<(), String> {
         let mut input = Reader::new(frame);
-        if self.phase == Phase::Fresh {
-            self.phase = Phase::Asked;
+        if self.phase == Phase::New {
+            self.phase = Phase::Connecting;
             ConnectRequest::decode(&mut input).map_err(|error| error.to_string())?;
             return Ok(());
         }
@@ -124,9 +132,9 @@ impl Connection {
         match header.xid {
             xid::PING | xid::AUTH => {}
             xid::SET_WATCHES if self.last_xid > 0 => {
-                return Err("watches are armed again behind requests".into());
+                return Err("watches are registered again after requests".into());
             }
-            xid::SET_WATCHES => self.has_armed = true,
+            xid::SET_WATCHES => self.has_reregistered = true,
             number if number <= 0 => return Err(format!("xid {number}")),
             number if number != self.last_xid + 1 && self.last_xid > 0 => {
                 return Err(format!("xid {number} after {}", self.last_xid));
@@ -139,12 +147,12 @@ impl Connection {
 
     fn reply(&mut self, frame: &bytes::Bytes) -> Result<(), String> {
         let mut input = Reader::new(frame);
-        if self.phase == Phase::Asked {
-            self.phase = Phase::Up;
+        if self.phase == Phase::Connecting {
+            self.phase = Phase::Established;
             let response =
                 ConnectResponse::decode(&mut input).map_err(|error| error.to_string())?;
             self.timeout = Duration::from_millis(u64::try_from(response.timeout).unwrap_or(0));
-            // An ensemble may take its time for a session: the client has been silent rightly.
+            // An ensemble may take a while to create a session, and the client has to wait.
             self.written = None;
             return Ok(());
         }
@@ -153,9 +161,9 @@ impl Connection {
             return Ok(());
         }
         match self.waiting.pop_front() {
-            None => return Err(format!("a reply to nothing, {}", header.xid)),
+            None => return Err(format!("a reply to no request, xid {}", header.xid)),
             Some(number) if number != header.xid => {
-                return Err(format!("a reply to {} when {number} is due", header.xid));
+                return Err(format!("a reply to xid {} instead of {number}", header.xid));
             }
             Some(_) => {}
         }

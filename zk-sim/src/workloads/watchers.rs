@@ -18,7 +18,7 @@ use zk_client::{
 
 use crate::{
     Sim,
-    stage::{Actor, FOREVER, Stage, lock},
+    clients::{Actor, FOREVER, Stage, lock},
 };
 
 /// Nodes whose data are watched; they come and go.

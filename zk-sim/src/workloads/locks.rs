@@ -24,7 +24,7 @@ use zk_client::{
 
 use crate::{
     Change, Sim, SimHandler,
-    stage::{Actor, FOREVER, Stage, lock},
+    clients::{Actor, FOREVER, Stage, lock},
 };
 
 const PATH: &str = "/contested";
@@ -440,7 +440,7 @@ fn check_holders(sim: &Sim, court: &Court, prize: Prize) {
         let session = held.actor.client.session_id();
         held.grip.is_held()
             && !held.actor.is_dead()
-            && session.is_none_or(|session| !sim.was_ended(session))
+            && session.is_none_or(|session| !sim.ended_early(session))
     };
     let holders: Vec<_> = court.holdings.iter().filter(sure).collect();
     let most = match prize {
@@ -463,7 +463,7 @@ fn check_holders(sim: &Sim, court: &Court, prize: Prize) {
 /// What was written was written in the order of its tokens.
 fn check_tokens(sim: &Sim) -> Result<(), String> {
     let mut last = 0;
-    for record in sim.log().iter().filter(|record| record.outcome == ErrorCode::Ok) {
+    for record in sim.log().iter().filter(|record| record.result == ErrorCode::Ok) {
         for change in &record.changes {
             let Change::Set(path, token) = change else { continue };
             if path != FENCED {
