@@ -67,7 +67,7 @@ faults seconds="600" *args:
 
 # How clients come back: sessions lost, connects, the worst second of 2,000 clients, fail-over
 coming-back:
-    cargo run --release -p zk-tests --bin coming-back
+    cargo run --release -p zk-tests --example coming-back
 
 # Whole clusters in one thread under virtual time, so many seeds of every world; or one: --world locks
 simulate seeds="10000" *args:

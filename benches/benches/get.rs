@@ -31,6 +31,7 @@ use std::{env, thread, time::Duration};
 use zk_benches::{
     Load, Ours, Peer, Server, Theirs, Until, Usage, block_on, median, percentile, serve_if_asked,
 };
+use zk_tests::Ensemble;
 
 const LOADS: [Load; 4] = [
     Load { tasks: 1, window: 1 },
@@ -112,7 +113,7 @@ fn main() {
         compare(&options, &Server::stub());
     }
     if wanted("zookeeper") {
-        compare(&options, &Server::zookeeper());
+        compare(&options, &Server::zookeeper(Ensemble::standalone, Ensemble::hosts));
     }
 }
 

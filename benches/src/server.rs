@@ -1,9 +1,8 @@
 //! What the clients are put before.
 
-use std::env;
+use std::{any::Any, env};
 
 use zk_client::{Client, CreateMode, OPEN_ACL_UNSAFE};
-use zk_tests::Ensemble;
 
 use crate::stub::Stub;
 
@@ -25,7 +24,7 @@ pub struct Server {
     /// Where it is.
     pub hosts: String,
     _stub: Option<Stub>,
-    _ensemble: Option<Ensemble>,
+    _ensemble: Option<Box<dyn Any + Send>>,
 }
 
 impl Server {
@@ -40,17 +39,17 @@ impl Server {
         Self { name: "stub", hosts, _stub: Some(stub), _ensemble: None }
     }
 
-    /// ZooKeeper: that of `ZK_HOSTS`, or else a standalone server of its own.
+    /// ZooKeeper: that of `ZK_HOSTS`, or else the one that `start` starts, which has these `hosts`.
     ///
     /// # Panics
     /// When it does not start, or does not take the node.
     #[must_use]
-    pub fn zookeeper() -> Self {
+    pub fn zookeeper<E: Send + 'static>(start: fn() -> E, hosts: fn(&E) -> String) -> Self {
         let (hosts, ensemble) = match env::var("ZK_HOSTS") {
             Ok(hosts) => (hosts, None),
             Err(_) => {
-                let ensemble = Ensemble::standalone();
-                (ensemble.hosts(), Some(ensemble))
+                let ensemble = start();
+                (hosts(&ensemble), Some(Box::new(ensemble) as Box<dyn Any + Send>))
             }
         };
         let to = hosts.clone();
