@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{HostPort, frame::DEFAULT_MAX_BUFFER, jute::Secret};
 
-use super::backoff::Backoff;
+use super::pace::Backoff;
 
 /// How a session is to behave. Start from [`Config::new`] and change what should differ.
 #[derive(Debug, Clone)]

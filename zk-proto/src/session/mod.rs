@@ -38,9 +38,9 @@
 //! | | |
 //! |---|---|
 //! | `config`, `output`, `failure` | what a session is made with, what it tells, how requests fail |
-//! | `route`, `backoff` | which host comes next, when, and for how long it is waited for |
+//! | `route`, `pace` | which host comes next, when, and for how long it is waited for |
 //! | `connection`, `handshake` | how connections come and go, and what each begins with |
-//! | `shut_out` | what to think of servers that close the connection in place of an answer |
+//! | `expiry` | what to think of servers that close the connection in place of an answer |
 //! | `keepalive`, `read_only` | deadlines, and the search for a server that takes writes |
 //! | `requests`, `request_queue`, `replies` | what is taken to be sent, what waits to be sent or answered, and what the server sends |
 //! | `watches` | what is armed, and what an event means for it |
@@ -56,20 +56,20 @@
     )
 )]
 
-mod backoff;
 mod config;
 mod connection;
+mod expiry;
 mod failure;
 mod handshake;
 mod keepalive;
 mod output;
+mod pace;
 mod read_only;
 mod removals;
 mod replies;
 mod request_queue;
 mod requests;
 mod route;
-mod shut_out;
 #[cfg(test)]
 mod tests;
 mod watches;
@@ -86,19 +86,19 @@ use crate::{
     rng::Rng,
 };
 
-pub use backoff::Backoff;
 pub use config::{Config, Credential, SessionId, SessionTicket};
 pub use failure::{Cause, Failure, Outcome, QueueLimit, Reason};
 pub use output::{ConnectionState, Output, Reply, RequestId, SessionState, WatchedEvent};
+pub use pace::Backoff;
 pub use watches::WatchKind;
 
+use expiry::ShutOut;
 use keepalive::{Keepalive, Timeouts};
 use read_only::{ProbePause, Search};
 use removals::Removals;
 use request_queue::{RequestQueue, Submission};
 use requests::auth_packet;
 use route::Route;
-use shut_out::ShutOut;
 use watches::WatchTable;
 
 /// What the first answer of a host tells of it if it is no packet.

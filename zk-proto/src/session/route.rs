@@ -33,7 +33,7 @@ use core::time::Duration;
 
 use crate::{HostPort, Time, rng::Rng, time::part};
 
-use super::backoff::{Backoff, Pace};
+use super::pace::{Backoff, Pace};
 
 /// How long a host may take at least, unless a quarter of the session timeout is less.
 const MIN_PATIENCE: Duration = Duration::from_secs(1);
