@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use zk_proto::{OpCode, Time, session::Outcome};
+use zk_proto::{
+    OpCode, Time,
+    session::{Backoff, Outcome},
+};
 
 use crate::{
     AsyncResult, Client, Error, ErrorCode, ErrorKind, blocking,
@@ -194,6 +197,13 @@ impl Retry {
         }
     }
 
+    /// The pause after `retries` earlier pauses; `random` is in 0..1.
+    fn pause(&self, retries: u32, random: f64) -> Duration {
+        let backoff = Backoff { min: self.delay, max: self.max_delay };
+        let pause = backoff.pause_growing_by(self.backoff, retries);
+        Backoff::jitter(pause, self.max_jitter, random)
+    }
+
     /// Whether an error is one to try again.
     fn covers(&self, error: &Error) -> bool {
         let harmless = self.unknown || error.operation().is_some_and(is_read);
@@ -278,15 +288,13 @@ struct Tries {
     failed: u32,
     /// That of the last one.
     outcome: Option<Outcome>,
-    delay: Duration,
     give_up_at: Option<Time>,
 }
 
 impl Tries {
     fn new(policy: Retry, now: Time) -> Self {
-        let delay = policy.delay;
         let give_up_at = policy.deadline.map(|deadline| now.after(deadline));
-        Self { policy, failed: 0, outcome: None, delay, give_up_at }
+        Self { policy, failed: 0, outcome: None, give_up_at }
     }
 
     /// When to try again after `error`; `random` is in 0..1.
@@ -297,15 +305,10 @@ impl Tries {
         if exhausted || !self.policy.covers(&error) {
             return Err(error);
         }
-        let jitter = self.policy.max_jitter.mul_add(2.0 * random - 1.0, 1.0);
-        let until = now.after(self.delay.min(self.policy.max_delay).mul_f64(jitter));
+        let until = now.after(self.policy.pause(self.failed.saturating_sub(1), random));
         if self.give_up_at.is_some_and(|deadline| until >= deadline) {
             return Err(error);
         }
-        let longer = self.delay.as_secs_f64() * self.policy.backoff;
-        self.delay = Duration::try_from_secs_f64(longer)
-            .unwrap_or(self.policy.max_delay)
-            .min(self.policy.max_delay);
         Ok(until)
     }
 

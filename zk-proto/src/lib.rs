@@ -101,6 +101,7 @@ extern crate alloc;
 extern crate std;
 
 mod acl;
+mod backoff;
 mod chroot;
 mod create_mode;
 mod error_code;

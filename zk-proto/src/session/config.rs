@@ -5,9 +5,7 @@ use core::{fmt, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{HostPort, frame::DEFAULT_MAX_BUFFER, jute::Secret};
-
-use super::pace::Backoff;
+use crate::{HostPort, backoff::Backoff, frame::DEFAULT_MAX_BUFFER, jute::Secret};
 
 /// How a session is to behave. Start from [`Config::new`] and change what should differ.
 #[derive(Debug, Clone)]
@@ -38,7 +36,15 @@ pub struct Config {
     /// paths of those that are not answered. Once there are so many, more requests are refused; so the last one
     /// taken may go beyond it, and one that finds nothing else waiting is always taken. Default 64 MiB.
     pub max_queued_bytes: usize,
-    /// How attempts to connect are spaced.
+    /// The pauses between rounds of attempts to connect. A round tries every host once, without a pause
+    /// between the hosts. Default 100 ms, doubling to 5 s. Jitter shortens a pause by up to half.
+    ///
+    /// A `min` of less than 10 ms counts as 10 ms, so that attempts never spin. A `max` of more than a third
+    /// of the session timeout counts as that third, and one of less than `min` counts as `min`.
+    ///
+    /// The pauses start from `min` again once a session has proven itself: its connection has been up, with
+    /// the server answering, for as long as the longest pause. A server that grants a session, answers a few
+    /// packets and closes the connection is therefore not returned to at once for ever.
     pub backoff: Backoff,
     /// Over how long clients of a server that dies spread their return. A client without a request in the
     /// last second, which hears that its connection is closed, connects again after a random time of up

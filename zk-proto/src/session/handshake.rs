@@ -105,7 +105,7 @@ impl<T: Clone> Session<T> {
         let rearming = self.send_prologue();
         self.phase = Phase::Established(Box::new(Established {
             alive: Keepalive::new(timeouts, sent, now),
-            search: read_only.then(|| Search::new(now, &self.probe_pause)),
+            search: read_only.then(|| Search::new(now, &self.probes)),
             credentials_sent: 0,
             credentials_acked: 0,
             rearming,

@@ -86,15 +86,15 @@ use crate::{
     rng::Rng,
 };
 
+pub use crate::backoff::Backoff;
 pub use config::{Config, Credential, SessionId, SessionTicket};
 pub use failure::{Cause, Failure, Outcome, QueueLimit, Reason};
 pub use output::{ConnectionState, Output, Reply, RequestId, SessionState, WatchedEvent};
-pub use pace::Backoff;
 pub use watches::WatchKind;
 
 use expiry::ShutOut;
 use keepalive::{Keepalive, Timeouts};
-use read_only::{ProbePause, Search};
+use read_only::{Probes, Search};
 use removals::Removals;
 use request_queue::{RequestQueue, Submission};
 use requests::auth_packet;
@@ -227,7 +227,7 @@ pub struct Session<T> {
     outputs: VecDeque<Output<T>>,
     /// When a user has last made a request.
     last_request: Option<Time>,
-    probe_pause: ProbePause,
+    probes: Probes,
     /// How many times [`Output::Disconnect`] is among them: what is heard of a connection until then is
     /// about the one that the session has left.
     leaving: usize,
@@ -273,7 +273,7 @@ impl<T: Clone> Session<T> {
             last_id: 0,
             outputs: VecDeque::new(),
             last_request: None,
-            probe_pause: ProbePause::default(),
+            probes: Probes::default(),
             leaving: 0,
             scratch: String::new(),
             last_cause: None,

@@ -1,49 +1,29 @@
-//! When the next round of attempts begins.
+//! When the next round of attempts to connect begins.
+//!
+//! A round tries every host once, without a pause between the hosts. The pauses between the rounds follow
+//! [`Config::backoff`](super::Config::backoff), with jitter.
 
 use core::time::Duration;
 
-use crate::{Time, rng::Rng, time::part};
+use crate::{Time, backoff::Backoff, rng::Rng, time::part};
 
 /// The shortest pause between two rounds of attempts, whatever [`Backoff::min`] says.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// How rounds of attempts to connect are spaced. A round tries every host once, without a pause between
-/// the hosts.
-///
-/// The pause grows from `min` to `max`, doubling with every round. It becomes short again when a session
-/// has proven itself: its connection has been up, with the server answering, for as long as the longest
-/// pause. A server that grants a session, answers a few packets and closes the connection is therefore
-/// not returned to at once for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
-    /// The first pause, before jitter. Default 100 ms. Less than 10 ms counts as 10 ms, so that attempts
-    /// never spin.
-    pub min: Duration,
-    /// The longest pause, before jitter. Default 5 s. A third of the session timeout is used where that
-    /// is less, and `min` where `max` is less than `min`.
-    pub max: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { min: Duration::from_millis(100), max: Duration::from_secs(5) }
-    }
-}
-
 impl Backoff {
+    /// The shortest pause between two rounds.
     fn shortest(self) -> Duration {
         self.min.max(SHORTEST)
     }
 
+    /// The longest pause between two rounds for a session with this timeout.
     fn longest(self, session_timeout: Duration) -> Duration {
         self.max.min(part(session_timeout, 3)).max(self.shortest())
     }
 
-    /// The pause before the `retry`th round after the first (from 0), jittered in `[half, full]`.
-    fn pause(self, retry: u32, session_timeout: Duration, rng: &mut Rng) -> Duration {
-        let factor = 1_u32.checked_shl(retry).unwrap_or(u32::MAX);
-        let pause = self.shortest().saturating_mul(factor).min(self.longest(session_timeout));
-        rng.jitter(pause)
+    /// This backoff within its bounds for a session with this timeout.
+    fn bounded(self, session_timeout: Duration) -> Self {
+        Self { min: self.shortest(), max: self.longest(session_timeout) }
     }
 }
 
@@ -86,7 +66,7 @@ impl Pace {
         rng: &mut Rng,
     ) -> Duration {
         let Some(retry) = self.rounds.checked_sub(1) else { return Duration::ZERO };
-        let pause = self.backoff.pause(retry, session_timeout, rng);
+        let pause = rng.jitter(self.backoff.bounded(session_timeout).pause(retry));
         let wait = pause.saturating_sub(now.since(self.round_began));
         match left {
             Some(left) => wait.min(part(left, 3).max(self.backoff.shortest())),

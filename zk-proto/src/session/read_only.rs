@@ -8,12 +8,12 @@
 use alloc::{format, sync::Arc};
 use core::time::Duration;
 
-use crate::{HostPort, Time};
+use crate::{HostPort, Time, backoff::Backoff};
 
 use super::{Output, Phase, Session};
 
-const MIN_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// The pauses between two questions.
+const PAUSES: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(60) };
 
 #[derive(Debug)]
 pub(super) struct Search {
@@ -23,29 +23,28 @@ pub(super) struct Search {
     asked: Option<Arc<HostPort>>,
 }
 
-/// The pause before the next question.
-#[derive(Debug)]
-pub(super) struct ProbePause(Duration);
+/// How many questions were asked since a session on a server that takes writes has proven itself.
+#[derive(Debug, Default)]
+pub(super) struct Probes(u32);
 
-impl Default for ProbePause {
-    fn default() -> Self {
-        Self(MIN_PAUSE)
+impl Probes {
+    /// The pause before the next question.
+    fn pause(&self) -> Duration {
+        PAUSES.pause(self.0)
     }
-}
 
-impl ProbePause {
-    fn double(&mut self) {
-        self.0 = self.0.saturating_mul(2).min(MAX_PAUSE);
+    const fn count(&mut self) {
+        self.0 = self.0.saturating_add(1);
     }
 }
 
 impl Search {
-    pub(super) fn new(now: Time, pause: &ProbePause) -> Self {
-        Self { next: Some(now.after(pause.0)), asked: None }
+    pub(super) fn new(now: Time, probes: &Probes) -> Self {
+        Self { next: Some(now.after(probes.pause())), asked: None }
     }
 
-    fn pause(&mut self, now: Time, pause: &ProbePause) {
-        self.next = Some(now.after(pause.0));
+    fn pause(&mut self, now: Time, probes: &Probes) {
+        self.next = Some(now.after(probes.pause()));
     }
 
     pub(super) const fn due(&self) -> Option<Time> {
@@ -69,8 +68,8 @@ impl<T: Clone> Session<T> {
                 self.outputs.push_back(Output::Probe { host, deadline });
             }
             None => {
-                self.probe_pause.double();
-                search.pause(now, &self.probe_pause);
+                self.probes.count();
+                search.pause(now, &self.probes);
             }
         }
     }
@@ -80,12 +79,12 @@ impl<T: Clone> Session<T> {
     pub fn handle_probed(&mut self, now: Time, host: &Arc<HostPort>, writable: bool) {
         let Phase::Established(up) = &mut self.phase else { return };
         let Some(search) = &mut up.search else { return };
-        self.probe_pause.double();
+        self.probes.count();
         if writable && up.closing.is_none() && self.route.lists(host) {
             self.route.prefer(Some(host.clone()));
             self.drop_connection(now, format!("moving to {host}, which takes writes").into());
         } else {
-            search.pause(now, &self.probe_pause);
+            search.pause(now, &self.probes);
         }
     }
 }

@@ -15,6 +15,7 @@ use core::time::Duration;
 
 use crate::{
     Chroot, ErrorCode, OpCode, Time,
+    backoff::Backoff,
     jute::Encode,
     records::{RemoveWatchesRequest, ReplyHeader},
 };
@@ -80,7 +81,9 @@ impl Removals {
     /// How long an unwanted watch stays, if it stays for `grace` where removals are known.
     fn stay(&self, grace: Duration) -> Option<Duration> {
         match self.support {
-            Support::Unknown { losses } => Some(grace.saturating_mul(1 << losses)),
+            Support::Unknown { losses } => {
+                Some(Backoff { min: grace, max: Duration::MAX }.pause(losses))
+            }
             Support::Yes => Some(grace),
             Support::No => None,
         }

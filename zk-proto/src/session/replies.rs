@@ -20,7 +20,7 @@ use crate::{
 
 use super::{
     Cause, Outcome, Output, Phase, Reason, Reply, Session, SessionState, WatchKind, WatchedEvent,
-    read_only::ProbePause,
+    read_only::Probes,
     request_queue::{InFlight, WatchChange},
     watches::Watch,
 };
@@ -69,7 +69,7 @@ impl<T: Clone> Session<T> {
                     && self.route.answered(now, self.identity.timeouts.session())
                     && up.search.is_none()
                 {
-                    self.probe_pause = ProbePause::default();
+                    self.probes = Probes::default();
                 }
             }
             Err(broken) => self.drop_connection(now, broken.0),

@@ -31,9 +31,9 @@
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use core::time::Duration;
 
-use crate::{HostPort, Time, rng::Rng, time::part};
+use crate::{HostPort, Time, backoff::Backoff, rng::Rng, time::part};
 
-use super::pace::{Backoff, Pace};
+use super::pace::Pace;
 
 /// How long a host may take at least, unless a quarter of the session timeout is less.
 const MIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -175,7 +175,7 @@ impl Route {
         let measured = self.came_up_in.saturating_mul(2);
         let second = MIN_PATIENCE.min(part(session_timeout, 4));
         let floor = second.max(measured);
-        let doubled = floor.saturating_mul(1_u32.checked_shl(self.doublings).unwrap_or(1));
+        let doubled = Backoff { min: floor, max: Duration::MAX }.pause(self.doublings);
         let mut patience = part(session_timeout, hosts).max(doubled);
         if let Some(left) = self.left(now) {
             let least = match &self.home {
