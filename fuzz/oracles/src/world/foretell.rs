@@ -154,10 +154,8 @@ impl World {
         match &self.link {
             Link::Up(up) if up.closing.is_some() => return self.foretell_end("closed"),
             Link::Up(up) => {
-                if !up.read_only {
-                    let acked = [up.acked_submitted, up.acked.max(up.acked_submitted)];
-                    let [earliest, latest] = acked.map(|acked| acked.after(self.timeout));
-                    self.route.set_expiry(Some((earliest, latest)));
+                if let Some(expiry) = self.expiry(up) {
+                    self.route.set_expiry(Some(expiry));
                 }
                 self.route.lost(self.now, !ours);
                 self.foretell(Seen::State(SessionState::Suspended));

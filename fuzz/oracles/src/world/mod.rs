@@ -546,6 +546,11 @@ impl World {
             Output::Disconnect => {
                 let connected = matches!(self.link, Link::Connecting { .. } | Link::Up(_));
                 assert!(connected, "nothing to disconnect");
+                if let Link::Up(up) = &self.link
+                    && let Some(expiry) = self.expiry(up)
+                {
+                    self.route.set_expiry(Some(expiry));
+                }
                 self.hang_up();
             }
             Output::Probe { host, .. } => {
@@ -561,7 +566,10 @@ impl World {
                 let range = self.ledger.since..=latest;
                 assert!(range.contains(since), "the gap begins elsewhere: {since}, not {range:?}");
             }
-            Output::State(SessionState::Lost) => self.resumable = None,
+            Output::State(SessionState::Lost) => {
+                self.resumable = None;
+                self.route.set_expiry(None);
+            }
             Output::State(state) if state.is_connected() => self.comes_up(*state),
             _ => {}
         }
@@ -639,6 +647,16 @@ impl World {
             assert!(held <= at_most.after(lease), "held for longer than was acknowledged");
             assert!(held >= up.acked_submitted.after(lease), "acknowledged, and not held");
         }
+    }
+
+    /// The earliest and the latest time at which the session can expire if this connection is lost now; `None` on a
+    /// read-only server, which does not keep the session alive.
+    fn expiry(&self, up: &Up) -> Option<(Time, Time)> {
+        // An answer of a dishonest server may acknowledge anything that was sent.
+        let acked = if self.tainted { up.acked.max(up.sent) } else { up.acked };
+        let range = [up.acked_submitted, acked.max(up.acked_submitted)];
+        let [earliest, latest] = range.map(|acked| acked.after(self.timeout));
+        (!up.read_only).then_some((earliest, latest))
     }
 
     fn dead_at(&self, up: &Up) -> Time {
