@@ -6,13 +6,13 @@
 //!   legal edges; watches are armed, fire and go, each for a reason;
 //! - [`route`]: which host comes next, and when;
 //! - [`server`]: an honest server, which learns nothing but by the bytes that arrive;
-//! - [`foretell`]: while the server is honest, every output is known before it comes, and in which order.
+//! - [`predict`]: while the server is honest, every output is known before it comes, and in which order.
 //!
 //! Once the server was not honest ([`ops::Hostile`]), what holds for any server is still checked, and the
 //! rest again from the next connection on.
 
 mod event;
-mod foretell;
+mod predict;
 mod ledger;
 mod ops;
 mod route;
@@ -41,7 +41,7 @@ use zk_proto::{
 pub use event::watch_event;
 pub(crate) use ops::{Ask, path_of};
 
-use foretell::Seen;
+use predict::Seen;
 use ledger::{Arms, Call, Ledger};
 use ops::{Op, Setup};
 use route::Route;
