@@ -13,7 +13,7 @@ patches=("${@:-}")
 [ -n "${patches[0]}" ] || patches=(fuzz/mutants/*.patch)
 
 # As it is, nothing is wrong with it.
-(cd "$copy" && PROPTEST_CASES=2000 cargo test --quiet -p zk-fuzz --test random foretold)
+(cd "$copy" && PROPTEST_CASES=2000 cargo test --quiet -p zk-fuzz --test random predicted)
 
 missed=0
 for patch in "${patches[@]}"; do
@@ -21,7 +21,7 @@ for patch in "${patches[@]}"; do
     git -C "$copy" apply --unsafe-paths --directory="$copy" "$PWD/fuzz/mutants/$name.patch"
     (cd "$copy" && cargo test --quiet -p zk-fuzz --test random --no-run 2>/dev/null)
     start=${EPOCHREALTIME/./}
-    if (cd "$copy" && timeout 60 cargo test --quiet -p zk-fuzz --test random foretold) >"$copy/log" 2>&1 ||
+    if (cd "$copy" && timeout 60 cargo test --quiet -p zk-fuzz --test random predicted) >"$copy/log" 2>&1 ||
         ! grep -q "minimal failing input" "$copy/log"; then
         verdict="NOT FOUND"
         missed=1

@@ -17,7 +17,7 @@ use zk_proto::{
 };
 use zk_server::{Config, ConnectionId, Output, Server};
 
-use crate::world::{Ask, path_of};
+use crate::world::{UserRequest, path_of};
 
 #[derive(Debug, Arbitrary)]
 enum Step<'a> {
@@ -28,13 +28,13 @@ enum Step<'a> {
         read_only: Option<bool>,
     },
     /// One asks for something that makes sense.
-    Ask {
+    Request {
         client: u8,
-        what: Ask,
+        request: UserRequest,
         path: u8,
     },
     /// One asks for something that may make none.
-    Request {
+    RawRequest {
         client: u8,
         op: u8,
         body: &'a [u8],
@@ -127,13 +127,13 @@ impl Site {
             Step::Connect { timeout, resumes, read_only } => {
                 self.connect(i32::from(*timeout), *resumes, *read_only);
             }
-            Step::Ask { client, what, path } => {
-                let (request, _) = what.request(path_of(*path));
+            Step::Request { client, request, path } => {
+                let (request, _) = request.build(path_of(*path));
                 let mut body = BytesMut::new();
                 request.encode_body(&mut body);
                 self.ask(*client, request.op(), &body);
             }
-            Step::Request { client, op, body } => {
+            Step::RawRequest { client, op, body } => {
                 let op = OpCode::ALL[usize::from(*op) % OpCode::ALL.len()];
                 self.ask(*client, op, body);
             }

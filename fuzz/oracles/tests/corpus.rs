@@ -27,7 +27,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_is_kept_holds() {
+fn the_corpus_passes() {
     for (name, target) in TARGETS {
         let kept = entries(&folder("corpus").join(name));
         assert!(!kept.is_empty(), "{name} has no seeds");
@@ -43,7 +43,7 @@ fn what_is_kept_holds() {
 }
 
 #[test]
-fn every_target_is_everywhere() {
+fn every_target_is_registered() {
     let targets: BTreeSet<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(targets.len(), TARGETS.len());
     assert_eq!(names(&folder("corpus")), targets);

@@ -23,17 +23,17 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_honest_server_gives_what_was_foretold(input in input()) {
+    fn an_honest_server_gives_the_predicted_outputs(input in input()) {
         session_model(&input.0);
     }
 
     #[test]
-    fn any_server_gives_what_may_be(input in input()) {
+    fn any_server_gives_legal_outputs(input in input()) {
         session(&input.0);
     }
 
     #[test]
-    fn any_clients_of_the_embedded_server_are_answered(input in input()) {
+    fn the_embedded_server_answers_any_client(input in input()) {
         server(&input.0);
     }
 }

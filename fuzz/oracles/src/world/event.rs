@@ -10,8 +10,8 @@ use zk_proto::{
 
 use super::{
     Sent, World,
-    ops::{Ask, Setup},
-    server::What,
+    ops::{Setup, UserRequest},
+    server::Content,
 };
 
 /// Tells a session of an event, twice. The input is the event's bytes behind the header.
@@ -27,14 +27,14 @@ pub fn watch_event(input: &[u8]) {
     let mut world = World::new(&Setup::default(), usize::MAX);
     world.start();
     for path in ["/", "/a", "/a/b", "/d"] {
-        for below in [false, true] {
+        for in_chroot in [false, true] {
             for what in [
-                Ask::Get { watch: true },
-                Ask::Exists { watch: true },
-                Ask::Children { watch: true },
-                Ask::AddWatch { recursive: path == "/a" },
+                UserRequest::Get { watch: true },
+                UserRequest::Exists { watch: true },
+                UserRequest::Children { watch: true },
+                UserRequest::AddWatch { recursive: path == "/a" },
             ] {
-                world.ask(&what, path, below);
+                world.ask(&what, path, in_chroot);
             }
         }
         world.settle();
@@ -42,13 +42,13 @@ pub fn watch_event(input: &[u8]) {
     assert!(world.ledger.watches.len() > 16, "few are armed");
     let body = Bytes::copy_from_slice(input);
     for _ in 0..2 {
-        world.hear(&body);
+        world.deliver_event(&body);
     }
-    world.heal();
+    world.recover();
 }
 
 impl World {
-    fn hear(&mut self, body: &Bytes) {
+    fn deliver_event(&mut self, body: &Bytes) {
         let header = ReplyHeader { xid: xid::NOTIFICATION, zxid: -1, err: ErrorCode::Ok };
         let mut frame = BytesMut::new();
         write_frame(&mut frame, |out| {
@@ -65,7 +65,7 @@ impl World {
                 assert_eq!(again, body);
                 // Not the server's doing: it need not agree any more.
                 self.ever_tainted = true;
-                let what = What::Event { kind: event.kind, path: event.path.to_string() };
+                let what = Content::Event { kind: event.kind, path: event.path.to_string() };
                 self.in_transit.push_back(Sent { what, bytes: frame.clone(), answers: None });
                 self.feed(&frame);
                 assert!(self.is_open(), "the connection is lost for an event");

@@ -18,7 +18,7 @@ use zk_proto::{
 #[derive(Debug)]
 pub(super) struct Call {
     /// A removal of unwanted watches, which the session makes by itself. It has no number and no body.
-    pub(super) own: bool,
+    pub(super) internal: bool,
     pub(super) id: u64,
     pub(super) op: OpCode,
     /// As it was submitted.
@@ -40,7 +40,7 @@ impl Call {
     /// A removal of the session's own.
     pub(super) fn removal(now: Time) -> Self {
         Self {
-            own: true,
+            internal: true,
             id: 0,
             op: OpCode::RemoveWatches,
             path: None,
@@ -103,7 +103,7 @@ pub(super) struct Ledger {
     pub(super) ended: bool,
     /// When a watch became unwanted that the present connection may have had, by path and by what it is
     /// to the server.
-    pub(super) forgotten: BTreeMap<(String, WatcherType), Time>,
+    pub(super) unwanted_since: BTreeMap<(String, WatcherType), Time>,
     /// How many connections were lost with a removal on its way, and none ever answered; `None` once one
     /// was answered.
     pub(super) removals_lost: Option<u32>,
@@ -118,7 +118,7 @@ impl Ledger {
             watches: Vec::new(),
             since: 0,
             ended: false,
-            forgotten: BTreeMap::new(),
+            unwanted_since: BTreeMap::new(),
             removals_lost: Some(0),
         }
     }
@@ -165,11 +165,11 @@ impl Ledger {
             let sent = self.auths.remove(at).is_some_and(|auth| auth.sent);
             if let Err(failure) = result {
                 assert_eq!(failure.op, OpCode::Auth);
-                honest(failure, sent);
+                check_outcome(failure, sent);
             }
             return;
         }
-        while self.calls.front().is_some_and(|call| call.own) {
+        while self.calls.front().is_some_and(|call| call.internal) {
             self.calls.pop_front();
         }
         let Some(call) = self.calls.pop_front() else { panic!("{id:?} ends, and waits not") };
@@ -181,7 +181,7 @@ impl Ledger {
             }
             Err(failure) => {
                 assert_eq!((failure.op, failure.path.as_deref()), (call.op, call.path.as_deref()));
-                honest(failure, call.xid.is_some());
+                check_outcome(failure, call.xid.is_some());
                 match failure.reason {
                     Reason::Server(err) => err,
                     _ => return,
@@ -227,23 +227,23 @@ impl Ledger {
     /// The user wants to hear no more of a watch.
     pub(super) fn unwatch(&mut self, now: Time, id: u64) {
         for watch in self.watches.iter().filter(|watch| watch.id == id) {
-            self.forgotten.insert((watch.path.clone(), group(watch.kind)), now);
+            self.unwanted_since.insert((watch.path.clone(), group(watch.kind)), now);
         }
         self.forget(id);
-        for call in self.calls.iter_mut().filter(|call| call.id == id && !call.own) {
+        for call in self.calls.iter_mut().filter(|call| call.id == id && !call.internal) {
             call.wanted = false;
         }
     }
 
     /// A request that arms a watch is answered, and its watch may be unwanted from then on.
-    pub(super) fn may_forget(&mut self, now: Time) {
-        let Some(call) = self.calls.iter().find(|call| !call.own) else { return };
+    pub(super) fn note_possibly_unwanted(&mut self, now: Time) {
+        let Some(call) = self.calls.iter().find(|call| !call.internal) else { return };
         let kind = match call.arms {
             None => return,
             Some(Arms::ByExists) => WatchKind::Data,
             Some(Arms::Always(kind)) => kind,
         };
-        self.forgotten.insert((call.server_path(), group(kind)), now);
+        self.unwanted_since.insert((call.server_path(), group(kind)), now);
     }
 
     /// Checks a removal that the session makes by itself, when it arrives.
@@ -255,17 +255,17 @@ impl Ledger {
     ) {
         let any = remove.watcher_type == WatcherType::Any;
         let takes = |kind| {
-            let lasting = group(kind) == WatcherType::Persistent;
-            any || lasting || group(kind) == remove.watcher_type
+            let persistent = group(kind) == WatcherType::Persistent;
+            any || persistent || group(kind) == remove.watcher_type
         };
         let wanted = |watch: &&Watch| watch.path == remove.path && takes(watch.kind);
         let wanted = self.watches.iter().find(wanted);
         assert!(wanted.is_none(), "{remove:?} takes {wanted:?}");
-        let before = self.calls.iter().take_while(|call| call.xid.is_some() || !call.own);
+        let before = self.calls.iter().take_while(|call| call.xid.is_some() || !call.internal);
         for call in before.filter(|call| call.xid.is_some() && call.arms.is_some()) {
             assert_ne!(call.server_path(), remove.path, "{remove:?} is sent behind {call:?}");
         }
-        let since = self.forgotten.iter().filter(|((path, kind), _)| {
+        let since = self.unwanted_since.iter().filter(|((path, kind), _)| {
             path == remove.path && (any || *kind == remove.watcher_type)
         });
         let since = since.map(|(_, since)| *since).max();
@@ -275,8 +275,8 @@ impl Ledger {
 
     /// The connection is gone.
     pub(super) fn connection_lost(&mut self) {
-        self.forgotten.clear();
-        let on_its_way = self.calls.iter().any(|call| call.own && call.xid.is_some());
+        self.unwanted_since.clear();
+        let on_its_way = self.calls.iter().any(|call| call.internal && call.xid.is_some());
         if let Some(lost) = self.removals_lost.as_mut().filter(|_| on_its_way) {
             *lost += 1;
         }
@@ -284,15 +284,15 @@ impl Ledger {
 
     /// There are so many removals of the session's own that wait for an answer.
     pub(super) fn expect_removals(&mut self, now: Time, count: usize) {
-        let mut own = self.calls.iter().filter(|call| call.own).count();
-        while own < count {
+        let mut internal = self.calls.iter().filter(|call| call.internal).count();
+        while internal < count {
             self.calls.push_back(Call::removal(now));
-            own += 1;
+            internal += 1;
         }
         // Those that were answered or lost are the oldest.
-        let mut over = own - count;
+        let mut over = internal - count;
         self.calls.retain(|call| {
-            let gone = call.own && over > 0;
+            let gone = call.internal && over > 0;
             over -= usize::from(gone);
             !gone
         });
@@ -300,25 +300,29 @@ impl Ledger {
 
     /// How many requests of the user wait.
     pub(super) fn waiting(&self) -> usize {
-        self.calls.iter().filter(|call| !call.own).count()
+        self.calls.iter().filter(|call| !call.internal).count()
     }
 
     /// Whom an event concerns: on its path the oldest first, and then above it.
-    pub(super) fn concerned(&self, kind: EventType, path: &str) -> Vec<(u64, EventType, String)> {
-        let mut concerned = Vec::new();
+    pub(super) fn matching_watches(
+        &self,
+        kind: EventType,
+        path: &str,
+    ) -> Vec<(u64, EventType, String)> {
+        let mut matching_watches = Vec::new();
         let mut at = Some(path);
         while let Some(here) = at {
             let watches = self.watches.iter().filter(|watch| {
                 let reaches = here == path || watch.kind == WatchKind::PersistentRecursive;
                 watch.path == here && reaches && wants(watch.kind, kind)
             });
-            concerned.extend(watches.filter_map(|watch| watch.event(kind, path)));
+            matching_watches.extend(watches.filter_map(|watch| watch.event(kind, path)));
             at = zk_proto::path::parent(here);
             if kind == EventType::PersistentWatchRemoved {
                 break;
             }
         }
-        concerned
+        matching_watches
     }
 }
 
@@ -332,7 +336,7 @@ pub(super) const fn group(kind: WatchKind) -> WatcherType {
 }
 
 /// Whether a failure says of its request what is so.
-fn honest(failure: &Failure, sent: bool) {
+fn check_outcome(failure: &Failure, sent: bool) {
     let Failure { reason, outcome, .. } = failure;
     assert_eq!(*outcome == Outcome::NotSent, !sent, "{failure}");
     let answered =

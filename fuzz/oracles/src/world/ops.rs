@@ -30,9 +30,9 @@ pub(super) struct Setup {
 #[derive(Debug, Arbitrary)]
 pub(super) enum Op {
     Submit {
-        what: Ask,
+        what: UserRequest,
         path: u8,
-        below: bool,
+        in_chroot: bool,
     },
     Unwatch {
         back: u8,
@@ -75,7 +75,7 @@ pub(super) enum Rare {
 
 /// What a user asks for.
 #[derive(Debug, Arbitrary)]
-pub(crate) enum Ask {
+pub(crate) enum UserRequest {
     Get { watch: bool },
     Exists { watch: bool },
     Children { watch: bool },
@@ -93,7 +93,7 @@ pub(crate) enum Ask {
 pub(super) enum Hostile {
     Bytes(Vec<u8>),
     Length(i32),
-    Welcome { id: u8, timeout: i16, read_only: Option<bool> },
+    ConnectResponse { id: u8, timeout: i16, read_only: Option<bool> },
     Reply { xid: i8, zxid: i64, err: i8, body: Vec<u8> },
     Special { xid: i8, err: i8, body: Vec<u8> },
     Event { kind: i8, path: u8 },
@@ -110,37 +110,37 @@ fn mode(pick: u8) -> CreateMode {
     CreateMode::from(i32::from(pick % 4))
 }
 
-impl Ask {
+impl UserRequest {
     /// The request, and the watch that it leaves.
-    pub(crate) fn request(&self, path: &'static str) -> (Request<'static>, Option<Arms>) {
+    pub(crate) fn build(&self, path: &'static str) -> (Request<'static>, Option<Arms>) {
         let always = |watch: bool, kind| watch.then_some(Arms::Always(kind));
         let data = |len: u8| Some(&DATA[..usize::from(len) % DATA.len()]);
         match *self {
-            Ask::Get { watch } => (
+            UserRequest::Get { watch } => (
                 Request::GetData(GetDataRequest { path, watch: watch.into() }),
                 always(watch, WatchKind::Data),
             ),
-            Ask::Exists { watch } => (
+            UserRequest::Exists { watch } => (
                 Request::Exists(ExistsRequest { path, watch: watch.into() }),
                 watch.then_some(Arms::ByExists),
             ),
-            Ask::Children { watch } => (
+            UserRequest::Children { watch } => (
                 Request::GetChildren(GetChildrenRequest { path, watch: watch.into() }),
                 always(watch, WatchKind::Child),
             ),
-            Ask::AddWatch { recursive } => {
+            UserRequest::AddWatch { recursive } => {
                 let (mode, kind) = match recursive {
                     true => (AddWatchMode::PersistentRecursive, WatchKind::PersistentRecursive),
                     false => (AddWatchMode::Persistent, WatchKind::Persistent),
                 };
                 (Request::AddWatch(AddWatchRequest { path, mode }), always(true, kind))
             }
-            Ask::RemoveWatches(kind) => {
+            UserRequest::RemoveWatches(kind) => {
                 let watcher_type = WatcherType::from(i32::from(kind % 3) + 1);
                 let remove = RemoveWatchesRequest { path, watcher_type };
                 (Request::RemoveWatches(remove), None)
             }
-            Ask::Create { mode: pick, data: len } => {
+            UserRequest::Create { mode: pick, data: len } => {
                 let (data, flags) = (data(len), mode(pick));
                 (
                     Request::Create(CreateRequest {
@@ -152,13 +152,13 @@ impl Ask {
                     None,
                 )
             }
-            Ask::Set { version, data: len } => {
+            UserRequest::Set { version, data: len } => {
                 let (data, version) = (data(len), expected(version));
                 (Request::SetData(SetDataRequest { path, data, version }), None)
             }
-            Ask::Delete => (Request::Delete(DeleteRequest { path, version: -1 }), None),
-            Ask::Sync => (Request::Sync(SyncRequest { path }), None),
-            Ask::Multi { version, mode: pick } => {
+            UserRequest::Delete => (Request::Delete(DeleteRequest { path, version: -1 }), None),
+            UserRequest::Sync => (Request::Sync(SyncRequest { path }), None),
+            UserRequest::Multi { version, mode: pick } => {
                 let (version, flags) = (expected(version), mode(pick));
                 let create = CreateRequest {
                     path: "/a/m",
@@ -187,9 +187,9 @@ impl World {
         if self.ledger.ended {
             return;
         }
-        self.tell(format_args!("{op:?}"));
+        self.log_line(format_args!("{op:?}"));
         match op {
-            Op::Submit { what, path, below } => self.ask(what, path_of(*path), *below),
+            Op::Submit { what, path, in_chroot } => self.ask(what, path_of(*path), *in_chroot),
             Op::Unwatch { back } => {
                 let id = self.last_id.saturating_sub(u64::from(*back % 16));
                 self.unwatch(id);
@@ -255,9 +255,9 @@ impl World {
         }
     }
 
-    pub(super) fn ask(&mut self, what: &Ask, path: &'static str, below: bool) {
-        let chroot = if below { Chroot::new("/a").expect("a path") } else { Chroot::ROOT };
-        let (request, arms) = what.request(path);
+    pub(super) fn ask(&mut self, what: &UserRequest, path: &'static str, in_chroot: bool) {
+        let chroot = if in_chroot { Chroot::new("/a").expect("a path") } else { Chroot::ROOT };
+        let (request, arms) = what.build(path);
         self.submit(&chroot, &request, arms);
     }
 
@@ -270,7 +270,7 @@ impl World {
         match hostile {
             Hostile::Bytes(bytes) => out.extend_from_slice(bytes),
             Hostile::Length(length) => out.extend_from_slice(&length.to_be_bytes()),
-            Hostile::Welcome { id, timeout, read_only } => {
+            Hostile::ConnectResponse { id, timeout, read_only } => {
                 let welcome = ConnectResponse {
                     protocol_version: 0,
                     timeout: i32::from(*timeout),

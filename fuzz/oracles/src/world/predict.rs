@@ -9,44 +9,50 @@ use zk_proto::{
     session::{Credential, Outcome, Output, Reason, SessionState},
 };
 
-use super::{Call, Link, Registered, Sent, World, ledger::Auth, server::What};
+use super::{
+    World,
+    connection::Phase,
+    ledger::{Auth, Call},
+    server::{Content, Sent},
+    user::Registered,
+};
 
-/// An output, with what matters of it. Probes are not foretold.
+/// An output, with what matters of it. Probes are not predicted.
 #[derive(Debug, PartialEq)]
-pub(super) enum Seen {
+pub(super) enum Expected {
     Connect(u16),
     Disconnect,
     State(SessionState),
-    Done(u64, Response),
+    Completed(u64, Response),
     Failed(u64, &'static str, Outcome),
     Fired(u64, EventType, String),
     Gap(u64),
     Unwatched(u64, &'static str),
 }
 
-impl Seen {
+impl Expected {
     fn of(output: &Output<u64>) -> Option<Self> {
         Some(match output {
             Output::Connect { host, .. } => Self::Connect(host.port),
             Output::Disconnect => Self::Disconnect,
             Output::State(state) => Self::State(*state),
             Output::Completed { id, result: Ok(reply), .. } => {
-                Self::Done(id.0, reply.response.clone())
+                Self::Completed(id.0, reply.response.clone())
             }
             Output::Completed { id, result: Err(failure), .. } => {
-                Self::Failed(id.0, why(&failure.reason), failure.outcome)
+                Self::Failed(id.0, reason_name(&failure.reason), failure.outcome)
             }
             Output::Fired { id, event, .. } => {
                 Self::Fired(id.0, event.kind, event.path.to_string())
             }
             Output::Gap { id, .. } => Self::Gap(id.0),
-            Output::Unwatched { id, reason, .. } => Self::Unwatched(id.0, why(reason)),
+            Output::Unwatched { id, reason, .. } => Self::Unwatched(id.0, reason_name(reason)),
             _ => return None,
         })
     }
 }
 
-const fn why(reason: &Reason) -> &'static str {
+const fn reason_name(reason: &Reason) -> &'static str {
     match reason {
         Reason::Server(_) => "server",
         Reason::ConnectionLoss(_) => "connection loss",
@@ -63,63 +69,63 @@ const fn unanswered(sent: bool) -> Outcome {
 }
 
 impl World {
-    /// Holds an output against what was foretold; what is in transit is foretold when it is its turn.
+    /// Holds an output against what was predicted; what is in transit is predicted when it is its turn.
     pub(super) fn compare(&mut self, output: &Output<u64>) {
-        let Some(seen) = Seen::of(output).filter(|_| !self.tainted) else { return };
-        while self.foretold.is_empty() {
-            if let Seen::Connect(port) = seen {
-                if !self.route.is_known() {
+        let Some(seen) = Expected::of(output).filter(|_| !self.tainted) else { return };
+        while self.predicted.is_empty() {
+            if let Expected::Connect(port) = seen {
+                if !self.route.is_predictable() {
                     return;
                 }
-                if self.route.is_open {
+                if self.route.may_connect_now {
                     return assert_eq!(self.route.advance(self.now), port);
                 }
             }
             let sent = self.in_transit.pop_front();
-            self.foretell_frame(sent.unwrap_or_else(|| panic!("unexpected: {seen:?}")));
+            self.predict_frame(sent.unwrap_or_else(|| panic!("unexpected: {seen:?}")));
         }
-        assert_eq!(self.foretold.pop_front(), Some(seen));
+        assert_eq!(self.predicted.pop_front(), Some(seen));
     }
 
-    pub(super) fn foretell(&mut self, seen: Seen) {
+    pub(super) fn predict(&mut self, seen: Expected) {
         if !self.tainted {
-            self.foretold.push_back(seen);
+            self.predicted.push_back(seen);
         }
     }
 
-    fn foretell_failures(&mut self, reason: &'static str) {
-        let calls = self.ledger.calls.iter().filter(|call| !call.own);
+    fn predict_failures(&mut self, reason: &'static str) {
+        let calls = self.ledger.calls.iter().filter(|call| !call.internal);
         let failed =
-            calls.map(|call| Seen::Failed(call.id, reason, unanswered(call.xid.is_some())));
+            calls.map(|call| Expected::Failed(call.id, reason, unanswered(call.xid.is_some())));
         for seen in failed.collect::<Vec<_>>() {
-            self.foretell(seen);
+            self.predict(seen);
         }
     }
 
     /// The session goes, with all that it has.
-    fn foretell_loss_of_session(&mut self, reason: &'static str) {
+    fn predict_loss_of_session(&mut self, reason: &'static str) {
         if self.ledger.state != SessionState::Lost {
-            self.foretell(Seen::State(SessionState::Lost));
+            self.predict(Expected::State(SessionState::Lost));
         }
-        self.foretell_failures(reason);
+        self.predict_failures(reason);
         let mut watches: Vec<_> = self.ledger.watches.iter().map(|watch| watch.id).collect();
         watches.sort_unstable();
         for id in watches {
-            self.foretell(Seen::Unwatched(id, reason));
+            self.predict(Expected::Unwatched(id, reason));
         }
     }
 
     /// The session goes, and no other follows.
-    pub(super) fn foretell_end(&mut self, reason: &'static str) {
-        self.foretell_loss_of_session(reason);
-        self.foretell_waiters(reason);
+    pub(super) fn predict_end(&mut self, reason: &'static str) {
+        self.predict_loss_of_session(reason);
+        self.predict_auth_failures(reason);
     }
 
     /// All who wait for a credential to be taken wait in vain.
-    fn foretell_waiters(&mut self, reason: &'static str) {
+    fn predict_auth_failures(&mut self, reason: &'static str) {
         for at in 0..self.credentials.len() {
             for (id, sent) in self.take_waiters(at) {
-                self.foretell(Seen::Failed(id, reason, unanswered(sent)));
+                self.predict(Expected::Failed(id, reason, unanswered(sent)));
             }
         }
     }
@@ -132,7 +138,7 @@ impl World {
     }
 
     /// A credential is added, by request `id`: one that is there already is not sent again.
-    pub(super) fn foretell_credential(&mut self, credential: Credential, id: u64) {
+    pub(super) fn predict_credential(&mut self, credential: Credential, id: u64) {
         let known = self.credentials.iter().position(|other| other.credential == credential);
         let at = known.unwrap_or(self.credentials.len());
         if known.is_none() {
@@ -140,192 +146,202 @@ impl World {
         }
         let registered = &mut self.credentials[at];
         self.ledger.auths.push_back(Auth { id, sent: registered.sent });
-        match &self.link {
-            Link::Up(up) if at < up.auths_acked => self.foretell(Seen::Done(id, Response::Empty)),
+        match &self.phase {
+            Phase::Established(established) if at < established.auths_acked => {
+                self.predict(Expected::Completed(id, Response::Empty))
+            }
             _ => registered.waiters.push(id),
         }
     }
 
     /// The connection goes, by us or by others.
-    pub(super) fn foretell_loss(&mut self, ours: bool) {
+    pub(super) fn predict_loss(&mut self, ours: bool) {
         if ours {
-            self.foretell(Seen::Disconnect);
+            self.predict(Expected::Disconnect);
         }
-        match &self.link {
-            Link::Up(up) if up.closing.is_some() => return self.foretell_end("closed"),
-            Link::Up(up) => {
-                if let Some(expiry) = self.expiry(up) {
+        match &self.phase {
+            Phase::Established(established) if established.closing.is_some() => {
+                return self.predict_end("closed");
+            }
+            Phase::Established(established) => {
+                if let Some(expiry) = self.expiry(established) {
                     self.route.set_expiry(Some(expiry));
                 }
                 self.route.lost(self.now, !ours);
-                self.foretell(Seen::State(SessionState::Suspended));
-                self.foretell_failures("connection loss");
+                self.predict(Expected::State(SessionState::Suspended));
+                self.predict_failures("connection loss");
             }
             _ => self.route.failed(self.now),
         }
-        self.foretell_attempt();
+        self.predict_attempt();
     }
 
     /// The connection goes if it was silent for too long. True if so.
-    pub(super) fn foretell_silence(&mut self) -> bool {
-        let dead = matches!(&self.link, Link::Up(up) if self.dead_at(up) <= self.now);
+    pub(super) fn predict_silence(&mut self) -> bool {
+        let dead = matches!(&self.phase, Phase::Established(established) if self.dead_at(established) <= self.now);
         if dead {
-            self.foretell_loss(true);
+            self.predict_loss(true);
         }
         dead
     }
 
     /// The next attempt, if it is made at once.
-    pub(super) fn foretell_attempt(&mut self) {
+    pub(super) fn predict_attempt(&mut self) {
         let delay = self.route.delay(self.now, self.timeout);
         if delay.end().is_zero() {
-            self.foretell_connect();
+            self.predict_connect();
         } else {
-            self.route.is_open = delay.start().is_zero();
+            self.route.may_connect_now = delay.start().is_zero();
         }
     }
 
-    pub(super) fn foretell_connect(&mut self) {
-        if !self.tainted && self.route.is_known() {
+    pub(super) fn predict_connect(&mut self) {
+        if !self.tainted && self.route.is_predictable() {
             let port = self.route.advance(self.now);
-            self.foretell(Seen::Connect(port));
+            self.predict(Expected::Connect(port));
         }
     }
 
     /// What a frame brings about.
-    pub(super) fn foretell_frame(&mut self, sent: Sent) {
+    pub(super) fn predict_frame(&mut self, sent: Sent) {
         let length = sent.bytes.len() - LENGTH_LEN;
         let oversize = length > self.session.config().max_reply;
-        if let (Link::Up(up), Some(at)) = (&mut self.link, sent.answers)
-            && matches!(sent.what, What::Pong | What::Reply { .. })
+        if let (Phase::Established(established), Some(at)) = (&mut self.phase, sent.answers)
+            && matches!(sent.what, Content::PingReply | Content::Reply { .. })
         {
-            up.acked = up.acked.max(at);
+            established.acked = established.acked.max(at);
         }
-        if let Link::Up(up) = &mut self.link
+        if let Phase::Established(established) = &mut self.phase
             && matches!(
                 sent.what,
-                What::Pong | What::Auth { .. } | What::Rearmed | What::Reply { .. }
+                Content::PingReply
+                    | Content::AuthReply { .. }
+                    | Content::SetWatchesReply
+                    | Content::Reply { .. }
             )
         {
-            up.heard = self.now;
+            established.heard = self.now;
         }
         let mut confirms = true;
         match sent.what {
-            What::Welcome { timeout, read_only } => {
+            Content::Handshake { timeout, read_only } => {
                 confirms = false;
-                self.foretell_welcome(timeout, read_only);
+                self.predict_handshake(timeout, read_only);
             }
-            What::Expired => {
+            Content::Expired => {
                 confirms = false;
-                self.foretell_expiry();
+                self.predict_expiry();
             }
-            What::Event { kind, path } => {
+            Content::Event { kind, path } => {
                 assert!(!oversize, "an event of {length} bytes");
-                if matches!(&self.link, Link::Up(up) if up.rearming > 0) {
+                if matches!(&self.phase, Phase::Established(established) if established.rearming > 0)
+                {
                     // The server may have armed an exist watch beside it.
-                    self.ledger.forgotten.insert((path.clone(), WatcherType::Data), self.now);
+                    self.ledger.unwanted_since.insert((path.clone(), WatcherType::Data), self.now);
                 }
-                for (id, kind, path) in self.ledger.concerned(kind, &path) {
-                    self.foretell(Seen::Fired(id, kind, path));
-                }
-            }
-            What::Pong => {}
-            What::Auth { taken } => self.foretell_auth(taken),
-            What::Rearmed => {
-                if let Link::Up(up) = &mut self.link {
-                    up.rearming -= 1;
+                for (id, kind, path) in self.ledger.matching_watches(kind, &path) {
+                    self.predict(Expected::Fired(id, kind, path));
                 }
             }
-            What::Closed => {
-                self.foretell(Seen::Disconnect);
-                self.foretell_end("closed");
+            Content::PingReply => {}
+            Content::AuthReply { accepted } => self.predict_auth(accepted),
+            Content::SetWatchesReply => {
+                if let Phase::Established(established) = &mut self.phase {
+                    established.rearming -= 1;
+                }
             }
-            What::Reply { .. } if self.ledger.calls.front().is_some_and(|call| call.own) => {
-                self.foretell_removed();
+            Content::CloseReply => {
+                self.predict(Expected::Disconnect);
+                self.predict_end("closed");
             }
-            What::Reply { header, .. } if oversize => {
+            Content::Reply { .. }
+                if self.ledger.calls.front().is_some_and(|call| call.internal) =>
+            {
+                self.predict_removal();
+            }
+            Content::Reply { header, .. } if oversize => {
                 confirms = false;
-                self.foretell_oversize(header);
+                self.predict_oversize(header);
             }
-            What::Reply { header, response } => self.foretell_reply(header, response),
+            Content::Reply { header, response } => self.predict_reply(header, response),
         }
-        if let Link::Up(up) = &self.link
+        if let Phase::Established(established) = &self.phase
             && confirms
             && !self.tainted
-            && up.rearming == 0
-            && up.auths_acked >= self.credentials.len()
+            && established.rearming == 0
+            && established.auths_acked >= self.credentials.len()
         {
             self.route.answered(self.now, self.timeout);
         }
     }
 
-    fn foretell_welcome(&mut self, timeout: Duration, read_only: bool) {
+    fn predict_handshake(&mut self, timeout: Duration, read_only: bool) {
         self.timeout = timeout;
         self.route.came_up(self.now);
         let state =
             if read_only { SessionState::ConnectedReadOnly } else { SessionState::Connected };
-        self.foretell(Seen::State(state));
-        let mut lasting: Vec<_> =
+        self.predict(Expected::State(state));
+        let mut persistent: Vec<_> =
             self.ledger.watches.iter().filter(|watch| !watch.kind.is_one_shot()).collect();
-        lasting.sort_by(|a, b| a.path.cmp(&b.path));
-        for gap in lasting.into_iter().map(|watch| Seen::Gap(watch.id)).collect::<Vec<_>>() {
-            self.foretell(gap);
+        persistent.sort_by(|a, b| a.path.cmp(&b.path));
+        for gap in persistent.into_iter().map(|watch| Expected::Gap(watch.id)).collect::<Vec<_>>() {
+            self.predict(gap);
         }
     }
 
-    fn foretell_expiry(&mut self) {
-        self.foretell(Seen::Disconnect);
+    fn predict_expiry(&mut self) {
+        self.predict(Expected::Disconnect);
         if self.resumable.is_some() {
             if !self.session.config().renew_expired {
-                return self.foretell_end("session expired");
+                return self.predict_end("session expired");
             }
-            self.foretell_loss_of_session("session expired");
+            self.predict_loss_of_session("session expired");
             self.route.set_expiry(None);
             self.route.prefer(self.route.current);
         }
         self.timeout = self.session.config().session_timeout;
-        self.foretell_attempt();
+        self.predict_attempt();
     }
 
-    fn foretell_auth(&mut self, taken: bool) {
-        let Link::Up(up) = &mut self.link else { return };
-        let at = up.auths_acked;
-        up.auths_acked += 1;
+    fn predict_auth(&mut self, accepted: bool) {
+        let Phase::Established(established) = &mut self.phase else { return };
+        let at = established.auths_acked;
+        established.auths_acked += 1;
         let waiters = self.take_waiters(at);
-        if taken {
+        if accepted {
             for (id, _) in waiters {
-                self.foretell(Seen::Done(id, Response::Empty));
+                self.predict(Expected::Completed(id, Response::Empty));
             }
             return;
         }
-        self.foretell(Seen::Disconnect);
-        self.foretell_loss_of_session("auth failed");
+        self.predict(Expected::Disconnect);
+        self.predict_loss_of_session("auth failed");
         for (id, _) in waiters {
-            self.foretell(Seen::Failed(id, "auth failed", Outcome::Refused));
+            self.predict(Expected::Failed(id, "auth failed", Outcome::Refused));
         }
-        self.foretell_waiters("auth failed");
+        self.predict_auth_failures("auth failed");
     }
 
     /// The call that a reply is for.
     fn answered(&mut self) -> &Call {
-        self.ledger.may_forget(self.now);
+        self.ledger.note_possibly_unwanted(self.now);
         let call = self.ledger.calls.front().expect("a reply answers something");
-        if let Link::Up(up) = &mut self.link {
-            up.acked_submitted = up.acked_submitted.max(call.submitted);
+        if let Phase::Established(established) = &mut self.phase {
+            established.acked_submitted = established.acked_submitted.max(call.submitted);
         }
         call
     }
 
     /// The session's own removal is answered, and nobody hears of it.
-    fn foretell_removed(&mut self) {
+    fn predict_removal(&mut self) {
         self.ledger.removals_lost = None;
         let removal = self.ledger.calls.pop_front();
-        if let (Link::Up(up), Some(removal)) = (&mut self.link, removal) {
-            up.acked_submitted = up.acked_submitted.max(removal.submitted);
+        if let (Phase::Established(established), Some(removal)) = (&mut self.phase, removal) {
+            established.acked_submitted = established.acked_submitted.max(removal.submitted);
         }
     }
 
-    fn foretell_oversize(&mut self, header: ReplyHeader) {
+    fn predict_oversize(&mut self, header: ReplyHeader) {
         let call = self.answered();
         let outcome = match header.err {
             // Whether these were done stands in the body.
@@ -335,26 +351,26 @@ impl World {
             ErrorCode::Ok => Outcome::Applied,
             _ => Outcome::Refused,
         };
-        let failed = Seen::Failed(call.id, "reply too large", outcome);
-        self.foretell(failed);
+        let failed = Expected::Failed(call.id, "reply too large", outcome);
+        self.predict(failed);
     }
 
-    fn foretell_reply(&mut self, header: ReplyHeader, response: Response) {
+    fn predict_reply(&mut self, header: ReplyHeader, response: Response) {
         let call = self.answered();
         let id = call.id;
         if !header.err.is_ok() {
-            return self.foretell(Seen::Failed(id, "server", Outcome::Refused));
+            return self.predict(Expected::Failed(id, "server", Outcome::Refused));
         }
         let response = response.without_chroot(&call.chroot);
         if let Some(kind) = call.removes {
             let path = call.chroot.join(call.path.as_deref().unwrap_or_default()).into_owned();
             for event in removed(kind) {
-                for (id, kind, path) in self.ledger.concerned(*event, &path) {
-                    self.foretell(Seen::Fired(id, kind, path));
+                for (id, kind, path) in self.ledger.matching_watches(*event, &path) {
+                    self.predict(Expected::Fired(id, kind, path));
                 }
             }
         }
-        self.foretell(Seen::Done(id, response));
+        self.predict(Expected::Completed(id, response));
     }
 }
 

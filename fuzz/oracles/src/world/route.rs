@@ -12,7 +12,7 @@ pub(super) struct Route {
     backoff: Backoff,
     /// Whether the rest is known: not after a server that made no sense, until a session has proven
     /// itself.
-    known: bool,
+    predictable: bool,
     /// Whose turn is still to come in this round.
     turns: VecDeque<u16>,
     rounds: u32,
@@ -29,7 +29,7 @@ pub(super) struct Route {
     /// When the session expires that is to be resumed, at the earliest and at the latest.
     expiry: Option<(Time, Time)>,
     /// Whether the next attempt may be made at once, or after a pause.
-    pub(super) is_open: bool,
+    pub(super) may_connect_now: bool,
 }
 
 impl Route {
@@ -39,7 +39,7 @@ impl Route {
             current: None,
             preferred: None,
             backoff,
-            known: true,
+            predictable: true,
             turns: VecDeque::new(),
             rounds: 0,
             round_began: Time::ZERO,
@@ -51,7 +51,7 @@ impl Route {
             doublings: 0,
             came_up_in: Duration::ZERO,
             expiry: None,
-            is_open: false,
+            may_connect_now: false,
         }
     }
 
@@ -64,7 +64,7 @@ impl Route {
         if self.preferred.is_some() {
             return Duration::ZERO..=Duration::ZERO;
         }
-        if !self.known {
+        if !self.predictable {
             return Duration::ZERO..=self.longest(timeout);
         }
         let retry = match self.rounds.checked_sub(1) {
@@ -88,32 +88,33 @@ impl Route {
     }
 
     /// How long the next host may take.
-    pub(super) fn patience(&self, now: Time, timeout: Duration) -> RangeInclusive<Duration> {
+    pub(super) fn connect_timeout(&self, now: Time, timeout: Duration) -> RangeInclusive<Duration> {
         const SECOND: Duration = Duration::from_secs(1);
 
         let floor = SECOND.min(timeout / 4);
         let most = timeout.min(30 * SECOND);
-        if !self.known {
+        if !self.predictable {
             return floor / 4..=most;
         }
         let second = floor;
         let floor = second.max(self.came_up_in * 2);
-        let patience = (timeout / self.hosts.len() as u32).max(floor * (1 << self.doublings));
-        let patience = patience.min(most);
-        let Some(left) = self.left(now) else { return patience..=patience };
+        let connect_timeout =
+            (timeout / self.hosts.len() as u32).max(floor * (1 << self.doublings));
+        let connect_timeout = connect_timeout.min(most);
+        let Some(left) = self.left(now) else { return connect_timeout..=connect_timeout };
         let least = match self.home {
             Some((_, true)) => (second / 4).max(self.came_up_in * 2),
             _ => floor,
         };
-        let within = |left: &Duration| patience.min((*left / 3).max(least));
-        let bounded = if left.start().is_zero() { patience } else { within(left.end()) };
+        let within = |left: &Duration| connect_timeout.min((*left / 3).max(least));
+        let bounded = if left.start().is_zero() { connect_timeout } else { within(left.end()) };
         within(left.start())..=bounded
     }
 
     /// An attempt is made.
     pub(super) fn advance(&mut self, now: Time) -> u16 {
         let next = self.preferred.take().unwrap_or_else(|| self.next_turn(now));
-        self.took(next);
+        self.connecting_to(next);
         next
     }
 
@@ -154,21 +155,21 @@ impl Route {
     }
 
     /// An attempt was made, foreseen or not.
-    pub(super) fn took(&mut self, host: u16) {
-        self.is_open = false;
+    pub(super) fn connecting_to(&mut self, host: u16) {
+        self.may_connect_now = false;
         self.preferred = None;
         self.current = Some(host);
         self.was_slow = false;
     }
 
     /// What the attempt has got.
-    pub(super) const fn begins(&mut self, now: Time, patience: Duration) {
-        self.attempt = (now, patience);
+    pub(super) const fn attempt_started(&mut self, now: Time, connect_timeout: Duration) {
+        self.attempt = (now, connect_timeout);
     }
 
     pub(super) fn failed(&mut self, now: Time) {
-        let (began, patience) = self.attempt;
-        self.was_slow = now.since(began) * 2 >= patience;
+        let (began, connect_timeout) = self.attempt;
+        self.was_slow = now.since(began) * 2 >= connect_timeout;
         self.all_slow &= self.was_slow;
         if let Some((home, fails_fast)) = &mut self.home
             && self.current == Some(*home)
@@ -189,7 +190,7 @@ impl Route {
         if self.proving_since.is_some_and(|since| now.since(since) >= self.longest(timeout)) {
             self.proving_since = None;
             self.rounds = 0;
-            self.known = true;
+            self.predictable = true;
         }
     }
 
@@ -197,7 +198,7 @@ impl Route {
         if let Some((_, fails_fast)) = &mut self.home {
             *fails_fast = told_by_peer;
         }
-        if self.known && self.rounds == 0 {
+        if self.predictable && self.rounds == 0 {
             self.turns = self.in_turn().into();
             self.turns.retain(|host| Some(*host) != self.current);
             self.begin_round(now);
@@ -212,12 +213,12 @@ impl Route {
         self.preferred = host;
     }
 
-    pub(super) const fn is_known(&self) -> bool {
-        self.known
+    pub(super) const fn is_predictable(&self) -> bool {
+        self.predictable
     }
 
     pub(super) fn forget(&mut self) {
-        self.known = false;
+        self.predictable = false;
         self.preferred = None;
         self.proving_since = None;
     }

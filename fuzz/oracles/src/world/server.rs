@@ -20,7 +20,7 @@ use zk_proto::{
 /// A frame on its way to the client.
 #[derive(Debug)]
 pub(super) struct Sent {
-    pub(super) what: What,
+    pub(super) what: Content,
     /// With its length.
     pub(super) bytes: Bytes,
     /// When the client had handed out what this answers.
@@ -28,14 +28,14 @@ pub(super) struct Sent {
 }
 
 #[derive(Debug)]
-pub(super) enum What {
-    Welcome { timeout: Duration, read_only: bool },
+pub(super) enum Content {
+    Handshake { timeout: Duration, read_only: bool },
     Expired,
-    Pong,
-    Auth { taken: bool },
-    Rearmed,
+    PingReply,
+    AuthReply { accepted: bool },
+    SetWatchesReply,
     Reply { header: ReplyHeader, response: Response },
-    Closed,
+    CloseReply,
     Event { kind: EventType, path: String },
 }
 
@@ -48,7 +48,7 @@ struct Node {
 }
 
 #[derive(Debug)]
-struct SessionOf {
+struct SessionEntry {
     timeout: Duration,
     password: Bytes,
     heard: Time,
@@ -61,13 +61,13 @@ struct Connection {
     read_only: bool,
     data: BTreeSet<String>,
     child: BTreeSet<String>,
-    lasting: BTreeMap<String, AddWatchMode>,
+    persistent: BTreeMap<String, AddWatchMode>,
 }
 
 #[derive(Debug)]
 pub(super) struct Server {
     nodes: BTreeMap<String, Node>,
-    sessions: BTreeMap<i64, SessionOf>,
+    sessions: BTreeMap<i64, SessionEntry>,
     connection: Option<Connection>,
     /// Whether it takes writes.
     pub(super) quorum: bool,
@@ -77,7 +77,7 @@ pub(super) struct Server {
     last_session: i64,
 }
 
-type Done = Result<Response, ErrorCode>;
+type CallResult = Result<Response, ErrorCode>;
 
 impl Server {
     pub(super) fn new(max_timeout: Duration) -> Self {
@@ -102,7 +102,7 @@ impl Server {
     }
 
     /// Bytes of the session have arrived.
-    pub(super) fn hears(&mut self, now: Time) {
+    pub(super) fn session_active(&mut self, now: Time) {
         let Some(connection) = &self.connection else { return };
         if let Some(session) = self.sessions.get_mut(&connection.session) {
             session.heard = now;
@@ -114,27 +114,27 @@ impl Server {
         self.connection.as_ref().is_some_and(|connection| match kind {
             WatchKind::Child => connection.child.contains(path),
             WatchKind::Data | WatchKind::Exist => connection.data.contains(path),
-            _ => connection.lasting.contains_key(path),
+            _ => connection.persistent.contains_key(path),
         })
     }
 
     /// What it watches for the connection; `Any` for a path with lasting watches, which keep the others.
     pub(super) fn watches(&self) -> Vec<(WatcherType, String)> {
         let Some(connection) = &self.connection else { return Vec::new() };
-        let lasts = |path: &String| connection.lasting.contains_key(path);
+        let lasts = |path: &String| connection.persistent.contains_key(path);
         let of = |paths: &BTreeSet<String>, kind| {
             paths.iter().filter(|path| !lasts(path)).map(move |path| (kind, path.clone())).collect()
         };
         let mut watches: Vec<_> = of(&connection.data, WatcherType::Data);
         watches.extend::<Vec<_>>(of(&connection.child, WatcherType::Children));
-        watches.extend(connection.lasting.keys().map(|path| (WatcherType::Any, path.clone())));
+        watches.extend(connection.persistent.keys().map(|path| (WatcherType::Any, path.clone())));
         watches
     }
 
     /// Ends the sessions that were silent for too long, or all of them. True if the connection's is among
     /// them.
     pub(super) fn expire(&mut self, now: Time, all: bool) -> bool {
-        let silent = |session: &SessionOf| now.since(session.heard) >= session.timeout;
+        let silent = |session: &SessionEntry| now.since(session.heard) >= session.timeout;
         let over: Vec<_> = self
             .sessions
             .iter()
@@ -171,46 +171,46 @@ impl Server {
     // ---- what the client asks for -----------------------------------------------------------------
 
     /// The answer to a client's first packet; `None` when there is none but the end of the connection.
-    pub(super) fn greet(
+    pub(super) fn handshake(
         &mut self,
         now: Time,
         at: Time,
-        hello: &ConnectRequest<'_>,
+        connect: &ConnectRequest<'_>,
     ) -> Option<Sent> {
-        let ahead = hello.last_zxid_seen > self.zxid;
-        if ahead || (!self.quorum && !hello.is_read_only()) {
+        let ahead = connect.last_zxid_seen > self.zxid;
+        if ahead || (!self.quorum && !connect.is_read_only()) {
             return None;
         }
-        let id = match hello.session_id {
+        let id = match connect.session_id {
             0 => {
                 self.last_session += 1;
-                let timeout = Duration::from_millis(hello.timeout.unsigned_abs().into());
+                let timeout = Duration::from_millis(connect.timeout.unsigned_abs().into());
                 let timeout = timeout.min(self.max_timeout);
                 let password = Bytes::from([self.last_session as u8; 16].to_vec());
-                let session = SessionOf { timeout, password, heard: now };
+                let session = SessionEntry { timeout, password, heard: now };
                 self.sessions.insert(self.last_session, session);
                 self.last_session
             }
             id => id,
         };
         let known = self.sessions.get_mut(&id).filter(|session| {
-            hello.session_id == 0 || *hello.password.expose() == Some(&session.password[..])
+            connect.session_id == 0 || *connect.password.expose() == Some(&session.password[..])
         });
         let (what, timeout, id, password) = match known {
-            None => (What::Expired, Duration::ZERO, 0, Bytes::from_static(&[0; 16])),
+            None => (Content::Expired, Duration::ZERO, 0, Bytes::from_static(&[0; 16])),
             Some(session) => {
                 session.heard = now;
                 let (timeout, read_only) = (session.timeout, !self.quorum);
-                (What::Welcome { timeout, read_only }, timeout, id, session.password.clone())
+                (Content::Handshake { timeout, read_only }, timeout, id, session.password.clone())
             }
         };
-        if let What::Welcome { read_only, .. } = what {
+        if let Content::Handshake { read_only, .. } = what {
             self.connection = Some(Connection {
                 session: id,
                 read_only,
                 data: BTreeSet::new(),
                 child: BTreeSet::new(),
-                lasting: BTreeMap::new(),
+                persistent: BTreeMap::new(),
             });
         }
         let response = ConnectResponse {
@@ -230,21 +230,21 @@ impl Server {
         let header = RequestHeader::decode(&mut input).expect("a header");
         let request = Request::decode(header.op, &mut input).expect("a request");
         let (what, err, response) = match &request {
-            Request::Ping => (Some(What::Pong), ErrorCode::Ok, Response::Empty),
+            Request::Ping => (Some(Content::PingReply), ErrorCode::Ok, Response::Empty),
             Request::Auth(auth) => {
-                let taken = auth.scheme == "digest";
-                let err = if taken { ErrorCode::Ok } else { ErrorCode::AuthFailed };
-                (Some(What::Auth { taken }), err, Response::Empty)
+                let accepted = auth.scheme == "digest";
+                let err = if accepted { ErrorCode::Ok } else { ErrorCode::AuthFailed };
+                (Some(Content::AuthReply { accepted }), err, Response::Empty)
             }
             Request::SetWatches(_) | Request::SetWatches2(_) => {
                 self.rearm(&request, out);
-                (Some(What::Rearmed), ErrorCode::Ok, Response::Empty)
+                (Some(Content::SetWatchesReply), ErrorCode::Ok, Response::Empty)
             }
             Request::CloseSession => {
                 let session = self.connection.as_ref().map_or(0, |connection| connection.session);
                 self.zxid += 1;
                 self.end(session, out);
-                (Some(What::Closed), ErrorCode::Ok, Response::Empty)
+                (Some(Content::CloseReply), ErrorCode::Ok, Response::Empty)
             }
             request => match self.call(request, out) {
                 Ok(response) => (None, ErrorCode::Ok, response),
@@ -253,11 +253,11 @@ impl Server {
         };
         let header = ReplyHeader { xid: header.xid, zxid: self.zxid, err };
         let bytes = framed(|out| response.encode(&header, out));
-        let what = what.unwrap_or(What::Reply { header, response });
+        let what = what.unwrap_or(Content::Reply { header, response });
         out.push(Sent { what, bytes, answers: Some(at) });
     }
 
-    fn call(&mut self, request: &Request<'_>, out: &mut Vec<Sent>) -> Done {
+    fn call(&mut self, request: &Request<'_>, out: &mut Vec<Sent>) -> CallResult {
         let connection = self.connection.as_ref().ok_or(ErrorCode::SessionExpired)?;
         let (owner, read_only) = (connection.session, connection.read_only);
         if read_only && !is_read(request.op()) {
@@ -295,7 +295,7 @@ impl Server {
             Request::Sync(sync) => Ok(Response::Sync(SyncResponse { path: sync.path.into() })),
             Request::AddWatch(add) => {
                 if let Some(connection) = &mut self.connection {
-                    connection.lasting.insert(add.path.into(), add.mode);
+                    connection.persistent.insert(add.path.into(), add.mode);
                 }
                 Ok(Response::AddWatch(ErrorResponse { err: ErrorCode::Ok }))
             }
@@ -398,8 +398,8 @@ impl Server {
         node.stat.ephemeral_owner = if mode.is_ephemeral() { owner } else { 0 };
         self.nodes.insert(path.clone(), node);
         self.touch_parent(&path, 1);
-        self.tell(EventType::NodeCreated, &path, out);
-        self.tell(EventType::NodeChildrenChanged, parent(&path).unwrap_or("/"), out);
+        self.fire_watches(EventType::NodeCreated, &path, out);
+        self.fire_watches(EventType::NodeChildrenChanged, parent(&path).unwrap_or("/"), out);
         Ok(path)
     }
 
@@ -423,8 +423,8 @@ impl Server {
         self.zxid += 1;
         self.nodes.remove(path);
         self.touch_parent(path, -1);
-        self.tell(EventType::NodeDeleted, path, out);
-        self.tell(EventType::NodeChildrenChanged, parent(path).unwrap_or("/"), out);
+        self.fire_watches(EventType::NodeDeleted, path, out);
+        self.fire_watches(EventType::NodeChildrenChanged, parent(path).unwrap_or("/"), out);
         Ok(())
     }
 
@@ -443,7 +443,7 @@ impl Server {
         node.stat.mzxid = self.zxid;
         node.stat.data_length = data.len() as i32;
         let stat = node.stat;
-        self.tell(EventType::NodeDataChanged, path, out);
+        self.fire_watches(EventType::NodeDataChanged, path, out);
         Ok(stat)
     }
 
@@ -468,19 +468,19 @@ impl Server {
             found |= connection.child.remove(path);
         }
         if any {
-            found |= connection.lasting.remove(path).is_some();
+            found |= connection.persistent.remove(path).is_some();
         }
         if found { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
 
     /// An event goes once to a connection with any watch for it, and takes the one-shot ones.
-    fn tell(&mut self, kind: EventType, path: &str, out: &mut Vec<Sent>) {
+    fn fire_watches(&mut self, kind: EventType, path: &str, out: &mut Vec<Sent>) {
         let Some(connection) = &mut self.connection else { return };
         let on_data = kind != EventType::NodeChildrenChanged && connection.data.remove(path);
         let on_children = matches!(kind, EventType::NodeChildrenChanged | EventType::NodeDeleted)
             && connection.child.remove(path);
         let above = std::iter::successors(Some(path), |at| parent(at)).any(|at| {
-            match connection.lasting.get(at) {
+            match connection.persistent.get(at) {
                 Some(AddWatchMode::PersistentRecursive) => kind != EventType::NodeChildrenChanged,
                 Some(_) => at == path,
                 None => false,
@@ -494,7 +494,7 @@ impl Server {
     /// Arms again what a client had armed, and tells of what it has missed.
     fn rearm(&mut self, request: &Request<'_>, out: &mut Vec<Sent>) {
         let nothing: &[&str] = &[];
-        let (since, data, exist, child, lasting) = match request {
+        let (since, data, exist, child, persistent) = match request {
             Request::SetWatches(set) => (
                 set.relative_zxid,
                 &set.data_watches[..],
@@ -537,8 +537,8 @@ impl Server {
         }
         let Some(connection) = &mut self.connection else { return };
         let modes = [AddWatchMode::Persistent, AddWatchMode::PersistentRecursive];
-        for (paths, mode) in lasting.into_iter().zip(modes) {
-            connection.lasting.extend(paths.iter().map(|path| ((*path).to_owned(), mode)));
+        for (paths, mode) in persistent.into_iter().zip(modes) {
+            connection.persistent.extend(paths.iter().map(|path| ((*path).to_owned(), mode)));
         }
     }
 }
@@ -561,5 +561,5 @@ pub(super) fn event(kind: EventType, path: &str) -> Sent {
         header.encode(out);
         record.encode(out);
     });
-    Sent { what: What::Event { kind, path: path.to_owned() }, bytes, answers: None }
+    Sent { what: Content::Event { kind, path: path.to_owned() }, bytes, answers: None }
 }

@@ -14,46 +14,46 @@ use zk_proto::{
     session::WatchKind,
 };
 
-use super::{GRACE, Link, Registered, World, ledger::Watch};
+use super::{UNWATCH_AFTER, World, connection::Phase, ledger::Watch, user::Registered};
 
 /// The limit for packets that arm watches again.
 const MAX_REARM: usize = 128 << 10;
 
 /// What of a connection has arrived at the server.
 #[derive(Debug)]
-pub(super) struct Arrived {
+pub(super) struct Received {
     reader: FrameReader,
-    greeted: bool,
+    handshake_done: bool,
     auths: usize,
     /// How many credentials there were when the session came up.
     auths_first: usize,
     /// Watches that must be armed again before the first request.
     rearm: BTreeSet<(WatchKind, String)>,
-    lasting: bool,
+    persistent: bool,
     /// What the server has not looked at, and when it was handed out.
     pub(super) inbox: VecDeque<(Bytes, Time)>,
 }
 
-impl Default for Arrived {
+impl Default for Received {
     fn default() -> Self {
         Self {
             reader: FrameReader::new(usize::MAX),
-            greeted: false,
+            handshake_done: false,
             auths: 0,
             auths_first: 0,
             rearm: BTreeSet::new(),
-            lasting: false,
+            persistent: false,
             inbox: VecDeque::new(),
         }
     }
 }
 
-impl Arrived {
+impl Received {
     /// The session is up.
     pub(super) fn begin(&mut self, watches: &[Watch], credentials: usize) {
         self.auths_first = credentials;
         self.rearm = watches.iter().map(|watch| (watch.kind, watch.path.clone())).collect();
-        self.lasting = watches.iter().any(|watch| !watch.kind.is_one_shot());
+        self.persistent = watches.iter().any(|watch| !watch.kind.is_one_shot());
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -69,27 +69,27 @@ impl World {
         assert_eq!(self.session.poll_transmit(self.now, &mut bytes), wanted);
         assert_eq!(bytes.is_empty(), !wanted);
         assert!(self.is_open() || bytes.is_empty(), "sent to nobody");
-        self.tell(format_args!("> {bytes:?}"));
+        self.log_line(format_args!("> {bytes:?}"));
         self.trace.write(&bytes);
-        if let (Link::Up(up), true) = (&mut self.link, wanted) {
-            up.sent = self.now;
+        if let (Phase::Established(established), true) = (&mut self.phase, wanted) {
+            established.sent = self.now;
         }
-        self.arrived.reader.extend(&bytes);
-        while let Some(frame) = self.arrived.reader.next_frame().expect("a frame") {
+        self.received.reader.extend(&bytes);
+        while let Some(frame) = self.received.reader.next_frame().expect("a frame") {
             let Frame::Whole(packet) = frame else { panic!("an oversize request") };
-            self.arrive(&packet);
-            self.arrived.inbox.push_back((packet, self.now));
+            self.receive(&packet);
+            self.received.inbox.push_back((packet, self.now));
         }
-        if let Link::Up(up) = &self.link {
-            assert_eq!(up.pings, 0, "no ping was sent");
+        if let Phase::Established(established) = &self.phase {
+            assert_eq!(established.pings, 0, "no ping was sent");
         }
-        self.server.hears(self.now);
+        self.server.session_active(self.now);
         self.check();
     }
 
-    fn arrive(&mut self, packet: &Bytes) {
-        if !std::mem::replace(&mut self.arrived.greeted, true) {
-            return self.arrive_hello(packet);
+    fn receive(&mut self, packet: &Bytes) {
+        if !std::mem::replace(&mut self.received.handshake_done, true) {
+            return self.receive_connect_request(packet);
         }
         let mut input = Reader::new(packet);
         let header = RequestHeader::decode(&mut input).expect("a header");
@@ -98,17 +98,20 @@ impl World {
         match &request {
             Request::Ping => {
                 assert_eq!(header.xid, xid::PING);
-                let Link::Up(up) = &mut self.link else { panic!("a ping before the session") };
-                up.pings = up.pings.checked_sub(1).expect("a ping that was not due");
+                let Phase::Established(established) = &mut self.phase else {
+                    panic!("a ping before the session")
+                };
+                established.pings =
+                    established.pings.checked_sub(1).expect("a ping that was not due");
             }
             Request::Auth(auth) => {
                 assert_eq!(header.xid, xid::AUTH);
                 let Registered { credential, waiters, sent } =
-                    &mut self.credentials[self.arrived.auths];
+                    &mut self.credentials[self.received.auths];
                 *sent = true;
                 assert_eq!((auth.auth_type, auth.scheme), (0, credential.scheme.as_str()));
                 assert_eq!(*auth.auth.expose(), Some(&credential.auth.expose()[..]));
-                self.arrived.auths += 1;
+                self.received.auths += 1;
                 for auth in self.ledger.auths.iter_mut().filter(|auth| waiters.contains(&auth.id)) {
                     auth.sent = true;
                 }
@@ -117,39 +120,39 @@ impl World {
                 assert_eq!(header.xid, xid::SET_WATCHES);
                 assert!(packet.len() <= MAX_REARM);
                 // After an event that it could not read the session asks again.
-                if !self.tainted || !self.arrived.rearm.is_empty() {
-                    assert_eq!(header.op == OpCode::SetWatches2, self.arrived.lasting);
-                    self.arrive_rearm(&request);
+                if !self.tainted || !self.received.rearm.is_empty() {
+                    assert_eq!(header.op == OpCode::SetWatches2, self.received.persistent);
+                    self.receive_set_watches(&request);
                 }
             }
-            _ => self.arrive_request(header, &request, &body),
+            _ => self.receive_request(header, &request, &body),
         }
     }
 
     /// Who the session says that it is.
-    fn arrive_hello(&mut self, packet: &Bytes) {
-        let hello = ConnectRequest::decode_all(packet).expect("a handshake");
+    fn receive_connect_request(&mut self, packet: &Bytes) {
+        let connect = ConnectRequest::decode_all(packet).expect("a handshake");
         let config = self.session.config();
-        assert_eq!(hello.protocol_version, 0);
-        assert_eq!(hello.timeout as u128, config.session_timeout.as_millis());
-        assert_eq!(hello.read_only, Some(config.read_only.into()));
-        if hello.last_zxid_seen == 0 && self.session.last_zxid() > 0 {
-            // It was shut out for long, and asks anew: what it makes of the answer is not foretold.
+        assert_eq!(connect.protocol_version, 0);
+        assert_eq!(connect.timeout as u128, config.session_timeout.as_millis());
+        assert_eq!(connect.read_only, Some(config.read_only.into()));
+        if connect.last_zxid_seen == 0 && self.session.last_zxid() > 0 {
+            // It was shut out for long, and asks anew: what it makes of the answer is not predicted.
             self.taint();
         } else {
-            assert_eq!(hello.last_zxid_seen, self.session.last_zxid());
+            assert_eq!(connect.last_zxid_seen, self.session.last_zxid());
         }
-        assert_eq!(hello.session_id, self.resumable.unwrap_or(0));
+        assert_eq!(connect.session_id, self.resumable.unwrap_or(0));
         if let Some(ticket) = self.session.ticket() {
-            assert_eq!(hello.session_id, ticket.id.0);
-            assert_eq!(*hello.password.expose(), Some(&ticket.password.expose()[..]));
+            assert_eq!(connect.session_id, ticket.id.0);
+            assert_eq!(*connect.password.expose(), Some(&ticket.password.expose()[..]));
         }
-        self.ledger.since = hello.last_zxid_seen;
+        self.ledger.since = connect.last_zxid_seen;
     }
 
-    fn arrive_rearm(&mut self, request: &Request<'_>) {
+    fn receive_set_watches(&mut self, request: &Request<'_>) {
         use WatchKind::{Child, Data, Exist, Persistent, PersistentRecursive};
-        assert!(self.arrived.auths >= self.arrived.auths_first, "watches before credentials");
+        assert!(self.received.auths >= self.received.auths_first, "watches before credentials");
         let nothing = List::new();
         let (since, lists) = match request {
             Request::SetWatches(set) => (
@@ -177,17 +180,17 @@ impl World {
         assert_eq!(since, self.ledger.since, "armed as of another transaction");
         for (kind, paths) in lists {
             for path in paths {
-                let due = self.arrived.rearm.remove(&(kind, (*path).to_owned()));
+                let due = self.received.rearm.remove(&(kind, (*path).to_owned()));
                 assert!(due, "{kind:?} on {path:?} is not armed, or is twice");
             }
         }
     }
 
-    fn arrive_request(&mut self, header: RequestHeader, request: &Request<'_>, body: &Bytes) {
+    fn receive_request(&mut self, header: RequestHeader, request: &Request<'_>, body: &Bytes) {
         assert!(header.xid > self.last_xid, "xid {} after {}", header.xid, self.last_xid);
         self.last_xid = header.xid;
-        assert!(self.arrived.auths >= self.arrived.auths_first, "a request before credentials");
-        assert!(self.arrived.rearm.is_empty(), "a request before {:?}", self.arrived.rearm);
+        assert!(self.received.auths >= self.received.auths_first, "a request before credentials");
+        assert!(self.received.rearm.is_empty(), "a request before {:?}", self.received.rearm);
         if header.op == OpCode::CloseSession {
             assert!(self.is_over(), "closed, and nobody asked for it");
             assert!(self.ledger.calls.iter().all(|call| call.xid.is_some()));
@@ -196,12 +199,12 @@ impl World {
         let call = self.ledger.calls.iter().position(|call| call.xid.is_none());
         let at = call.unwrap_or_else(|| panic!("{header:?} was not submitted, or is sent again"));
         let call = &self.ledger.calls[at];
-        if call.own {
+        if call.internal {
             let Request::RemoveWatches(remove) = request else {
                 panic!("{request:?} instead of a removal")
             };
             if !self.ever_tainted {
-                self.ledger.check_removal(self.now, GRACE, remove);
+                self.ledger.check_removal(self.now, UNWATCH_AFTER, remove);
             }
         } else {
             assert_eq!((header.op, body), (call.op, &call.body));
@@ -213,14 +216,14 @@ impl World {
     /// The server looks at up to `count` packets.
     pub(super) fn serve(&mut self, count: usize) {
         for _ in 0..count {
-            let Some((packet, at)) = self.arrived.inbox.pop_front() else { return };
+            let Some((packet, at)) = self.received.inbox.pop_front() else { return };
             let mut out = Vec::new();
-            if matches!(self.link, Link::Up(_)) {
+            if matches!(self.phase, Phase::Established(_)) {
                 self.server.answer(at, &packet, &mut out);
             } else {
-                let hello = ConnectRequest::decode_all(&packet).expect("a handshake");
-                assert!(self.ever_tainted || hello.last_zxid_seen <= self.server.zxid());
-                match self.server.greet(self.now, at, &hello) {
+                let connect = ConnectRequest::decode_all(&packet).expect("a handshake");
+                assert!(self.ever_tainted || connect.last_zxid_seen <= self.server.zxid());
+                match self.server.handshake(self.now, at, &connect) {
                     Some(sent) => out.push(sent),
                     None => return self.cut(),
                 }
@@ -245,17 +248,17 @@ impl World {
             if !self.is_open() {
                 break;
             }
-            if let (Link::Up(up), true) = (&mut self.link, self.tainted) {
-                up.heard = self.now;
+            if let (Phase::Established(established), true) = (&mut self.phase, self.tainted) {
+                established.heard = self.now;
             }
             self.reader.extend(chunk);
             self.session.handle_data(self.now, &mut self.reader);
-            self.absorb_outputs();
+            self.drain_outputs();
             if self.session.end_reason().is_some() {
-                self.link = Link::Ended;
+                self.phase = Phase::Ended;
             }
         }
-        self.absorb();
+        self.process_outputs();
     }
 
     /// All that can be done at once is done.
@@ -265,7 +268,7 @@ impl World {
             self.read();
             self.serve(usize::MAX);
             self.deliver(usize::MAX);
-            if !self.session.wants_transmit() && self.arrived.inbox.is_empty() {
+            if !self.session.wants_transmit() && self.received.inbox.is_empty() {
                 break;
             }
         }
