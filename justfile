@@ -58,16 +58,16 @@ kazoo-suite *args:
     tests/kazoo/suite.sh "$@"
 
 # What continuous integration leaves out: the tests on ZooKeeper 3.9.5, and other people's clients and suites
-second:
-    tests/second.sh
+test-extended:
+    tests/extended.sh
 
 # Twenty clients contend for a lock while servers, lines and processes fail, for so many seconds
 faults seconds="600" *args:
     cargo run --release -p zk-tests --bin fault-run -- --seconds "$@"
 
 # How clients come back: sessions lost, connects, the worst second of 2,000 clients, fail-over
-coming-back:
-    cargo run --release -p zk-tests --example coming-back
+reconnect-stats:
+    cargo run --release -p zk-tests --example reconnect-stats
 
 # Whole clusters in one thread under virtual time, so many seeds of every world; or one: --world locks
 simulate seeds="10000" *args:

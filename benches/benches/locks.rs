@@ -78,7 +78,7 @@ fn row(name: &str, tenures: &[Tenure], events: u64, trips: f64) -> f64 {
 
 /// How many watch events the server has sent so far.
 fn events(server: &Ensemble) -> u64 {
-    let mntr = server.node(0).four_letter("mntr");
+    let mntr = server.node(0).four_letter_word("mntr");
     let of = |event: &str| {
         let key = format!("zk_sum_node_{event}_watch_count\t");
         let line = mntr.lines().find_map(|line| line.strip_prefix(&key));

@@ -30,7 +30,7 @@ use zk_handler_async_std::AsyncStdHandler;
 use zk_handler_smol::SmolHandler;
 use zk_handler_thread::ThreadHandler;
 use zk_handler_tokio::TokioHandler;
-use zk_tests::suite::block_on;
+use zk_tests::tasks::block_on;
 
 /// Where requests are measured.
 const BUSY: [&str; 8] = [

@@ -29,7 +29,7 @@ import org.apache.curator.retry.RetryOneTime;
  * lease PATH LEASES                  held
  * </pre>
  */
-public final class Peer {
+public final class CuratorClient {
     private static CuratorFramework client;
     private static final Map<String, InterProcessLock> HELD = new HashMap<>();
     private static final List<Lease> LEASES = new ArrayList<>();

@@ -4,7 +4,7 @@ Words are separated by blanks. Text and bytes are "x" and their hex digits, None
 eleven numbers joined by commas, an access list its entries as PERMS:SCHEME:ID joined by commas. An
 answer is "ok" and the results, or "error" and the name of the exception. Ends at the end of its input.
 
-    peer.py HOSTS
+    client.py HOSTS
 """
 
 import queue

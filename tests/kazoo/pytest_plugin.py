@@ -1,7 +1,7 @@
 """A plugin for pytest that gives kazoo's own tests a server that is there already, in place of the
 cluster that kazoo would start.
 
-The server is that of `served`, whose path SERVED is, of the kind that SERVER is, `real` or `embedded`.
+The server is that of `controlled-server`, whose path SERVER_BIN is, of the kind that SERVER is, `real` or `embedded`.
 What became of each test goes to the file RESULTS, a line each: `passed NAME`.
 """
 
@@ -30,7 +30,7 @@ class Server:
 
     def __init__(self):
         self.process = subprocess.Popen(
-            [os.environ["SERVED"], os.environ["SERVER"]],
+            [os.environ["SERVER_BIN"], os.environ["SERVER"]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -5,7 +5,7 @@
 #     tests/kazoo/suite.sh -k test_create_acl  # arguments go to pytest
 #
 # It fails if a test passes on ZooKeeper and does not on the embedded server. Tests that one server without
-# TLS and SASL cannot be asked are left out; tests/kazoo/cluster.py has their names. Needs what
+# TLS and SASL cannot be asked are left out; tests/kazoo/pytest_plugin.py has their names. Needs what
 # tests/install.sh installs, and PyPI the first time.
 set -euo pipefail
 
@@ -26,15 +26,15 @@ if [ -n "$(comm -23 <(printf '%s\n' "${packages[@]}" | sort) <(have | sort))" ];
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]}"
 fi
 
-cargo build --quiet --manifest-path "$root/Cargo.toml" -p zk-tests --bin served
+cargo build --quiet --manifest-path "$root/Cargo.toml" -p zk-tests --bin controlled-server
 mkdir -p "$out"
 
 # on <real|embedded> [pytest's arguments]: runs the tests there; what became of them is in $out.
 on() {
     local server=$1
     shift
-    SERVER=$server SERVED=$target/debug/served RESULTS=$out/$server PYTHONPATH=$here ZOOKEEPER_VERSION= \
-        "$venv/bin/python" -m pytest --pyargs kazoo.tests -p cluster -p no:cacheprovider --timeout 120 -q -rN \
+    SERVER=$server SERVER_BIN=$target/debug/controlled-server RESULTS=$out/$server PYTHONPATH=$here ZOOKEEPER_VERSION= \
+        "$venv/bin/python" -m pytest --pyargs kazoo.tests -p pytest_plugin -p no:cacheprovider --timeout 120 -q -rN \
         --tb=short "$@" >"$out/$server.log" 2>&1 || [ $? -eq 1 ] || {
         tail -n 40 "$out/$server.log" >&2
         return 1

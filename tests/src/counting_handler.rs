@@ -1,4 +1,4 @@
-//! [`Counted`], a handler that knows what it has under way.
+//! [`CountingHandler`]: a handler that counts its tasks and connections.
 
 use std::{
     future::Future,
@@ -15,62 +15,69 @@ use std::{
 
 use zk_handler::{AsyncRead, AsyncWrite, Handler};
 
-/// A handler that counts the tasks and connections of whoever was given it, to show that nothing is
-/// left behind. The handler that it wraps does the work.
-#[derive(Clone)]
-pub(crate) struct Counted<H> {
+/// A handler that counts tasks and connections, so that a test can tell whether any are left. The wrapped
+/// handler does the work.
+#[derive(Debug, Clone)]
+pub struct CountingHandler<H> {
     handler: H,
-    tasks: Count,
-    streams: Count,
-    attempts: Count,
+    tasks: Counter,
+    connections: Counter,
+    attempts: Counter,
 }
 
-#[derive(Clone, Default)]
-struct Count(Arc<AtomicUsize>);
+#[derive(Debug, Clone, Default)]
+struct Counter(Arc<AtomicUsize>);
 
-/// One of what is counted, while it lives.
-struct One(Count);
+/// Adds one to a counter until it is dropped.
+#[derive(Debug)]
+struct Counted(Counter);
 
-impl Count {
+impl Counter {
     fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn one(&self) -> One {
+    fn counted(&self) -> Counted {
         self.add();
-        One(self.clone())
+        Counted(self.clone())
     }
 
     fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 }
 
-impl Drop for One {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-impl<H: Handler> Counted<H> {
-    pub(crate) fn new(handler: H) -> Self {
-        let [tasks, streams, attempts] = Default::default();
-        Self { handler, tasks, streams, attempts }
+impl<H: Handler> CountingHandler<H> {
+    /// Wraps `handler`.
+    pub fn new(handler: H) -> Self {
+        let [tasks, connections, attempts] = Default::default();
+        Self { handler, tasks, connections, attempts }
     }
 
-    /// The tasks that run, and the connections that are open.
-    pub(crate) fn live(&self) -> (usize, usize) {
-        (self.tasks.get(), self.streams.get())
+    /// The number of tasks that have not ended.
+    pub fn tasks(&self) -> usize {
+        self.tasks.get()
     }
 
-    /// The attempts to connect that were ever made.
-    pub(crate) fn attempts(&self) -> usize {
+    /// The number of connections that are open or being opened.
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// The number of attempts to connect so far.
+    pub fn attempts(&self) -> usize {
         self.attempts.get()
     }
 }
 
-impl<H: Handler> Handler for Counted<H> {
-    type Stream = Stream<H::Stream>;
+impl<H: Handler> Handler for CountingHandler<H> {
+    type Stream = CountedStream<H::Stream>;
 
     fn name(&self) -> &'static str {
         self.handler.name()
@@ -86,9 +93,9 @@ impl<H: Handler> Handler for Counted<H> {
 
     async fn connect(&self, address: SocketAddr) -> io::Result<Self::Stream> {
         self.attempts.add();
-        let one = self.streams.one();
+        let counted = self.connections.counted();
         let stream = self.handler.connect(address).await?;
-        Ok(Stream { stream, _one: one })
+        Ok(CountedStream { stream, _counted: counted })
     }
 
     fn resolve(
@@ -104,10 +111,10 @@ impl<H: Handler> Handler for Counted<H> {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let one = self.tasks.one();
+        let counted = self.tasks.counted();
         self.handler.spawn(async move {
             task.await;
-            drop(one);
+            drop(counted);
         });
     }
 
@@ -120,12 +127,14 @@ impl<H: Handler> Handler for Counted<H> {
     }
 }
 
-pub(crate) struct Stream<S> {
+/// A connection of a [`CountingHandler`].
+#[derive(Debug)]
+pub struct CountedStream<S> {
     stream: S,
-    _one: One,
+    _counted: Counted,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -135,7 +144,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

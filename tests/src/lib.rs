@@ -1,15 +1,16 @@
-//! A harness for whole-system tests: real ZooKeeper servers on the loopback
-//! interface, and a proxy that spoils the connections to them.
+//! A harness for whole-system tests: real ZooKeeper servers on the loopback interface, a proxy that injects
+//! network faults, and the tests of the client.
 //!
-//! - [`Ensemble`] runs one server or several, each of which a test can kill,
-//!   pause and start again; [`Options`] changes how they are set up.
-//! - [`Proxy`] stands in front of one server and cuts, holds, delays or filters
-//!   what passes.
-//! - [`Fake`] is a server that says what no real one would.
-//! - [`raw::Session`] speaks the few bytes of the protocol that the harness
-//!   needs itself, independently of the library under test.
-//! - [`mod@suite`] has the tests that run on every runtime, and [`runtimes`] has those.
-//! - [`zk_cli()`] runs ZooKeeper's own client.
+//! - [`Ensemble`] runs one server or several. A test can kill, pause and restart each of them. [`Options`]
+//!   configures them.
+//! - [`Proxy`] stands in front of one server. It can close, hold back, delay or filter what passes.
+//! - [`ScriptedServer`] is a server whose replies a test writes, for replies that no real server sends.
+//! - [`minimal_client::Session`] speaks as much of the protocol as the harness needs. It shares no code with
+//!   the library under test.
+//! - [`CountingHandler`] and [`ResolverHandler`] wrap a handler: one counts its tasks and connections, the
+//!   other resolves host names with a function of the test.
+//! - [`mod@suite`] has the tests that run on every runtime, and [`runtimes`] has the runtimes.
+//! - [`zk_cli()`] runs ZooKeeper's own command line client.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -23,76 +24,36 @@
 //! eventually(Duration::from_secs(10), "the client to notice", || Some(()));
 //! ```
 //!
-//! Everything here blocks and uses nothing but threads of `std`, so that tests
-//! of any runtime can share it; in an async test, call it where blocking is
-//! allowed. As test code may, it panics, with a message that says what failed.
-//! Nothing waits without a limit.
+//! The harness blocks and uses only threads of `std`, so that tests on any runtime can share it. In an async
+//! test, call it where blocking is allowed. It panics on failure, with a message that says what failed. Every
+//! wait has a timeout.
 //!
-//! ZooKeeper itself comes from the Debian package `zookeeper`, or is 3.9.5 if
-//! `ZK_TEST_VERSION` is 3.9 (see [`version_under_test`]). Servers and their
-//! files go away when the [`Ensemble`] is dropped, and also when the process of
-//! the test ends in any other way, be it by `SIGKILL`.
+//! ZooKeeper comes from the Debian package `zookeeper`, or is 3.9.5 if `ZK_TEST_VERSION` is 3.9 (see
+//! [`version_under_test`]). Servers and their files are removed when the [`Ensemble`] is dropped. They are also
+//! removed if the test process ends in any other way, even by `SIGKILL`.
 
-mod fake;
-mod named;
+mod counting_handler;
+pub mod minimal_client;
 mod process;
 mod proxy;
-pub mod raw;
+mod resolver_handler;
 pub mod runtimes;
+mod scripted_server;
 mod server;
 pub mod suite;
+mod sync;
+pub mod tasks;
 mod txn_log;
 mod zk_cli;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
-
-pub use fake::{Conversation, Fake, Request};
-pub use named::Named;
-pub use proxy::{Direction, Proxy, Verdict};
-pub use server::{Ensemble, Mode, Node, Options, embedded_config, shared, version_under_test};
+pub use counting_handler::CountingHandler;
+pub use proxy::{Direction, FrameAction, Proxy};
+pub use resolver_handler::ResolverHandler;
+pub use scripted_server::{Request, ScriptedConnection, ScriptedServer};
+pub use server::{
+    Ensemble, Mode, Node, Options, embedded_config, shared_ensemble, version_under_test,
+};
+pub use sync::eventually;
 pub use zk_cli::zk_cli;
 
-/// Asks `probe` again and again until it answers, and returns the answer.
-///
-/// # Panics
-///
-/// If `timeout` passes without one; the message names `what` was waited for.
-#[track_caller]
-pub fn eventually<T>(timeout: Duration, what: &str, probe: impl FnMut() -> Option<T>) -> T {
-    match poll(timeout, probe) {
-        Some(answer) => answer,
-        None => panic!("timed out after {timeout:?} waiting for {what}"),
-    }
-}
-
-/// [`eventually`] for those who handle the time-out themselves. Probes at least
-/// once, and once more after a long gap, so that a starved machine gets a chance.
-fn poll<T>(timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
-    const INTERVAL: Duration = Duration::from_millis(10);
-
-    let deadline = Instant::now() + timeout;
-    loop {
-        let last = Instant::now() >= deadline;
-        if let Some(answer) = probe() {
-            return Some(answer);
-        }
-        if last {
-            return None;
-        }
-        thread::sleep(INTERVAL);
-    }
-}
-
-/// Locks `mutex`, also after another test's thread has panicked with it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-// The examples of the README files compile.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-#[doc = include_str!("../../zk-client/README.md")]
-#[doc = include_str!("../../zk-server/README.md")]
-struct ReadmeFiles;
+pub(crate) use sync::{lock, poll};

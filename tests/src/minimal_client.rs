@@ -12,12 +12,16 @@ const MAX_FRAME: usize = 0x20_0000;
 const CLOSE_SESSION: i32 = -11;
 
 /// The answer of the server at `address` to a word of four letters.
-pub fn four_letter(address: SocketAddr, word: &str) -> io::Result<String> {
-    four_letter_within(address, word, LIMIT)
+pub fn four_letter_word(address: SocketAddr, word: &str) -> io::Result<String> {
+    four_letter_word_within(address, word, LIMIT)
 }
 
-/// As [`four_letter`], with a limit to how long the server may take.
-pub fn four_letter_within(address: SocketAddr, word: &str, limit: Duration) -> io::Result<String> {
+/// As [`four_letter_word`], with a limit to how long the server may take.
+pub fn four_letter_word_within(
+    address: SocketAddr,
+    word: &str,
+    limit: Duration,
+) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.write_all(word.as_bytes())?;

@@ -30,12 +30,12 @@ use crate::lock;
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// How often a writer whose sink does not read looks whether to go on.
 const WRITE_INTERVAL: Duration = Duration::from_millis(20);
-/// How much is read at once, and how many such pieces are queued before the
+/// How much is read at once, and how many such chunks are queued before the
 /// source is left to wait.
-const PIECE: usize = 16 * 1024;
+const CHUNK: usize = 16 * 1024;
 const QUEUE: usize = 256;
 
-/// One of the two ways through a [`Proxy`].
+/// One of the two directions through a [`Proxy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From clients to the server: requests.
@@ -46,7 +46,7 @@ pub enum Direction {
 
 /// What to do with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum FrameAction {
     /// Forward it.
     Pass,
     /// Swallow it.
@@ -55,7 +55,7 @@ pub enum Verdict {
     Cut,
 }
 
-type Filter = Box<dyn FnMut(&[u8]) -> Verdict + Send>;
+type Filter = Box<dyn FnMut(&[u8]) -> FrameAction + Send>;
 
 /// A proxy on 127.0.0.1 in front of one server. What is asked of it holds for
 /// present and future connections, unless said otherwise. When the server cannot
@@ -64,7 +64,7 @@ type Filter = Box<dyn FnMut(&[u8]) -> Verdict + Send>;
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    inner: Arc<ProxyInner>,
     /// `None` in `drop` only.
     acceptor: Option<JoinHandle<()>>,
 }
@@ -83,17 +83,17 @@ impl Proxy {
     fn listen(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
+        let inner = Arc::new(ProxyInner {
             target,
             state: Mutex::default(),
             changed: Condvar::new(),
             filters: Default::default(),
         });
         let acceptor = thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || shared.accept(&listener)
+            let inner = Arc::clone(&inner);
+            move || inner.accept(&listener)
         });
-        Ok(Self { address, shared, acceptor: Some(acceptor) })
+        Ok(Self { address, inner, acceptor: Some(acceptor) })
     }
 
     /// Where clients connect.
@@ -105,38 +105,38 @@ impl Proxy {
     /// The number of live connections.
     #[must_use]
     pub fn connections(&self) -> usize {
-        lock(&self.shared.state).connections.len()
+        lock(&self.inner.state).connections.len()
     }
 
     /// The number of connections ever accepted, including those that were
     /// refused thereafter.
     #[must_use]
     pub fn accepted(&self) -> usize {
-        lock(&self.shared.state).accepted
+        lock(&self.inner.state).accepted
     }
 
     /// Resets all present connections, those that [`connections`](Self::connections)
     /// counts; what has not passed yet is lost.
     pub fn cut_rst(&self) {
-        self.shared.cut_all(Cut::Rst);
+        self.inner.cut_all(Cut::Rst);
     }
 
     /// Closes all present connections, those that [`connections`](Self::connections)
     /// counts, in an orderly way; what has not passed yet is lost.
     pub fn cut_fin(&self) {
-        self.shared.cut_all(Cut::Fin);
+        self.inner.cut_all(Cut::Fin);
     }
 
     /// Lets nothing pass in this direction, neither bytes nor the end of a
     /// stream, as if the network swallowed it.
     pub fn hold(&self, direction: Direction) {
-        self.shared.change(|state| state.way(direction).held = true);
+        self.inner.change(|state| state.direction(direction).held = true);
     }
 
     /// Ends every [`hold`](Self::hold): what was held passes now.
     pub fn release(&self) {
-        self.shared.change(|state| {
-            for way in &mut state.ways {
+        self.inner.change(|state| {
+            for way in &mut state.directions {
                 way.held = false;
             }
         });
@@ -144,24 +144,24 @@ impl Proxy {
 
     /// Sets whether future connections are reset as soon as they are accepted.
     pub fn refuse(&self, refuse: bool) {
-        self.shared.change(|state| state.refuse = refuse);
+        self.inner.change(|state| state.refuse = refuse);
     }
 
     /// Lets this many more bytes pass in this direction, on whatever connection,
     /// and then ends the connection that has more to pass as
     /// [`cut_fin`](Self::cut_fin) does. Happens once.
     pub fn drop_after(&self, direction: Direction, bytes: usize) {
-        self.shared.change(|state| state.way(direction).budget = Some(bytes));
+        self.inner.change(|state| state.direction(direction).budget = Some(bytes));
     }
 
     /// Lets everything pass so much later, in both directions.
     pub fn delay(&self, delay: Duration) {
-        self.shared.change(|state| state.delay = delay);
+        self.inner.change(|state| state.delay = delay);
     }
 
     /// Sets whether bytes pass one by one, each in a segment of its own.
     pub fn trickle(&self, trickle: bool) {
-        self.shared.change(|state| state.trickle = trickle);
+        self.inner.change(|state| state.trickle = trickle);
     }
 
     /// Asks `filter` about each frame (without its length prefix) that begins to
@@ -172,15 +172,15 @@ impl Proxy {
     pub fn on_frame(
         &self,
         direction: Direction,
-        filter: impl FnMut(&[u8]) -> Verdict + Send + 'static,
+        filter: impl FnMut(&[u8]) -> FrameAction + Send + 'static,
     ) {
-        *lock(&self.shared.filters[direction as usize]) = Some(Box::new(filter));
+        *lock(&self.inner.filters[direction as usize]) = Some(Box::new(filter));
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        lock(&self.shared.state).closed = true;
+        lock(&self.inner.state).closed = true;
         self.cut_rst();
         // The acceptor looks for `closed` when it has accepted something.
         let woken = TcpStream::connect(self.address);
@@ -202,14 +202,14 @@ enum Cut {
 
 /// What is asked of one direction.
 #[derive(Debug, Default)]
-struct Way {
+struct DirectionState {
     held: bool,
     budget: Option<usize>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    ways: [Way; 2],
+    directions: [DirectionState; 2],
     delay: Duration,
     trickle: bool,
     refuse: bool,
@@ -220,12 +220,12 @@ struct State {
 }
 
 impl State {
-    fn way(&mut self, direction: Direction) -> &mut Way {
-        &mut self.ways[direction as usize]
+    fn direction(&mut self, direction: Direction) -> &mut DirectionState {
+        &mut self.directions[direction as usize]
     }
 }
 
-struct Shared {
+struct ProxyInner {
     target: SocketAddr,
     state: Mutex<State>,
     /// Notified when `state` has changed or a connection was cut.
@@ -234,9 +234,9 @@ struct Shared {
     filters: [Mutex<Option<Filter>>; 2],
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for ProxyInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
+        f.debug_struct("ProxyInner")
             .field("target", &self.target)
             .field("state", &self.state)
             .finish_non_exhaustive()
@@ -294,17 +294,17 @@ impl Connection {
     }
 
     /// Passes what comes from the source on to the writer, to its end.
-    fn read(&self, direction: Direction, queue: &SyncSender<(Instant, Piece)>) {
-        let mut buffer = vec![0; PIECE];
+    fn read(&self, direction: Direction, queue: &SyncSender<(Instant, Chunk)>) {
+        let mut buffer = vec![0; CHUNK];
         loop {
-            let piece = match self.source(direction).read(&mut buffer) {
-                Ok(0) => Piece::Fin,
-                Ok(length) => Piece::Bytes(buffer[..length].to_vec()),
+            let chunk = match self.source(direction).read(&mut buffer) {
+                Ok(0) => Chunk::Fin,
+                Ok(length) => Chunk::Bytes(buffer[..length].to_vec()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => Piece::Rst,
+                Err(_) => Chunk::Rst,
             };
-            let last = !matches!(piece, Piece::Bytes(_));
-            if self.is_cut() || queue.send((Instant::now(), piece)).is_err() || last {
+            let last = !matches!(chunk, Chunk::Bytes(_));
+            if self.is_cut() || queue.send((Instant::now(), chunk)).is_err() || last {
                 return;
             }
         }
@@ -326,13 +326,13 @@ impl Connection {
 }
 
 /// What a reader passes on to its writer.
-enum Piece {
+enum Chunk {
     Bytes(Vec<u8>),
     Fin,
     Rst,
 }
 
-impl Shared {
+impl ProxyInner {
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut lock(&self.state));
         self.changed.notify_all();
@@ -380,19 +380,19 @@ impl Shared {
                     return; // and nobody would cut it any more
                 }
                 state.connections.insert(number, Arc::clone(&connection));
-                scope.spawn(move || self.carry(number, &connection));
+                scope.spawn(move || self.forward(number, &connection));
             }
         });
     }
 
     /// Serves a connection to its end.
-    fn carry(&self, number: usize, connection: &Connection) {
+    fn forward(&self, number: usize, connection: &Connection) {
         thread::scope(|scope| {
             for direction in [Direction::ToServer, Direction::ToClient] {
-                let (queue, pieces) = sync_channel(QUEUE);
+                let (queue, chunks) = sync_channel(QUEUE);
                 scope.spawn(move || connection.read(direction, &queue));
                 scope.spawn(move || {
-                    if let Err(cut) = self.write(connection, direction, &pieces) {
+                    if let Err(cut) = self.write(connection, direction, &chunks) {
                         self.cut(number, cut);
                     }
                 });
@@ -407,30 +407,30 @@ impl Shared {
         &self,
         connection: &Connection,
         direction: Direction,
-        pieces: &Receiver<(Instant, Piece)>,
+        chunks: &Receiver<(Instant, Chunk)>,
     ) -> Result<(), Cut> {
         let mut frames = Frames::default();
         let write = |bytes: &[u8]| connection.write(direction, bytes).map_err(|_| Cut::Rst);
-        for (arrived, piece) in pieces {
+        for (arrived, chunk) in chunks {
             let Some(segment) = self.pass(connection, direction, arrived) else {
                 break;
             };
-            match piece {
-                Piece::Bytes(bytes) => {
+            match chunk {
+                Chunk::Bytes(bytes) => {
                     let filter = &self.filters[direction as usize];
                     let (mut out, cut) = frames.push(&bytes, lock(filter).as_mut());
-                    let cut = self.spend(direction, &mut out) || cut;
+                    let cut = self.use_budget(direction, &mut out) || cut;
                     out.chunks(segment).try_for_each(write)?;
                     if cut {
                         return Err(Cut::Fin);
                     }
                 }
-                Piece::Fin => {
+                Chunk::Fin => {
                     write(frames.remainder())?;
                     let sink = connection.sink(direction);
                     return sink.shutdown(Shutdown::Write).map_err(|_| Cut::Rst);
                 }
-                Piece::Rst => return Err(Cut::Rst),
+                Chunk::Rst => return Err(Cut::Rst),
             }
         }
         Ok(())
@@ -450,7 +450,7 @@ impl Shared {
                 return None;
             }
             let wait = (arrived + state.delay).saturating_duration_since(Instant::now());
-            state = if state.way(direction).held {
+            state = if state.direction(direction).held {
                 let waited = self.changed.wait(state);
                 waited.unwrap_or_else(PoisonError::into_inner)
             } else if !wait.is_zero() {
@@ -464,9 +464,9 @@ impl Shared {
 
     /// Cuts `out` down to what [`Proxy::drop_after`] allows; tells whether that
     /// is used up now.
-    fn spend(&self, direction: Direction, out: &mut Vec<u8>) -> bool {
+    fn use_budget(&self, direction: Direction, out: &mut Vec<u8>) -> bool {
         let mut state = lock(&self.state);
-        let budget = &mut state.way(direction).budget;
+        let budget = &mut state.direction(direction).budget;
         let Some(allowed) = *budget else {
             return false;
         };
@@ -519,9 +519,9 @@ impl Frames {
                 break;
             };
             match filter(&frame[prefix.len()..]) {
-                Verdict::Pass => out.extend_from_slice(frame),
-                Verdict::Drop => {}
-                Verdict::Cut => return (out, true),
+                FrameAction::Pass => out.extend_from_slice(frame),
+                FrameAction::Drop => {}
+                FrameAction::Cut => return (out, true),
             }
             left = next;
         }

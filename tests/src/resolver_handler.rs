@@ -1,19 +1,19 @@
-//! [`Named`], a handler with names of its own.
+//! [`ResolverHandler`]: a handler that resolves host names with a function of the test.
 
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
 use zk_handler::{Handler, Resolver};
 
-/// A handler whose names are resolved by another resolver than the system's. The handler that it wraps does
-/// the rest.
+/// A handler that resolves host names with a given function instead of the system's resolver. The wrapped
+/// handler does the rest.
 #[derive(Debug, Clone)]
-pub struct Named<H> {
+pub struct ResolverHandler<H> {
     handler: H,
     resolver: Resolver,
 }
 
-impl<H> Named<H> {
-    /// `handler`, whose names `look_up` looks up; it may block, and the ports that it returns count for nothing.
+impl<H> ResolverHandler<H> {
+    /// Wraps `handler`. `look_up` may block; the ports of the addresses that it returns are ignored.
     pub fn new(
         handler: H,
         look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
@@ -22,7 +22,7 @@ impl<H> Named<H> {
     }
 }
 
-impl<H: Handler> Handler for Named<H> {
+impl<H: Handler> Handler for ResolverHandler<H> {
     type Stream = H::Stream;
 
     fn name(&self) -> &'static str {

@@ -8,7 +8,7 @@ use zk_handler_smol::SmolHandler;
 use zk_handler_thread::ThreadHandler;
 use zk_handler_tokio::TokioHandler;
 
-use crate::suite::site::{block_on, task};
+use crate::tasks::{block_on, run_test};
 
 /// tokio, with two threads.
 pub fn tokio<F>(test: impl FnOnce(TokioHandler) -> F)
@@ -31,7 +31,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let runtime = builder.enable_all().build().expect("a runtime");
-    runtime.block_on(task(TokioHandler::new(runtime.handle().clone()), test));
+    runtime.block_on(run_test(TokioHandler::new(runtime.handle().clone()), test));
     runtime.shutdown_timeout(Duration::from_secs(10));
 }
 
@@ -40,7 +40,7 @@ pub fn smol<F>(test: impl FnOnce(SmolHandler) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    block_on(task(SmolHandler, test));
+    block_on(run_test(SmolHandler, test));
 }
 
 /// async-std's global executor.
@@ -48,7 +48,7 @@ pub fn async_std<F>(test: impl FnOnce(AsyncStdHandler) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    block_on(task(AsyncStdHandler, test));
+    block_on(run_test(AsyncStdHandler, test));
 }
 
 /// A thread for each test, which its clients share.
@@ -56,5 +56,5 @@ pub fn thread<F>(test: impl FnOnce(ThreadHandler) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    block_on(task(ThreadHandler::new(), test));
+    block_on(run_test(ThreadHandler::new(), test));
 }

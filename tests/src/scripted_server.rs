@@ -16,14 +16,14 @@ const PING: i32 = -2;
 
 /// A server on 127.0.0.1 whose every connection is served by a function of the
 /// test, each on a thread of its own.
-pub struct Fake {
+pub struct ScriptedServer {
     address: SocketAddr,
     closed: Arc<AtomicBool>,
     /// `None` in `drop` only.
     acceptor: Option<JoinHandle<()>>,
 }
 
-impl Fake {
+impl ScriptedServer {
     /// Starts a server. `serve` is called with the number of the connection, from
     /// 0, and the connection; when it returns, the connection is closed.
     ///
@@ -32,7 +32,7 @@ impl Fake {
     /// If it cannot listen.
     #[must_use]
     pub fn new(
-        serve: impl Fn(usize, &mut Conversation) -> io::Result<()> + Send + Sync + 'static,
+        serve: impl Fn(usize, &mut ScriptedConnection) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
@@ -46,7 +46,7 @@ impl Fake {
                 let Ok(stream) = stream else { continue };
                 let serve = serve.clone();
                 thread::spawn(move || {
-                    if let Ok(mut conversation) = Conversation::new(stream) {
+                    if let Ok(mut conversation) = ScriptedConnection::new(stream) {
                         // The client may leave at any time.
                         let _ = serve(number, &mut conversation);
                     }
@@ -63,7 +63,7 @@ impl Fake {
     }
 }
 
-impl Drop for Fake {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.closed.store(true, Ordering::Release);
         // The acceptor looks for `closed` when it has accepted something.
@@ -73,15 +73,15 @@ impl Drop for Fake {
     }
 }
 
-impl fmt::Debug for Fake {
+impl fmt::Debug for ScriptedServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fake({})", self.address)
+        write!(f, "ScriptedServer({})", self.address)
     }
 }
 
-/// One connection to a [`Fake`].
+/// One connection to a [`ScriptedServer`].
 #[derive(Debug)]
-pub struct Conversation {
+pub struct ScriptedConnection {
     stream: TcpStream,
 }
 
@@ -96,7 +96,7 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-impl Conversation {
+impl ScriptedConnection {
     fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE_LIMIT))?;

@@ -14,7 +14,7 @@ use zk_proto::jute::Secret;
 use zk_server::Version;
 
 use crate::process::{Keeper, Process};
-use crate::{eventually, lock, poll, raw, txn_log};
+use crate::{eventually, lock, minimal_client, poll, txn_log};
 
 pub(crate) const JAVA: &str = "/usr/bin/java";
 /// ZooKeeper 3.8 as Debian has it.
@@ -73,11 +73,11 @@ const START_ATTEMPTS: usize = 3;
 /// If it is set to anything but 3.8 or 3.9.
 #[must_use]
 pub fn version_under_test() -> Version {
-    asked_version().unwrap_or(Version::V3_8)
+    requested_version().unwrap_or(Version::V3_8)
 }
 
 /// What `ZK_TEST_VERSION` says.
-pub(crate) fn asked_version() -> Option<Version> {
+pub(crate) fn requested_version() -> Option<Version> {
     static VERSION: LazyLock<Option<Version>> = LazyLock::new(|| {
         let version = env::var("ZK_TEST_VERSION").ok()?;
         match version.as_str() {
@@ -414,7 +414,7 @@ impl Ensemble {
         let mut resumed = false;
         eventually(SERVING_LIMIT, "a session to be closed", || {
             let node = self.nodes.iter().find(|node| node.is_serving())?;
-            match raw::Session::resume(node.address, id, password).ok()? {
+            match minimal_client::Session::resume(node.address, id, password).ok()? {
                 Some(session) => {
                     resumed = true;
                     session.close().ok()
@@ -538,8 +538,8 @@ impl Node {
     /// If there is no answer.
     #[must_use]
     #[track_caller]
-    pub fn four_letter(&self, word: &str) -> String {
-        match raw::four_letter(self.address, word) {
+    pub fn four_letter_word(&self, word: &str) -> String {
+        match minimal_client::four_letter_word(self.address, word) {
             Ok(answer) => answer,
             Err(error) => panic!("no answer to {word} from server {}: {error}", self.id),
         }
@@ -552,7 +552,9 @@ impl Node {
             return None;
         }
         // A server that is about to serve may leave a question unanswered for ever.
-        Mode::parse(&raw::four_letter_within(self.address, "srvr", MODE_LIMIT).ok()?)
+        Mode::parse(
+            &minimal_client::four_letter_word_within(self.address, "srvr", MODE_LIMIT).ok()?,
+        )
     }
 
     /// Waits for the server to be in this mode.
@@ -640,7 +642,7 @@ pub fn embedded_config(version: Version) -> zk_server::Config {
 
 /// A standalone server shared by all tests of a binary, started on first use.
 #[must_use]
-pub fn shared() -> &'static Ensemble {
+pub fn shared_ensemble() -> &'static Ensemble {
     static SHARED: OnceLock<Ensemble> = OnceLock::new();
     SHARED.get_or_init(Ensemble::standalone)
 }
@@ -660,7 +662,7 @@ fn check<T>(result: Result<T, String>) -> T {
 fn free_address() -> SocketAddr {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 22_000;
-    // Counted on, so that no two servers of this process can meet; from a random
+    // CountingHandler on, so that no two servers of this process can meet; from a random
     // start, so that those of other processes hardly ever do.
     static NEXT: LazyLock<AtomicU64> =
         LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(()) >> 1));

@@ -9,7 +9,7 @@ use std::{
 use tokio::runtime::Builder;
 use zk_client::{Client, SessionState};
 use zk_handler_tokio::TokioHandler;
-use zk_tests::{Named, Proxy, shared};
+use zk_tests::{Proxy, ResolverHandler, shared_ensemble};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -23,13 +23,13 @@ fn alone() -> MutexGuard<'static, ()> {
 /// The host is a name, which has to be resolved anew after an outage; meanwhile all threads of the runtime that may
 /// block wait for results of the client.
 #[test]
-fn a_client_comes_back_while_all_blocking_threads_wait_for_it() {
+fn a_client_reconnects_while_all_blocking_threads_wait() {
     const THREADS: usize = 16;
     let _alone = alone();
     for mut builder in [Builder::new_multi_thread(), Builder::new_current_thread()] {
         let builder = builder.max_blocking_threads(THREADS).enable_all();
         let runtime = builder.build().expect("a runtime");
-        let proxy = Proxy::new(shared().node(0).address());
+        let proxy = Proxy::new(shared_ensemble().node(0).address());
         let hosts = format!("localhost:{}", proxy.address().port());
         runtime.block_on(async {
             let handler = TokioHandler::current().expect("a runtime");
@@ -66,17 +66,17 @@ fn a_client_comes_back_while_all_blocking_threads_wait_for_it() {
 /// Hundreds of clients wait for a name that cannot be resolved: another name, and the callbacks of other clients, do
 /// not wait with them, and they take a thread or two together.
 #[test]
-fn clients_of_a_name_that_hangs_hold_up_no_other() {
+fn a_hanging_name_lookup_does_not_block_other_clients() {
     const CLIENTS: usize = 600;
     const BLOCKED: usize = 50;
     let _alone = alone();
     let (over, gate) = channel::<()>();
     let gate = Mutex::new(gate);
     let (began, begins) = channel();
-    let address = shared().node(0).address();
+    let address = shared_ensemble().node(0).address();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let handler = Named::new(TokioHandler::new(runtime.handle().clone()), move |name| {
+    let handler = ResolverHandler::new(TokioHandler::new(runtime.handle().clone()), move |name| {
         if name == "hangs" {
             let _ = began.send(());
             let _ = gate.lock().unwrap_or_else(PoisonError::into_inner).recv();

@@ -1,7 +1,7 @@
 //! Locks that are shared with Curator: each side waits for the other, on ZooKeeper and on the embedded server.
 //!
-//! `tests/curator/Peer.java` is a program on the real Curator, which does as it is told. It wants the jars that
-//! `tests/jars/fetch.sh` fetches, and a JDK; so these tests run by `tests/second.sh` only.
+//! `tests/curator/CuratorClient.java` is a program on the real Curator, which does as it is told. It wants the jars that
+//! `tests/jars/fetch.sh` fetches, and a JDK; so these tests run by `tests/extended.sh` only.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use zk_client::{
     recipes::{Lock, LockGuard, LockOptions, ReadLock, Semaphore, WriteLock},
 };
 use zk_server::TestServer;
-use zk_tests::shared;
+use zk_tests::shared_ensemble;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long is long enough to tell that something is not to be had.
@@ -29,13 +29,13 @@ const THREADS: usize = 4;
 const ROUNDS: usize = 25;
 
 /// Curator.
-struct Peer {
+struct CuratorProcess {
     process: Child,
     commands: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
-impl Peer {
+impl CuratorProcess {
     fn connect(hosts: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let fetched = Command::new(root.join("jars/fetch.sh")).stderr(Stdio::inherit()).output();
@@ -51,7 +51,7 @@ impl Peer {
         let mut process = Command::new("java")
             .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .args(["-Dlog4j2.level=OFF", "-cp", &format!("{}/*", jars.trim())])
-            .arg(root.join("curator/Peer.java"))
+            .arg(root.join("curator/CuratorClient.java"))
             .arg(hosts)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -59,9 +59,9 @@ impl Peer {
             .expect("Java");
         let commands = process.stdin.take().expect("it is piped");
         let answers = BufReader::new(process.stdout.take().expect("it is piped")).lines();
-        let mut peer = Self { process, commands, answers };
-        assert_eq!(peer.answer(), "ready");
-        peer
+        let mut process = Self { process, commands, answers };
+        assert_eq!(process.answer(), "ready");
+        process
     }
 
     fn tell(&mut self, command: &str) {
@@ -84,7 +84,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl Drop for CuratorProcess {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -92,21 +92,23 @@ impl Drop for Peer {
 }
 
 /// ZooKeeper or the embedded server, with both clients on it.
-struct Place {
+struct ServerWithClients {
     zk: Client,
-    curator: Peer,
+    curator: CuratorProcess,
     _server: Option<TestServer>,
 }
 
-impl Place {
+impl ServerWithClients {
     fn all() -> [Self; 2] {
         let embedded = TestServer::start().expect("a port");
-        [(shared().hosts(), None), (embedded.hosts(), Some(embedded))].map(|(hosts, server)| {
-            let curator = Peer::connect(&hosts);
-            let builder = Client::builder().hosts(hosts).default_acl(&OPEN_ACL_UNSAFE);
-            let zk = builder.connect_on(ThreadHandler::new()).get().expect("a session");
-            Self { zk, curator, _server: server }
-        })
+        [(shared_ensemble().hosts(), None), (embedded.hosts(), Some(embedded))].map(
+            |(hosts, server)| {
+                let curator = CuratorProcess::connect(&hosts);
+                let builder = Client::builder().hosts(hosts).default_acl(&OPEN_ACL_UNSAFE);
+                let zk = builder.connect_on(ThreadHandler::new()).get().expect("a session");
+                Self { zk, curator, _server: server }
+            },
+        )
     }
 }
 
@@ -134,8 +136,8 @@ const PAIRS: [(&str, &str); 5] = [
 ];
 
 #[test]
-fn each_waits_for_the_other() {
-    for Place { zk, mut curator, _server } in Place::all() {
+fn curator_and_this_client_wait_for_each_other() {
+    for ServerWithClients { zk, mut curator, _server } in ServerWithClients::all() {
         for (ours, theirs) in PAIRS {
             let path = format!("/each/{ours}-{theirs}");
             let guard = acquire(&zk, ours, &path).get().expect("a free lock");
@@ -201,18 +203,18 @@ fn directory(name: &str) -> PathBuf {
 /// Contends together with Curator: how many entries there were on our side and on Curator's, and how many of
 /// them were not alone.
 fn contend(
-    place: &mut Place,
+    server: &mut ServerWithClients,
     kind: &str,
     path: &str,
     acquire: fn(&Client, &str, &str) -> AsyncResult<LockGuard>,
 ) -> (usize, usize) {
     let directory = directory(&path.replace('/', "-"));
     let command = format!("contend {kind} {path} {THREADS} {ROUNDS} {}", directory.display());
-    place.curator.tell(&command);
+    server.curator.tell(&command);
     let overlaps = AtomicUsize::new(0);
     thread::scope(|scope| {
         for n in 0..THREADS {
-            let (zk, directory, overlaps) = (&place.zk, &directory, &overlaps);
+            let (zk, directory, overlaps) = (&server.zk, &directory, &overlaps);
             let kind = match kind {
                 "sides" if n % 2 == 0 => "write",
                 "sides" => "read",
@@ -229,7 +231,7 @@ fn contend(
             });
         }
     });
-    let answer = place.curator.answer();
+    let answer = server.curator.answer();
     let (entries, theirs) = answer.split_once(' ').expect("two numbers");
     let entries: usize = entries.parse().expect("a number");
     let theirs: usize = theirs.parse().expect("a number");
@@ -237,10 +239,11 @@ fn contend(
 }
 
 #[test]
-fn nobody_overlaps_in_a_crowd() {
-    for mut place in Place::all() {
+fn holders_never_overlap_under_contention() {
+    for mut server in ServerWithClients::all() {
         for kind in ["mutex", "write", "sides"] {
-            let (entries, overlaps) = contend(&mut place, kind, &format!("/crowd-{kind}"), acquire);
+            let (entries, overlaps) =
+                contend(&mut server, kind, &format!("/crowd-{kind}"), acquire);
             assert_eq!((entries, overlaps), (2 * THREADS * ROUNDS, 0), "{kind}");
         }
         // The detector sees what there is to see: nodes that Curator does not wait for.
@@ -248,15 +251,15 @@ fn nobody_overlaps_in_a_crowd() {
             let options = LockOptions::default().extra_lock_pattern("-lock-");
             Lock::with(zk, path, options).acquire_timeout(LIMIT)
         };
-        let (entries, overlaps) = contend(&mut place, "mutex", "/crowd-blind", blind);
+        let (entries, overlaps) = contend(&mut server, "mutex", "/crowd-blind", blind);
         assert_eq!(entries, 2 * THREADS * ROUNDS);
         assert!(overlaps > 0, "Curator waits for kazoo's nodes");
     }
 }
 
 #[test]
-fn a_semaphore_of_curators_is_refused() {
-    for Place { zk, mut curator, _server } in Place::all() {
+fn a_curator_semaphore_is_refused() {
+    for ServerWithClients { zk, mut curator, _server } in ServerWithClients::all() {
         assert_eq!(curator.ask("lease /curators-semaphore 2"), "held");
         for result in [
             Semaphore::new(&zk, "/curators-semaphore").acquire().get().map(drop),

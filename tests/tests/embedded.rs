@@ -3,13 +3,13 @@
 use std::future::Future;
 
 use zk_handler_tokio::TokioHandler;
-use zk_tests::{runtimes, suite::share_embedded};
+use zk_tests::{runtimes, suite::use_embedded_server};
 
 fn run<F>(test: impl FnOnce(TokioHandler) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    share_embedded();
+    use_embedded_server();
     runtimes::tokio(test);
 }
 

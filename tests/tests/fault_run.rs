@@ -14,7 +14,7 @@ fn said(output: &Output) -> String {
 
 // One test, as each run takes the whole machine.
 #[test]
-fn the_lock_holds_and_those_that_lie_are_found_out() {
+fn the_lock_is_safe_and_faulty_locks_are_detected() {
     let ours = fault_run(&["--seconds", "60"]);
     assert!(ours.status.success(), "{}", said(&ours));
     for liar in ["no-own-node", "no-session"] {

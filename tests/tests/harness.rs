@@ -10,8 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, test_kill_process};
-use zk_tests::raw::Session;
-use zk_tests::{Direction, Ensemble, Mode, Options, Proxy, Verdict, eventually, shared};
+use zk_tests::minimal_client::Session;
+use zk_tests::{
+    Direction, Ensemble, FrameAction, Mode, Options, Proxy, eventually, shared_ensemble,
+};
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// Long enough to tell that something does not happen.
@@ -63,11 +65,11 @@ fn open(ensemble: &Ensemble, node: usize) -> Session {
 
 #[test]
 fn standalone_serves() {
-    let ensemble = shared();
+    let ensemble = shared_ensemble();
     let node = ensemble.node(0);
     assert_eq!(ensemble.len(), 1);
     assert_eq!(ensemble.hosts(), node.address().to_string());
-    assert_eq!(node.four_letter("ruok"), "imok");
+    assert_eq!(node.four_letter_word("ruok"), "imok");
     assert_eq!(node.mode(), Some(Mode::Standalone));
     assert_eq!(ensemble.leader(), 0);
     open(ensemble, 0).close().expect("the session is open");
@@ -83,10 +85,10 @@ fn options_reach_the_server() {
             "org.apache.zookeeper.server.NettyServerCnxnFactory",
         )
         .start(1);
-    let conf = ensemble.node(0).four_letter("conf");
+    let conf = ensemble.node(0).four_letter_word("conf");
     assert!(conf.contains("tickTime=250\n"), "{conf}");
     assert!(conf.contains("maxSessionTimeout=7000\n"), "{conf}");
-    let envi = ensemble.node(0).four_letter("envi");
+    let envi = ensemble.node(0).four_letter_word("envi");
     assert!(envi.contains("zookeeper.version="), "{envi}");
 }
 
@@ -108,7 +110,7 @@ fn a_taken_port_shows_in_the_log() {
 
 #[test]
 fn the_super_user_may_do_anything() {
-    let mut session = open(shared(), 0);
+    let mut session = open(shared_ensemble(), 0);
     let create = create("/closed", "digest", "nobody:nothing");
     assert_eq!(session.request(CREATE, &create).unwrap().error, 0);
     let get = get_data("/closed");
@@ -136,7 +138,7 @@ fn an_ensemble_can_be_reconfigured() {
     let leader = ensemble.node(leader);
     leader.restart();
     leader.wait_serving();
-    let conf = leader.four_letter("conf");
+    let conf = leader.four_letter_word("conf");
     assert_eq!(conf.matches("\nserver.").count(), 2, "{conf}");
     assert!(!conf.contains(&format!("server.{leaver}=")), "{conf}");
 }
@@ -229,7 +231,7 @@ fn expire(ensemble: &Ensemble, node: usize) {
 
 #[test]
 fn a_session_can_be_expired() {
-    expire(shared(), 0);
+    expire(shared_ensemble(), 0);
 }
 
 #[test]
@@ -243,7 +245,7 @@ fn a_session_can_be_expired_through_another_server() {
 #[test]
 #[should_panic(expected = "no session 0x1234")]
 fn an_unknown_session_cannot_be_expired() {
-    shared().expire_session(0x1234, &[0; 16]);
+    shared_ensemble().expire_session(0x1234, &[0; 16]);
 }
 
 #[test]
@@ -462,9 +464,9 @@ fn a_proxy_filters_frames() {
     client.write_all(&bytes[..3]).unwrap();
     assert_eq!(receive(&mut server, 3), bytes[..3]);
     proxy.on_frame(Direction::ToServer, |frame| match frame {
-        b"pass" => Verdict::Pass,
-        b"drop" => Verdict::Drop,
-        b"cut" => Verdict::Cut,
+        b"pass" => FrameAction::Pass,
+        b"drop" => FrameAction::Drop,
+        b"cut" => FrameAction::Cut,
         frame => panic!("an unexpected frame: {frame:?}"),
     });
     client.write_all(&bytes[3..11]).unwrap();
@@ -479,10 +481,10 @@ fn a_proxy_filters_frames() {
 
 #[test]
 fn a_proxy_can_lose_the_reply_to_a_create() {
-    let ensemble = shared();
+    let ensemble = shared_ensemble();
     let proxy = Proxy::new(ensemble.node(0).address());
     let mut session = Session::open(proxy.address(), SESSION_TIMEOUT).unwrap();
-    proxy.on_frame(Direction::ToClient, |_| Verdict::Cut);
+    proxy.on_frame(Direction::ToClient, |_| FrameAction::Cut);
     let create = create("/lost", "world", "anyone");
     session.request(CREATE, &create).unwrap_err();
     let reply = open(ensemble, 0).request(GET_DATA, &get_data("/lost"));

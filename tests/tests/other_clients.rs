@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{runtime::Builder, time::timeout};
 use zk_server::TestServer;
-use zk_tests::{Ensemble, embedded_config, raw, version_under_test, zk_cli};
+use zk_tests::{Ensemble, embedded_config, minimal_client, version_under_test, zk_cli};
 use zookeeper_client::{Acls, AddWatchMode, Client, CreateMode, EventType};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -15,7 +15,7 @@ fn embedded() -> TestServer {
 }
 
 #[test]
-fn zk_cli_cannot_tell_the_servers_apart() {
+fn zk_cli_prints_the_same_for_both_servers() {
     let commands = [
         "create /app data",
         "create -s /app/q- 1",
@@ -65,11 +65,11 @@ fn results(printed: &str) -> String {
 }
 
 #[test]
-fn words_of_four_letters_read_alike() {
+fn four_letter_words_have_the_same_answers() {
     let real = Ensemble::standalone();
     let embedded = embedded();
     let [expected, got] = [real.node(0).address(), embedded.address()].map(|address| {
-        let mut session = raw::Session::open(address, LIMIT).expect("a session");
+        let mut session = minimal_client::Session::open(address, LIMIT).expect("a session");
         let create = [string("/e"), vec![0xff; 4], acl(), 1_i32.to_be_bytes().to_vec()].concat();
         assert_eq!(session.request(CREATE, &create).expect("a reply").error, 0);
         for path in ["/e", "/nope"] {
@@ -78,7 +78,7 @@ fn words_of_four_letters_read_alike() {
         }
         let id = format!("{:#x}", session.id());
         move |word: &str| {
-            let answer = raw::four_letter(address, word).expect("an answer");
+            let answer = minimal_client::four_letter_word(address, word).expect("an answer");
             let _open = &session;
             answer.replace(&id, "ID")
         }
@@ -168,7 +168,7 @@ fn without_values(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_crate_zookeeper_client_is_served() {
+fn the_zookeeper_client_crate_works() {
     let server = TestServer::start().expect("a port");
     let runtime = Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let test = async {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use zk_server::TestServer;
-use zk_tests::shared;
+use zk_tests::shared_ensemble;
 
 /// Runs the example, as the README has it, and checks what it prints.
 fn quickstart(hosts: &str) {
@@ -32,7 +32,7 @@ fn quickstart(hosts: &str) {
 
 #[test]
 fn it_runs_on_zookeeper() {
-    quickstart(&shared().hosts());
+    quickstart(&shared_ensemble().hosts());
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn nodes(zk: &Client, path: &'static str) -> usize {
 }
 
 #[test]
-fn nobody_holds_by_a_number_that_orders_nobody() {
+fn an_acquire_fails_when_sequence_numbers_are_exhausted() {
     for server in Server::both() {
         let (zk, other) = (server.client(), server.client());
         for (acquire, path, queue) in RECIPES {

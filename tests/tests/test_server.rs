@@ -51,7 +51,8 @@ fn a_server_starts_in_less_than_ten_milliseconds() {
     let fastest = (0..20).map(|_| {
         let begun = Instant::now();
         let server = start();
-        let answer = zk_tests::raw::four_letter(server.address(), "ruok").expect("it serves");
+        let answer = zk_tests::minimal_client::four_letter_word(server.address(), "ruok")
+            .expect("it serves");
         assert_eq!(answer, "imok");
         begun.elapsed()
     });
@@ -60,7 +61,7 @@ fn a_server_starts_in_less_than_ten_milliseconds() {
 }
 
 #[test]
-fn a_cut_is_a_suspension() {
+fn a_cut_connection_suspends_the_session() {
     let server = start();
     with_client(&server, async |zk, mut states| {
         let session = zk.session_id().expect("a session");
@@ -89,7 +90,7 @@ fn an_expired_session_is_lost_with_its_nodes() {
 }
 
 #[test]
-fn a_frozen_server_is_silent_and_then_goes_on() {
+fn a_frozen_server_is_silent_and_then_resumes() {
     let server = start();
     with_client(&server, async |zk, _| {
         server.freeze();
@@ -109,14 +110,14 @@ fn a_frozen_server_is_silent_and_then_goes_on() {
 }
 
 #[test]
-fn a_frozen_connection_leaves_others_alone() {
+fn a_frozen_connection_does_not_affect_others() {
     let server = start();
     with_client(&server, async |zk, _| {
         let session = zk.session_id().expect("a session");
         let connection = server.connection_of(session).expect("it is connected");
         connection.freeze();
         let create = zk.create("/a", b"", CreateMode::Persistent);
-        let word = zk_tests::raw::four_letter(server.address(), "ruok");
+        let word = zk_tests::minimal_client::four_letter_word(server.address(), "ruok");
         assert_eq!(word.expect("it serves"), "imok");
         assert!(!create.ready());
         connection.thaw();
@@ -155,7 +156,7 @@ fn a_read_only_server_takes_no_writes() {
 }
 
 #[test]
-fn a_restart_keeps_the_session_and_an_empty_one_nothing() {
+fn a_restart_keeps_the_session_unless_it_is_empty() {
     let server = start();
     with_client(&server, async |zk, mut states| {
         zk.create("/a", b"kept", CreateMode::Persistent).await.expect("create");
@@ -172,7 +173,7 @@ fn a_restart_keeps_the_session_and_an_empty_one_nothing() {
 }
 
 #[test]
-fn time_passes_by_hand() {
+fn the_clock_can_be_advanced_by_hand() {
     let server = TestServer::start_with(Config::default()).expect("a port");
     server.stop_clock();
     with_client(&server, async |zk, mut states| {

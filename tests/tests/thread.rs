@@ -7,15 +7,15 @@ mod threads {
     use std::thread::{self, ThreadId};
 
     use zk_client::{Client, CreateMode, Error, OPEN_ACL_UNSAFE, ThreadHandler, blocking};
-    use zk_tests::shared;
+    use zk_tests::shared_ensemble;
 
     fn thread_of(zk: &Client) -> ThreadId {
         zk.spawn(async { Ok(thread::current().id()) }).get().expect("a thread")
     }
 
     #[test]
-    fn each_client_has_one_of_its_own() {
-        let connect = || blocking::Client::connect(shared().hosts()).expect("a session");
+    fn each_client_has_its_own_thread() {
+        let connect = || blocking::Client::connect(shared_ensemble().hosts()).expect("a session");
         let (first, second) = (connect(), connect());
         assert_ne!(thread_of(&first), thread_of(&second));
         assert_eq!(thread_of(&first), thread_of(&first.clone()));
@@ -23,9 +23,10 @@ mod threads {
     }
 
     #[test]
-    fn many_clients_share_one() {
+    fn clients_can_share_one_thread() {
         let handler = ThreadHandler::new();
-        let connect = || Client::builder().hosts(shared().hosts()).connect_on(handler.clone());
+        let connect =
+            || Client::builder().hosts(shared_ensemble().hosts()).connect_on(handler.clone());
         let connecting: Vec<_> = (0..50).map(|_| connect()).collect();
         let clients: Vec<_> =
             connecting.into_iter().map(|client| client.get().expect("a session")).collect();
@@ -36,8 +37,8 @@ mod threads {
     }
 
     #[test]
-    fn calls_read_as_in_kazoo() -> Result<(), Error> {
-        let builder = blocking::Client::builder().hosts(shared().hosts());
+    fn blocking_calls_return_values() -> Result<(), Error> {
+        let builder = blocking::Client::builder().hosts(shared_ensemble().hosts());
         let zk = builder.default_acl(&OPEN_ACL_UNSAFE).connect_blocking()?;
         zk.create("/as-in-kazoo", b"one", CreateMode::Ephemeral)?;
         let (data, stat, watch) = zk.get_and_watch("/as-in-kazoo")?;

@@ -8,7 +8,7 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 use zk_client::{Client, ClientBuilder, CreateMode, OPEN_ACL_UNSAFE, SessionState, ThreadHandler};
 use zk_handler_tokio::TokioHandler;
-use zk_tests::shared;
+use zk_tests::shared_ensemble;
 
 /// Shorter than the session timeout, by which the node would go anyway.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -16,7 +16,7 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn builder() -> ClientBuilder {
     Client::builder()
-        .hosts(shared().hosts())
+        .hosts(shared_ensemble().hosts())
         .session_timeout(SESSION_TIMEOUT)
         .default_acl(&OPEN_ACL_UNSAFE)
 }
@@ -46,7 +46,7 @@ fn flavours() -> [Runtime; 2] {
 }
 
 #[test]
-fn the_client_goes_first() {
+fn the_client_is_dropped_before_the_runtime() {
     for runtime in flavours() {
         ephemeral_goes(runtime, |runtime, zk| {
             drop(zk);
@@ -56,7 +56,7 @@ fn the_client_goes_first() {
 }
 
 #[test]
-fn the_client_goes_first_inside() {
+fn the_client_is_dropped_inside_the_runtime() {
     for runtime in flavours() {
         ephemeral_goes(runtime, |runtime, zk| {
             runtime.block_on(async { drop(zk) });
@@ -66,7 +66,7 @@ fn the_client_goes_first_inside() {
 }
 
 #[test]
-fn the_runtime_goes_first() {
+fn the_runtime_is_dropped_before_the_client() {
     for runtime in flavours() {
         ephemeral_goes(runtime, |runtime, zk| {
             let read = zk.exists("/");
@@ -82,7 +82,7 @@ fn the_runtime_goes_first() {
 }
 
 #[test]
-fn the_runtime_goes_in_the_background() {
+fn the_runtime_is_shut_down_in_the_background() {
     for runtime in flavours() {
         ephemeral_goes(runtime, |runtime, zk| {
             runtime.shutdown_background();

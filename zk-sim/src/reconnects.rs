@@ -1,6 +1,6 @@
 //! How clients come back: sessions of `zk-proto`, one by one and without a client around them, against hosts
 //! that do as they are told. It is for figures over thousands of clients, of which `cargo run --release -p
-//! zk-tests --example coming-back` prints those that matter; what must hold of them is in `tests/coming_back.rs`.
+//! zk-tests --example reconnect-stats` prints those that matter; what must hold of them is in `tests/coming_back.rs`.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -1,5 +1,5 @@
-//! One server for a suite in another language, which has no handle on it: `served real` or
-//! `served embedded`.
+//! One server for a suite in another language, which has no handle on it: `controlled-server real` or
+//! `controlled-server embedded`.
 //!
 //! It prints the server's address, and then does what its input says, a word a line: `stop` closes all
 //! connections and takes none until `run`; nodes and sessions stay. It answers each with a line, `ok`. The

@@ -13,10 +13,11 @@ use std::{
 use zk_client::{Client, CreateMode, Error, ErrorKind, Handler, OpCode, Outcome, SessionState};
 
 use super::{
-    contest::{EXISTS, SET_DATA, int},
-    site::{Site, proxy, race, shared},
+    context::TestContext,
+    proxy_filters::{EXISTS, SET_DATA, int},
+    shared_server::{new_proxy, shared_server},
 };
-use crate::{Direction, Fake, Named, Verdict, lock};
+use crate::{Direction, FrameAction, ResolverHandler, ScriptedServer, lock, tasks::with_timeout};
 
 #[track_caller]
 fn assert_lost(error: &Error, outcome: Outcome, cause: &str) {
@@ -29,16 +30,16 @@ fn assert_lost(error: &Error, outcome: Outcome, cause: &str) {
 }
 
 /// How often the data of `path` were set.
-async fn version<H: Handler>(site: &Site<H>, zk: &Client, path: &str) -> i32 {
-    site.ok("exists", zk.exists(path)).await.expect("it is there").version
+async fn version<H: Handler>(ctx: &TestContext<H>, zk: &Client, path: &str) -> i32 {
+    ctx.ok("exists", zk.exists(path)).await.expect("it is there").version
 }
 
-/// Acts on the first frame whose int at `at` is `code` by `verdict`, and counts such frames.
+/// Acts on the first frame whose int at `at` is `code` by `action`, and counts such frames.
 fn on_first(
     code: i32,
     at: usize,
-    verdict: Verdict,
-) -> (Arc<AtomicUsize>, impl FnMut(&[u8]) -> Verdict + Send + 'static) {
+    action: FrameAction,
+) -> (Arc<AtomicUsize>, impl FnMut(&[u8]) -> FrameAction + Send + 'static) {
     let seen = Arc::new(AtomicUsize::new(0));
     let count = seen.clone();
     let filter = move |frame: &[u8]| {
@@ -47,20 +48,20 @@ fn on_first(
             && int(frame, at) == code
             && count.fetch_add(1, Ordering::Relaxed) == 0
         {
-            return verdict;
+            return action;
         }
-        Verdict::Pass
+        FrameAction::Pass
     };
     (seen, filter)
 }
 
-pub async fn a_reply_that_is_lost_leaves_the_outcome_unknown<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+pub async fn a_lost_reply_leaves_the_outcome_unknown<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let mut states = zk.states();
-    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    ctx.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
     let session = zk.session_id();
-    let (sent, pass) = on_first(SET_DATA, 4, Verdict::Pass);
+    let (sent, pass) = on_first(SET_DATA, 4, FrameAction::Pass);
     proxy.on_frame(Direction::ToServer, pass);
     // The next reply is that to the write: it is done, and nobody hears of it.
     proxy.on_frame(Direction::ToClient, {
@@ -68,52 +69,53 @@ pub async fn a_reply_that_is_lost_leaves_the_outcome_unknown<H: Handler>(handler
         move |frame| {
             let is_reply = int(frame, 0) > 0 && frame.len() > 16;
             let cut = is_reply && std::mem::replace(&mut first, false);
-            if cut { Verdict::Cut } else { Verdict::Pass }
+            if cut { FrameAction::Cut } else { FrameAction::Pass }
         }
     });
     let set = zk.set("/node", b"once", None);
-    let error = site.err("a write without an answer", set).await;
+    let error = ctx.err("a write without an answer", set).await;
     assert_lost(&error, Outcome::Unknown, "connection loss");
     assert_eq!((error.operation(), error.path()), (Some(OpCode::SetData), Some("/node")));
     assert_eq!(error.host().map(ToString::to_string), Some(proxy.address().to_string()));
     assert!(!error.is_retryable() && error.to_string().contains("outcome unknown"), "{error}");
-    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
-    assert_eq!(version(&site, &zk, "/node").await, 1);
+    ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
+    assert_eq!(version(&ctx, &zk, "/node").await, 1);
     assert_eq!((sent.load(Ordering::Relaxed), zk.session_id()), (1, session));
 }
 
-pub async fn a_request_that_is_lost_leaves_the_outcome_unknown<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+pub async fn a_lost_request_leaves_the_outcome_unknown<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let mut states = zk.states();
-    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
-    let (sent, cut) = on_first(SET_DATA, 4, Verdict::Cut);
+    ctx.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    let (sent, cut) = on_first(SET_DATA, 4, FrameAction::Cut);
     proxy.on_frame(Direction::ToServer, cut);
-    let error = site.err("a write that is lost", zk.set("/node", b"never", None)).await;
+    let error = ctx.err("a write that is lost", zk.set("/node", b"never", None)).await;
     assert_lost(&error, Outcome::Unknown, "connection loss");
-    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
-    assert_eq!(version(&site, &zk, "/node").await, 0);
+    ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
+    assert_eq!(version(&ctx, &zk, "/node").await, 0);
     assert_eq!(sent.load(Ordering::Relaxed), 1);
-    assert_eq!(site.ok("set", zk.set("/node", b"again", 0)).await.version, 1);
+    assert_eq!(ctx.ok("set", zk.set("/node", b"again", 0)).await.version, 1);
 }
 
-pub async fn nothing_is_ever_done_twice<H: Handler>(handler: H) {
+pub async fn no_write_is_applied_twice<H: Handler>(handler: H) {
     const WRITES: usize = 400;
 
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
-    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
+    ctx.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
     let cutter = async {
         for _ in 0..8 {
             let accepted = proxy.accepted();
             proxy.cut_rst();
-            site.when("to connect again", || proxy.accepted() > accepted && zk.connected()).await;
-            site.ok("a call in between", zk.exists("/")).await;
+            ctx.wait_until("to connect again", || proxy.accepted() > accepted && zk.connected())
+                .await;
+            ctx.ok("a call in between", zk.exists("/")).await;
         }
     };
     let writer = {
-        let (zk, handler) = (zk.clone(), site.handler.clone());
-        super::site::spawned(&site.handler, async move {
+        let (zk, handler) = (zk.clone(), ctx.handler.clone());
+        crate::tasks::spawn(&ctx.handler, async move {
             let (mut done, mut unknown) = (0, 0);
             for n in 0..WRITES {
                 // Many at once, and now and then a pause to let the connection be cut in between.
@@ -134,19 +136,19 @@ pub async fn nothing_is_ever_done_twice<H: Handler>(handler: H) {
         })
     };
     cutter.await;
-    let (done, unknown) = site.within("the writer", writer).await;
-    let version = version(&site, &zk, "/node").await;
+    let (done, unknown) = ctx.within("the writer", writer).await;
+    let version = version(&ctx, &zk, "/node").await;
     assert!(
         (done..=done + unknown).contains(&version),
         "{done} done, {unknown} unknown, {version} in truth"
     );
 }
 
-pub async fn calls_made_while_suspended_are_sent_in_order_after_it<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+pub async fn calls_made_while_suspended_are_sent_in_order_after_reconnect<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let session = zk.session_id();
-    site.cut_off(&zk, &proxy).await;
+    ctx.cut_off(&zk, &proxy).await;
     let order = Arc::new(Mutex::new(Vec::new()));
     let creates: Vec<_> = (0..50)
         .map(|n| {
@@ -157,79 +159,79 @@ pub async fn calls_made_while_suspended_are_sent_in_order_after_it<H: Handler>(h
         })
         .collect();
     let (exists, watch) = (zk.exists_and_watch("/later"), zk.get_children("/"));
-    site.moment().await;
+    ctx.short_wait().await;
     assert!(creates.iter().all(|create| !create.ready()));
     let refused = proxy.accepted();
-    site.when("another attempt", || proxy.accepted() > refused).await;
+    ctx.wait_until("another attempt", || proxy.accepted() > refused).await;
     proxy.refuse(false);
     for (n, create) in creates.into_iter().enumerate() {
-        assert_eq!(site.ok("a queued call", create).await, *format!("/n-{n:010}"));
+        assert_eq!(ctx.ok("a queued call", create).await, *format!("/n-{n:010}"));
     }
-    assert_eq!(site.ok("children", watch).await.len(), 50);
-    let (_, watch) = site.ok("a queued watch", exists).await;
-    site.ok("create", zk.create("/later", b"", CreateMode::Persistent)).await;
-    site.ok("the watch", watch).await;
-    site.when("all callbacks", || lock(&order).len() == 50).await;
+    assert_eq!(ctx.ok("children", watch).await.len(), 50);
+    let (_, watch) = ctx.ok("a queued watch", exists).await;
+    ctx.ok("create", zk.create("/later", b"", CreateMode::Persistent)).await;
+    ctx.ok("the watch", watch).await;
+    ctx.wait_until("all callbacks", || lock(&order).len() == 50).await;
     assert_eq!(*lock(&order), (0..50).collect::<Vec<_>>());
     assert_eq!(zk.session_id(), session);
 }
 
-pub async fn a_reply_with_the_wrong_xid_remakes_the_connection<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+pub async fn a_reply_with_the_wrong_xid_forces_a_reconnect<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let mut states = zk.states();
     let session = zk.session_id();
     // Without its reply, the next one comes out of turn.
     let mut first = true;
     proxy.on_frame(Direction::ToClient, move |frame| {
         let swallow = int(frame, 0) > 0 && std::mem::replace(&mut first, false);
-        if swallow { Verdict::Drop } else { Verdict::Pass }
+        if swallow { FrameAction::Drop } else { FrameAction::Pass }
     });
     let calls = [zk.exists("/a"), zk.exists("/b")];
     for call in calls {
-        let error = site.err("a call out of turn", call).await;
+        let error = ctx.err("a call out of turn", call).await;
         assert_lost(&error, Outcome::Unknown, "out of turn");
     }
-    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
-    site.ok("a call later", zk.exists("/")).await;
+    ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
+    ctx.ok("a call later", zk.exists("/")).await;
     assert_eq!((zk.session_id(), states.try_next()), (session, None));
 }
 
-pub async fn a_connection_cut_inside_a_frame_is_remade<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+pub async fn a_connection_cut_inside_a_frame_is_replaced<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let mut states = zk.states();
     let session = zk.session_id();
     // In the length, the header and the body.
     for bytes in [1, 4, 7, 20, 21, 60] {
         proxy.drop_after(Direction::ToClient, bytes);
-        let error = site.err("a call cut in its reply", zk.exists("/")).await;
+        let error = ctx.err("a call cut in its reply", zk.exists("/")).await;
         assert_lost(&error, Outcome::Unknown, "closed by the server");
-        site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
-        site.ok("a call later", zk.exists("/")).await;
+        ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
+        ctx.ok("a call later", zk.exists("/")).await;
     }
     assert_eq!((zk.session_id(), states.try_next()), (session, None));
 }
 
-pub async fn a_handshake_cut_anywhere_is_tried_again<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+pub async fn a_handshake_cut_anywhere_is_retried<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let session = zk.session_id();
     for bytes in [0, 3, 4, 20, 40] {
-        site.cut_off(&zk, &proxy).await;
+        ctx.cut_off(&zk, &proxy).await;
         proxy.drop_after(Direction::ToClient, bytes);
         proxy.refuse(false);
-        site.ok("a queued call", zk.exists("/")).await;
+        ctx.ok("a queued call", zk.exists("/")).await;
     }
     assert_eq!(zk.session_id(), session);
 }
 
-/// A session with a fake server that answers each `exists` of the first connection by `answer`.
-async fn faked<H: Handler>(
-    site: &Site<H>,
-    answer: impl Fn(&mut crate::Conversation, i32) -> std::io::Result<()> + Send + Sync + 'static,
-) -> (Fake, Client) {
-    let fake = Fake::new(move |number, client| {
+/// A session with a server server that answers each `exists` of the first connection by `answer`.
+async fn scripted_session<H: Handler>(
+    ctx: &TestContext<H>,
+    answer: impl Fn(&mut crate::ScriptedConnection, i32) -> std::io::Result<()> + Send + Sync + 'static,
+) -> (ScriptedServer, Client) {
+    let server = ScriptedServer::new(move |number, client| {
         client.handshake(0x77)?;
         loop {
             let request = client.request()?;
@@ -242,15 +244,15 @@ async fn faked<H: Handler>(
         }
     });
     // Without a chroot, for which the client would look.
-    let hosts = fake.address().to_string();
-    let zk = site.connect(site.builder_at(fake.address()).hosts(hosts)).await;
-    (fake, zk)
+    let hosts = server.address().to_string();
+    let zk = ctx.connect(ctx.builder_at(server.address()).hosts(hosts)).await;
+    (server, zk)
 }
 
-pub async fn a_body_that_cannot_be_decoded_fails_its_call_alone<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+pub async fn an_undecodable_reply_fails_only_its_call<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
     for length in [0, 67] {
-        let (_fake, zk) = faked(&site, move |client, xid| match xid {
+        let (_server, zk) = scripted_session(&ctx, move |client, xid| match xid {
             1 => client.reply(xid, 0, &vec![0; length]),
             // Longer than it has to be.
             _ => client.reply(xid, 0, &[0; 69]),
@@ -258,21 +260,21 @@ pub async fn a_body_that_cannot_be_decoded_fails_its_call_alone<H: Handler>(hand
         .await;
         let mut states = zk.states();
         let (first, second) = (zk.exists("/a"), zk.exists("/b"));
-        let error = site.err("a call", first).await;
+        let error = ctx.err("a call", first).await;
         assert_eq!(
             (error.kind(), error.outcome()),
             (ErrorKind::InvalidReply, Some(Outcome::Applied))
         );
         assert!(error.to_string().contains("undecodable reply"), "{error}");
         assert_eq!(error.path(), Some("/a"));
-        assert!(site.ok("the call after it", second).await.is_some());
+        assert!(ctx.ok("the call after it", second).await.is_some());
         assert_eq!((zk.session_id().map(|id| id.0), states.try_next()), (Some(0x77), None));
-        site.ok("to stop", zk.stop()).await;
+        ctx.ok("to stop", zk.stop()).await;
     }
 }
 
-pub async fn bytes_that_are_no_packets_remake_the_connection<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+pub async fn bytes_that_are_not_packets_force_a_reconnect<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
     let garbage: [&[u8]; 6] = [
         &(-1_i32).to_be_bytes(),
         &i32::MAX.to_be_bytes(),
@@ -284,27 +286,27 @@ pub async fn bytes_that_are_no_packets_remake_the_connection<H: Handler>(handler
     ];
     for garbage in garbage.map(<[u8]>::to_vec) {
         let bytes = garbage.clone();
-        let (_fake, zk) = faked(&site, move |client, _| {
+        let (_server, zk) = scripted_session(&ctx, move |client, _| {
             client.send_bytes(&bytes)?;
             client.drain()
         })
         .await;
         let mut states = zk.states();
-        let error = site.err("a call", zk.exists("/a")).await;
+        let error = ctx.err("a call", zk.exists("/a")).await;
         assert_eq!(error.kind(), ErrorKind::ConnectionLoss, "{garbage:?}: {error}");
         assert_eq!(error.outcome(), Some(Outcome::Unknown), "{garbage:?}: {error}");
-        site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
-        assert_eq!(site.ok("a call later", zk.exists("/b")).await, None);
-        site.ok("to stop", zk.stop()).await;
+        ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
+        assert_eq!(ctx.ok("a call later", zk.exists("/b")).await, None);
+        ctx.ok("to stop", zk.stop()).await;
     }
 }
 
-pub async fn a_packet_that_never_ends_is_left_in_time<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+pub async fn a_packet_that_never_ends_times_out<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
     let timeout = Duration::from_millis(1500);
     // It is whole but for its length; or it goes on, byte by byte.
     for goes_on in [false, true] {
-        let fake = Fake::new(move |number, client| {
+        let server = ScriptedServer::new(move |number, client| {
             client.handshake(0x77)?;
             let xid = client.request()?.xid;
             if number > 0 {
@@ -320,23 +322,23 @@ pub async fn a_packet_that_never_ends_is_left_in_time<H: Handler>(handler: H) {
                 std::thread::sleep(Duration::from_millis(100));
             }
         });
-        let builder = site.builder_at(fake.address()).session_timeout(timeout);
-        let zk = site.connect(builder).await;
+        let builder = ctx.builder_at(server.address()).session_timeout(timeout);
+        let zk = ctx.connect(builder).await;
         let mut states = zk.states();
         let begun = std::time::Instant::now();
-        let error = site.err("a call", zk.exists("/a")).await;
+        let error = ctx.err("a call", zk.exists("/a")).await;
         assert_lost(&error, Outcome::Unknown, "no answer for");
         assert!(error.to_string().contains("bytes of a packet are missing"), "{error}");
         assert!(begun.elapsed() >= timeout / 3, "{:?}", begun.elapsed());
-        site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
-        assert_eq!(site.ok("a call later", zk.exists("/b")).await, None);
+        ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
+        assert_eq!(ctx.ok("a call later", zk.exists("/b")).await, None);
         drop(zk);
     }
 }
 
-pub async fn what_a_client_does_not_know_does_no_harm<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (_fake, zk) = faked(&site, |client, xid| {
+pub async fn unknown_events_and_errors_are_harmless<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (_server, zk) = scripted_session(&ctx, |client, xid| {
         // An event of an unknown kind, in an unknown state, for a path that nobody watches.
         let mut event = (-1_i32).to_be_bytes().to_vec();
         event.extend((-1_i64).to_be_bytes());
@@ -350,15 +352,15 @@ pub async fn what_a_client_does_not_know_does_no_harm<H: Handler>(handler: H) {
     })
     .await;
     let mut states = zk.states();
-    let error = site.err("a call", zk.exists("/a")).await;
+    let error = ctx.err("a call", zk.exists("/a")).await;
     assert!(matches!(error.kind(), ErrorKind::Server(code) if code.code() == -31_337), "{error}");
     assert!(error.to_string().contains("-31337"), "{error}");
     assert_eq!((error.outcome(), states.try_next()), (Some(Outcome::Refused), None));
 }
 
-pub async fn a_session_that_comes_back_as_another_is_expired<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let fake = Fake::new(|number, client| {
+pub async fn a_session_resumed_with_another_id_is_expired<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let server = ScriptedServer::new(|number, client| {
         client.handshake(if number == 0 { 0x77 } else { 0x78 })?;
         loop {
             let request = client.request()?;
@@ -371,42 +373,43 @@ pub async fn a_session_that_comes_back_as_another_is_expired<H: Handler>(handler
             }
         }
     });
-    let zk = site.connect(Client::builder().hosts(fake.address().to_string())).await;
+    let zk = ctx.connect(Client::builder().hosts(server.address().to_string())).await;
     let mut states = zk.states();
-    let (_, watch) = site.ok("a watch", zk.exists_and_watch("/node")).await;
-    site.err("the end of the connection", zk.set("/node", b"", None)).await;
-    site.expect(
+    let (_, watch) = ctx.ok("a watch", zk.exists_and_watch("/node")).await;
+    ctx.err("the end of the connection", zk.set("/node", b"", None)).await;
+    ctx.expect_states(
         &mut states,
         &[SessionState::Suspended, SessionState::Lost, SessionState::Connected],
     )
     .await;
-    assert_eq!(site.err("the watch", watch).await.kind(), ErrorKind::SessionExpired);
+    assert_eq!(ctx.err("the watch", watch).await.kind(), ErrorKind::SessionExpired);
     assert_eq!(zk.session_id().map(|id| id.0), Some(0x78));
-    site.ok("to stop", zk.stop()).await;
+    ctx.ok("to stop", zk.stop()).await;
 }
 
-pub async fn servers_that_answer_once_and_close_are_left_alone<H: Handler>(handler: H) {
+pub async fn reconnects_to_servers_that_close_after_one_reply_are_limited<H: Handler>(handler: H) {
     const TIME: Duration = Duration::from_secs(3);
 
-    let site = Site::new(handler);
+    let ctx = TestContext::new(handler);
     let connects = Arc::new(AtomicUsize::new(0));
-    let fakes = [(); 3].map(|()| {
+    let servers = [(); 3].map(|()| {
         let connects = connects.clone();
-        Fake::new(move |_, client| {
+        ScriptedServer::new(move |_, client| {
             connects.fetch_add(1, Ordering::Relaxed);
             client.handshake(0x77)?;
             let xid = client.request()?.xid;
             client.reply(xid, -101, &[])
         })
     });
-    let hosts: Vec<_> = fakes.iter().map(|fake| fake.address().to_string()).collect();
-    let zk = site.connect(Client::builder().hosts(hosts.join(","))).await;
-    let end = site.handler.now() + TIME;
+    let hosts: Vec<_> = servers.iter().map(|server| server.address().to_string()).collect();
+    let zk = ctx.connect(Client::builder().hosts(hosts.join(","))).await;
+    let end = ctx.handler.now() + TIME;
     let mut answers = 0;
-    while site.handler.now() < end {
+    while ctx.handler.now() < end {
         let call = zk.exists("/");
-        answers +=
-            usize::from(race(&site.handler, TIME, call).await.is_some_and(|end| end.is_ok()));
+        answers += usize::from(
+            with_timeout(&ctx.handler, TIME, call).await.is_some_and(|end| end.is_ok()),
+        );
     }
     let connects = connects.load(Ordering::Relaxed);
     // A round of three at once and after 50, 150, 350, 750, 1550 and 3150 ms at the earliest.
@@ -414,79 +417,79 @@ pub async fn servers_that_answer_once_and_close_are_left_alone<H: Handler>(handl
     assert!(answers > 3, "{answers} answers");
 }
 
-pub async fn bytes_may_come_one_by_one<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let proxy = proxy();
+pub async fn bytes_can_arrive_one_by_one<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let proxy = new_proxy();
     proxy.trickle(true);
-    let zk = site.connect(site.builder_at(proxy.address())).await;
+    let zk = ctx.connect(ctx.builder_at(proxy.address())).await;
     let data = vec![b'x'; 2_000];
     let calls: Vec<_> =
         (0..20).map(|n| zk.create(format!("/n{n}"), &data, CreateMode::Persistent)).collect();
     for call in calls {
-        site.ok("create", call).await;
+        ctx.ok("create", call).await;
     }
-    let (read, _, watch) = site.ok("get", zk.get_and_watch("/n7")).await;
+    let (read, _, watch) = ctx.ok("get", zk.get_and_watch("/n7")).await;
     assert!(read == data);
-    site.ok("set", zk.set("/n7", b"", None)).await;
-    site.ok("the watch", watch).await;
-    site.ok("to stop", zk.stop()).await;
+    ctx.ok("set", zk.set("/n7", b"", None)).await;
+    ctx.ok("the watch", watch).await;
+    ctx.ok("to stop", zk.stop()).await;
 }
 
-pub async fn a_slow_line_is_no_hindrance<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let proxy = proxy();
+pub async fn calls_are_pipelined_over_a_slow_network<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let proxy = new_proxy();
     proxy.delay(Duration::from_millis(100));
-    let zk = site.connect(site.builder_at(proxy.address())).await;
+    let zk = ctx.connect(ctx.builder_at(proxy.address())).await;
     let begun = std::time::Instant::now();
     let calls: Vec<_> =
         (0..200).map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Persistent)).collect();
     for call in calls {
-        site.ok("create", call).await;
+        ctx.ok("create", call).await;
     }
     // One after the other they would take 40 s.
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
-pub async fn dead_and_silent_hosts_are_passed_over<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+pub async fn dead_and_silent_hosts_are_skipped<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let silent = (silent.local_addr().expect("it is bound"), silent);
-    let proxy = proxy();
+    let proxy = new_proxy();
     let hosts = format!("127.0.0.1:1,no-such-host.invalid,{},{}", silent.0, proxy.address());
-    let builder = site.builder_at(hosts).randomize_hosts(false);
-    let zk = site.connect(builder.session_timeout(Duration::from_secs(2))).await;
+    let builder = ctx.builder_at(hosts).randomize_hosts(false);
+    let zk = ctx.connect(builder.session_timeout(Duration::from_secs(2))).await;
     assert_eq!(zk.host(), Some(proxy.address().to_string()));
     // After a loss as well, and within the session.
     let session = zk.session_id();
     let mut states = zk.states();
     proxy.cut_rst();
-    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
+    ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     assert_eq!(zk.host(), Some(proxy.address().to_string()));
     if states.try_next().is_none() {
         assert_eq!(zk.session_id(), session);
     }
 }
 
-pub async fn a_name_that_hangs_is_timed_out_and_passed_over<H: Handler>(handler: H) {
+pub async fn a_hanging_name_lookup_times_out_and_is_skipped<H: Handler>(handler: H) {
     // Whoever asks for "hangs" hears nothing until the test is over.
     let (over, gate) = channel::<()>();
     let gate = Mutex::new(gate);
-    let address = shared().address();
-    let site = Site::new(Named::new(handler, move |name| {
+    let address = shared_server().address();
+    let ctx = TestContext::new(ResolverHandler::new(handler, move |name| {
         if name == "hangs" {
             let _ = lock(&gate).recv();
         }
         Ok(vec![address])
     }));
     let builder = |hosts: String| {
-        let builder = site.builder_at(hosts).randomize_hosts(false);
+        let builder = ctx.builder_at(hosts).randomize_hosts(false);
         builder.session_timeout(Duration::from_secs(2)).connect_timeout(Duration::from_secs(5))
     };
     let port = address.port();
-    let zk = site.connect(builder(format!("hangs:{port},works:{port}"))).await;
+    let zk = ctx.connect(builder(format!("hangs:{port},works:{port}"))).await;
     assert_eq!(zk.host(), Some(format!("works:{port}")));
-    let hopeless = builder(format!("hangs:{port}")).connect_on(site.handler.clone());
-    let error = site.err("to connect", hopeless).await;
+    let hopeless = builder(format!("hangs:{port}")).connect_on(ctx.handler.clone());
+    let error = ctx.err("to connect", hopeless).await;
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("timed out resolving hangs"), "{error}");
     drop(over);

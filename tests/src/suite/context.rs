@@ -1,29 +1,25 @@
-//! [`Site`], where a test does its work, and how it waits.
+//! [`TestContext`]: what a test of the suite needs, and how it waits.
 
 use std::{
     fmt::{Debug, Display},
-    future::{Future, poll_fn},
-    net::SocketAddr,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    pin::pin,
+    future::Future,
+    panic::resume_unwind,
     sync::{
-        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
+    thread,
     time::Duration,
 };
 
 use zk_client::{
-    Backoff, Client, ClientBuilder, Error, Handler, OPEN_ACL_UNSAFE, SessionState, States,
+    Backoff, Client, ClientBuilder, Error, Handler, OPEN_ACL_UNSAFE, SessionState, States, Ustring,
 };
 
-use zk_server::{SessionId, TestServer, Version};
-
+use super::shared_server::{new_proxy, shared_server};
 use crate::{
-    Ensemble, Proxy, embedded_config, lock, raw, server::asked_version, version_under_test,
+    Proxy, minimal_client,
+    tasks::{spawn_blocking, with_timeout},
 };
 
 /// How long anything may take that a test waits for.
@@ -35,70 +31,6 @@ const RECONNECT: Backoff =
     Backoff { min: Duration::from_millis(5), max: Duration::from_millis(50) };
 /// How often a condition is looked at that nobody announces.
 const INTERVAL: Duration = Duration::from_millis(5);
-
-/// The server that all tests of a binary share.
-pub(crate) enum Shared {
-    Real(&'static Ensemble),
-    Embedded { server: TestServer, version: Version },
-}
-
-static SHARED: OnceLock<Shared> = OnceLock::new();
-
-/// The server that all tests of a binary share: ZooKeeper, unless [`share_embedded`] came first.
-pub(crate) fn shared() -> &'static Shared {
-    SHARED.get_or_init(|| Shared::Real(crate::shared()))
-}
-
-/// Has all tests of this binary share an embedded server, set up as ZooKeeper is for tests. It behaves as
-/// the newest release that it can, unless `ZK_TEST_VERSION` names one.
-///
-/// # Panics
-///
-/// If it cannot start.
-pub fn share_embedded() {
-    SHARED.get_or_init(|| {
-        let version = asked_version().unwrap_or_default();
-        let server = TestServer::start_with(embedded_config(version)).expect("there is a port");
-        Shared::Embedded { server, version }
-    });
-}
-
-impl Shared {
-    /// The connect string.
-    pub(crate) fn hosts(&self) -> String {
-        self.address().to_string()
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        match self {
-            Self::Real(ensemble) => ensemble.node(0).address(),
-            Self::Embedded { server, .. } => server.address(),
-        }
-    }
-
-    /// Which release it is, or behaves as.
-    pub(crate) fn version(&self) -> Version {
-        match self {
-            Self::Real(_) => version_under_test(),
-            Self::Embedded { version, .. } => *version,
-        }
-    }
-
-    /// The answer to a word of four letters.
-    #[track_caller]
-    pub(crate) fn four_letter(&self, word: &str) -> String {
-        raw::four_letter(self.address(), word).expect("the server answers")
-    }
-
-    /// Ends a session behind its owner's back.
-    #[track_caller]
-    pub(crate) fn expire_session(&self, id: i64, password: &[u8]) {
-        match self {
-            Self::Real(ensemble) => ensemble.expire_session(id, password),
-            Self::Embedded { server, .. } => assert!(server.expire_session(SessionId(id))),
-        }
-    }
-}
 
 /// Runs `test`, and gives it up if it hangs, be it in a blocking call.
 ///
@@ -126,142 +58,29 @@ pub fn unguarded(test: impl FnOnce()) {
     test();
 }
 
-/// Runs `test` as a task of `handler`, as it is meant to be.
-pub(crate) async fn task<H: Handler, F>(handler: H, test: impl FnOnce(H) -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let test = test(handler.clone());
-    spawned(&handler, test).await;
-}
-
-/// What comes of `task`, which runs by itself from now on; its panic, if it panics.
-pub(crate) fn spawned<H, T, F>(
-    handler: &H,
-    task: F,
-) -> impl Future<Output = T> + Send + use<H, T, F>
-where
-    H: Handler,
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    let (answer, end) = oneshot();
-    handler.spawn(async move {
-        let mut task = pin!(task);
-        let ended = poll_fn(|context| {
-            match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
-                Ok(poll) => poll.map(Ok),
-                Err(panic) => Poll::Ready(Err(panic)),
-            }
-        });
-        answer.give(ended.await);
-    });
-    async {
-        match end.await {
-            Ok(value) => value,
-            Err(panic) => resume_unwind(panic),
-        }
-    }
-}
-
-/// Runs `work`, which may block, on a thread of its own.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (answer, end) = oneshot();
-    thread::spawn(move || answer.give(catch_unwind(AssertUnwindSafe(work))));
-    match end.await {
-        Ok(value) => value,
-        Err(panic) => resume_unwind(panic),
-    }
-}
-
-/// Waits in this thread for what comes of `future`, without any runtime.
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
-
-struct Answer<T>(Arc<Mutex<Slot<T>>>);
-
-enum Slot<T> {
-    Empty(Option<Waker>),
-    Full(Option<T>),
-}
-
-impl<T> Answer<T> {
-    fn give(self, value: T) {
-        if let Slot::Empty(Some(waker)) =
-            std::mem::replace(&mut *lock(&self.0), Slot::Full(Some(value)))
-        {
-            waker.wake();
-        }
-    }
-}
-
-fn oneshot<T: Send>() -> (Answer<T>, impl Future<Output = T> + Send) {
-    let slot = Arc::new(Mutex::new(Slot::Empty(None)));
-    let answer = Answer(slot.clone());
-    let end = poll_fn(move |context| match &mut *lock(&slot) {
-        Slot::Empty(waker) => {
-            *waker = Some(context.waker().clone());
-            Poll::Pending
-        }
-        Slot::Full(value) => Poll::Ready(value.take().expect("polled once it is there")),
-    });
-    (answer, end)
-}
-
-/// What comes of `future`, or `None` if it takes longer than `limit`.
-pub(crate) async fn race<H: Handler, F: Future>(
-    handler: &H,
-    limit: Duration,
-    future: F,
-) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut sleep = pin!(handler.sleep_until(handler.now() + limit));
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
-    })
-    .await
-}
-
 /// A test's own part of the shared server: a root that no other test uses.
-pub(crate) struct Site<H> {
+pub(crate) struct TestContext<H> {
     pub(crate) handler: H,
     root: String,
 }
 
-impl<H: Handler> Site<H> {
+impl<H: Handler> TestContext<H> {
     pub(crate) fn new(handler: H) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
 
-        let root = format!("/site-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let root = format!("/test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         make_node(&root);
         Self { handler, root }
     }
 
-    /// The root of this site, as the server knows it.
+    /// The root of this test, as the server knows it.
     pub(crate) fn root(&self) -> &str {
         &self.root
     }
 
     /// A client of the shared server, not started.
     pub(crate) fn builder(&self) -> ClientBuilder {
-        self.builder_at(shared().hosts())
+        self.builder_at(shared_server().hosts())
     }
 
     /// A client of the servers at `hosts`, not started. It does not wait for long to connect again.
@@ -289,8 +108,8 @@ impl<H: Handler> Site<H> {
     }
 
     /// A proxy in front of the shared server, and a client through it.
-    pub(crate) async fn proxied(&self) -> (Proxy, Client) {
-        let proxy = proxy();
+    pub(crate) async fn client_via_proxy(&self) -> (Proxy, Client) {
+        let proxy = new_proxy();
         let zk = self.connect(self.builder_at(proxy.address())).await;
         // For tests that count packets: the client has looked for its chroot before.
         self.ok("to settle", zk.exists("/")).await;
@@ -306,7 +125,7 @@ impl<H: Handler> Site<H> {
     ) -> impl Future<Output = F::Output> {
         let caller = std::panic::Location::caller();
         async move {
-            match race(&self.handler, LIMIT, future).await {
+            match with_timeout(&self.handler, LIMIT, future).await {
                 Some(value) => value,
                 None => panic!("{caller}: timed out after {LIMIT:?} waiting for {what}"),
             }
@@ -349,7 +168,7 @@ impl<H: Handler> Site<H> {
 
     /// Asks `probe` again and again until it answers.
     #[track_caller]
-    pub(crate) fn until<T>(
+    pub(crate) fn eventually<T>(
         &self,
         what: &str,
         mut probe: impl FnMut() -> Option<T>,
@@ -366,22 +185,22 @@ impl<H: Handler> Site<H> {
 
     /// Waits until `condition` holds.
     #[track_caller]
-    pub(crate) fn when(
+    pub(crate) fn wait_until(
         &self,
         what: &str,
         mut condition: impl FnMut() -> bool,
     ) -> impl Future<Output = ()> {
-        self.until(what, move || condition().then_some(()))
+        self.eventually(what, move || condition().then_some(()))
     }
 
     /// Waits long enough to tell that something does not happen. Never to have something happen.
-    pub(crate) async fn moment(&self) {
+    pub(crate) async fn short_wait(&self) {
         self.handler.sleep_until(self.handler.now() + Duration::from_millis(150)).await;
     }
 
     /// The next states are these.
     #[track_caller]
-    pub(crate) fn expect(
+    pub(crate) fn expect_states(
         &self,
         states: &mut States,
         expected: &[SessionState],
@@ -389,7 +208,7 @@ impl<H: Handler> Site<H> {
         let caller = std::panic::Location::caller();
         async move {
             for (at, expected) in expected.iter().enumerate() {
-                match race(&self.handler, LIMIT, states.changed()).await {
+                match with_timeout(&self.handler, LIMIT, states.changed()).await {
                     Some(state) if state == Some(*expected) => {}
                     other => panic!("{caller}: state {at} is {other:?}, not {expected}"),
                 }
@@ -398,22 +217,60 @@ impl<H: Handler> Site<H> {
     }
 
     /// Ends the session of `zk` behind its back.
-    pub(crate) async fn expire(&self, zk: &Client) {
+    pub(crate) async fn expire_session(&self, zk: &Client) {
         let ticket = zk.client_id().expect("it has a session");
-        blocking(move || shared().expire_session(ticket.id.0, ticket.password.expose())).await;
+        spawn_blocking(move || {
+            shared_server().expire_session(ticket.id.0, ticket.password.expose())
+        })
+        .await;
     }
 
     /// Cuts `zk` off by its `proxy`, until the proxy accepts connections again.
     pub(crate) async fn cut_off(&self, zk: &Client, proxy: &Proxy) {
         proxy.refuse(true);
         proxy.cut_rst();
-        self.when("the client to notice", || zk.state() == SessionState::Suspended).await;
+        self.wait_until("the client to notice", || zk.state() == SessionState::Suspended).await;
     }
 
-    /// How many watches on data there are below the root of this site: of each session one for each path.
-    pub(crate) fn watches(&self) -> usize {
+    /// The names of the nodes below `path`.
+    pub(crate) async fn children(&self, zk: &Client, path: &str) -> Vec<Ustring> {
+        let mut names = self.ok("the nodes", zk.get_children(path)).await;
+        names.sort();
+        names
+    }
+
+    /// Waits until there are `count` nodes below `path`.
+    #[track_caller]
+    pub(crate) fn wait_for_children(
+        &self,
+        zk: &Client,
+        path: &str,
+        count: usize,
+    ) -> impl Future<Output = ()> {
+        self.within("the nodes to be as many", async move {
+            while zk.get_children(path).await.map_or(0, |names| names.len()) != count {
+                self.handler.sleep_until(self.handler.now() + Duration::from_millis(5)).await;
+            }
+        })
+    }
+
+    /// Expires the session of `zk`, which is behind `proxy`, and lets it begin a new one.
+    pub(crate) async fn lose_session(&self, zk: &Client, proxy: &Proxy) {
+        let mut states = zk.states();
+        self.cut_off(zk, proxy).await;
+        self.expire_session(zk).await;
+        proxy.refuse(false);
+        self.expect_states(
+            &mut states,
+            &[SessionState::Suspended, SessionState::Lost, SessionState::Connected],
+        )
+        .await;
+    }
+
+    /// How many watches on data there are below the root of this test: of each session one for each path.
+    pub(crate) fn data_watch_count(&self) -> usize {
         let below = format!("{}/", self.root);
-        let answer = shared().four_letter("wchp");
+        let answer = shared_server().four_letter_word("wchp");
         let mut lines = answer.lines().peekable();
         let mut count = 0;
         while let Some(line) = lines.next() {
@@ -429,13 +286,8 @@ impl<H: Handler> Site<H> {
     /// Whether any session watches `path`, as the server knows it.
     pub(crate) fn is_watched(&self, path: &str) -> bool {
         let path = format!("{}{path}", self.root);
-        shared().four_letter("wchp").lines().any(|line| line == path)
+        shared_server().four_letter_word("wchp").lines().any(|line| line == path)
     }
-}
-
-/// A proxy in front of the shared server.
-pub(crate) fn proxy() -> Proxy {
-    Proxy::new(shared().address())
 }
 
 /// Creates a node without the library that is under test.
@@ -455,8 +307,8 @@ fn make_node(path: &str) {
         string("anyone"),
         0_i32.to_be_bytes().to_vec(), // persistent
     ];
-    let server = shared().address();
-    let mut session = raw::Session::open(server, LIMIT).expect("the server serves");
+    let server = shared_server().address();
+    let mut session = minimal_client::Session::open(server, LIMIT).expect("the server serves");
     let reply = session.request(CREATE, &body.concat()).expect("the server answers");
     assert_eq!(reply.error, 0, "cannot create {path}");
     session.close().expect("the server answers");

@@ -2,14 +2,14 @@
 //!
 //! Figures that are measured are printed: run with `--nocapture` to see them.
 
-mod counter;
-mod demands;
+mod context;
 mod load;
 mod quorum;
+mod required_auth;
 mod servers;
 mod sessions;
-mod stage;
 mod watches;
+mod workload;
 
 use std::{
     collections::HashMap,
@@ -29,17 +29,29 @@ use zk_client::{
 };
 use zk_handler::Handler;
 
-use crate::{Direction, Mode, Options, Verdict, eventually, lock};
+use crate::{Direction, FrameAction, Mode, Options, eventually, lock};
 
-pub use demands::{credentials_are_demanded, sasl_is_demanded};
-pub use load::{cuts_and_watches, leaders_die, many_watches, rolling_restart};
-pub use quorum::{no_quorum, no_servers, read_only};
-pub use servers::{a_stalled_server_is_left, fail_over, members_change, watches_survive};
-pub use sessions::{a_server_is_wiped, expiry, silence, two_clients_on_one_session};
+pub use load::{
+    many_watches_are_rearmed_on_another_server, no_write_is_lost_in_a_rolling_restart,
+    no_write_is_lost_when_leaders_are_killed, watches_fire_once_over_many_reconnects,
+};
+pub use quorum::{
+    a_read_only_client_reads_without_a_quorum, a_session_is_suspended_without_a_quorum,
+    attempts_are_spaced_while_no_server_runs,
+};
+pub use required_auth::{a_server_can_require_digest_credentials, a_server_can_require_sasl};
+pub use servers::{
+    a_client_continues_when_a_member_leaves, a_session_fails_over_to_another_server,
+    a_stalled_server_is_disconnected_in_time, watches_survive_a_fail_over,
+};
+pub use sessions::{
+    a_session_is_lost_when_its_server_loses_its_data, a_silent_network_suspends_the_session,
+    an_expired_session_is_replaced, two_clients_can_resume_one_session,
+};
 
-use counter::Counting;
-use stage::{Changes, LIMIT, SLACK, Stage, client, is_loss};
-use watches::Armed;
+use context::{EnsembleContext, LIMIT, SLACK, StateChanges, client, is_connection_loss};
+use watches::ArmedWatch;
+use workload::CounterWorkload;
 
 /// A session timeout that no test waits for.
 const LONG: Duration = Duration::from_secs(20);
@@ -49,7 +61,7 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// Prints what was measured.
 #[expect(clippy::print_stderr, reason = "figures are for whoever runs the tests")]
-fn figure(what: &str, value: impl fmt::Debug) {
+fn print_measurement(what: &str, value: impl fmt::Debug) {
     eprintln!("{what}: {value:.1?}");
 }
 

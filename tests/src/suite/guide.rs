@@ -18,14 +18,18 @@ use zk_client::{
 
 use zk_server::Version;
 
-use super::site::{LIMIT, Site, blocking, shared, spawned};
+use super::{
+    context::{LIMIT, TestContext},
+    shared_server::shared_server,
+};
+use crate::tasks::{spawn, spawn_blocking};
 
 type Done = Result<(), Error>;
 
-impl<H: Handler> Site<H> {
-    /// Where this site is, as kazoo would write it.
+impl<H: Handler> TestContext<H> {
+    /// The connect string of this test, with its chroot.
     fn hosts(&self) -> String {
-        format!("{}{}", shared().hosts(), self.root())
+        format!("{}{}", shared_server().hosts(), self.root())
     }
 
     /// An example, with nodes as the chapter has them at its beginning.
@@ -40,8 +44,8 @@ impl<H: Handler> Site<H> {
 }
 
 pub async fn life_cycle<H: Handler>(handler: H) {
-    let site = Site::new(handler.clone());
-    let hosts = site.hosts();
+    let ctx = TestContext::new(handler.clone());
+    let hosts = ctx.hosts();
     let run = async {
         // guide: start and stop
         let zk = Client::builder()
@@ -55,7 +59,7 @@ pub async fn life_cycle<H: Handler>(handler: H) {
         zk.stop().await
         // end
     };
-    site.ok("the example", run).await;
+    ctx.ok("the example", run).await;
 
     let run = async {
         // guide: start without waiting
@@ -67,7 +71,7 @@ pub async fn life_cycle<H: Handler>(handler: H) {
         // end
         Done::Ok(())
     };
-    site.ok("the example", run).await;
+    ctx.ok("the example", run).await;
 
     let run = async {
         // guide: start takes too long
@@ -82,7 +86,7 @@ pub async fn life_cycle<H: Handler>(handler: H) {
         // end
         Done::Ok(())
     };
-    site.ok("the example", run).await;
+    ctx.ok("the example", run).await;
 
     let run = async {
         // guide: options
@@ -104,7 +108,7 @@ pub async fn life_cycle<H: Handler>(handler: H) {
         println!("{major}.{minor}");
         println!("{}", zk.four_letter_word("srvr").await?);
         // end
-        let expected = if shared().version() == Version::V3_8 { [3, 8] } else { [3, 9] };
+        let expected = if shared_server().version() == Version::V3_8 { [3, 8] } else { [3, 9] };
         assert_eq!([major, minor], expected);
         // guide: a path without the chroot
         let absolute = format!("{}/node", zk.chroot());
@@ -115,12 +119,12 @@ pub async fn life_cycle<H: Handler>(handler: H) {
         // end
         Done::Ok(())
     };
-    site.ok("the example", run).await;
+    ctx.ok("the example", run).await;
 }
 
 pub async fn states<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let (tell, told) = mpsc::channel();
     let say = move |what: &str| tell.send(what.to_owned()).expect("somebody listens");
     // guide: listen to the state
@@ -143,8 +147,9 @@ pub async fn states<H: Handler>(handler: H) {
     };
     // end
     proxy.cut_rst();
-    site.within("the example", follower).await;
-    let told = blocking(move || [(); 2].map(|()| told.recv_timeout(LIMIT).expect("a state"))).await;
+    ctx.within("the example", follower).await;
+    let told =
+        spawn_blocking(move || [(); 2].map(|()| told.recv_timeout(LIMIT).expect("a state"))).await;
     assert_eq!(told, ["the connection is lost, the session may live on", "connected"]);
     // guide: listen no more
     zk.remove_listener(listener);
@@ -157,11 +162,11 @@ pub async fn states<H: Handler>(handler: H) {
         // end
         Done::Ok(())
     };
-    site.ok("the example", run).await;
+    ctx.ok("the example", run).await;
 }
 
 pub async fn creating<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+    let ctx = TestContext::new(handler);
     let run = async |zk: Client| {
         // guide: create
         zk.ensure_path("/my/favorite").await?;
@@ -180,11 +185,11 @@ pub async fn creating<H: Handler>(handler: H) {
         assert!(path.contains("/_c_"));
         Ok(())
     };
-    site.example(run).await;
+    ctx.example(run).await;
 }
 
 pub async fn reading<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+    let ctx = TestContext::new(handler);
     let run = async |zk: Client| {
         // guide: read
         if let Some(stat) = zk.exists("/my/favorite").await? {
@@ -205,11 +210,11 @@ pub async fn reading<H: Handler>(handler: H) {
         // end
         Ok(())
     };
-    site.example(run).await;
+    ctx.example(run).await;
 }
 
 pub async fn writing<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+    let ctx = TestContext::new(handler);
     let run = async |zk: Client| {
         // guide: write
         zk.set("/my/favorite", b"some data", None).await?;
@@ -234,11 +239,11 @@ pub async fn writing<H: Handler>(handler: H) {
         // end
         Ok(())
     };
-    site.example(run).await;
+    ctx.example(run).await;
 }
 
 pub async fn retrying<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+    let ctx = TestContext::new(handler);
     let run = async |zk: Client| {
         // guide: retry
         let (data, stat) = zk.retry(|zk| zk.get("/my/favorite")).await?;
@@ -276,11 +281,11 @@ pub async fn retrying<H: Handler>(handler: H) {
         assert_eq!(version, 1);
         Ok(())
     };
-    site.example(run).await;
+    ctx.example(run).await;
 }
 
 pub async fn watching<H: Handler>(handler: H) {
-    let site = Site::new(handler.clone());
+    let ctx = TestContext::new(handler.clone());
     let run = async |zk: Client| {
         // guide: watch once
         let (children, _, watch) = zk.get_children_and_watch("/my/favorite").await?;
@@ -313,7 +318,8 @@ pub async fn watching<H: Handler>(handler: H) {
             true
         });
         // end
-        let told = blocking(move || [(); 2].map(|()| told.recv_timeout(LIMIT).expect("a call")));
+        let told =
+            spawn_blocking(move || [(); 2].map(|()| told.recv_timeout(LIMIT).expect("a call")));
         let mut told = told.await;
         told.sort();
         assert_eq!(told, ["children are now [\"node\"]", "version 0, data b\"\""]);
@@ -334,11 +340,11 @@ pub async fn watching<H: Handler>(handler: H) {
         assert!(children.len() == 1 && !next_change.ready());
         Ok(())
     };
-    site.example(run).await;
+    ctx.example(run).await;
 }
 
 pub async fn transactions<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+    let ctx = TestContext::new(handler);
     let run = async |zk: Client| {
         // guide: transaction
         let results = zk
@@ -365,11 +371,11 @@ pub async fn transactions<H: Handler>(handler: H) {
         assert!(zk.exists("/my/favorite/node3").await?.is_none());
         Ok(())
     };
-    site.example(run).await;
+    ctx.example(run).await;
 }
 
 pub async fn results<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+    let ctx = TestContext::new(handler);
     let run = async |zk: Client| {
         // guide: callbacks
         let result = zk.get("/my/favorite");
@@ -388,7 +394,7 @@ pub async fn results<H: Handler>(handler: H) {
         }
         // end
         let zk2 = zk.clone();
-        blocking(move || {
+        spawn_blocking(move || {
             let zk = zk2;
             // guide: results in a thread
             let result = zk.exists("/my/favorite");
@@ -410,13 +416,13 @@ pub async fn results<H: Handler>(handler: H) {
         // end
         Ok(())
     };
-    site.example(run).await;
+    ctx.example(run).await;
 }
 
 pub async fn threads<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = blocking::Client::from(site.client().await);
-    let run = blocking(move || {
+    let ctx = TestContext::new(handler);
+    let zk = blocking::Client::from(ctx.client().await);
+    let run = spawn_blocking(move || {
         // guide: threads
         zk.ensure_path("/my/favorite")?;
         let (data, stat) = zk.retry(|zk| zk.get("/my/favorite"))?;
@@ -430,11 +436,11 @@ pub async fn threads<H: Handler>(handler: H) {
         zk.stop()
         // end
     });
-    site.ok("the example", run).await;
+    ctx.ok("the example", run).await;
 }
 
 pub async fn locks<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+    let ctx = TestContext::new(handler);
     let run = async |zk: Client| {
         // guide: lock
         let lock = Lock::with(&zk, "/lockpath", LockOptions::default().identifier("my-identifier"));
@@ -486,14 +492,14 @@ pub async fn locks<H: Handler>(handler: H) {
         // end
         Ok(())
     };
-    site.example(run).await;
+    ctx.example(run).await;
 }
 
 /// A task that stops working when it can no longer be sure of its lock.
 pub async fn a_lock_that_is_in_doubt<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
-    let task = spawned(&site.handler, async move {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
+    let task = spawn(&ctx.handler, async move {
         // guide: lock in doubt
         let guard = Lock::new(&zk, "/lockpath").acquire().await?;
         let in_doubt = guard.suspended();
@@ -503,12 +509,12 @@ pub async fn a_lock_that_is_in_doubt<H: Handler>(handler: H) {
         // end
         Done::Ok(())
     });
-    let other = site.client().await;
-    site.until_nodes(&other, "/lockpath", 1).await;
-    site.moment().await;
+    let other = ctx.client().await;
+    ctx.wait_for_children(&other, "/lockpath", 1).await;
+    ctx.short_wait().await;
     proxy.refuse(true);
     proxy.cut_rst();
-    site.ok("the example", task).await;
+    ctx.ok("the example", task).await;
     proxy.refuse(false);
 }
 
@@ -547,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chapter_shows_what_is_run() {
+    fn the_guide_shows_the_examples_that_run() {
         let (examples, shown) = (examples(), shown());
         assert_eq!(
             examples.keys().collect::<Vec<_>>(),

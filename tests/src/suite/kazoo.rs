@@ -1,9 +1,9 @@
 //! What this client writes is what kazoo reads, and the other way round.
 //!
-//! `tests/kazoo/peer.py` is a kazoo client that does as it is told. It runs on the interpreter that
+//! `tests/kazoo/client.py` is a kazoo client that does as it is told. It runs on the interpreter that
 //! `ZK_TEST_PYTHON` names, or else on the one that `tests/kazoo/setup.sh` finds or makes.
 
-mod peer;
+mod client;
 
 use zk_client::{
     Acl, CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, Error, ErrorKind, EventType, Handler,
@@ -11,15 +11,15 @@ use zk_client::{
     recipes::{Lock, LockOptions, ReadLock, Semaphore, SemaphoreOptions, WriteLock},
 };
 
-use self::peer::{Kazoo, Words, hex, stat_of, text_of, words};
-use crate::suite::site::{Site, shared};
+use self::client::{CommandLine, KazooClient, command, hex, stat_of, text_of};
+use super::{context::TestContext, shared_server::shared_server};
 
-/// A site, with both clients on it.
-async fn meet<H: Handler>(handler: H) -> (Site<H>, Client, Kazoo) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    let kazoo = Kazoo::connect(format!("{}{}", shared().hosts(), site.root())).await;
-    (site, zk, kazoo)
+/// A test context, with both clients on it.
+async fn connect_both<H: Handler>(handler: H) -> (TestContext<H>, Client, KazooClient) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    let kazoo = KazooClient::connect(format!("{}{}", shared_server().hosts(), ctx.root())).await;
+    (ctx, zk, kazoo)
 }
 
 /// Paths and data that differ in all that can differ.
@@ -35,68 +35,68 @@ fn nodes() -> [(&'static str, Option<&'static [u8]>); 6] {
 }
 
 pub async fn data_and_stats<H: Handler>(handler: H) {
-    let (site, zk, kazoo) = meet(handler).await;
+    let (ctx, zk, kazoo) = connect_both(handler).await;
     for (path, data) in nodes() {
         let ours = format!("{path}-ours");
         let create = zk.create_with_stat(&ours, data.map(<[u8]>::to_vec), CreateMode::Persistent);
-        let (created, stat) = site.ok("create", create).await;
+        let (created, stat) = ctx.ok("create", create).await;
         assert_eq!(created, ours.as_str());
-        agree(&site, &zk, &kazoo, &ours, data, stat).await;
+        assert_same_node(&ctx, &zk, &kazoo, &ours, data, stat).await;
 
         let theirs = format!("{path}-theirs");
-        let create = words("create").text(&theirs).data(data).acl(&OPEN_ACL_UNSAFE).word('p');
+        let create = command("create").text(&theirs).data(data).acl(&OPEN_ACL_UNSAFE).word('p');
         let mut answer = kazoo.call(create).await;
         assert_eq!(answer.text(), theirs);
-        agree(&site, &zk, &kazoo, &theirs, data, answer.stat()).await;
+        assert_same_node(&ctx, &zk, &kazoo, &theirs, data, answer.stat()).await;
 
         // Each changes the other's node, by version, and makes children there.
-        let set = words("set").text(&ours).data(Some(b"theirs")).word(0);
+        let set = command("set").text(&ours).data(Some(b"theirs")).word(0);
         let stat = kazoo.call(set).await.stat();
         assert_eq!((stat.version, stat.data_length), (1, 6));
-        agree(&site, &zk, &kazoo, &ours, Some(b"theirs"), stat).await;
-        let stat = site.ok("set", zk.set(&theirs, data.map(<[u8]>::to_vec), 0)).await;
-        agree(&site, &zk, &kazoo, &theirs, data, stat).await;
+        assert_same_node(&ctx, &zk, &kazoo, &ours, Some(b"theirs"), stat).await;
+        let stat = ctx.ok("set", zk.set(&theirs, data.map(<[u8]>::to_vec), 0)).await;
+        assert_same_node(&ctx, &zk, &kazoo, &theirs, data, stat).await;
         for name in ["b", "ä", "a"] {
             let child = format!("{ours}/{name}");
-            site.ok("create", zk.create(&child, (), CreateMode::Persistent)).await;
+            ctx.ok("create", zk.create(&child, (), CreateMode::Persistent)).await;
         }
-        let mut answer = kazoo.call(words("children").text(&ours)).await;
+        let mut answer = kazoo.call(command("children").text(&ours)).await;
         let stat = answer.stat();
         assert_eq!([(); 3].map(|()| answer.text()), ["a", "b", "ä"]);
-        let (mut names, same) = site.ok("children", zk.get_children_with_stat(&ours)).await;
+        let (mut names, same) = ctx.ok("children", zk.get_children_with_stat(&ours)).await;
         names.sort();
         assert_eq!((names, same), (["a", "b", "ä"].map(Ustring::from).to_vec(), stat));
         assert_eq!((stat.num_children, stat.cversion), (3, 3));
 
-        let refused = kazoo.ask(words("set").text(&ours).data(Some(b"")).word(7)).await;
+        let refused = kazoo.ask(command("set").text(&ours).data(Some(b"")).word(7)).await;
         assert_eq!(refused.expect_err("it has another version"), "BadVersionError");
-        kazoo.call(words("delete").text(&theirs).word(1)).await;
-        assert_eq!(site.ok("exists", zk.exists(&theirs)).await, None);
-        site.ok("delete", zk.delete_recursive(&ours)).await;
-        assert_eq!(kazoo.call(words("exists").text(&ours)).await.word(), "-");
+        kazoo.call(command("delete").text(&theirs).word(1)).await;
+        assert_eq!(ctx.ok("exists", zk.exists(&theirs)).await, None);
+        ctx.ok("delete", zk.delete_recursive(&ours)).await;
+        assert_eq!(kazoo.call(command("exists").text(&ours)).await.word(), "-");
     }
 }
 
 /// Both read the same at `path`.
-async fn agree<H: Handler>(
-    site: &Site<H>,
+async fn assert_same_node<H: Handler>(
+    ctx: &TestContext<H>,
     zk: &Client,
-    kazoo: &Kazoo,
+    kazoo: &KazooClient,
     path: &str,
     data: Option<&[u8]>,
     stat: Stat,
 ) {
-    let (ours, our_stat) = site.ok("get", zk.get_nullable(path)).await;
+    let (ours, our_stat) = ctx.ok("get", zk.get_nullable(path)).await;
     let (theirs, their_stat) = kazoo.get(path).await;
     assert_eq!(ours.as_deref(), data, "{path} as read here");
     assert_eq!(theirs.as_deref(), data, "{path} as read by kazoo");
     assert_eq!([our_stat, their_stat], [stat; 2], "{path}");
-    assert_eq!(site.ok("exists", zk.exists(path)).await, Some(stat), "{path}");
-    assert_eq!(kazoo.call(words("exists").text(path)).await.stat(), stat, "{path}");
+    assert_eq!(ctx.ok("exists", zk.exists(path)).await, Some(stat), "{path}");
+    assert_eq!(kazoo.call(command("exists").text(path)).await.stat(), stat, "{path}");
 }
 
 pub async fn access_lists<H: Handler>(handler: H) {
-    let (site, zk, kazoo) = meet(handler).await;
+    let (ctx, zk, kazoo) = connect_both(handler).await;
     let lists: [&[Acl]; 4] = [
         &OPEN_ACL_UNSAFE,
         &READ_ACL_UNSAFE,
@@ -110,29 +110,29 @@ pub async fn access_lists<H: Handler>(handler: H) {
     for (index, list) in lists.into_iter().enumerate() {
         let ours = format!("/ours-{index}");
         let options = CreateOptions::persistent().acl(list);
-        site.ok("create", zk.create(&ours, b"", options)).await;
+        ctx.ok("create", zk.create(&ours, b"", options)).await;
         let theirs = format!("/theirs-{index}");
-        kazoo.call(words("create").text(&theirs).data(Some(b"")).acl(list).word('p')).await;
+        kazoo.call(command("create").text(&theirs).data(Some(b"")).acl(list).word('p')).await;
         for path in [&ours, &theirs] {
-            let (acl, stat) = site.ok("acls", zk.get_acls(path)).await;
-            let mut answer = kazoo.call(words("acls").text(path)).await;
+            let (acl, stat) = ctx.ok("acls", zk.get_acls(path)).await;
+            let mut answer = kazoo.call(command("acls").text(path)).await;
             assert_eq!(acl, list, "{path}");
             assert_eq!((answer.acl(), answer.stat()), (acl, stat), "{path}");
         }
     }
     for (version, list) in (0..).zip(lists) {
-        let stat = site.ok("set_acls", zk.set_acls("/theirs-0", list, version)).await;
+        let stat = ctx.ok("set_acls", zk.set_acls("/theirs-0", list, version)).await;
         assert_eq!(stat.aversion, version + 1);
-        let set = words("set_acls").text("/ours-0").acl(list).word(version);
+        let set = command("set_acls").text("/ours-0").acl(list).word(version);
         let same = kazoo.call(set).await.stat();
         assert_eq!(same.aversion, version + 1);
-        let mut answer = kazoo.call(words("acls").text("/theirs-0")).await;
+        let mut answer = kazoo.call(command("acls").text("/theirs-0")).await;
         assert_eq!((answer.acl(), answer.stat()), (list.to_vec(), stat));
-        assert_eq!(site.ok("acls", zk.get_acls("/ours-0")).await, (list.to_vec(), same));
+        assert_eq!(ctx.ok("acls", zk.get_acls("/ours-0")).await, (list.to_vec(), same));
         if list == READ_ACL_UNSAFE {
-            let refused = site.err("set_acls", zk.set_acls("/ours-0", list, None)).await;
+            let refused = ctx.err("set_acls", zk.set_acls("/ours-0", list, None)).await;
             assert_eq!(refused.code(), Some(zk_client::ErrorCode::NoAuth));
-            let refused = kazoo.ask(words("set_acls").text("/ours-0").acl(list).word(-1)).await;
+            let refused = kazoo.ask(command("set_acls").text("/ours-0").acl(list).word(-1)).await;
             assert_eq!(refused.expect_err("nobody may"), "NoAuthError");
             break;
         }
@@ -141,47 +141,47 @@ pub async fn access_lists<H: Handler>(handler: H) {
 
 /// A digest is what kazoo makes of it, and opens the same doors to both.
 pub async fn digests<H: Handler>(handler: H) {
-    let (site, zk, kazoo) = meet(handler).await;
+    let (ctx, zk, kazoo) = connect_both(handler).await;
     let (user, password) = ("anna", "geheim: ganz");
     let digest =
-        words("digest").text(user).text(password).word((Perms::READ | Perms::ADMIN).bits());
+        command("digest").text(user).text(password).word((Perms::READ | Perms::ADMIN).bits());
     let acl = kazoo.call(digest).await.acl();
     assert_eq!(acl[0].perms, Perms::READ | Perms::ADMIN);
     let options = CreateOptions::persistent().acl(&acl);
-    site.ok("create", zk.create("/ours", b"secret", options)).await;
-    let create = words("create").text("/theirs").data(Some(b"secret")).acl(&acl).word('p');
+    ctx.ok("create", zk.create("/ours", b"secret", options)).await;
+    let create = command("create").text("/theirs").data(Some(b"secret")).acl(&acl).word('p');
     kazoo.call(create).await;
 
     for path in ["/ours", "/theirs"] {
-        let refused = site.err("get", zk.get(path)).await;
+        let refused = ctx.err("get", zk.get(path)).await;
         assert_eq!(refused.code(), Some(zk_client::ErrorCode::NoAuth));
-        let refused = kazoo.ask(words("get").text(path)).await;
+        let refused = kazoo.ask(command("get").text(path)).await;
         assert_eq!(refused.expect_err("nobody knows the password"), "NoAuthError");
     }
-    site.ok("auth", zk.add_auth("digest", format!("{user}:{password}"))).await;
+    ctx.ok("auth", zk.add_auth("digest", format!("{user}:{password}"))).await;
     let credential = format!("{user}:{password}");
-    kazoo.call(words("add_auth").text("digest").text(&credential)).await;
+    kazoo.call(command("add_auth").text("digest").text(&credential)).await;
     for path in ["/ours", "/theirs"] {
-        let (data, stat) = site.ok("get", zk.get(path)).await;
+        let (data, stat) = ctx.ok("get", zk.get(path)).await;
         assert_eq!(kazoo.get(path).await, (Some(data.to_vec()), stat));
-        let mut answer = kazoo.call(words("acls").text(path)).await;
-        assert_eq!(site.ok("acls", zk.get_acls(path)).await, (answer.acl(), answer.stat()));
-        let refused = site.err("set", zk.set(path, b"", None)).await;
+        let mut answer = kazoo.call(command("acls").text(path)).await;
+        assert_eq!(ctx.ok("acls", zk.get_acls(path)).await, (answer.acl(), answer.stat()));
+        let refused = ctx.err("set", zk.set(path, b"", None)).await;
         assert_eq!(refused.code(), Some(zk_client::ErrorCode::NoAuth));
     }
 
     // The server makes the same digest of the session's own identity.
     let options = CreateOptions::persistent().acl(&CREATOR_ALL_ACL);
-    site.ok("create", zk.create("/own", b"", options)).await;
-    let all = words("digest").text(user).text(password).word(Perms::ALL.bits());
+    ctx.ok("create", zk.create("/own", b"", options)).await;
+    let all = command("digest").text(user).text(password).word(Perms::ALL.bits());
     let expected = kazoo.call(all).await.acl();
-    assert_eq!(site.ok("acls", zk.get_acls("/own")).await.0, expected);
-    assert_eq!(kazoo.call(words("acls").text("/own")).await.acl(), expected);
-    kazoo.call(words("set").text("/own").data(Some(b"theirs")).word(0)).await;
+    assert_eq!(ctx.ok("acls", zk.get_acls("/own")).await.0, expected);
+    assert_eq!(kazoo.call(command("acls").text("/own")).await.acl(), expected);
+    kazoo.call(command("set").text("/own").data(Some(b"theirs")).word(0)).await;
 }
 
 pub async fn transactions<H: Handler>(handler: H) {
-    let (site, zk, kazoo) = meet(handler).await;
+    let (ctx, zk, kazoo) = connect_both(handler).await;
     // The same operations by both, each on nodes of its own.
     let ours = |top: &str, version| {
         zk.transaction()
@@ -194,10 +194,10 @@ pub async fn transactions<H: Handler>(handler: H) {
             .delete(format!("{top}/gone"), 0)
     };
     let theirs = |top: &str, version: i32| {
-        let open = |words: Words, path: String, data: &[u8], kind| {
+        let open = |words: CommandLine, path: String, data: &[u8], kind| {
             words.word("create").text(&path).data(Some(data)).acl(&OPEN_ACL_UNSAFE).word(kind)
         };
-        let start = words("transaction").word("check").text(top).word(0).word('+');
+        let start = command("transaction").word("check").text(top).word(0).word('+');
         let words = open(start, format!("{top}/ä"), b"", "p").word('+');
         let words = words.word("set").text(&format!("{top}/ä")).data(Some("ö".as_bytes()));
         let words = open(words.word(0).word('+'), format!("{top}/item-"), b"1", "es").word('+');
@@ -206,10 +206,10 @@ pub async fn transactions<H: Handler>(handler: H) {
         words.word("delete").text(&format!("{top}/gone")).word(0)
     };
     for top in ["/ours", "/theirs"] {
-        site.ok("create", zk.create(top, b"", CreateMode::Persistent)).await;
+        ctx.ok("create", zk.create(top, b"", CreateMode::Persistent)).await;
     }
 
-    let failed = commit(&site, ours("/ours", 7)).await;
+    let failed = commit(&ctx, ours("/ours", 7)).await;
     let refused = kazoo.call(theirs("/theirs", 7)).await;
     assert_eq!(failed, Vec::from(refused.0));
     assert_eq!(
@@ -219,10 +219,10 @@ pub async fn transactions<H: Handler>(handler: H) {
     );
     for top in ["/ours", "/theirs"] {
         assert_eq!(kazoo.get(top).await.1.version, 0);
-        assert_eq!(site.ok("children", zk.get_children(top)).await, [] as [Ustring; 0]);
+        assert_eq!(ctx.ok("children", zk.get_children(top)).await, [] as [Ustring; 0]);
     }
 
-    let done = commit(&site, ours("/ours", 0)).await;
+    let done = commit(&ctx, ours("/ours", 0)).await;
     let mut answer = kazoo.call(theirs("/theirs", 0)).await;
     assert_eq!(answer.word(), done[0]);
     assert_eq!((text_of(&done[1]).as_str(), answer.text().as_str()), ("/ours/ä", "/theirs/ä"));
@@ -232,7 +232,7 @@ pub async fn transactions<H: Handler>(handler: H) {
     ] {
         let stat = &stat[stat.len() - 5..];
         let child = format!("{path}/ä");
-        let (data, read) = site.ok("get", zk.get(&child)).await;
+        let (data, read) = ctx.ok("get", zk.get(&child)).await;
         assert_eq!(kazoo.get(&child).await, (Some(data.to_vec()), read));
         assert_eq!((stat_of(&stat[0]), data.as_ref()), (read, "ö".as_bytes()));
         let item = text_of(&stat[1]);
@@ -245,9 +245,9 @@ pub async fn transactions<H: Handler>(handler: H) {
     }
 }
 
-/// The results of a transaction, as the peer writes them.
-async fn commit<H: Handler>(site: &Site<H>, transaction: Transaction) -> Vec<String> {
-    let results = site.ok("commit", transaction.commit()).await;
+/// The results of a transaction, as the client writes them.
+async fn commit<H: Handler>(ctx: &TestContext<H>, transaction: Transaction) -> Vec<String> {
+    let results = ctx.ok("commit", transaction.commit()).await;
     results.into_iter().map(|result| result.map_or_else(|e| name_of(&e), |r| word_of(&r))).collect()
 }
 
@@ -285,33 +285,33 @@ fn word_of(result: &OperationResult) -> String {
 }
 
 pub async fn sequential_ephemerals<H: Handler>(handler: H) {
-    let (site, zk, kazoo) = meet(handler).await;
-    site.ok("create", zk.create("/queue", b"", CreateMode::Persistent)).await;
+    let (ctx, zk, kazoo) = connect_both(handler).await;
+    ctx.ok("create", zk.create("/queue", b"", CreateMode::Persistent)).await;
     let ours = zk.session_id().expect("it has a session").0;
     let theirs = kazoo.session().await;
     assert_ne!(ours, theirs);
     let prefix = "/queue/Gerät-";
     for turn in 0..3 {
         let options = CreateOptions::ephemeral().sequence();
-        let (path, stat) = site.ok("create", zk.create_with_stat(prefix, b"1", options)).await;
+        let (path, stat) = ctx.ok("create", zk.create_with_stat(prefix, b"1", options)).await;
         assert_eq!(path, format!("{prefix}{:010}", 2 * turn).as_str());
         assert_eq!(stat.ephemeral_owner, ours);
         assert_eq!(kazoo.get(&path).await, (Some(b"1".to_vec()), stat));
 
-        let create = words(if turn == 0 { "create" } else { "create_without_stat" });
+        let create = command(if turn == 0 { "create" } else { "create_without_stat" });
         let create = create.text(prefix).data(Some(b"2")).acl(&OPEN_ACL_UNSAFE).word("es");
         let path = kazoo.call(create).await.text();
         assert_eq!(path, format!("{prefix}{:010}", 2 * turn + 1));
-        let (data, stat) = site.ok("get", zk.get(&path)).await;
+        let (data, stat) = ctx.ok("get", zk.get(&path)).await;
         assert_eq!((data.as_ref(), stat.ephemeral_owner), (&b"2"[..], theirs));
-        agree(&site, &zk, &kazoo, &path, Some(b"2"), stat).await;
+        assert_same_node(&ctx, &zk, &kazoo, &path, Some(b"2"), stat).await;
     }
     // Each one's go with its session.
-    let (_, _, mut change) = site.ok("children", zk.get_children_and_watch("/queue")).await;
+    let (_, _, mut change) = ctx.ok("children", zk.get_children_and_watch("/queue")).await;
     drop(kazoo);
     loop {
-        site.ok("kazoo's nodes to go", change).await;
-        let (left, _, next) = site.ok("children", zk.get_children_and_watch("/queue")).await;
+        ctx.ok("kazoo's nodes to go", change).await;
+        let (left, _, next) = ctx.ok("children", zk.get_children_and_watch("/queue")).await;
         if left.len() == 3 {
             break;
         }
@@ -320,94 +320,95 @@ pub async fn sequential_ephemerals<H: Handler>(handler: H) {
 }
 
 pub async fn chroots<H: Handler>(handler: H) {
-    let (site, zk, kazoo) = meet(handler).await;
+    let (ctx, zk, kazoo) = connect_both(handler).await;
     let deep = zk.with_chroot("/głęboko/w dole").expect("a path");
-    site.ok("ensure_path", deep.ensure_path("/")).await;
-    let root = format!("{}{}/głęboko/w dole", shared().hosts(), site.root());
-    let below = Kazoo::connect(root).await;
+    ctx.ok("ensure_path", deep.ensure_path("/")).await;
+    let root = format!("{}{}/głęboko/w dole", shared_server().hosts(), ctx.root());
+    let below = KazooClient::connect(root).await;
 
-    site.ok("create", deep.create("/ours", b"1", CreateMode::Persistent)).await;
-    let create = words("create").text("/theirs").data(Some(b"2")).acl(&OPEN_ACL_UNSAFE).word('p');
+    ctx.ok("create", deep.create("/ours", b"1", CreateMode::Persistent)).await;
+    let create = command("create").text("/theirs").data(Some(b"2")).acl(&OPEN_ACL_UNSAFE).word('p');
     assert_eq!(below.call(create).await.text(), "/theirs");
     for (name, data) in [("/ours", b"1"), ("/theirs", b"2")] {
-        let (_, stat) = site.ok("get", deep.get(name)).await;
-        agree(&site, &deep, &below, name, Some(data), stat).await;
-        agree(&site, &zk, &kazoo, &format!("/głęboko/w dole{name}"), Some(data), stat).await;
+        let (_, stat) = ctx.ok("get", deep.get(name)).await;
+        assert_same_node(&ctx, &deep, &below, name, Some(data), stat).await;
+        assert_same_node(&ctx, &zk, &kazoo, &format!("/głęboko/w dole{name}"), Some(data), stat)
+            .await;
     }
-    let mut answer = below.call(words("children").text("/")).await;
-    assert_eq!(answer.stat(), site.ok("exists", deep.exists("/")).await.expect("it is there"));
+    let mut answer = below.call(command("children").text("/")).await;
+    assert_eq!(answer.stat(), ctx.ok("exists", deep.exists("/")).await.expect("it is there"));
     assert_eq!([(); 2].map(|()| answer.text()), ["ours", "theirs"]);
 
-    let create = words("transaction").word("create").text("/a-").data(Some(b""));
+    let create = command("transaction").word("create").text("/a-").data(Some(b""));
     let path = below.call(create.acl(&OPEN_ACL_UNSAFE).word('s')).await.text();
     assert_eq!(path, "/a-0000000002");
     let transaction = deep.transaction().create("/b-", b"", CreateMode::PersistentSequential);
-    assert_eq!(commit(&site, transaction).await, [hex(b"/b-0000000003")]);
+    assert_eq!(commit(&ctx, transaction).await, [hex(b"/b-0000000003")]);
 }
 
 /// Each sees what the other does, by watches.
 pub async fn watches<H: Handler>(handler: H) {
-    let (site, zk, kazoo) = meet(handler).await;
+    let (ctx, zk, kazoo) = connect_both(handler).await;
     let (name, data) = ("/gewächs", "grün".as_bytes());
-    kazoo.call(words("watch").text(name)).await;
-    let (_, created) = site.ok("exists", zk.exists_and_watch(name)).await;
-    site.ok("create", zk.create(name, b"", CreateMode::Persistent)).await;
+    kazoo.call(command("watch").text(name)).await;
+    let (_, created) = ctx.ok("exists", zk.exists_and_watch(name)).await;
+    ctx.ok("create", zk.create(name, b"", CreateMode::Persistent)).await;
     expect_event(&kazoo, "CREATED", name).await;
-    let event = site.ok("the watch", created).await;
+    let event = ctx.ok("the watch", created).await;
     assert_eq!((event.kind, event.path.as_str()), (EventType::NodeCreated, name));
 
-    kazoo.call(words("watch").text(name)).await;
-    let (_, _, changed) = site.ok("get", zk.get_and_watch(name)).await;
-    kazoo.call(words("set").text(name).data(Some(data)).word(-1)).await;
-    let event = site.ok("the watch", changed).await;
+    kazoo.call(command("watch").text(name)).await;
+    let (_, _, changed) = ctx.ok("get", zk.get_and_watch(name)).await;
+    kazoo.call(command("set").text(name).data(Some(data)).word(-1)).await;
+    let event = ctx.ok("the watch", changed).await;
     assert_eq!((event.kind, event.path.as_str()), (EventType::NodeDataChanged, name));
     expect_event(&kazoo, "CHANGED", name).await;
 
-    kazoo.call(words("watch_children").text(name)).await;
-    let (_, _, children) = site.ok("children", zk.get_children_and_watch(name)).await;
+    kazoo.call(command("watch_children").text(name)).await;
+    let (_, _, children) = ctx.ok("children", zk.get_children_and_watch(name)).await;
     let child = format!("{name}/ast");
-    site.ok("create", zk.create(&child, b"", CreateMode::Ephemeral)).await;
+    ctx.ok("create", zk.create(&child, b"", CreateMode::Ephemeral)).await;
     expect_event(&kazoo, "CHILD", name).await;
-    let event = site.ok("the watch", children).await;
+    let event = ctx.ok("the watch", children).await;
     assert_eq!((event.kind, event.path.as_str()), (EventType::NodeChildrenChanged, name));
 
-    let (_, _, gone) = site.ok("get", zk.get_and_watch(&child)).await;
-    kazoo.call(words("watch").text(&child)).await;
-    site.ok("stop", zk.stop()).await;
+    let (_, _, gone) = ctx.ok("get", zk.get_and_watch(&child)).await;
+    kazoo.call(command("watch").text(&child)).await;
+    ctx.ok("stop", zk.stop()).await;
     expect_event(&kazoo, "DELETED", &child).await;
     // The server ends a session's nodes first, and tells the session itself of it.
-    let event = site.ok("the watch", gone).await;
+    let event = ctx.ok("the watch", gone).await;
     assert_eq!((event.kind, event.path.as_str()), (EventType::NodeDeleted, child.as_str()));
     kazoo.sync().await;
 }
 
-async fn expect_event(kazoo: &Kazoo, kind: &str, path: &str) {
-    let mut event = kazoo.call(words("event")).await;
+async fn expect_event(kazoo: &KazooClient, kind: &str, path: &str) {
+    let mut event = kazoo.call(command("event")).await;
     assert_eq!((event.word().as_str(), event.text().as_str()), (kind, path));
 }
 
 // Locks that both contend for
 
 /// A lock of kazoo's, or a semaphore.
-struct Theirs<'k> {
-    kazoo: &'k Kazoo,
+struct KazooLock<'k> {
+    kazoo: &'k KazooClient,
     name: String,
 }
 
-impl<'k> Theirs<'k> {
-    async fn lock(kazoo: &'k Kazoo, kind: &str, name: &str, patterns: &[&str]) -> Self {
-        let command = words("lock").word(name).word(kind).text("/lock").text(name);
+impl<'k> KazooLock<'k> {
+    async fn lock(kazoo: &'k KazooClient, kind: &str, name: &str, patterns: &[&str]) -> Self {
+        let command = command("lock").word(name).word(kind).text("/lock").text(name);
         kazoo.call(patterns.iter().fold(command, |command, pattern| command.text(pattern))).await;
         Self { kazoo, name: name.to_owned() }
     }
 
-    async fn semaphore(kazoo: &'k Kazoo, name: &str, leases: usize) -> Self {
-        kazoo.call(words("semaphore").word(name).text("/lock").text(name).word(leases)).await;
+    async fn semaphore(kazoo: &'k KazooClient, name: &str, leases: usize) -> Self {
+        kazoo.call(command("semaphore").word(name).text("/lock").text(name).word(leases)).await;
         Self { kazoo, name: name.to_owned() }
     }
 
-    fn command(&self, command: &str) -> Words {
-        words(command).word(&self.name)
+    fn command(&self, verb: &str) -> CommandLine {
+        command(verb).word(&self.name)
     }
 
     /// Whether it is held within `seconds`; it goes on waiting otherwise.
@@ -429,139 +430,139 @@ impl<'k> Theirs<'k> {
 const SHORT: f32 = 0.3;
 const LONG: f32 = 20.0;
 
-fn named(name: &str) -> LockOptions {
+fn with_id(name: &str) -> LockOptions {
     LockOptions::default().identifier(name)
 }
 
 /// Each waits for the other's lock, and gets it when that is released, in the order of arrival.
 pub async fn locks<H: Handler>(handler: H) {
-    let (site, zk, kazoo) = meet(handler).await;
-    let ours = Lock::with(&zk, "/lock", named("ours"));
-    let theirs = Theirs::lock(&kazoo, "Lock", "theirs", &[]).await;
+    let (ctx, zk, kazoo) = connect_both(handler).await;
+    let ours = Lock::with(&zk, "/lock", with_id("ours"));
+    let theirs = KazooLock::lock(&kazoo, "Lock", "theirs", &[]).await;
     for _ in 0..2 {
-        let guard = site.ok("a free lock", ours.acquire()).await;
+        let guard = ctx.ok("a free lock", ours.acquire()).await;
         assert!(!theirs.acquire(SHORT).await, "kazoo holds it too");
         let again = ours.acquire();
-        site.until_nodes(&zk, "/lock", 3).await;
+        ctx.wait_for_children(&zk, "/lock", 3).await;
         let all = ["ours", "theirs", "ours"];
-        assert_eq!(site.ok("contenders", ours.contenders()).await, all);
+        assert_eq!(ctx.ok("contenders", ours.contenders()).await, all);
         assert_eq!(theirs.texts("contenders").await, all);
 
-        site.ok("to release", guard.release()).await;
+        ctx.ok("to release", guard.release()).await;
         assert!(theirs.acquire(LONG).await, "kazoo is next");
-        site.moment().await;
+        ctx.short_wait().await;
         assert!(!again.ready(), "both hold it");
-        assert!(site.ok("it is held", ours.try_acquire()).await.is_none());
+        assert!(ctx.ok("it is held", ours.try_acquire()).await.is_none());
         theirs.release().await;
-        let guard = site.ok("our turn", again).await;
+        let guard = ctx.ok("our turn", again).await;
         assert!(!theirs.acquire(SHORT).await);
-        site.ok("to release", guard.release()).await;
+        ctx.ok("to release", guard.release()).await;
         assert!(theirs.acquire(LONG).await);
         theirs.release().await;
-        site.until_nodes(&zk, "/lock", 0).await;
+        ctx.wait_for_children(&zk, "/lock", 0).await;
     }
     // The lock of a kazoo that is gone is free.
-    let leaving = Kazoo::connect(format!("{}{}", shared().hosts(), site.root())).await;
-    let held = Theirs::lock(&leaving, "Lock", "leaving", &[]).await;
+    let leaving = KazooClient::connect(format!("{}{}", shared_server().hosts(), ctx.root())).await;
+    let held = KazooLock::lock(&leaving, "Lock", "leaving", &[]).await;
     assert!(held.acquire(LONG).await);
     let waiting = ours.acquire();
-    site.until_nodes(&zk, "/lock", 2).await;
+    ctx.wait_for_children(&zk, "/lock", 2).await;
     assert!(!waiting.ready());
     drop(leaving);
-    assert!(site.ok("our turn", waiting).await.is_held());
+    assert!(ctx.ok("our turn", waiting).await.is_held());
 }
 
 /// Readers of both share, and writers of both keep out the others.
 pub async fn read_and_write_locks<H: Handler>(handler: H) {
-    let (site, zk, kazoo) = meet(handler).await;
+    let (ctx, zk, kazoo) = connect_both(handler).await;
     let (read, write) = (ReadLock::new(&zk, "/lock"), WriteLock::new(&zk, "/lock"));
-    let reader = Theirs::lock(&kazoo, "ReadLock", "reader", &[]).await;
-    let writer = Theirs::lock(&kazoo, "WriteLock", "writer", &[]).await;
+    let reader = KazooLock::lock(&kazoo, "ReadLock", "reader", &[]).await;
+    let writer = KazooLock::lock(&kazoo, "WriteLock", "writer", &[]).await;
 
-    let guard = site.ok("a read lock", read.acquire()).await;
+    let guard = ctx.ok("a read lock", read.acquire()).await;
     assert!(reader.acquire(LONG).await, "readers share");
     let our_writer = write.acquire();
-    site.until_nodes(&zk, "/lock", 3).await;
+    ctx.wait_for_children(&zk, "/lock", 3).await;
     assert!(!writer.acquire(SHORT).await);
     let late = read.acquire();
-    site.until_nodes(&zk, "/lock", 5).await;
-    site.ok("to release", guard.release()).await;
-    site.moment().await;
+    ctx.wait_for_children(&zk, "/lock", 5).await;
+    ctx.ok("to release", guard.release()).await;
+    ctx.short_wait().await;
     assert!(!our_writer.ready() && !late.ready(), "kazoo still reads");
     reader.release().await;
-    let guard = site.ok("our writer", our_writer).await;
+    let guard = ctx.ok("our writer", our_writer).await;
     assert!(!writer.acquire(SHORT).await && !reader.acquire(SHORT).await);
-    site.ok("to release", guard.release()).await;
+    ctx.ok("to release", guard.release()).await;
     assert!(writer.acquire(LONG).await);
-    site.moment().await;
+    ctx.short_wait().await;
     assert!(!late.ready() && !reader.acquire(SHORT).await, "kazoo writes");
     writer.release().await;
-    let guard = site.ok("the late reader", late).await;
+    let guard = ctx.ok("the late reader", late).await;
     assert!(reader.acquire(LONG).await, "readers share");
     drop(guard);
     reader.release().await;
-    site.until_nodes(&zk, "/lock", 0).await;
+    ctx.wait_for_children(&zk, "/lock", 0).await;
 }
 
-/// Leases of both are counted together, and both agree on how many there are.
+/// Leases of both are counted together, and both assert_same_node on how many there are.
 pub async fn semaphores<H: Handler>(handler: H) {
-    let (site, zk, kazoo) = meet(handler).await;
+    let (ctx, zk, kazoo) = connect_both(handler).await;
     let of = |leases| SemaphoreOptions::default().max_leases(leases).identifier("ours");
     let ours = Semaphore::with(&zk, "/lock", of(2));
-    let theirs = Theirs::semaphore(&kazoo, "theirs", 2).await;
-    let late = Theirs::semaphore(&kazoo, "late", 2).await;
-    let lease = site.ok("a lease", ours.acquire()).await;
+    let theirs = KazooLock::semaphore(&kazoo, "theirs", 2).await;
+    let late = KazooLock::semaphore(&kazoo, "late", 2).await;
+    let lease = ctx.ok("a lease", ours.acquire()).await;
     assert!(theirs.acquire(LONG).await, "there are two");
     assert!(!late.acquire(SHORT).await, "there are no three");
     let waiting = ours.acquire();
-    site.until_nodes(&zk, "/lock-__lock__", 2).await;
-    assert_eq!(site.ok("holders", ours.lease_holders()).await.len(), 2);
+    ctx.wait_for_children(&zk, "/lock-__lock__", 2).await;
+    assert_eq!(ctx.ok("holders", ours.lease_holders()).await.len(), 2);
     assert_eq!(theirs.texts("lease_holders").await, ["ours", "theirs"]);
 
-    site.ok("to release", lease.release()).await;
+    ctx.ok("to release", lease.release()).await;
     assert!(late.acquire(LONG).await, "kazoo is next");
-    site.moment().await;
+    ctx.short_wait().await;
     assert!(!waiting.ready());
     theirs.release().await;
-    let lease = site.ok("our turn", waiting).await;
+    let lease = ctx.ok("our turn", waiting).await;
     late.release().await;
-    site.ok("to release", lease.release()).await;
+    ctx.ok("to release", lease.release()).await;
 
     let wrong = Semaphore::with(&zk, "/lock", of(3)).acquire();
-    assert_eq!(site.err("another number", wrong).await.kind(), ErrorKind::InvalidInput);
-    let wrong = Theirs::semaphore(&kazoo, "wrong", 3).await;
+    assert_eq!(ctx.err("another number", wrong).await.kind(), ErrorKind::InvalidInput);
+    let wrong = KazooLock::semaphore(&kazoo, "wrong", 3).await;
     let refused = kazoo.ask(wrong.command("acquire").word(LONG)).await;
     assert_eq!(refused.expect_err("there are two"), "ValueError");
     // The number is the same if we are the first.
-    site.ok("to delete", zk.delete("/lock", None)).await;
-    site.ok("to release", site.ok("a lease", ours.acquire()).await.release()).await;
-    let again = Theirs::semaphore(&kazoo, "again", 2).await;
+    ctx.ok("to delete", zk.delete("/lock", None)).await;
+    ctx.ok("to release", ctx.ok("a lease", ours.acquire()).await.release()).await;
+    let again = KazooLock::semaphore(&kazoo, "again", 2).await;
     assert!(again.acquire(LONG).await);
 }
 
 /// Nodes as Curator and go-zookeeper name theirs, which both leave out unless told.
-pub async fn foreign_locks<H: Handler>(handler: H) {
-    let (site, zk, kazoo) = meet(handler).await;
-    let ours = Lock::with(&zk, "/lock", named("ours").extra_lock_pattern("-lock-"));
-    let theirs = Theirs::lock(&kazoo, "Lock", "theirs", &["-lock-"]).await;
-    site.ok("the path", zk.ensure_path("/lock")).await;
+pub async fn locks_with_foreign_nodes<H: Handler>(handler: H) {
+    let (ctx, zk, kazoo) = connect_both(handler).await;
+    let ours = Lock::with(&zk, "/lock", with_id("ours").extra_lock_pattern("-lock-"));
+    let theirs = KazooLock::lock(&kazoo, "Lock", "theirs", &["-lock-"]).await;
+    ctx.ok("the path", zk.ensure_path("/lock")).await;
     for name in [
         "_c_8d2a3c1e-6f0b-4b57-9a44-0c2d5b1f7e90-lock-",
         "_c_3fcbb2f27b3c4f2e8f9dcd4c0a1e5b77-lock-",
     ] {
         let create =
             zk.create(format!("/lock/{name}"), b"foreign", CreateOptions::ephemeral().sequence());
-        let foreign = site.ok("a foreign node", create).await;
+        let foreign = ctx.ok("a foreign node", create).await;
         let waiting = ours.acquire();
-        site.until_nodes(&zk, "/lock", 2).await;
+        ctx.wait_for_children(&zk, "/lock", 2).await;
         assert!(!theirs.acquire(SHORT).await && !waiting.ready());
         let all = ["foreign", "ours", "theirs"];
-        assert_eq!(site.ok("contenders", ours.contenders()).await, all);
+        assert_eq!(ctx.ok("contenders", ours.contenders()).await, all);
         assert_eq!(theirs.texts("contenders").await, all);
-        site.ok("to delete", zk.delete(foreign, None)).await;
-        let guard = site.ok("our turn", waiting).await;
+        ctx.ok("to delete", zk.delete(foreign, None)).await;
+        let guard = ctx.ok("our turn", waiting).await;
         assert!(!theirs.acquire(SHORT).await);
-        site.ok("to release", guard.release()).await;
+        ctx.ok("to release", guard.release()).await;
         assert!(theirs.acquire(LONG).await);
         theirs.release().await;
     }

@@ -19,10 +19,13 @@ use zk_client::{
 };
 
 use super::{
-    counted::Counted,
-    site::{LIMIT, Site, block_on, blocking, proxy, shared},
+    context::{LIMIT, TestContext},
+    shared_server::{new_proxy, shared_server},
 };
-use crate::{Direction, Fake, Verdict, lock};
+use crate::{
+    CountingHandler, Direction, FrameAction, ScriptedServer, lock,
+    tasks::{block_on, spawn_blocking},
+};
 
 /// Nobody ever listens there.
 const NOBODY: &str = "127.0.0.1:1";
@@ -39,40 +42,40 @@ fn blackhole() -> (TcpListener, SocketAddr) {
 
 /// Whether the server still has sessions whose id is `id`.
 fn has_session(id: i64) -> bool {
-    shared().four_letter("dump").contains(&format!("{id:#x}"))
+    shared_server().four_letter_word("dump").contains(&format!("{id:#x}"))
 }
 
-pub async fn start_against_nothing_fails_in_time_and_can_be_tried_again<H: Handler>(handler: H) {
-    let counted = Counted::new(handler);
-    let site = Site::new(counted.clone());
-    let proxy = proxy();
+pub async fn start_times_out_without_a_server_and_can_be_retried<H: Handler>(handler: H) {
+    let counted = CountingHandler::new(handler);
+    let ctx = TestContext::new(counted.clone());
+    let proxy = new_proxy();
     proxy.refuse(true);
     let timeout = Duration::from_millis(500);
-    let zk = site.build(site.builder_at(proxy.address()).connect_timeout(timeout));
+    let zk = ctx.build(ctx.builder_at(proxy.address()).connect_timeout(timeout));
 
     let begun = Instant::now();
-    let error = site.err("a start against nothing", zk.start()).await;
+    let error = ctx.err("a start against nothing", zk.start()).await;
     assert!(begun.elapsed() >= timeout, "{:?}", begun.elapsed());
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("500ms"), "{error}");
     assert!(error.to_string().contains(&proxy.address().to_string()), "{error}");
     assert_eq!((zk.state(), zk.connection_state()), (SessionState::Lost, ConnectionState::Closed));
-    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+    ctx.wait_until("the tasks to end", || counted.tasks() + counted.connections() == 0).await;
     let attempts = counted.attempts();
-    site.moment().await;
+    ctx.short_wait().await;
     assert_eq!(counted.attempts(), attempts, "it goes on trying");
 
     proxy.refuse(false);
-    site.ok("to start again", zk.start()).await;
-    site.ok("to read", zk.exists("/")).await;
-    site.ok("to stop", zk.stop()).await;
-    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+    ctx.ok("to start again", zk.start()).await;
+    ctx.ok("to read", zk.exists("/")).await;
+    ctx.ok("to stop", zk.stop()).await;
+    ctx.wait_until("the tasks to end", || counted.tasks() + counted.connections() == 0).await;
 }
 
 pub async fn a_failed_start_names_host_and_cause<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+    let ctx = TestContext::new(handler);
     let (_listener, silent) = blackhole();
-    let refusing = Fake::new(|_, client| client.refuse_session());
+    let refusing = ScriptedServer::new(|_, client| client.refuse_session());
     let timeout = Duration::from_millis(400);
     let cases = [
         (NOBODY.to_owned(), vec![NOBODY, "refused"]),
@@ -82,11 +85,11 @@ pub async fn a_failed_start_names_host_and_cause<H: Handler>(handler: H) {
     ];
     let begun = Instant::now();
     let starts = cases.map(|(host, words)| {
-        let builder = site.builder_at(&host).connect_timeout(timeout);
-        (builder.connect_on(site.handler.clone()), host, words)
+        let builder = ctx.builder_at(&host).connect_timeout(timeout);
+        (builder.connect_on(ctx.handler.clone()), host, words)
     });
     for (start, host, words) in starts {
-        let error = site.err("a start against nothing", start).await;
+        let error = ctx.err("a start against nothing", start).await;
         assert!(begun.elapsed() < LIMIT / 2, "{host}: {:?}", begun.elapsed());
         assert_eq!(error.kind(), ErrorKind::Timeout, "{host}: {error}");
         let text = error.to_string();
@@ -96,190 +99,191 @@ pub async fn a_failed_start_names_host_and_cause<H: Handler>(handler: H) {
     }
 }
 
-pub async fn a_start_just_after_one_that_failed_is_done<H: Handler>(handler: H) {
+pub async fn a_start_right_after_a_failed_one_succeeds<H: Handler>(handler: H) {
     const AUTH: [u8; 4] = (-4_i32).to_be_bytes();
 
-    let site = Site::new(handler);
-    let proxy = proxy();
+    let ctx = TestContext::new(handler);
+    let proxy = new_proxy();
     let asked = Arc::new(AtomicBool::new(false));
     let seen = asked.clone();
     proxy.on_frame(Direction::ToServer, move |frame| {
         if !frame.starts_with(&AUTH) {
-            return Verdict::Pass;
+            return FrameAction::Pass;
         }
         seen.store(true, Ordering::Relaxed);
-        Verdict::Drop
+        FrameAction::Drop
     });
-    let builder = site.builder_at(proxy.address()).auth("digest", "ann:secret");
-    let zk = site.build(builder.connect_timeout(PATIENCE));
+    let builder = ctx.builder_at(proxy.address()).auth("digest", "ann:secret");
+    let zk = ctx.build(builder.connect_timeout(PATIENCE));
     let first = zk.start();
-    site.when("the credential", || asked.load(Ordering::Relaxed)).await;
+    ctx.wait_until("the credential", || asked.load(Ordering::Relaxed)).await;
     proxy.hold(Direction::ToServer);
-    let error = site.err("the first start", first).await;
+    let error = ctx.err("the first start", first).await;
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
 
     // It is still about to close its session.
     assert!(zk.connected());
     let second = zk.start();
     assert!(!second.ready());
-    proxy.on_frame(Direction::ToServer, |_| Verdict::Pass);
+    proxy.on_frame(Direction::ToServer, |_| FrameAction::Pass);
     proxy.release();
-    site.ok("the second start", second).await;
-    site.ok("to read", zk.exists("/")).await;
+    ctx.ok("the second start", second).await;
+    ctx.ok("to read", zk.exists("/")).await;
 }
 
-pub async fn a_start_of_a_client_that_runs_ends_in_time<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let proxy = proxy();
-    let builder = site.builder_at(proxy.address()).connect_timeout(PATIENCE);
-    let zk = site.connect(builder).await;
+pub async fn start_on_a_running_client_times_out<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let proxy = new_proxy();
+    let builder = ctx.builder_at(proxy.address()).connect_timeout(PATIENCE);
+    let zk = ctx.connect(builder).await;
     let session = zk.session_id();
-    site.cut_off(&zk, &proxy).await;
-    let error = site.err("to start without a server", zk.start()).await;
+    ctx.cut_off(&zk, &proxy).await;
+    let error = ctx.err("to start without a server", zk.start()).await;
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert_eq!((zk.state(), zk.session_id()), (SessionState::Suspended, session));
 
     let start = zk.start();
     proxy.refuse(false);
-    site.ok("to start with one", start).await;
+    ctx.ok("to start with one", start).await;
     assert!(zk.connected());
     assert_eq!(zk.session_id(), session);
 }
 
-pub async fn start_async_tells_when_there_is_a_session<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let proxy = proxy();
+pub async fn start_async_signals_when_there_is_a_session<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let proxy = new_proxy();
     proxy.refuse(true);
-    let zk = site.build(site.builder_at(proxy.address()));
+    let zk = ctx.build(ctx.builder_at(proxy.address()));
     let started = zk.start_async();
     let event = started.clone();
-    assert!(!blocking(move || event.wait(Duration::from_millis(50))).await);
+    assert!(!spawn_blocking(move || event.wait(Duration::from_millis(50))).await);
     proxy.refuse(false);
     let event = started.clone();
-    assert!(blocking(move || event.wait(LIMIT)).await);
+    assert!(spawn_blocking(move || event.wait(LIMIT)).await);
     assert!(started.is_set() && zk.connected());
 
     proxy.refuse(true);
     let timeout = Duration::from_millis(100);
-    let zk = site.build(site.builder_at(proxy.address()).connect_timeout(timeout));
+    let zk = ctx.build(ctx.builder_at(proxy.address()).connect_timeout(timeout));
     let started = zk.start_async();
-    site.err("the start", zk.start()).await;
-    site.moment().await;
+    ctx.err("the start", zk.start()).await;
+    ctx.short_wait().await;
     assert!(!started.is_set());
 }
 
 pub async fn two_starts_make_one_session<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let proxy = proxy();
-    let zk = site.build(site.builder_at(proxy.address()));
+    let ctx = TestContext::new(handler);
+    let proxy = new_proxy();
+    let zk = ctx.build(ctx.builder_at(proxy.address()));
     let (first, second) = (zk.start(), zk.start());
-    site.ok("the first start", first).await;
-    site.ok("the second start", second).await;
+    ctx.ok("the first start", first).await;
+    ctx.ok("the second start", second).await;
     let session = zk.session_id();
-    site.ok("a third start", zk.start()).await;
+    ctx.ok("a third start", zk.start()).await;
     assert_eq!(zk.session_id(), session);
     assert_eq!(proxy.accepted(), 1);
 }
 
-pub async fn two_stops_are_as_good_as_one<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.build(site.builder());
-    site.ok("to stop what was not started", zk.stop()).await;
-    site.ok("to start", zk.start()).await;
+pub async fn repeated_stops_succeed<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.build(ctx.builder());
+    ctx.ok("to stop what was not started", zk.stop()).await;
+    ctx.ok("to start", zk.start()).await;
     let (first, second) = (zk.stop(), zk.stop());
-    site.ok("the first stop", first).await;
-    site.ok("the second stop", second).await;
-    site.ok("a third stop", zk.stop()).await;
+    ctx.ok("the first stop", first).await;
+    ctx.ok("the second stop", second).await;
+    ctx.ok("a third stop", zk.stop()).await;
     assert_eq!(zk.state(), SessionState::Lost);
 }
 
 pub async fn stop_while_connecting_returns_at_once<H: Handler>(handler: H) {
-    let counted = Counted::new(handler);
-    let site = Site::new(counted.clone());
+    let counted = CountingHandler::new(handler);
+    let ctx = TestContext::new(counted.clone());
     let (_listener, silent) = blackhole();
-    let zk = site.build(site.builder_at(silent));
+    let zk = ctx.build(ctx.builder_at(silent));
     let start = zk.start();
-    site.when("a connection", || counted.live().1 == 1).await;
+    ctx.wait_until("a connection", || counted.connections() == 1).await;
     let begun = Instant::now();
-    site.ok("to stop", zk.stop()).await;
+    ctx.ok("to stop", zk.stop()).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    let error = site.err("the start", start).await;
+    let error = ctx.err("the start", start).await;
     assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
-    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+    ctx.wait_until("the tasks to end", || counted.tasks() + counted.connections() == 0).await;
 }
 
-pub async fn start_after_stop_is_a_new_session<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+pub async fn start_after_stop_makes_a_new_session<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let first = zk.session_id();
-    site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
-    site.ok("to stop", zk.stop()).await;
+    ctx.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
+    ctx.ok("to stop", zk.stop()).await;
     assert_eq!((zk.state(), zk.connection_state()), (SessionState::Lost, ConnectionState::Closed));
 
-    let error = site.err("a call on a stopped client", zk.exists("/mine")).await;
+    let error = ctx.err("a call on a stopped client", zk.exists("/mine")).await;
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::ConnectionClosed, Some(Outcome::NotSent))
     );
 
-    site.ok("to start", zk.start()).await;
+    ctx.ok("to start", zk.start()).await;
     assert_ne!(zk.session_id(), first);
-    assert_eq!(site.ok("exists", zk.exists("/mine")).await, None);
+    assert_eq!(ctx.ok("exists", zk.exists("/mine")).await, None);
 }
 
-pub async fn restart_is_a_new_session<H: Handler>(handler: H) {
-    let counted = Counted::new(handler);
-    let site = Site::new(counted.clone());
-    let zk = site.client().await;
+pub async fn restart_makes_a_new_session<H: Handler>(handler: H) {
+    let counted = CountingHandler::new(handler);
+    let ctx = TestContext::new(counted.clone());
+    let zk = ctx.client().await;
     let first = zk.session_id().expect("it is connected").0;
     let mut states = zk.states();
-    site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
-    site.ok("to restart", zk.restart()).await;
-    site.expect(&mut states, &[SessionState::Lost, SessionState::Connected]).await;
+    ctx.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
+    ctx.ok("to restart", zk.restart()).await;
+    ctx.expect_states(&mut states, &[SessionState::Lost, SessionState::Connected]).await;
     assert_ne!(zk.session_id().expect("it is connected").0, first);
-    assert_eq!(site.ok("exists", zk.exists("/mine")).await, None);
+    assert_eq!(ctx.ok("exists", zk.exists("/mine")).await, None);
     assert!(!has_session(first));
     assert_eq!(states.try_next(), None);
-    site.when("one driver", || counted.live() == (1, 1)).await;
+    ctx.wait_until("one driver", || (counted.tasks(), counted.connections()) == (1, 1)).await;
 }
 
-pub async fn restart_starts_a_client_that_was_stopped<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.build(site.builder());
-    site.ok("to restart", zk.restart()).await;
-    site.ok("to read", zk.exists("/")).await;
+pub async fn restart_starts_a_stopped_client<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.build(ctx.builder());
+    ctx.ok("to restart", zk.restart()).await;
+    ctx.ok("to read", zk.exists("/")).await;
 }
 
-pub async fn a_stop_after_a_restart_has_the_last_word<H: Handler>(handler: H) {
-    let counted = Counted::new(handler);
-    let site = Site::new(counted.clone());
-    let zk = site.client().await;
+pub async fn a_stop_after_a_restart_wins<H: Handler>(handler: H) {
+    let counted = CountingHandler::new(handler);
+    let ctx = TestContext::new(counted.clone());
+    let zk = ctx.client().await;
     let (restart, stop) = (zk.restart(), zk.stop());
-    site.ok("to stop", stop).await;
-    let error = site.err("the restart", restart).await;
+    ctx.ok("to stop", stop).await;
+    let error = ctx.err("the restart", restart).await;
     assert_eq!(error.kind(), ErrorKind::ConnectionClosed, "{error}");
-    site.when("the tasks to end", || counted.live() == (0, 0)).await;
-    site.moment().await;
-    assert_eq!((zk.state(), counted.live()), (SessionState::Lost, (0, 0)));
+    ctx.wait_until("the tasks to end", || counted.tasks() + counted.connections() == 0).await;
+    ctx.short_wait().await;
+    assert_eq!(zk.state(), SessionState::Lost);
+    assert_eq!((counted.tasks(), counted.connections()), (0, 0));
 }
 
-pub async fn a_client_that_is_dropped_in_a_restart_leaves_nothing<H: Handler>(handler: H) {
-    let counted = Counted::new(handler);
-    let site = Site::new(counted.clone());
-    let zk = site.client().await;
+pub async fn a_client_dropped_during_a_restart_leaves_no_tasks<H: Handler>(handler: H) {
+    let counted = CountingHandler::new(handler);
+    let ctx = TestContext::new(counted.clone());
+    let zk = ctx.client().await;
     drop(zk.restart());
     drop(zk);
-    site.when("the tasks to end", || counted.live() == (0, 0)).await;
-    site.moment().await;
-    assert_eq!(counted.live(), (0, 0));
+    ctx.wait_until("the tasks to end", || counted.tasks() + counted.connections() == 0).await;
+    ctx.short_wait().await;
+    assert_eq!((counted.tasks(), counted.connections()), (0, 0));
 }
 
-pub async fn a_restart_in_the_last_moment_of_a_session_is_done<H: Handler>(handler: H) {
-    let counted = Counted::new(handler);
-    let site = Site::new(counted.clone());
-    let proxy = proxy();
+pub async fn a_restart_while_the_session_closes_succeeds<H: Handler>(handler: H) {
+    let counted = CountingHandler::new(handler);
+    let ctx = TestContext::new(counted.clone());
+    let proxy = new_proxy();
     proxy.refuse(true);
-    let zk = site.build(site.builder_at(proxy.address()));
+    let zk = ctx.build(ctx.builder_at(proxy.address()));
     drop(zk.start());
     let mut waiting = pin!(zk.exists("/"));
     // Its end is among the last that the session has to say.
@@ -287,27 +291,27 @@ pub async fn a_restart_in_the_last_moment_of_a_session_is_done<H: Handler>(handl
     let waker = Waker::from(restart.clone());
     assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     drop(zk.stop());
-    let restarted = site.until("the call to end", || restart.restarted()).await;
+    let restarted = ctx.eventually("the call to end", || restart.restarted()).await;
     proxy.refuse(false);
-    site.ok("to restart", restarted).await;
-    site.ok("to stop", zk.stop()).await;
-    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+    ctx.ok("to restart", restarted).await;
+    ctx.ok("to stop", zk.stop()).await;
+    ctx.wait_until("the tasks to end", || counted.tasks() + counted.connections() == 0).await;
 }
 
-pub async fn a_restart_right_after_a_stop_is_done<H: Handler>(handler: H) {
-    let counted = Counted::new(handler);
-    let site = Site::new(counted.clone());
-    let (proxy, zk) = site.proxied().await;
+pub async fn a_restart_right_after_a_stop_succeeds<H: Handler>(handler: H) {
+    let counted = CountingHandler::new(handler);
+    let ctx = TestContext::new(counted.clone());
+    let (proxy, zk) = ctx.client_via_proxy().await;
     proxy.hold(Direction::ToClient);
     let mut stop = pin!(zk.stop());
     let restart = Restart::new(&zk);
     let waker = Waker::from(restart.clone());
     assert!(stop.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     proxy.release();
-    let restarted = site.until("the stop", || restart.restarted()).await;
-    site.ok("to restart", restarted).await;
-    site.ok("to stop", zk.stop()).await;
-    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+    let restarted = ctx.eventually("the stop", || restart.restarted()).await;
+    ctx.ok("to restart", restarted).await;
+    ctx.ok("to stop", zk.stop()).await;
+    ctx.wait_until("the tasks to end", || counted.tasks() + counted.connections() == 0).await;
 }
 
 /// A waker that starts, stops and restarts a client.
@@ -336,36 +340,36 @@ impl Wake for Restart {
 }
 
 pub async fn starts_and_stops_in_a_row_do_not_hang<H: Handler>(handler: H) {
-    let counted = Counted::new(handler);
-    let site = Site::new(counted.clone());
-    let proxy = proxy();
-    let zk = site.build(site.builder_at(proxy.address()));
+    let counted = CountingHandler::new(handler);
+    let ctx = TestContext::new(counted.clone());
+    let proxy = new_proxy();
+    let zk = ctx.build(ctx.builder_at(proxy.address()));
     for _ in 0..20 {
         drop(zk.start());
         drop(zk.stop());
         drop(zk.restart());
     }
-    site.ok("the last start", zk.start()).await;
-    site.ok("to read", zk.exists("/")).await;
-    site.when("one driver", || counted.live() == (1, 1)).await;
-    site.ok("to stop", zk.stop()).await;
-    site.when("the tasks to end", || counted.live() == (0, 0)).await;
-    site.when("the connections to end", || proxy.connections() == 0).await;
+    ctx.ok("the last start", zk.start()).await;
+    ctx.ok("to read", zk.exists("/")).await;
+    ctx.wait_until("one driver", || (counted.tasks(), counted.connections()) == (1, 1)).await;
+    ctx.ok("to stop", zk.stop()).await;
+    ctx.wait_until("the tasks to end", || counted.tasks() + counted.connections() == 0).await;
+    ctx.wait_until("the connections to end", || proxy.connections() == 0).await;
 }
 
-pub async fn threads_may_start_and_stop_at_will<H: Handler>(handler: H) {
+pub async fn threads_can_start_and_stop_concurrently<H: Handler>(handler: H) {
     const THREADS: u64 = 4;
     const ROUNDS: u64 = 100;
 
-    let counted = Counted::new(handler);
-    let site = Site::new(counted.clone());
-    let proxy = proxy();
-    let zk = site.build(site.builder_at(proxy.address()));
+    let counted = CountingHandler::new(handler);
+    let ctx = TestContext::new(counted.clone());
+    let proxy = new_proxy();
+    let zk = ctx.build(ctx.builder_at(proxy.address()));
     let mut states = zk.states();
     let threads: Vec<_> = (0..THREADS)
         .map(|thread| {
             let zk = zk.clone();
-            blocking(move || {
+            spawn_blocking(move || {
                 let (mut lives, mut calls) = (Vec::new(), Vec::new());
                 for round in 0..ROUNDS {
                     // Any order will do, if each thread has another one.
@@ -388,13 +392,13 @@ pub async fn threads_may_start_and_stop_at_will<H: Handler>(handler: H) {
         })
         .collect();
     for thread in threads {
-        assert!(site.within("a thread", thread).await, "a result has never come");
+        assert!(ctx.within("a thread", thread).await, "a result has never come");
     }
-    site.ok("the last start", zk.start()).await;
-    site.ok("to read", zk.exists("/")).await;
-    site.when("one driver", || counted.live() == (1, 1)).await;
-    site.ok("to stop", zk.stop()).await;
-    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+    ctx.ok("the last start", zk.start()).await;
+    ctx.ok("to read", zk.exists("/")).await;
+    ctx.wait_until("one driver", || (counted.tasks(), counted.connections()) == (1, 1)).await;
+    ctx.ok("to stop", zk.stop()).await;
+    ctx.wait_until("the tasks to end", || counted.tasks() + counted.connections() == 0).await;
 
     let mut before = SessionState::Lost;
     while let Some(state) = states.try_next() {
@@ -408,87 +412,87 @@ pub async fn threads_may_start_and_stop_at_will<H: Handler>(handler: H) {
     assert_eq!(before, SessionState::Lost);
 }
 
-pub async fn calls_before_the_start_fail_as_closed<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.build(site.builder());
+pub async fn calls_before_start_fail_as_closed<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.build(ctx.builder());
     assert_eq!((zk.state(), zk.connection_state()), (SessionState::Lost, ConnectionState::Closed));
     assert_eq!((zk.connected(), zk.session_id(), zk.client_id()), (false, None, None));
-    let error = site.err("a call before the start", zk.get("/")).await;
+    let error = ctx.err("a call before the start", zk.get("/")).await;
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::ConnectionClosed, Some(Outcome::NotSent))
     );
 }
 
-pub async fn calls_between_stop_and_its_end_fail_as_closed<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+pub async fn calls_during_stop_fail_as_closed<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     proxy.hold(Direction::ToClient);
     let stop = zk.stop();
-    let error = site.err("a call after the stop", zk.get("/")).await;
+    let error = ctx.err("a call after the stop", zk.get("/")).await;
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::ConnectionClosed, Some(Outcome::NotSent))
     );
     proxy.release();
-    site.ok("to stop", stop).await;
+    ctx.ok("to stop", stop).await;
 }
 
-pub async fn the_drop_of_the_last_client_closes_the_session<H: Handler>(handler: H) {
-    let counted = Counted::new(handler.clone());
-    let site = Site::new(handler);
-    let witness = site.client().await;
-    let zk = site.ok("to connect", site.builder().connect_on(counted.clone())).await;
+pub async fn dropping_the_last_client_closes_the_session<H: Handler>(handler: H) {
+    let counted = CountingHandler::new(handler.clone());
+    let ctx = TestContext::new(handler);
+    let witness = ctx.client().await;
+    let zk = ctx.ok("to connect", ctx.builder().connect_on(counted.clone())).await;
     let clone = zk.clone();
     let deeper = zk.with_chroot("/deeper").expect("a good path");
-    site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
-    let (_, watch) = site.ok("to watch", witness.exists_and_watch("/mine")).await;
+    ctx.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
+    let (_, watch) = ctx.ok("to watch", witness.exists_and_watch("/mine")).await;
 
     drop((zk, clone));
-    site.ok("the session to live on", deeper.exists("/")).await;
+    ctx.ok("the session to live on", deeper.exists("/")).await;
     assert!(!watch.ready());
     let begun = Instant::now();
     drop(deeper);
-    site.ok("the ephemeral to go", watch).await;
+    ctx.ok("the ephemeral to go", watch).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "it went by expiry");
-    site.when("the tasks to end", || counted.live() == (0, 0)).await;
+    ctx.wait_until("the tasks to end", || counted.tasks() + counted.connections() == 0).await;
 }
 
-pub async fn the_drop_of_a_client_lets_work_under_way_finish<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let witness = site.client().await;
-    let zk = site.client().await;
+pub async fn dropping_a_client_lets_pending_calls_finish<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let witness = ctx.client().await;
+    let zk = ctx.client().await;
     let handles: Vec<_> =
         (0..100).map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Persistent)).collect();
     drop(zk);
     for handle in handles {
-        site.ok("a call of a dropped client", handle).await;
+        ctx.ok("a call of a dropped client", handle).await;
     }
-    assert_eq!(site.ok("children", witness.get_children("/")).await.len(), 100);
+    assert_eq!(ctx.ok("children", witness.get_children("/")).await.len(), 100);
 }
 
-pub async fn stop_completes_the_work_in_flight_first<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+pub async fn stop_completes_calls_in_flight_first<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let handles: Vec<_> =
         (0..500).map(|n| zk.create(format!("/n{n}"), b"", CreateMode::Persistent)).collect();
     let stop = zk.stop();
-    site.ok("to stop", stop).await;
+    ctx.ok("to stop", stop).await;
     for handle in handles {
         assert!(handle.ready(), "the stop overtook it");
-        site.ok("a call before the stop", handle).await;
+        ctx.ok("a call before the stop", handle).await;
     }
 }
 
 pub async fn stop_without_a_connection_returns_at_once<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
-    site.cut_off(&zk, &proxy).await;
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
+    ctx.cut_off(&zk, &proxy).await;
     let queued = zk.create("/never", b"", CreateMode::Persistent);
     let begun = Instant::now();
-    site.ok("to stop", zk.stop()).await;
+    ctx.ok("to stop", zk.stop()).await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    let error = site.err("a call that was queued", queued).await;
+    let error = ctx.err("a call that was queued", queued).await;
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::ConnectionClosed, Some(Outcome::NotSent))
@@ -496,64 +500,64 @@ pub async fn stop_without_a_connection_returns_at_once<H: Handler>(handler: H) {
     assert_eq!(zk.state(), SessionState::Lost);
 }
 
-pub async fn stop_does_not_wait_for_ever_for_a_silent_server<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let proxy = proxy();
+pub async fn stop_times_out_on_a_silent_server<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let proxy = new_proxy();
     let patience = Duration::from_millis(300);
-    let zk = site.connect(site.builder_at(proxy.address()).close_timeout(patience)).await;
+    let zk = ctx.connect(ctx.builder_at(proxy.address()).close_timeout(patience)).await;
     proxy.hold(Direction::ToClient);
     let lost = zk.set("/", b"", None);
     let begun = Instant::now();
-    site.ok("to stop", zk.stop()).await;
+    ctx.ok("to stop", zk.stop()).await;
     let took = begun.elapsed();
     assert!(took >= patience && took < Duration::from_secs(5), "{took:?}");
-    let error = site.err("a call without an answer", lost).await;
+    let error = ctx.err("a call without an answer", lost).await;
     assert_eq!(error.outcome(), Some(Outcome::Unknown), "{error}");
 }
 
 pub async fn a_session_can_be_resumed_in_another_client<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, first) = site.proxied().await;
-    site.ok("an ephemeral", first.create("/mine", b"", CreateMode::Ephemeral)).await;
+    let ctx = TestContext::new(handler);
+    let (proxy, first) = ctx.client_via_proxy().await;
+    ctx.ok("an ephemeral", first.create("/mine", b"", CreateMode::Ephemeral)).await;
     let ticket = first.client_id().expect("it has a session");
-    site.cut_off(&first, &proxy).await;
-    site.ok("to stop the first", first.stop()).await;
+    ctx.cut_off(&first, &proxy).await;
+    ctx.ok("to stop the first", first.stop()).await;
 
-    let second = site.connect(site.builder().client_id(ticket.clone())).await;
+    let second = ctx.connect(ctx.builder().client_id(ticket.clone())).await;
     assert_eq!(second.session_id(), Some(ticket.id));
-    let stat = site.ok("exists", second.exists("/mine")).await.expect("it lives on");
+    let stat = ctx.ok("exists", second.exists("/mine")).await.expect("it lives on");
     assert_eq!(stat.ephemeral_owner, ticket.id.0);
 
     // A session is resumed once: what comes after it is a new one.
-    site.ok("to restart", second.restart()).await;
+    ctx.ok("to restart", second.restart()).await;
     assert_ne!(second.session_id(), Some(ticket.id));
-    assert_eq!(site.ok("exists", second.exists("/mine")).await, None);
+    assert_eq!(ctx.ok("exists", second.exists("/mine")).await, None);
 }
 
 pub async fn a_session_that_cannot_be_resumed_is_replaced<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let first = site.client().await;
+    let ctx = TestContext::new(handler);
+    let first = ctx.client().await;
     let expired = first.client_id().expect("it has a session");
-    site.ok("to stop", first.stop()).await;
-    let second = site.client().await;
+    ctx.ok("to stop", first.stop()).await;
+    let second = ctx.client().await;
     let mut wrong = second.client_id().expect("it has a session");
     wrong.password = expired.password.clone();
 
     for ticket in [expired, wrong] {
-        let zk = site.build(site.builder().client_id(ticket.clone()));
+        let zk = ctx.build(ctx.builder().client_id(ticket.clone()));
         let mut states = zk.states();
-        site.ok("to start", zk.start()).await;
+        ctx.ok("to start", zk.start()).await;
         assert!(zk.session_id().is_some_and(|id| id != ticket.id));
         assert_eq!((states.try_next(), states.try_next()), (Some(SessionState::Connected), None));
-        site.ok("to read", zk.exists("/")).await;
+        ctx.ok("to read", zk.exists("/")).await;
     }
 }
 
-pub async fn a_plain_thread_may_block_on_everything<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let builder = site.builder();
-    let handler = site.handler.clone();
-    blocking(move || {
+pub async fn a_plain_thread_can_block_on_every_call<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let builder = ctx.builder();
+    let handler = ctx.handler.clone();
+    spawn_blocking(move || {
         let zk = builder.connect_on(handler).get().expect("it connects");
         let mut states = zk.states();
         let path = zk.create("/node", b"one", CreateMode::Persistent).get().expect("created");
@@ -578,12 +582,12 @@ pub async fn a_plain_thread_may_block_on_everything<H: Handler>(handler: H) {
 }
 
 pub async fn a_call_that_would_block_a_task_panics<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
-    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
-    let (_, _, watch) = site.ok("a watch", zk.get_and_watch("/node")).await;
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
+    ctx.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    let (_, _, watch) = ctx.ok("a watch", zk.get_and_watch("/node")).await;
     let lock = Lock::new(&zk, "/lock");
-    let held = site.ok("a lock", lock.acquire()).await;
+    let held = ctx.ok("a lock", lock.acquire()).await;
     proxy.hold(Direction::ToClient);
     // This test is a task of the handler.
     let calls: [(&str, &dyn Fn() -> bool); 8] = [
@@ -605,8 +609,8 @@ pub async fn a_call_that_would_block_a_task_panics<H: Handler>(handler: H) {
     let read = zk.exists("/");
     assert!(!read.wait(Duration::ZERO));
     proxy.release();
-    site.when("the answer to come", || read.ready()).await;
+    ctx.wait_until("the answer to come", || read.ready()).await;
     assert!(read.wait(None));
     assert!(read.get().expect("the root").is_some());
-    site.ok("to release the lock", held.release()).await;
+    ctx.ok("to release the lock", held.release()).await;
 }

@@ -6,15 +6,15 @@ use zk_client::{
 };
 
 use super::{
-    locks::{PATH, held, named},
-    site::Site,
+    context::TestContext,
+    locks::{PATH, acquire, lock_with_id},
 };
 
 /// Names as Curator and go-zookeeper make them contend if the option says so.
-pub async fn foreign_names_contend_by_an_option<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("the path", zk.ensure_path(PATH)).await;
+pub async fn extra_lock_patterns_include_foreign_nodes<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    ctx.ok("the path", zk.ensure_path(PATH)).await;
     let names = [
         "_c_8d2a3c1e-6f0b-4b57-9a44-0c2d5b1f7e90-lock-",
         "_c_3fcbb2f27b3c4f2e8f9dcd4c0a1e5b77-lock-",
@@ -23,27 +23,27 @@ pub async fn foreign_names_contend_by_an_option<H: Handler>(handler: H) {
     for name in names {
         let foreign =
             zk.create(format!("{PATH}/{name}"), b"theirs", CreateMode::EphemeralSequential);
-        let foreign = site.ok("a foreign node", foreign).await;
-        site.ok("to release", held(&site, &named(&zk, "blind")).await.release()).await;
+        let foreign = ctx.ok("a foreign node", foreign).await;
+        ctx.ok("to release", acquire(&ctx, &lock_with_id(&zk, "blind")).await.release()).await;
         for kind in 0..3 {
             let waiting = match kind {
                 0 => Lock::with(&zk, PATH, options.clone()).acquire(),
                 1 => ReadLock::with(&zk, PATH, options.clone()).acquire(),
                 _ => WriteLock::with(&zk, PATH, options.clone()).acquire(),
             };
-            site.until_nodes(&zk, PATH, 2).await;
-            site.moment().await;
+            ctx.wait_for_children(&zk, PATH, 2).await;
+            ctx.short_wait().await;
             assert!(!waiting.ready());
             let contenders = Lock::with(&zk, PATH, options.clone()).contenders();
-            let contenders = site.ok("contenders", contenders).await;
+            let contenders = ctx.ok("contenders", contenders).await;
             assert_eq!(contenders[0], "theirs");
             drop(waiting);
-            site.until_nodes(&zk, PATH, 1).await;
+            ctx.wait_for_children(&zk, PATH, 1).await;
         }
         let waiting = Lock::with(&zk, PATH, options.clone()).acquire();
-        site.until_nodes(&zk, PATH, 2).await;
-        site.ok("theirs to go", zk.delete(foreign, None)).await;
-        site.ok("to release", site.ok("its turn", waiting).await.release()).await;
+        ctx.wait_for_children(&zk, PATH, 2).await;
+        ctx.ok("theirs to go", zk.delete(foreign, None)).await;
+        ctx.ok("to release", ctx.ok("its turn", waiting).await.release()).await;
     }
 }
 
@@ -61,82 +61,82 @@ fn masked(text: &str) -> String {
 }
 
 /// An option has nodes of another client's form, for which that client waits.
-pub async fn nodes_have_the_form_that_an_option_names<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+pub async fn nodes_have_the_naming_scheme_of_the_options<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let uuid = "_c_01234567-89ab-4def-8000-0123456789ab";
     let hex = format!("_c_{:032x}", 0);
     let curator = LockOptions::curator;
-    let lock = site.ok("a lock", Lock::with(&zk, "/mutex", curator()).acquire()).await;
+    let lock = ctx.ok("a lock", Lock::with(&zk, "/mutex", curator()).acquire()).await;
     assert_eq!(form(lock.path()), masked(&format!("{uuid}-lock-")));
-    let reader = site.ok("a lock", ReadLock::with(&zk, "/sides", curator()).acquire()).await;
+    let reader = ctx.ok("a lock", ReadLock::with(&zk, "/sides", curator()).acquire()).await;
     assert_eq!(form(reader.path()), masked(&format!("{uuid}-__READ__")));
     let writer = WriteLock::with(&zk, "/sides", curator()).acquire();
-    site.until_nodes(&zk, "/sides", 2).await;
+    ctx.wait_for_children(&zk, "/sides", 2).await;
     let late = ReadLock::with(&zk, "/sides", curator()).acquire();
-    site.until_nodes(&zk, "/sides", 3).await;
-    site.moment().await;
+    ctx.wait_for_children(&zk, "/sides", 3).await;
+    ctx.short_wait().await;
     assert!(!writer.ready() && !late.ready());
     let another = ReadLock::with(&zk, "/sides", curator().identifier("late")).contenders();
-    assert_eq!(site.ok("contenders", another).await.len(), 3);
-    site.ok("to release", reader.release()).await;
-    let guard = site.ok("its turn", writer).await;
+    assert_eq!(ctx.ok("contenders", another).await.len(), 3);
+    ctx.ok("to release", reader.release()).await;
+    let guard = ctx.ok("its turn", writer).await;
     assert_eq!(form(guard.path()), masked(&format!("{uuid}-__WRIT__")));
-    site.moment().await;
+    ctx.short_wait().await;
     assert!(!late.ready());
     drop(guard);
-    assert!(site.ok("its turn", late).await.is_held());
+    assert!(ctx.ok("its turn", late).await.is_held());
 
     let options = LockOptions::go_zookeeper().identifier("gopher");
-    let gopher = site.ok("a lock", Lock::with(&zk, "/go", options).acquire()).await;
+    let gopher = ctx.ok("a lock", Lock::with(&zk, "/go", options).acquire()).await;
     assert_eq!(form(gopher.path()), masked(&format!("{hex}-lock-")));
     // Both forms of Curator's time and go-zookeeper's exclude each other.
     let beside = Lock::with(&zk, "/go", curator()).try_acquire();
-    assert!(site.ok("an answer", beside).await.is_none());
+    assert!(ctx.ok("an answer", beside).await.is_none());
     let options = LockOptions::go_zookeeper;
     for acquire in [
         ReadLock::with(&zk, "/none", options()).acquire(),
         WriteLock::with(&zk, "/none", options()).acquire(),
     ] {
-        let error = site.err("what go-zookeeper does not have", acquire).await;
+        let error = ctx.err("what go-zookeeper does not have", acquire).await;
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(error.to_string().contains("/none is to be shared with go-zookeeper"), "{error}");
     }
-    assert_eq!(site.ok("exists", zk.exists("/none")).await, None);
+    assert_eq!(ctx.ok("exists", zk.exists("/none")).await, None);
 }
 
 /// Curator keeps semaphores in another way: there is no contending there, and nothing is made.
-pub async fn a_semaphore_of_curators_is_refused<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+pub async fn a_curator_semaphore_is_refused<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     for name in ["", "/locks", "/leases"] {
         let node = zk.create(format!("/theirs{name}"), b"", CreateMode::Persistent);
-        site.ok("a node", node).await;
+        ctx.ok("a node", node).await;
     }
     let semaphore = Semaphore::new(&zk, "/theirs");
     let errors = [
-        site.err("a semaphore", semaphore.acquire()).await,
-        site.err("a semaphore", semaphore.try_acquire()).await,
-        site.err("holders", semaphore.lease_holders()).await,
-        site.err("a mutex", Lock::with(&zk, "/theirs", LockOptions::curator()).acquire()).await,
+        ctx.err("a semaphore", semaphore.acquire()).await,
+        ctx.err("a semaphore", semaphore.try_acquire()).await,
+        ctx.err("holders", semaphore.lease_holders()).await,
+        ctx.err("a mutex", Lock::with(&zk, "/theirs", LockOptions::curator()).acquire()).await,
     ];
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         let what = "/theirs cannot be shared with another client, such as Curator";
         assert!(error.to_string().contains(what), "{error}");
     }
-    assert_eq!(site.nodes(&zk, "/theirs").await, ["leases", "locks"]);
-    assert_eq!(site.ok("the data", zk.get("/theirs")).await.0, "");
-    assert_eq!(site.nodes(&zk, "/").await, ["theirs"]);
+    assert_eq!(ctx.children(&zk, "/theirs").await, ["leases", "locks"]);
+    assert_eq!(ctx.ok("the data", zk.get("/theirs")).await.0, "");
+    assert_eq!(ctx.children(&zk, "/").await, ["theirs"]);
 
     // So it is when the other client comes later, and when its nodes are those who wait.
-    let held = site.ok("a lease", Semaphore::new(&zk, "/ours").acquire()).await;
+    let held = ctx.ok("a lease", Semaphore::new(&zk, "/ours").acquire()).await;
     let node = "/ours/_c_8d2a3c1e-6f0b-4b57-9a44-0c2d5b1f7e90-lock-";
     let waiting = Semaphore::new(&zk, "/ours").acquire();
-    site.until_nodes(&zk, "/ours-__lock__", 1).await;
-    site.ok("a node", zk.create(node, b"", CreateMode::EphemeralSequential)).await;
-    let error = site.err("a shared path", waiting).await;
+    ctx.wait_for_children(&zk, "/ours-__lock__", 1).await;
+    ctx.ok("a node", zk.create(node, b"", CreateMode::EphemeralSequential)).await;
+    let error = ctx.err("a shared path", waiting).await;
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-    site.until_nodes(&zk, "/ours-__lock__", 0).await;
+    ctx.wait_for_children(&zk, "/ours-__lock__", 0).await;
     assert!(held.is_held());
 }

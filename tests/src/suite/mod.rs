@@ -6,39 +6,40 @@
 //! that list; a new runtime is a function in [`runtimes`](mod@crate::runtimes) and a file like
 //! `tests/tests/tokio.rs`.
 //!
-//! All tests share a server, and have a `Site` of their own on it; but for those that want
+//! All tests share a server, and have a `TestContext` of their own on it; but for those that want
 //! ensembles, which have a list of their own, as have those that want Python: `suite!(run, ensemble)`,
 //! `suite!(run, kazoo)`. These take long, and do not run on every runtime; `suite!(run, fail_over)` is a
 //! taste of them that does.
 #![expect(missing_docs, reason = "a test's name says what it shows")]
 
-mod contest;
-mod counted;
-pub(crate) mod site;
+pub(crate) mod context;
+mod proxy_filters;
+pub(crate) mod shared_server;
 
-pub mod access;
+pub mod acls;
+pub mod connection_faults;
 pub mod ensemble;
-pub mod faults;
 pub mod guide;
 pub mod kazoo;
-pub mod life;
+pub mod life_cycle;
 pub mod lock_failures;
-pub mod lock_forms;
+pub mod lock_interop;
 pub mod locks;
-mod log;
 pub mod nodes;
 pub mod options;
 pub mod outcomes;
+mod recorded_log;
 pub mod results;
 pub mod retries;
 pub mod secrets;
 pub mod semaphores;
-pub mod states;
+pub mod session_states;
 pub mod transactions;
-pub mod watchers;
+pub mod watch_recipes;
 pub mod watches;
 
-pub use site::{block_on, guard, share_embedded, unguarded};
+pub use context::{guard, unguarded};
+pub use shared_server::use_embedded_server;
 
 /// Makes a `#[test]` of each test of the suite, in a module for each theme. `run` is a function that
 /// runs one, of those in [`runtimes`](mod@crate::runtimes): it gets the test, which wants a handler and
@@ -47,243 +48,243 @@ pub use site::{block_on, guard, share_embedded, unguarded};
 macro_rules! suite {
     ($run:path) => {
         $crate::suite! { $run, $crate::suite::guard =>
-            life {
-                start_against_nothing_fails_in_time_and_can_be_tried_again,
+            life_cycle {
+                start_times_out_without_a_server_and_can_be_retried,
                 a_failed_start_names_host_and_cause,
-                a_start_just_after_one_that_failed_is_done,
-                a_start_of_a_client_that_runs_ends_in_time,
-                start_async_tells_when_there_is_a_session,
+                a_start_right_after_a_failed_one_succeeds,
+                start_on_a_running_client_times_out,
+                start_async_signals_when_there_is_a_session,
                 two_starts_make_one_session,
-                two_stops_are_as_good_as_one,
+                repeated_stops_succeed,
                 stop_while_connecting_returns_at_once,
-                start_after_stop_is_a_new_session,
-                restart_is_a_new_session,
-                restart_starts_a_client_that_was_stopped,
-                a_stop_after_a_restart_has_the_last_word,
-                a_client_that_is_dropped_in_a_restart_leaves_nothing,
+                start_after_stop_makes_a_new_session,
+                restart_makes_a_new_session,
+                restart_starts_a_stopped_client,
+                a_stop_after_a_restart_wins,
+                a_client_dropped_during_a_restart_leaves_no_tasks,
                 starts_and_stops_in_a_row_do_not_hang,
-                a_restart_in_the_last_moment_of_a_session_is_done,
-                a_restart_right_after_a_stop_is_done,
-                threads_may_start_and_stop_at_will,
-                calls_before_the_start_fail_as_closed,
-                calls_between_stop_and_its_end_fail_as_closed,
-                the_drop_of_the_last_client_closes_the_session,
-                the_drop_of_a_client_lets_work_under_way_finish,
-                stop_completes_the_work_in_flight_first,
+                a_restart_while_the_session_closes_succeeds,
+                a_restart_right_after_a_stop_succeeds,
+                threads_can_start_and_stop_concurrently,
+                calls_before_start_fail_as_closed,
+                calls_during_stop_fail_as_closed,
+                dropping_the_last_client_closes_the_session,
+                dropping_a_client_lets_pending_calls_finish,
+                stop_completes_calls_in_flight_first,
                 stop_without_a_connection_returns_at_once,
-                stop_does_not_wait_for_ever_for_a_silent_server,
+                stop_times_out_on_a_silent_server,
                 a_session_can_be_resumed_in_another_client,
                 a_session_that_cannot_be_resumed_is_replaced,
-                a_plain_thread_may_block_on_everything,
+                a_plain_thread_can_block_on_every_call,
                 a_call_that_would_block_a_task_panics,
             }
-            states {
-                a_drop_and_a_reconnect_are_heard_once_each,
-                many_failed_attempts_are_one_suspension,
-                an_expiry_is_lost_and_then_connected,
-                calls_that_wait_for_a_session_that_expires_fail_as_expired,
-                refused_credentials_at_the_start_are_an_error_and_lost,
-                refused_credentials_later_are_an_error_and_lost,
+            session_states {
+                a_disconnect_and_a_reconnect_are_each_reported_once,
+                failed_attempts_report_one_suspension,
+                an_expiry_is_reported_as_lost_then_connected,
+                queued_calls_of_an_expired_session_fail_as_expired,
+                credentials_refused_at_start_fail_the_start,
+                credentials_refused_later_end_the_session,
                 a_listener_can_be_removed_and_can_remove_itself,
-                a_removed_listener_is_not_called_for_what_was_queued,
-                a_listener_that_panics_stops_nobody,
-                a_listener_may_call_and_block,
-                a_state_is_told_before_a_result_of_that_state,
+                a_removed_listener_gets_no_queued_states,
+                a_panicking_listener_does_not_affect_others,
+                a_listener_can_make_blocking_calls,
+                a_state_is_reported_before_results_of_that_state,
                 a_thread_can_follow_the_states,
-                the_states_end_when_the_client_has_stopped,
-                the_states_go_on_over_a_restart,
-                a_client_that_has_stopped_has_no_session,
+                the_state_stream_ends_when_the_client_stops,
+                the_state_stream_continues_over_a_restart,
+                a_stopped_client_has_no_session,
                 refused_credentials_can_be_replaced,
-                equal_credentials_are_one,
-                a_silent_server_is_left_in_time,
-                a_session_outlives_many_connections,
+                equal_credentials_are_sent_once,
+                a_silent_server_is_disconnected_in_time,
+                a_session_survives_many_reconnects,
             }
             options {
-                hosts_may_have_a_chroot,
-                a_missing_chroot_is_logged_once_a_start,
-                options_that_cannot_be_are_told_at_once,
-                the_session_timeout_is_the_servers_to_grant,
-                a_client_that_takes_read_only_servers_writes_to_others,
+                hosts_can_have_a_chroot,
+                a_missing_chroot_is_logged_once_per_start,
+                invalid_options_fail_at_once,
+                the_server_negotiates_the_session_timeout,
+                a_read_only_client_can_write_to_full_servers,
                 all_credentials_are_sent,
-                hosts_are_tried_in_turn_or_in_random_order,
-                attempts_are_spaced_as_asked,
-                no_acl_is_an_error_that_says_what_to_do,
-                the_default_acl_is_that_of_new_nodes,
+                hosts_are_tried_in_order_or_at_random,
+                attempts_are_spaced_by_the_backoff,
+                a_missing_acl_is_an_error_with_advice,
+                new_nodes_get_the_default_acl,
                 a_reply_over_the_limit_fails_only_its_call,
                 a_request_over_the_limit_is_not_sent,
-                calls_beyond_the_queue_are_refused,
-                bytes_beyond_the_queue_are_refused,
-                the_hosts_can_change,
-                hosts_may_be_a_list_and_are_told,
-                a_weak_handle_does_not_keep_its_client,
-                a_server_answers_words_of_four_letters,
+                calls_over_the_queue_limit_are_refused,
+                bytes_over_the_queue_limit_are_refused,
+                hosts_can_be_changed,
+                hosts_can_be_a_list_and_are_reported,
+                a_weak_handle_does_not_keep_its_client_alive,
+                a_server_answers_four_letter_words,
             }
             nodes {
                 every_kind_of_node_can_be_created,
-                a_time_to_live_that_cannot_be_is_not_sent,
+                an_invalid_time_to_live_is_not_sent,
                 null_data_are_not_empty_data,
-                paths_may_be_in_any_script,
-                paths_that_break_the_rules_are_not_sent,
-                create_refuses_what_the_server_refuses,
-                makepath_makes_the_parents_with_the_same_acl,
-                makepath_works_for_many_at_once,
-                sequence_through_a_chroot,
+                paths_can_use_any_script,
+                invalid_paths_are_not_sent,
+                create_reports_the_servers_refusals,
+                makepath_creates_the_parents_with_the_same_acl,
+                makepath_works_concurrently,
+                sequential_names_are_relative_to_the_chroot,
                 clients_with_a_chroot_share_the_session,
                 reads_with_and_without_stat_and_watch_agree,
                 set_and_delete_check_versions,
-                ensure_path_takes_what_is_there,
-                recursive_delete_takes_all_below,
-                recursive_delete_outlasts_one_who_creates,
+                ensure_path_keeps_existing_nodes,
+                recursive_delete_removes_the_whole_tree,
+                recursive_delete_finishes_despite_concurrent_creates,
                 sync_returns_its_path,
                 errors_say_what_failed_where_and_why,
             }
-            access {
+            acls {
                 acls_are_read_and_written_by_version,
-                an_identity_of_any_characters_is_read_back,
-                an_acl_that_means_nothing_is_refused,
+                an_acl_id_with_any_characters_is_read_back,
+                an_invalid_acl_is_refused,
                 digest_auth_keeps_others_out,
-                credentials_go_first_on_every_connection,
-                credentials_stay_for_the_next_session,
-                a_credential_given_in_a_restart_is_for_the_next_session,
+                credentials_are_sent_first_on_every_connection,
+                credentials_are_sent_again_in_the_next_session,
+                a_credential_added_during_a_restart_applies_to_the_next_session,
             }
             transactions {
-                results_come_in_the_order_of_operations,
-                an_empty_one_commits,
-                a_failure_in_the_middle_undoes_all,
-                paths_are_those_below_the_chroot,
-                what_cannot_be_is_told_before_anything_is_sent,
-                watches_hear_of_each_operation,
+                results_are_in_the_order_of_operations,
+                an_empty_transaction_commits,
+                a_failure_rolls_back_the_whole_transaction,
+                paths_are_relative_to_the_chroot,
+                invalid_operations_fail_before_anything_is_sent,
+                watches_fire_for_each_operation,
             }
             watches {
-                each_kind_hears_of_its_events,
+                each_kind_of_watch_fires_for_its_events,
                 a_failed_read_leaves_no_watch,
-                a_watch_is_called_once,
-                all_watches_on_a_path_are_called_in_order,
-                the_paths_of_events_are_below_the_chroot,
-                an_event_is_there_before_a_reply_that_shows_it,
-                a_watch_that_is_dropped_is_forgotten,
-                watches_that_nobody_wants_are_taken_off_the_server,
-                a_loop_that_arms_and_drops_sends_nothing_more,
-                watches_that_ended_are_taken_off_the_server,
-                events_for_nobody_do_no_harm,
-                a_change_while_away_fires_once,
-                many_watches_live_over_a_reconnect,
+                a_watch_fires_once,
+                all_watches_on_a_path_fire_in_order,
+                event_paths_are_relative_to_the_chroot,
+                an_event_arrives_before_a_reply_that_shows_the_change,
+                a_dropped_watch_is_not_rearmed,
+                dropped_watches_are_removed_from_the_server,
+                arming_and_dropping_in_a_loop_sends_no_removals,
+                watches_of_ended_recipes_are_removed_from_the_server,
+                events_for_dropped_watches_are_ignored,
+                a_change_while_disconnected_fires_once,
+                many_watches_survive_a_reconnect,
                 a_watch_ends_with_its_session,
-                a_watch_outlives_its_client_only_to_say_so,
-                a_panicking_callback_stops_no_other,
-                callbacks_come_in_the_order_of_changes,
-                a_blocked_result_callback_holds_up_no_watch,
-                a_blocked_watch_callback_holds_up_no_result,
-                a_watch_can_be_waited_for_in_many_ways,
+                a_watch_of_a_dropped_client_fails_as_closed,
+                a_panicking_callback_does_not_affect_others,
+                callbacks_run_in_the_order_of_changes,
+                a_blocked_result_callback_does_not_delay_watches,
+                a_blocked_watch_callback_does_not_delay_results,
+                a_watch_can_be_awaited_polled_or_given_a_callback,
             }
             outcomes {
-                an_error_of_a_request_says_what_became_of_it,
-                an_error_of_no_request_has_no_outcome,
+                an_error_of_a_request_has_its_outcome,
+                an_error_without_a_request_has_no_outcome,
                 an_error_says_what_is_wrong_and_what_to_do,
-                an_error_tells_what_has_caused_it,
+                an_error_has_its_cause,
             }
             results {
-                a_result_tells_how_it_stands,
-                a_wait_ends_with_its_timeout_and_the_call_goes_on,
-                callbacks_come_whether_the_result_is_there_or_not,
-                a_dropped_result_is_still_done_and_told,
-                results_of_calls_that_cannot_be_are_results_too,
+                a_result_reports_its_status,
+                a_wait_times_out_and_the_call_continues,
+                callbacks_run_before_and_after_completion,
+                a_dropped_result_still_completes,
+                an_invalid_call_returns_a_failed_result,
                 any_thread_can_poll_a_result,
-                a_thousand_calls_complete_in_their_order,
+                calls_complete_in_order,
                 calls_of_many_tasks_all_complete,
-                a_blocked_callback_keeps_the_session_and_the_order,
-                a_panicking_callback_stops_nothing,
-                a_callback_may_call_and_wait,
+                a_blocked_callback_keeps_the_session_alive_and_the_order,
+                a_panicking_callback_does_not_affect_others,
+                a_callback_can_make_blocking_calls,
             }
-            faults {
-                a_reply_that_is_lost_leaves_the_outcome_unknown,
-                a_request_that_is_lost_leaves_the_outcome_unknown,
-                nothing_is_ever_done_twice,
-                calls_made_while_suspended_are_sent_in_order_after_it,
-                a_reply_with_the_wrong_xid_remakes_the_connection,
-                a_connection_cut_inside_a_frame_is_remade,
-                a_handshake_cut_anywhere_is_tried_again,
-                a_body_that_cannot_be_decoded_fails_its_call_alone,
-                bytes_that_are_no_packets_remake_the_connection,
-                a_packet_that_never_ends_is_left_in_time,
-                what_a_client_does_not_know_does_no_harm,
-                a_session_that_comes_back_as_another_is_expired,
-                servers_that_answer_once_and_close_are_left_alone,
-                bytes_may_come_one_by_one,
-                a_slow_line_is_no_hindrance,
-                dead_and_silent_hosts_are_passed_over,
-                a_name_that_hangs_is_timed_out_and_passed_over,
+            connection_faults {
+                a_lost_reply_leaves_the_outcome_unknown,
+                a_lost_request_leaves_the_outcome_unknown,
+                no_write_is_applied_twice,
+                calls_made_while_suspended_are_sent_in_order_after_reconnect,
+                a_reply_with_the_wrong_xid_forces_a_reconnect,
+                a_connection_cut_inside_a_frame_is_replaced,
+                a_handshake_cut_anywhere_is_retried,
+                an_undecodable_reply_fails_only_its_call,
+                bytes_that_are_not_packets_force_a_reconnect,
+                a_packet_that_never_ends_times_out,
+                unknown_events_and_errors_are_harmless,
+                a_session_resumed_with_another_id_is_expired,
+                reconnects_to_servers_that_close_after_one_reply_are_limited,
+                bytes_can_arrive_one_by_one,
+                calls_are_pipelined_over_a_slow_network,
+                dead_and_silent_hosts_are_skipped,
+                a_hanging_name_lookup_times_out_and_is_skipped,
             }
             lock_failures {
-                given_up_at_any_packet_it_leaves_nothing,
-                what_waiting_does_not_help_is_an_error,
-                who_may_not_read_a_node_does_not_wait_for_it,
-                a_path_that_is_none_makes_nothing,
-                an_acquire_that_fails_leaves_no_node,
-                a_full_queue_is_waited_out,
+                an_acquire_given_up_at_any_packet_leaves_no_node,
+                permanent_errors_end_an_acquire,
+                an_acquire_fails_if_it_may_not_read_the_node_before_it,
+                an_invalid_path_creates_nothing,
+                a_failed_acquire_leaves_no_node,
+                an_acquire_waits_while_the_queue_is_full,
             }
-            lock_forms {
-                foreign_names_contend_by_an_option,
-                nodes_have_the_form_that_an_option_names,
-                a_semaphore_of_curators_is_refused,
+            lock_interop {
+                extra_lock_patterns_include_foreign_nodes,
+                nodes_have_the_naming_scheme_of_the_options,
+                a_curator_semaphore_is_refused,
             }
             locks {
-                one_holds_and_the_others_wait_their_turn,
-                a_holder_cut_off_within_its_session_still_holds,
-                a_holder_whose_session_expires_is_told,
-                a_waiter_whose_session_expires_starts_over,
-                a_lost_reply_to_the_create_makes_one_node,
+                one_client_holds_the_lock_and_others_wait_in_order,
+                a_disconnected_holder_keeps_the_lock_while_its_session_lives,
+                a_holder_is_notified_when_its_session_expires,
+                a_waiter_whose_session_expires_queues_again,
+                a_lost_create_reply_makes_one_node,
                 a_node_of_another_session_is_not_adopted,
                 a_waiter_that_gives_up_leaves_no_node,
-                a_thread_that_waits_can_be_cancelled,
-                many_tasks_on_one_lock_hold_it_in_turn,
-                many_threads_on_one_lock_hold_it_in_turn,
-                readers_share_and_a_writer_waits_for_all,
+                a_waiting_thread_can_be_cancelled,
+                tasks_sharing_one_lock_hold_it_in_turn,
+                threads_sharing_one_lock_hold_it_in_turn,
+                readers_share_the_lock_and_a_writer_waits_for_all,
                 readers_and_writers_all_get_their_turn,
-                a_lost_delete_is_made_up_for,
-                a_holder_that_panics_releases,
-                a_release_wakes_the_next_in_line_alone,
-                a_node_that_somebody_deletes_is_made_anew,
-                a_stopped_client_holds_nothing,
+                a_lost_delete_is_retried,
+                a_panicking_holder_releases_the_lock,
+                a_release_wakes_only_the_next_waiter,
+                a_waiter_recreates_its_deleted_node,
+                a_stopped_client_holds_no_lock,
                 a_lock_whose_node_is_deleted_is_lost,
             }
             retries {
-                a_read_is_tried_again,
-                a_write_is_tried_again_only_if_it_was_not_done,
-                a_retry_ends_when_it_is_told_to,
-                a_thread_retries_as_a_task_does,
-                a_protected_node_is_made_once,
-                a_protected_node_is_not_anothers,
-                a_protected_node_of_a_lost_session_is_lost,
-                a_checked_set_tells_whether_it_was_done,
-                a_checked_delete_tells_whether_it_was_done,
+                reads_are_retried,
+                writes_are_retried_only_if_not_applied,
+                a_retry_stops_at_its_limits,
+                threads_can_retry,
+                a_protected_create_makes_one_node,
+                a_protected_create_ignores_nodes_of_other_sessions,
+                a_protected_create_fails_if_its_session_expires,
+                set_and_check_reports_whether_it_was_applied,
+                delete_and_check_reports_whether_it_was_applied,
             }
             semaphores {
-                as_many_as_allowed_hold_leases,
+                at_most_max_leases_are_held,
                 many_tasks_and_threads_share_the_leases,
-                a_thread_that_waits_can_be_cancelled,
-                all_agree_on_the_number_of_leases,
-                a_lease_of_a_lost_session_counts_as_gone,
+                a_waiting_thread_can_be_cancelled,
+                all_contenders_agree_on_the_number_of_leases,
+                a_lease_is_lost_with_its_session,
                 a_lost_reply_makes_one_lease,
-                given_up_anywhere_it_leaves_nothing,
+                an_acquire_given_up_at_any_packet_leaves_no_node,
                 a_lease_is_taken_only_in_turn,
-                a_failed_acquire_leaves_nothing,
-                all_free_leases_are_to_be_had_at_once,
+                a_failed_acquire_leaves_no_node,
+                all_free_leases_can_be_acquired_at_once,
                 a_lease_whose_node_is_deleted_is_lost,
             }
-            watchers {
-                a_data_watch_lives_over_an_expiry,
-                a_data_watch_tells_null_from_empty,
-                a_data_watch_on_a_missing_node_waits_for_it,
-                a_callback_can_end_its_watch_and_may_panic,
+            watch_recipes {
+                a_data_watch_survives_session_expiry,
+                a_data_watch_distinguishes_null_from_empty_data,
+                a_data_watch_reports_a_missing_node_and_its_creation,
+                a_callback_can_end_its_watch_and_can_panic,
                 a_children_watch_can_end_with_its_session,
-                a_children_watch_tells_each_change_to_the_end,
-                no_change_goes_by_unnoticed,
-                a_slow_reader_hears_the_newest,
-                a_watch_that_is_dropped_or_cancelled_ends,
+                a_children_watch_reports_each_change_until_the_node_is_deleted,
+                no_change_is_missed,
+                a_slow_reader_gets_the_newest_state,
+                a_dropped_or_cancelled_watch_ends,
                 a_watch_ends_when_its_client_stops,
                 a_thread_can_follow_a_node,
-                a_patient_watch_waits_for_quiet,
+                patient_children_watch_waits_for_quiet,
             }
             guide {
                 life_cycle,
@@ -300,37 +301,37 @@ macro_rules! suite {
                 a_lock_that_is_in_doubt,
             }
             secrets {
-                no_secret_shows_in_logs_or_values,
+                secrets_do_not_appear_in_logs_or_values,
             }
         }
     };
     ($run:path, ensemble) => {
         $crate::suite! { $run, $crate::suite::unguarded =>
             ensemble {
-                fail_over,
-                watches_survive,
-                a_stalled_server_is_left,
-                expiry,
-                silence,
-                two_clients_on_one_session,
-                a_server_is_wiped,
-                credentials_are_demanded,
-                sasl_is_demanded,
-                read_only,
-                no_quorum,
-                no_servers,
-                members_change,
-                rolling_restart,
-                leaders_die,
-                cuts_and_watches,
-                many_watches,
+                a_session_fails_over_to_another_server,
+                watches_survive_a_fail_over,
+                a_stalled_server_is_disconnected_in_time,
+                an_expired_session_is_replaced,
+                a_silent_network_suspends_the_session,
+                two_clients_can_resume_one_session,
+                a_session_is_lost_when_its_server_loses_its_data,
+                a_server_can_require_digest_credentials,
+                a_server_can_require_sasl,
+                a_read_only_client_reads_without_a_quorum,
+                a_session_is_suspended_without_a_quorum,
+                attempts_are_spaced_while_no_server_runs,
+                a_client_continues_when_a_member_leaves,
+                no_write_is_lost_in_a_rolling_restart,
+                no_write_is_lost_when_leaders_are_killed,
+                watches_fire_once_over_many_reconnects,
+                many_watches_are_rearmed_on_another_server,
             }
         }
     };
     ($run:path, fail_over) => {
         $crate::suite! { $run, $crate::suite::unguarded =>
             ensemble {
-                fail_over,
+                a_session_fails_over_to_another_server,
             }
         }
     };
@@ -347,7 +348,7 @@ macro_rules! suite {
                 locks,
                 read_and_write_locks,
                 semaphores,
-                foreign_locks,
+                locks_with_foreign_nodes,
             }
         }
     };
@@ -371,21 +372,25 @@ mod tests {
     fn every_test_is_on_the_list() {
         let list = include_str!("mod.rs");
         let themes = [
-            include_str!("life.rs"),
-            include_str!("states.rs"),
+            include_str!("life_cycle.rs"),
+            include_str!("session_states.rs"),
             include_str!("options.rs"),
             include_str!("nodes.rs"),
-            include_str!("access.rs"),
+            include_str!("acls.rs"),
             include_str!("transactions.rs"),
             include_str!("watches.rs"),
             include_str!("results.rs"),
-            include_str!("faults.rs"),
+            include_str!("connection_faults.rs"),
             include_str!("locks.rs"),
             include_str!("retries.rs"),
             include_str!("semaphores.rs"),
-            include_str!("watchers.rs"),
+            include_str!("watch_recipes.rs"),
             include_str!("guide.rs"),
             include_str!("secrets.rs"),
+            include_str!("outcomes.rs"),
+            include_str!("lock_failures.rs"),
+            include_str!("lock_interop.rs"),
+            include_str!("ensemble/required_auth.rs"),
             include_str!("ensemble/load.rs"),
             include_str!("ensemble/quorum.rs"),
             include_str!("ensemble/servers.rs"),

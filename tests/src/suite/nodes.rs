@@ -7,7 +7,7 @@ use zk_client::{
     Outcome, Stat,
 };
 
-use super::site::Site;
+use super::context::TestContext;
 
 /// Asserts that the server refused with `code`.
 #[track_caller]
@@ -18,8 +18,8 @@ fn assert_refused(error: &Error, code: ErrorCode) {
 }
 
 pub async fn every_kind_of_node_can_be_created<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let owner = zk.session_id().expect("it is connected").0;
     let hour = Duration::from_secs(3600);
     let ttl = CreateOptions::ttl(hour);
@@ -38,8 +38,8 @@ pub async fn every_kind_of_node_can_be_created<H: Handler>(handler: H) {
         ("/mode-ts-", CreateMode::PersistentSequentialWithTtl(hour).into(), 0),
     ];
     for (path, options, owner) in cases {
-        let created = site.ok(path, zk.create(path, b"data", &options)).await;
-        let stat = site.ok("exists", zk.exists(&created)).await.expect("it is there");
+        let created = ctx.ok(path, zk.create(path, b"data", &options)).await;
+        let stat = ctx.ok("exists", zk.exists(&created)).await.expect("it is there");
         assert_eq!((stat.ephemeral_owner, stat.data_length), (owner, 4), "{created}");
         let is_numbered = created.len() == path.len() + 10 && created.starts_with(path);
         let sequential = path.ends_with('-') || path == "/mode";
@@ -47,19 +47,19 @@ pub async fn every_kind_of_node_can_be_created<H: Handler>(handler: H) {
         assert!(sequential || created == path, "{created}");
 
         let second = format!("{path}2");
-        let (created, stat) = site.ok(path, zk.create_with_stat(&second, b"", &options)).await;
-        let found = site.ok("exists", zk.exists(&created)).await;
+        let (created, stat) = ctx.ok(path, zk.create_with_stat(&second, b"", &options)).await;
+        let found = ctx.ok("exists", zk.exists(&created)).await;
         assert_eq!(found, Some(stat), "{created}");
         assert_eq!((stat.version, stat.num_children, stat.czxid), (0, 0, stat.mzxid));
     }
 }
 
-pub async fn a_time_to_live_that_cannot_be_is_not_sent<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+pub async fn an_invalid_time_to_live_is_not_sent<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let bad = [Duration::ZERO, Duration::from_micros(999), Duration::from_millis(1 << 40)];
     for ttl in bad {
-        let error = site.err("a bad TTL", zk.create("/t", b"", CreateOptions::ttl(ttl))).await;
+        let error = ctx.err("a bad TTL", zk.create("/t", b"", CreateOptions::ttl(ttl))).await;
         assert_eq!(
             (error.kind(), error.outcome()),
             (ErrorKind::InvalidInput, Some(Outcome::NotSent))
@@ -67,69 +67,69 @@ pub async fn a_time_to_live_that_cannot_be_is_not_sent<H: Handler>(handler: H) {
     }
     for ttl in [Duration::from_millis(1), Duration::from_millis((1 << 40) - 1)] {
         let options = CreateOptions::ttl(ttl).sequence();
-        site.ok("a good TTL", zk.create("/t", b"", options)).await;
+        ctx.ok("a good TTL", zk.create("/t", b"", options)).await;
     }
 }
 
 pub async fn null_data_are_not_empty_data<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("null", zk.create("/null", (), CreateMode::Persistent)).await;
-    site.ok("empty", zk.create("/empty", b"", CreateMode::Persistent)).await;
-    site.ok("none", zk.create("/none", None::<&[u8]>, CreateMode::Persistent)).await;
-    site.ok("text", zk.create("/text", "text", CreateMode::Persistent)).await;
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    ctx.ok("null", zk.create("/null", (), CreateMode::Persistent)).await;
+    ctx.ok("empty", zk.create("/empty", b"", CreateMode::Persistent)).await;
+    ctx.ok("none", zk.create("/none", None::<&[u8]>, CreateMode::Persistent)).await;
+    ctx.ok("text", zk.create("/text", "text", CreateMode::Persistent)).await;
     let cases = [("/null", None), ("/empty", Some("")), ("/none", None), ("/text", Some("text"))];
     for (path, expected) in cases {
-        let (data, stat) = site.ok("to read", zk.get_nullable(path)).await;
+        let (data, stat) = ctx.ok("to read", zk.get_nullable(path)).await;
         assert_eq!(data.as_deref(), expected.map(str::as_bytes), "{path}");
-        let (data, same) = site.ok("to read", zk.get(path)).await;
+        let (data, same) = ctx.ok("to read", zk.get(path)).await;
         assert_eq!((&data[..], same), (expected.unwrap_or_default().as_bytes(), stat), "{path}");
-        let (data, same, _watch) = site.ok("to read", zk.get_nullable_and_watch(path)).await;
+        let (data, same, _watch) = ctx.ok("to read", zk.get_nullable_and_watch(path)).await;
         assert_eq!((data.as_deref(), same), (expected.map(str::as_bytes), stat), "{path}");
     }
-    let (_, _, watch) = site.ok("to read", zk.get_nullable_and_watch("/text")).await;
-    site.ok("to null", zk.set("/text", (), None)).await;
-    assert_eq!(site.ok("the event", watch).await.kind, EventType::NodeDataChanged);
-    assert_eq!(site.ok("to read", zk.get_nullable("/text")).await.0, None);
-    site.ok("to empty", zk.set("/text", Vec::new(), None)).await;
-    assert_eq!(site.ok("to read", zk.get_nullable("/text")).await.0, Some("".into()));
+    let (_, _, watch) = ctx.ok("to read", zk.get_nullable_and_watch("/text")).await;
+    ctx.ok("to null", zk.set("/text", (), None)).await;
+    assert_eq!(ctx.ok("the event", watch).await.kind, EventType::NodeDataChanged);
+    assert_eq!(ctx.ok("to read", zk.get_nullable("/text")).await.0, None);
+    ctx.ok("to empty", zk.set("/text", Vec::new(), None)).await;
+    assert_eq!(ctx.ok("to read", zk.get_nullable("/text")).await.0, Some("".into()));
 }
 
-pub async fn paths_may_be_in_any_script<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+pub async fn paths_can_use_any_script<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let name = "Grüße-木-‰ x";
     let path = format!("/{name}");
-    assert_eq!(site.ok("create", zk.create(&path, name, CreateMode::Persistent)).await, *path);
-    assert_eq!(site.ok("get", zk.get(&path)).await.0, name);
+    assert_eq!(ctx.ok("create", zk.create(&path, name, CreateMode::Persistent)).await, *path);
+    assert_eq!(ctx.ok("get", zk.get(&path)).await.0, name);
     let below = zk.with_chroot(&path).expect("a good path");
-    let created = site.ok("create", below.create("/ë-", b"", CreateMode::PersistentSequential));
+    let created = ctx.ok("create", below.create("/ë-", b"", CreateMode::PersistentSequential));
     assert_eq!(created.await, "/ë-0000000000");
-    let (_, _, watch) = site.ok("watch", below.get_children_and_watch("/")).await;
-    site.ok("delete", zk.delete(format!("{path}/ë-0000000000"), None)).await;
-    assert_eq!(site.ok("the watch", watch).await.path, "/");
-    assert_eq!(site.ok("children", zk.get_children("/")).await, [name]);
+    let (_, _, watch) = ctx.ok("watch", below.get_children_and_watch("/")).await;
+    ctx.ok("delete", zk.delete(format!("{path}/ë-0000000000"), None)).await;
+    assert_eq!(ctx.ok("the watch", watch).await.path, "/");
+    assert_eq!(ctx.ok("children", zk.get_children("/")).await, [name]);
 }
 
-pub async fn paths_that_break_the_rules_are_not_sent<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+pub async fn invalid_paths_are_not_sent<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let mut states = zk.states();
     for path in ["", "relative", "/end/", "//", "/a//b", "/./a", "/a/..", "/nul\0", "/\u{1}"] {
         let mode = CreateMode::Persistent;
         let errors = [
-            site.err("create", zk.create(path, b"", mode)).await,
-            site.err("exists", zk.exists(path)).await,
-            site.err("get", zk.get(path)).await,
-            site.err("get", zk.get_and_watch(path)).await,
-            site.err("get_children", zk.get_children(path)).await,
-            site.err("set", zk.set(path, b"", None)).await,
-            site.err("delete", zk.delete(path, None)).await,
-            site.err("delete", zk.delete_recursive(path)).await,
-            site.err("ensure_path", zk.ensure_path(path)).await,
-            site.err("get_acls", zk.get_acls(path)).await,
-            site.err("sync", zk.sync(path)).await,
-            site.err("commit", zk.transaction().delete(path, None).commit()).await,
+            ctx.err("create", zk.create(path, b"", mode)).await,
+            ctx.err("exists", zk.exists(path)).await,
+            ctx.err("get", zk.get(path)).await,
+            ctx.err("get", zk.get_and_watch(path)).await,
+            ctx.err("get_children", zk.get_children(path)).await,
+            ctx.err("set", zk.set(path, b"", None)).await,
+            ctx.err("delete", zk.delete(path, None)).await,
+            ctx.err("delete", zk.delete_recursive(path)).await,
+            ctx.err("ensure_path", zk.ensure_path(path)).await,
+            ctx.err("get_acls", zk.get_acls(path)).await,
+            ctx.err("sync", zk.sync(path)).await,
+            ctx.err("commit", zk.transaction().delete(path, None).commit()).await,
         ];
         for error in errors {
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}: {error}");
@@ -137,200 +137,199 @@ pub async fn paths_that_break_the_rules_are_not_sent<H: Handler>(handler: H) {
         }
     }
     // A number follows, so this is a good path.
-    let path = site.ok("create", zk.create("/", b"", CreateMode::PersistentSequential)).await;
+    let path = ctx.ok("create", zk.create("/", b"", CreateMode::PersistentSequential)).await;
     assert_eq!(path, "/0000000000");
     assert_eq!(states.try_next(), None);
 }
 
-pub async fn create_refuses_what_the_server_refuses<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+pub async fn create_reports_the_servers_refusals<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let create = |path: &str| zk.create(path, b"", CreateMode::Persistent);
-    site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
-    assert_refused(&site.err("again", create("/mine")).await, ErrorCode::NodeExists);
-    let error = site.err("below an ephemeral", create("/mine/child")).await;
+    ctx.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
+    assert_refused(&ctx.err("again", create("/mine")).await, ErrorCode::NodeExists);
+    let error = ctx.err("below an ephemeral", create("/mine/child")).await;
     assert_refused(&error, ErrorCode::NoChildrenForEphemerals);
-    let error = site.err("without a parent", create("/no/parent")).await;
+    let error = ctx.err("without a parent", create("/no/parent")).await;
     assert_refused(&error, ErrorCode::NoNode);
     assert_eq!((error.operation(), error.path()), (Some(OpCode::Create), Some("/no/parent")));
     let makepath = CreateOptions::persistent().makepath();
-    let error = site.err("below an ephemeral", zk.create("/mine/a/b", b"", makepath)).await;
+    let error = ctx.err("below an ephemeral", zk.create("/mine/a/b", b"", makepath)).await;
     assert_refused(&error, ErrorCode::NoChildrenForEphemerals);
 }
 
-pub async fn makepath_makes_the_parents_with_the_same_acl<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+pub async fn makepath_creates_the_parents_with_the_same_acl<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let acl = [zk_client::Acl::new(zk_client::Perms::ALL, "ip", "127.0.0.1")];
     let options = CreateOptions::ephemeral().sequence().makepath().acl(&acl);
-    let (path, stat) =
-        site.ok("makepath", zk.create_with_stat("/a/b/c/d-", b"data", options)).await;
+    let (path, stat) = ctx.ok("makepath", zk.create_with_stat("/a/b/c/d-", b"data", options)).await;
     assert_eq!(path, "/a/b/c/d-0000000000");
-    assert_eq!(Some(stat), site.ok("exists", zk.exists(&path)).await);
+    assert_eq!(Some(stat), ctx.ok("exists", zk.exists(&path)).await);
     for path in ["/a", "/a/b", "/a/b/c", "/a/b/c/d-0000000000"] {
-        assert_eq!(site.ok("an ACL", zk.get_acls(path)).await.0, acl, "{path}");
+        assert_eq!(ctx.ok("an ACL", zk.get_acls(path)).await.0, acl, "{path}");
     }
     for path in ["/a", "/a/b", "/a/b/c"] {
-        let (data, stat) = site.ok("a parent", zk.get(path)).await;
+        let (data, stat) = ctx.ok("a parent", zk.get(path)).await;
         assert_eq!((&data[..], stat.ephemeral_owner), (&b""[..], 0), "{path}");
     }
     // Where the parents are there, only the node is made; where it is there too, that is told.
     let options = CreateOptions::persistent().makepath();
-    site.ok("a sibling", zk.create("/a/b/c/e", b"", &options)).await;
-    let error = site.err("the same again", zk.create("/a/b/c/e", b"", &options)).await;
+    ctx.ok("a sibling", zk.create("/a/b/c/e", b"", &options)).await;
+    let error = ctx.err("the same again", zk.create("/a/b/c/e", b"", &options)).await;
     assert_refused(&error, ErrorCode::NodeExists);
 }
 
-pub async fn makepath_works_for_many_at_once<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let clients = [site.client().await, site.client().await, site.client().await];
+pub async fn makepath_works_concurrently<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let clients = [ctx.client().await, ctx.client().await, ctx.client().await];
     let options = CreateOptions::persistent().makepath();
     let creates: Vec<_> = (0..60)
         .map(|n| clients[n % 3].create(format!("/x/{}/z/{n}", n / 10), b"", &options))
         .collect();
     for create in creates {
-        site.ok("makepath", create).await;
+        ctx.ok("makepath", create).await;
     }
     for n in 0..6 {
         let children = clients[0].get_children(format!("/x/{n}/z"));
-        assert_eq!(site.ok("children", children).await.len(), 10);
+        assert_eq!(ctx.ok("children", children).await.len(), 10);
     }
 }
 
-pub async fn sequence_through_a_chroot<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("a node", zk.create("/app", b"", CreateMode::Persistent)).await;
+pub async fn sequential_names_are_relative_to_the_chroot<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    ctx.ok("a node", zk.create("/app", b"", CreateMode::Persistent)).await;
     let app = zk.with_chroot("/app").expect("a good path");
     for n in 0..3 {
         let path = app.create("/job-", b"", CreateMode::PersistentSequential);
-        assert_eq!(site.ok("create", path).await, *format!("/job-{n:010}"));
+        assert_eq!(ctx.ok("create", path).await, *format!("/job-{n:010}"));
     }
     let (path, _) =
-        site.ok("create", app.create_with_stat("/", b"", CreateMode::EphemeralSequential)).await;
+        ctx.ok("create", app.create_with_stat("/", b"", CreateMode::EphemeralSequential)).await;
     assert_eq!(path, "/0000000003");
-    let mut children = site.ok("children", zk.get_children("/app")).await;
+    let mut children = ctx.ok("children", zk.get_children("/app")).await;
     children.sort();
     assert_eq!(children, ["0000000003", "job-0000000000", "job-0000000001", "job-0000000002"]);
 }
 
 pub async fn clients_with_a_chroot_share_the_session<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let a = zk.with_chroot("/a").expect("a good path");
     let b = a.with_chroot("/b").expect("a good path");
-    assert_eq!(b.chroot().as_str(), format!("{}/a/b", site.root()));
+    assert_eq!(b.chroot().as_str(), format!("{}/a/b", ctx.root()));
     assert_eq!(b.session_id(), zk.session_id());
     // The chroot's own nodes come with the first path that is made sure of.
-    site.ok("ensure_path", b.ensure_path("/c")).await;
-    assert!(site.ok("exists", zk.exists("/a/b/c")).await.is_some());
-    site.ok("set", b.set("/", b"root of b", None)).await;
-    assert_eq!(site.ok("get", a.get("/b")).await.0, "root of b");
-    assert_eq!(site.ok("sync", b.sync("/c")).await, "/c");
-    assert_eq!(site.ok("sync", b.sync("/")).await, "/");
-    let error = site.err("get", b.get("/missing")).await;
+    ctx.ok("ensure_path", b.ensure_path("/c")).await;
+    assert!(ctx.ok("exists", zk.exists("/a/b/c")).await.is_some());
+    ctx.ok("set", b.set("/", b"root of b", None)).await;
+    assert_eq!(ctx.ok("get", a.get("/b")).await.0, "root of b");
+    assert_eq!(ctx.ok("sync", b.sync("/c")).await, "/c");
+    assert_eq!(ctx.ok("sync", b.sync("/")).await, "/");
+    let error = ctx.err("get", b.get("/missing")).await;
     assert_eq!(error.path(), Some("/missing"));
     assert!(zk.with_chroot("no/slash").is_err());
     assert!(zk.with_chroot("/a/../b").is_err());
     let same = zk.with_chroot("/").expect("a good path");
     assert_eq!(same.chroot(), zk.chroot());
-    site.ok("to stop", b.stop()).await;
+    ctx.ok("to stop", b.stop()).await;
     assert!(!zk.connected());
 }
 
 pub async fn reads_with_and_without_stat_and_watch_agree<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("a node", zk.create("/node", b"data", CreateMode::Persistent)).await;
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    ctx.ok("a node", zk.create("/node", b"data", CreateMode::Persistent)).await;
     for name in ["c", "a", "b"] {
-        site.ok("a child", zk.create(format!("/node/{name}"), b"", CreateMode::Ephemeral)).await;
+        ctx.ok("a child", zk.create(format!("/node/{name}"), b"", CreateMode::Ephemeral)).await;
     }
-    let stat: Stat = site.ok("exists", zk.exists("/node")).await.expect("it is there");
+    let stat: Stat = ctx.ok("exists", zk.exists("/node")).await.expect("it is there");
     assert_eq!((stat.version, stat.num_children, stat.data_length), (0, 3, 4));
     assert!(stat.ctime > 0 && stat.ctime == stat.mtime && stat.pzxid > stat.czxid);
 
-    assert_eq!(site.ok("exists", zk.exists_and_watch("/node")).await.0, Some(stat));
-    let (data, same) = site.ok("get", zk.get("/node")).await;
+    assert_eq!(ctx.ok("exists", zk.exists_and_watch("/node")).await.0, Some(stat));
+    let (data, same) = ctx.ok("get", zk.get("/node")).await;
     assert_eq!((&data[..], same), (&b"data"[..], stat));
-    let (data, same, _watch) = site.ok("get", zk.get_and_watch("/node")).await;
+    let (data, same, _watch) = ctx.ok("get", zk.get_and_watch("/node")).await;
     assert_eq!((&data[..], same), (&b"data"[..], stat));
 
-    let mut plain = site.ok("children", zk.get_children("/node")).await;
-    let (mut with_stat, same) = site.ok("children", zk.get_children_with_stat("/node")).await;
+    let mut plain = ctx.ok("children", zk.get_children("/node")).await;
+    let (mut with_stat, same) = ctx.ok("children", zk.get_children_with_stat("/node")).await;
     assert_eq!(same, stat);
-    let (mut watched, same, _watch) = site.ok("children", zk.get_children_and_watch("/node")).await;
+    let (mut watched, same, _watch) = ctx.ok("children", zk.get_children_and_watch("/node")).await;
     assert_eq!(same, stat);
     for names in [&mut plain, &mut with_stat, &mut watched] {
         names.sort();
         assert_eq!(*names, ["a", "b", "c"]);
     }
-    assert!(site.ok("children", zk.get_children("/node/a")).await.is_empty());
-    assert_eq!(site.ok("exists", zk.exists("/missing")).await, None);
-    assert_refused(&site.err("get", zk.get("/missing")).await, ErrorCode::NoNode);
-    assert_refused(&site.err("children", zk.get_children("/missing")).await, ErrorCode::NoNode);
+    assert!(ctx.ok("children", zk.get_children("/node/a")).await.is_empty());
+    assert_eq!(ctx.ok("exists", zk.exists("/missing")).await, None);
+    assert_refused(&ctx.err("get", zk.get("/missing")).await, ErrorCode::NoNode);
+    assert_refused(&ctx.err("children", zk.get_children("/missing")).await, ErrorCode::NoNode);
 }
 
 pub async fn set_and_delete_check_versions<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("a node", zk.create("/node", b"0", CreateMode::Persistent)).await;
-    let first = site.ok("set", zk.set("/node", b"1", 0)).await;
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    ctx.ok("a node", zk.create("/node", b"0", CreateMode::Persistent)).await;
+    let first = ctx.ok("set", zk.set("/node", b"1", 0)).await;
     assert_eq!((first.version, first.data_length), (1, 1));
-    let error = site.err("set", zk.set("/node", b"x", 0)).await;
+    let error = ctx.err("set", zk.set("/node", b"x", 0)).await;
     assert_refused(&error, ErrorCode::BadVersion);
-    assert_eq!(site.ok("set", zk.set("/node", b"2", None)).await.version, 2);
-    assert_eq!(site.ok("set", zk.set("/node", b"3", Some(2))).await.version, 3);
-    assert_refused(&site.err("delete", zk.delete("/node", 2)).await, ErrorCode::BadVersion);
-    site.ok("a child", zk.create("/node/child", b"", CreateMode::Persistent)).await;
-    assert_refused(&site.err("delete", zk.delete("/node", 3)).await, ErrorCode::NotEmpty);
-    site.ok("delete", zk.delete("/node/child", None)).await;
-    site.ok("delete", zk.delete("/node", 3)).await;
-    assert_refused(&site.err("delete", zk.delete("/node", None)).await, ErrorCode::NoNode);
-    assert_refused(&site.err("set", zk.set("/node", b"", None)).await, ErrorCode::NoNode);
+    assert_eq!(ctx.ok("set", zk.set("/node", b"2", None)).await.version, 2);
+    assert_eq!(ctx.ok("set", zk.set("/node", b"3", Some(2))).await.version, 3);
+    assert_refused(&ctx.err("delete", zk.delete("/node", 2)).await, ErrorCode::BadVersion);
+    ctx.ok("a child", zk.create("/node/child", b"", CreateMode::Persistent)).await;
+    assert_refused(&ctx.err("delete", zk.delete("/node", 3)).await, ErrorCode::NotEmpty);
+    ctx.ok("delete", zk.delete("/node/child", None)).await;
+    ctx.ok("delete", zk.delete("/node", 3)).await;
+    assert_refused(&ctx.err("delete", zk.delete("/node", None)).await, ErrorCode::NoNode);
+    assert_refused(&ctx.err("set", zk.set("/node", b"", None)).await, ErrorCode::NoNode);
 }
 
-pub async fn ensure_path_takes_what_is_there<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("the root", zk.ensure_path("/")).await;
-    site.ok("a path", zk.ensure_path("/a/b/c")).await;
-    site.ok("data", zk.set("/a/b", b"kept", None)).await;
-    site.ok("the same again", zk.ensure_path("/a/b/c")).await;
-    site.ok("a longer one", zk.ensure_path("/a/b/c/d/e")).await;
-    let (data, stat) = site.ok("get", zk.get("/a/b")).await;
+pub async fn ensure_path_keeps_existing_nodes<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    ctx.ok("the root", zk.ensure_path("/")).await;
+    ctx.ok("a path", zk.ensure_path("/a/b/c")).await;
+    ctx.ok("data", zk.set("/a/b", b"kept", None)).await;
+    ctx.ok("the same again", zk.ensure_path("/a/b/c")).await;
+    ctx.ok("a longer one", zk.ensure_path("/a/b/c/d/e")).await;
+    let (data, stat) = ctx.ok("get", zk.get("/a/b")).await;
     assert_eq!((&data[..], stat.version), (&b"kept"[..], 1));
-    site.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
-    let error = site.err("below an ephemeral", zk.ensure_path("/mine/a/b")).await;
+    ctx.ok("an ephemeral", zk.create("/mine", b"", CreateMode::Ephemeral)).await;
+    let error = ctx.err("below an ephemeral", zk.ensure_path("/mine/a/b")).await;
     assert_refused(&error, ErrorCode::NoChildrenForEphemerals);
 
-    let others = [site.client().await, site.client().await];
+    let others = [ctx.client().await, ctx.client().await];
     let calls: Vec<_> =
         (0..20).map(|n| others[n % 2].ensure_path(format!("/z/{}/y", n / 4))).collect();
     for call in calls {
-        site.ok("ensure_path", call).await;
+        ctx.ok("ensure_path", call).await;
     }
 }
 
-pub async fn recursive_delete_takes_all_below<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("what is not there", zk.delete_recursive("/missing")).await;
+pub async fn recursive_delete_removes_the_whole_tree<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    ctx.ok("what is not there", zk.delete_recursive("/missing")).await;
     let makepath = CreateOptions::persistent().makepath();
     let creates: Vec<_> = (0..600)
         .map(|n| zk.create(format!("/tree/{}/{}/{n}", n % 7, n % 5), b"", &makepath))
         .collect();
     for create in creates {
-        site.ok("a leaf", create).await;
+        ctx.ok("a leaf", create).await;
     }
-    site.ok("a neighbour", zk.create("/tree2", b"", CreateMode::Persistent)).await;
-    site.ok("an ephemeral", zk.create("/tree/0/mine", b"", CreateMode::Ephemeral)).await;
-    site.ok("to delete a branch", zk.delete_recursive("/tree/3")).await;
-    assert_eq!(site.ok("children", zk.get_children("/tree")).await.len(), 6);
-    site.ok("to delete", zk.delete_recursive("/tree")).await;
-    assert_eq!(site.ok("children", zk.get_children("/")).await, ["tree2"]);
+    ctx.ok("a neighbour", zk.create("/tree2", b"", CreateMode::Persistent)).await;
+    ctx.ok("an ephemeral", zk.create("/tree/0/mine", b"", CreateMode::Ephemeral)).await;
+    ctx.ok("to delete a branch", zk.delete_recursive("/tree/3")).await;
+    assert_eq!(ctx.ok("children", zk.get_children("/tree")).await.len(), 6);
+    ctx.ok("to delete", zk.delete_recursive("/tree")).await;
+    assert_eq!(ctx.ok("children", zk.get_children("/")).await, ["tree2"]);
 }
 
-pub async fn recursive_delete_outlasts_one_who_creates<H: Handler>(handler: H) {
+pub async fn recursive_delete_finishes_despite_concurrent_creates<H: Handler>(handler: H) {
     /// Creates below the tree for as long as it is there, at most as often as a delete tries again.
     async fn grow(zk: Client) -> usize {
         let mut made = 0;
@@ -344,34 +343,34 @@ pub async fn recursive_delete_outlasts_one_who_creates<H: Handler>(handler: H) {
         made
     }
 
-    let site = Site::new(handler);
-    let (zk, other) = (site.client().await, site.client().await);
-    site.ok("the tree", zk.ensure_path("/tree/a/b/c")).await;
-    let grown = super::site::spawned(&site.handler, grow(other));
-    let (exists, watch) = site.ok("to watch", zk.exists_and_watch("/tree/0")).await;
+    let ctx = TestContext::new(handler);
+    let (zk, other) = (ctx.client().await, ctx.client().await);
+    ctx.ok("the tree", zk.ensure_path("/tree/a/b/c")).await;
+    let grown = crate::tasks::spawn(&ctx.handler, grow(other));
+    let (exists, watch) = ctx.ok("to watch", zk.exists_and_watch("/tree/0")).await;
     if exists.is_none() {
-        site.ok("growth", watch).await;
+        ctx.ok("growth", watch).await;
     }
-    site.ok("to delete", zk.delete_recursive("/tree")).await;
-    let made = site.within("the other to stop", grown).await;
-    assert_eq!(site.ok("exists", zk.exists("/tree")).await, None, "after {made} creates");
+    ctx.ok("to delete", zk.delete_recursive("/tree")).await;
+    let made = ctx.within("the other to stop", grown).await;
+    assert_eq!(ctx.ok("exists", zk.exists("/tree")).await, None, "after {made} creates");
 }
 
 pub async fn sync_returns_its_path<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (zk, other) = (site.client().await, site.client().await);
-    site.ok("a node", other.create("/node", b"", CreateMode::Persistent)).await;
+    let ctx = TestContext::new(handler);
+    let (zk, other) = (ctx.client().await, ctx.client().await);
+    ctx.ok("a node", other.create("/node", b"", CreateMode::Persistent)).await;
     let (sync, exists) = (zk.sync("/node"), zk.exists("/node"));
-    assert_eq!(site.ok("sync", sync).await, "/node");
-    assert!(site.ok("exists", exists).await.is_some());
-    assert_eq!(site.ok("sync", zk.sync("/missing")).await, "/missing");
+    assert_eq!(ctx.ok("sync", sync).await, "/node");
+    assert!(ctx.ok("exists", exists).await.is_some());
+    assert_eq!(ctx.ok("sync", zk.sync("/missing")).await, "/missing");
 }
 
 pub async fn errors_say_what_failed_where_and_why<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let host = proxy.address().to_string();
-    let error = site.err("get", zk.get("/missing")).await;
+    let error = ctx.err("get", zk.get("/missing")).await;
     let text = error.to_string();
     for word in ["get", "/missing", &host, "node does not exist"] {
         assert!(text.contains(word), "no {word} in: {text}");
@@ -383,15 +382,15 @@ pub async fn errors_say_what_failed_where_and_why<H: Handler>(handler: H) {
 
     proxy.hold(crate::Direction::ToClient);
     let lost = zk.set("/missing", b"", None);
-    site.cut_off(&zk, &proxy).await;
+    ctx.cut_off(&zk, &proxy).await;
     proxy.release();
     let queued = zk.delete("/waits", None);
-    let text = site.err("set", lost).await.to_string();
+    let text = ctx.err("set", lost).await.to_string();
     for word in ["set", "/missing", &host, "connection loss"] {
         assert!(text.contains(word), "no {word} in: {text}");
     }
-    site.ok("to stop", zk.stop()).await;
-    let text = site.err("delete", queued).await.to_string();
+    ctx.ok("to stop", zk.stop()).await;
+    let text = ctx.err("delete", queued).await.to_string();
     for word in ["delete", "/waits", &host, "connection closed", "not sent"] {
         assert!(text.contains(word), "no {word} in: {text}");
     }

@@ -6,14 +6,14 @@ use zk_client::{
     Client, CreateMode, Error, ErrorCode, ErrorKind, Handler, Outcome, Retry, recipes::Lock,
 };
 
-use super::site::{Site, proxy};
-use crate::{Direction, Verdict};
+use super::{context::TestContext, shared_server::new_proxy};
+use crate::{Direction, FrameAction};
 
 /// The kinds of errors of which a way is known to bring them about.
 #[derive(Default)]
-struct Sweep(HashSet<ErrorKind>);
+struct SeenKinds(HashSet<ErrorKind>);
 
-impl Sweep {
+impl SeenKinds {
     /// Takes in an error that must be of this kind and outcome. `applied` is what the server has done.
     #[track_caller]
     fn saw(&mut self, error: &Error, kind: ErrorKind, outcome: Option<Outcome>, applied: bool) {
@@ -32,189 +32,189 @@ impl Sweep {
 }
 
 /// How often the data of `/node` were set, by what has come to the server before this.
-async fn version<H: Handler>(site: &Site<H>, zk: &Client) -> i32 {
-    site.ok("exists", zk.exists("/node")).await.expect("a node").version
+async fn version<H: Handler>(ctx: &TestContext<H>, zk: &Client) -> i32 {
+    ctx.ok("exists", zk.exists("/node")).await.expect("a node").version
 }
 
-pub async fn an_error_of_a_request_says_what_became_of_it<H: Handler>(handler: H) {
+pub async fn an_error_of_a_request_has_its_outcome<H: Handler>(handler: H) {
     use Outcome::{Applied, NotSent, Refused, Unknown};
 
-    let site = Site::new(handler);
-    let other = site.client().await;
-    site.ok("a node", other.create("/node", b"", CreateMode::Persistent)).await;
-    let mut sweep = Sweep::default();
+    let ctx = TestContext::new(handler);
+    let other = ctx.client().await;
+    ctx.ok("a node", other.create("/node", b"", CreateMode::Persistent)).await;
+    let mut kinds = SeenKinds::default();
     let set = |zk: &Client| zk.set("/node", b"x", None);
 
     // Refused, by the server and here.
-    let error = site.err("a version", other.set("/node", b"x", 7)).await;
-    let applied = version(&site, &other).await > 0;
-    sweep.saw(&error, ErrorKind::Server(ErrorCode::BadVersion), Some(Refused), applied);
-    let error = site.err("a path", other.set("node", b"x", None)).await;
-    sweep.saw(&error, ErrorKind::InvalidInput, Some(NotSent), version(&site, &other).await > 0);
+    let error = ctx.err("a version", other.set("/node", b"x", 7)).await;
+    let applied = version(&ctx, &other).await > 0;
+    kinds.saw(&error, ErrorKind::Server(ErrorCode::BadVersion), Some(Refused), applied);
+    let error = ctx.err("a path", other.set("node", b"x", None)).await;
+    kinds.saw(&error, ErrorKind::InvalidInput, Some(NotSent), version(&ctx, &other).await > 0);
     let plan = other.transaction().set("/node", b"x", None).delete("/missing", None);
-    let results = site.ok("a transaction", plan.commit()).await;
+    let results = ctx.ok("a transaction", plan.commit()).await;
     let first = results[0].clone().expect_err("it was rolled back");
-    sweep.saw(&first, ErrorKind::RolledBack, Some(Refused), version(&site, &other).await > 0);
-    let small = site.connect(site.builder().max_request(60).max_in_flight(8)).await;
-    let error = site.err("a request", small.set("/node", [0; 60], None)).await;
-    sweep.saw(&error, ErrorKind::RequestTooLarge, Some(NotSent), version(&site, &other).await > 0);
+    kinds.saw(&first, ErrorKind::RolledBack, Some(Refused), version(&ctx, &other).await > 0);
+    let small = ctx.connect(ctx.builder().max_request(60).max_in_flight(8)).await;
+    let error = ctx.err("a request", small.set("/node", [0; 60], None)).await;
+    kinds.saw(&error, ErrorKind::RequestTooLarge, Some(NotSent), version(&ctx, &other).await > 0);
 
     // Never sent.
-    let idle = site.build(site.builder());
-    let error = site.err("before the start", set(&idle)).await;
-    sweep.saw(&error, ErrorKind::ConnectionClosed, Some(NotSent), version(&site, &other).await > 0);
-    let proxy = proxy();
-    let zk = site.connect(site.builder_at(proxy.address()).max_in_flight(1)).await;
-    site.cut_off(&zk, &proxy).await;
+    let idle = ctx.build(ctx.builder());
+    let error = ctx.err("before the start", set(&idle)).await;
+    kinds.saw(&error, ErrorKind::ConnectionClosed, Some(NotSent), version(&ctx, &other).await > 0);
+    let proxy = new_proxy();
+    let zk = ctx.connect(ctx.builder_at(proxy.address()).max_in_flight(1)).await;
+    ctx.cut_off(&zk, &proxy).await;
     let queued = set(&zk);
-    let error = site.err("one too many", set(&zk)).await;
-    sweep.saw(&error, ErrorKind::QueueFull, Some(NotSent), version(&site, &other).await > 0);
-    site.ok("to stop", zk.stop()).await;
-    let error = site.err("what was queued", queued).await;
-    sweep.saw(&error, ErrorKind::ConnectionClosed, Some(NotSent), version(&site, &other).await > 0);
+    let error = ctx.err("one too many", set(&zk)).await;
+    kinds.saw(&error, ErrorKind::QueueFull, Some(NotSent), version(&ctx, &other).await > 0);
+    ctx.ok("to stop", zk.stop()).await;
+    let error = ctx.err("what was queued", queued).await;
+    kinds.saw(&error, ErrorKind::ConnectionClosed, Some(NotSent), version(&ctx, &other).await > 0);
 
     // Done, and the answer is of no use.
-    let tiny = site.connect(site.builder().max_reply(60)).await;
-    let error = site.err("a reply", set(&tiny)).await;
-    sweep.saw(&error, ErrorKind::ReplyTooLarge, Some(Applied), version(&site, &other).await == 1);
+    let tiny = ctx.connect(ctx.builder().max_reply(60)).await;
+    let error = ctx.err("a reply", set(&tiny)).await;
+    kinds.saw(&error, ErrorKind::ReplyTooLarge, Some(Applied), version(&ctx, &other).await == 1);
 
     // Sent, and no answer.
     proxy.refuse(false);
-    let zk = site.connect(site.builder_at(proxy.address())).await;
+    let zk = ctx.connect(ctx.builder_at(proxy.address())).await;
     // The client has looked for its chroot before: the answer that is lost is that of the write.
-    site.ok("to settle", zk.exists("/")).await;
-    proxy.on_frame(Direction::ToClient, |_| Verdict::Cut);
-    let error = site.err("a lost answer", set(&zk)).await;
-    proxy.on_frame(Direction::ToClient, |_| Verdict::Pass);
-    sweep.saw(&error, ErrorKind::ConnectionLoss, Some(Unknown), version(&site, &other).await == 2);
+    ctx.ok("to settle", zk.exists("/")).await;
+    proxy.on_frame(Direction::ToClient, |_| FrameAction::Cut);
+    let error = ctx.err("a lost answer", set(&zk)).await;
+    proxy.on_frame(Direction::ToClient, |_| FrameAction::Pass);
+    kinds.saw(&error, ErrorKind::ConnectionLoss, Some(Unknown), version(&ctx, &other).await == 2);
 
     // Given up: in flight, and before it is sent, which it is all the same.
-    site.ok("to be back", zk.exists("/")).await;
+    ctx.ok("to be back", zk.exists("/")).await;
     proxy.hold(Direction::ToClient);
     let call = set(&zk);
-    site.within("it is done", async { while version(&site, &other).await < 3 {} }).await;
+    ctx.within("it is done", async { while version(&ctx, &other).await < 3 {} }).await;
     assert!(call.cancel());
-    let error = site.err("given up", call).await;
-    sweep.saw(&error, ErrorKind::Cancelled, Some(Unknown), true);
+    let error = ctx.err("given up", call).await;
+    kinds.saw(&error, ErrorKind::Cancelled, Some(Unknown), true);
     proxy.release();
-    site.cut_off(&zk, &proxy).await;
+    ctx.cut_off(&zk, &proxy).await;
     let call = set(&zk);
     assert!(call.cancel());
-    let error = site.err("given up", call).await;
+    let error = ctx.err("given up", call).await;
     proxy.refuse(false);
-    site.ok("to be back", zk.exists("/")).await;
-    sweep.saw(&error, ErrorKind::Cancelled, Some(Unknown), version(&site, &other).await == 4);
+    ctx.ok("to be back", zk.exists("/")).await;
+    kinds.saw(&error, ErrorKind::Cancelled, Some(Unknown), version(&ctx, &other).await == 4);
 
     // A retry that is told to stop tells what became of the last try.
-    let full = site.build(site.builder().max_in_flight(0));
+    let full = ctx.build(ctx.builder().max_in_flight(0));
     drop(full.start());
     let policy = Retry::default().max_tries(None).interrupt(|| true);
-    let error = site.err("a retry", policy.call(&full, |zk| zk.set("/node", b"x", None))).await;
-    sweep.saw(&error, ErrorKind::Interrupted, Some(NotSent), version(&site, &other).await > 4);
+    let error = ctx.err("a retry", policy.call(&full, |zk| zk.set("/node", b"x", None))).await;
+    kinds.saw(&error, ErrorKind::Interrupted, Some(NotSent), version(&ctx, &other).await > 4);
 
-    assert_eq!(sweep.0.len(), 10, "{:?}", sweep.0);
+    assert_eq!(kinds.0.len(), 10, "{:?}", kinds.0);
 }
 
-pub async fn an_error_of_no_request_has_no_outcome<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    let mut sweep = Sweep::default();
-    let error = site.builder().session_timeout(Duration::ZERO);
-    let error = error.build_on(site.handler.clone()).expect_err("no timeout");
-    sweep.saw(&error, ErrorKind::InvalidInput, None, false);
+pub async fn an_error_without_a_request_has_no_outcome<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    let mut kinds = SeenKinds::default();
+    let error = ctx.builder().session_timeout(Duration::ZERO);
+    let error = error.build_on(ctx.handler.clone()).expect_err("no timeout");
+    kinds.saw(&error, ErrorKind::InvalidInput, None, false);
     let error = zk.with_chroot("below").expect_err("no path");
-    sweep.saw(&error, ErrorKind::InvalidInput, None, false);
+    kinds.saw(&error, ErrorKind::InvalidInput, None, false);
 
     // Words of four letters.
-    let error = site.err("no word", zk.four_letter_word("five!")).await;
-    sweep.saw(&error, ErrorKind::InvalidInput, None, false);
-    let idle = site.build(site.builder());
-    let error = site.err("a word without a connection", idle.four_letter_word("ruok")).await;
-    sweep.saw(&error, ErrorKind::ConnectionClosed, None, false);
+    let error = ctx.err("no word", zk.four_letter_word("five!")).await;
+    kinds.saw(&error, ErrorKind::InvalidInput, None, false);
+    let idle = ctx.build(ctx.builder());
+    let error = ctx.err("a word without a connection", idle.four_letter_word("ruok")).await;
+    kinds.saw(&error, ErrorKind::ConnectionClosed, None, false);
 
     // Starts.
-    let nowhere = proxy();
+    let nowhere = new_proxy();
     nowhere.refuse(true);
-    let builder = site.builder_at(nowhere.address()).connect_timeout(Duration::from_millis(100));
-    let error = site.err("a start", site.build(builder).start()).await;
-    sweep.saw(&error, ErrorKind::Timeout, None, false);
-    let start = site.build(site.builder()).start();
+    let builder = ctx.builder_at(nowhere.address()).connect_timeout(Duration::from_millis(100));
+    let error = ctx.err("a start", ctx.build(builder).start()).await;
+    kinds.saw(&error, ErrorKind::Timeout, None, false);
+    let start = ctx.build(ctx.builder()).start();
     start.cancel();
-    sweep.saw(&site.err("a start", start).await, ErrorKind::Cancelled, None, false);
+    kinds.saw(&ctx.err("a start", start).await, ErrorKind::Cancelled, None, false);
 
     // Locks.
-    let _held = site.ok("a lock", Lock::new(&zk, "/lock").acquire()).await;
+    let _held = ctx.ok("a lock", Lock::new(&zk, "/lock").acquire()).await;
     let lock = Lock::new(&zk, "/lock");
-    let error = site.err("a wait", lock.acquire_timeout(Duration::from_millis(50))).await;
-    sweep.saw(&error, ErrorKind::Timeout, None, false);
+    let error = ctx.err("a wait", lock.acquire_timeout(Duration::from_millis(50))).await;
+    kinds.saw(&error, ErrorKind::Timeout, None, false);
     let waiting = lock.acquire();
     waiting.cancel();
-    sweep.saw(&site.err("a wait", waiting).await, ErrorKind::Cancelled, None, false);
+    kinds.saw(&ctx.err("a wait", waiting).await, ErrorKind::Cancelled, None, false);
 
-    sweep.saw(&Error::try_again("why not"), ErrorKind::TryAgain, None, false);
+    kinds.saw(&Error::try_again("why not"), ErrorKind::TryAgain, None, false);
 
     // Watches.
-    let (_, watch) = site.ok("a watch", zk.exists_and_watch("/lock")).await;
-    site.ok("to stop", zk.stop()).await;
-    sweep.saw(&site.err("its end", watch).await, ErrorKind::ConnectionClosed, None, false);
+    let (_, watch) = ctx.ok("a watch", zk.exists_and_watch("/lock")).await;
+    ctx.ok("to stop", zk.stop()).await;
+    kinds.saw(&ctx.err("its end", watch).await, ErrorKind::ConnectionClosed, None, false);
 }
 
 pub async fn an_error_says_what_is_wrong_and_what_to_do<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    ctx.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
     let says = |error: &Error, parts: &[&str]| {
         let text = error.to_string();
         assert!(parts.iter().all(|part| text.contains(part)), "{text}: {parts:?}");
     };
-    says(&site.err("get", zk.get("/none")).await, &["get /none on ", "node does not exist"]);
-    says(&site.err("names", zk.get_children("/none")).await, &["get_children /none"]);
-    says(&site.err("an ACL", zk.get_acls("/none")).await, &["get_acls /none"]);
-    let error = site.err("set", zk.set("/node", b"", 7)).await;
+    says(&ctx.err("get", zk.get("/none")).await, &["get /none on ", "node does not exist"]);
+    says(&ctx.err("names", zk.get_children("/none")).await, &["get_children /none"]);
+    says(&ctx.err("an ACL", zk.get_acls("/none")).await, &["get_acls /none"]);
+    let error = ctx.err("set", zk.set("/node", b"", 7)).await;
     says(&error, &["set /node", "version does not match: 7 was expected"]);
-    let error = site.err("delete", zk.delete("/node", 8)).await;
+    let error = ctx.err("delete", zk.delete("/node", 8)).await;
     says(&error, &["delete /node", "8 was expected"]);
     let create = zk.create("/none/node", b"", CreateMode::Persistent);
     let parent = ["create /none/node", "the parent /none does not exist", "makepath"];
-    says(&site.err("create", create).await, &parent);
+    says(&ctx.err("create", create).await, &parent);
     let plan = zk.transaction().check("/node", 9).commit();
-    let error = site.ok("a transaction", plan).await.committed().expect_err("another version");
+    let error = ctx.ok("a transaction", plan).await.committed().expect_err("another version");
     says(&error, &["check /node", "9 was expected"]);
     let plan = zk.transaction().create("/none/node", b"", CreateMode::Persistent).commit();
-    let error = site.ok("a transaction", plan).await.committed().expect_err("no parent");
+    let error = ctx.ok("a transaction", plan).await.committed().expect_err("no parent");
     says(&error, &parent);
 
     // Below a chroot that is not there.
     let below = zk.with_chroot("/gone").expect("a path");
-    let chroot = [&*format!("the chroot {}/gone does not exist", site.root()), "ensure_path"];
-    says(&site.err("get", below.get("/")).await, &chroot);
+    let chroot = [&*format!("the chroot {}/gone does not exist", ctx.root()), "ensure_path"];
+    says(&ctx.err("get", below.get("/")).await, &chroot);
     let create = below.create("/node", b"", CreateMode::Persistent);
-    says(&site.err("create", create).await, &chroot);
-    says(&site.err("get", below.get("/node")).await, &["below the chroot", "/gone"]);
+    says(&ctx.err("create", create).await, &chroot);
+    says(&ctx.err("get", below.get("/node")).await, &["below the chroot", "/gone"]);
 
     // Under a lock that is lost.
-    let held = site.ok("a lock", Lock::new(&zk, "/lock").acquire()).await;
-    site.ok("another's delete", zk.delete(held.path(), None)).await;
+    let held = ctx.ok("a lock", Lock::new(&zk, "/lock").acquire()).await;
+    ctx.ok("another's delete", zk.delete(held.path(), None)).await;
     let plan = held.transaction().set("/node", b"", None).commit();
-    let error = site.ok("a transaction", plan).await.committed().expect_err("it is lost");
+    let error = ctx.ok("a transaction", plan).await.committed().expect_err("it is lost");
     says(&error, &["no longer held"]);
     assert_eq!(error.code(), Some(ErrorCode::NoNode));
 
     // Not started, and closed.
-    let idle = site.build(site.builder());
-    says(&site.err("get", idle.get("/")).await, &["not started"]);
-    site.ok("to stop", zk.stop()).await;
-    says(&site.err("get", zk.get("/")).await, &["closed"]);
+    let idle = ctx.build(ctx.builder());
+    says(&ctx.err("get", idle.get("/")).await, &["not started"]);
+    ctx.ok("to stop", zk.stop()).await;
+    says(&ctx.err("get", zk.get("/")).await, &["closed"]);
 
     // Who is refused is told by which credential.
-    let zk = site.client().await;
-    let error = site.err("a credential", zk.add_auth("nonesuch", "canary")).await;
+    let zk = ctx.client().await;
+    let error = ctx.err("a credential", zk.add_auth("nonesuch", "canary")).await;
     says(&error, &["add_auth", "scheme nonesuch"]);
     assert!(!error.to_string().contains("canary"));
 }
 
-pub async fn an_error_tells_what_has_caused_it<H: Handler>(handler: H) {
-    let site = Site::new(handler);
+pub async fn an_error_has_its_cause<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
     let find = |error: &Error, what: &str| {
         let mut source = std::error::Error::source(error);
         let mut chain = Vec::new();
@@ -227,14 +227,14 @@ pub async fn an_error_tells_what_has_caused_it<H: Handler>(handler: H) {
         }
         panic!("{what}: {error}: {chain:?}");
     };
-    let proxy = proxy();
-    let zk = site.connect(site.builder_at(proxy.address())).await;
-    find(&site.err("a path", zk.get("no path")).await, "a path");
+    let proxy = new_proxy();
+    let zk = ctx.connect(ctx.builder_at(proxy.address())).await;
+    find(&ctx.err("a path", zk.get("no path")).await, "a path");
     proxy.hold(Direction::ToServer);
     let call = zk.get("/");
     proxy.refuse(true);
     proxy.cut_rst();
-    find(&site.err("a reset", call).await, "a reset");
-    let builder = site.builder_at(proxy.address()).connect_timeout(Duration::from_millis(300));
-    find(&site.err("a start", site.build(builder).start()).await, "a refusal");
+    find(&ctx.err("a reset", call).await, "a reset");
+    let builder = ctx.builder_at(proxy.address()).connect_timeout(Duration::from_millis(300));
+    find(&ctx.err("a start", ctx.build(builder).start()).await, "a refusal");
 }

@@ -1,4 +1,4 @@
-//! What tests of recipes need: nodes to count, and replies that get lost.
+//! Filters for a [`Proxy`]: lose or count requests, replies and events, or act at a given packet.
 
 use std::{
     collections::HashSet,
@@ -7,15 +7,11 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    time::Duration,
 };
 
-use zk_client::{
-    Acl, AsyncResult, Client, Handler, Perms, SessionState, Ustring, recipes::LockGuard,
-};
+use zk_client::AsyncResult;
 
-use super::site::Site;
-use crate::{Direction, Proxy, Verdict, lock};
+use crate::{Direction, FrameAction, Proxy, lock};
 
 pub(crate) const DELETE: i32 = 2;
 pub(crate) const EXISTS: i32 = 3;
@@ -51,10 +47,10 @@ pub(crate) fn lose_replies(proxy: &Proxy, opcode: i32, count: usize) -> Arc<Atom
         if is_request(frame, opcode) && counted.fetch_add(1, Ordering::Relaxed) < count {
             lock(&doomed).insert(int(frame, 0));
         }
-        Verdict::Pass
+        FrameAction::Pass
     });
     proxy.on_frame(Direction::ToClient, move |frame| {
-        if lock(&lost).remove(&int(frame, 0)) { Verdict::Cut } else { Verdict::Pass }
+        if lock(&lost).remove(&int(frame, 0)) { FrameAction::Cut } else { FrameAction::Pass }
     });
     seen
 }
@@ -66,7 +62,7 @@ pub(crate) fn lose_requests(proxy: &Proxy, opcode: i32, count: usize) -> Arc<Ato
     let counted = seen.clone();
     proxy.on_frame(Direction::ToServer, move |frame| {
         let lost = is_request(frame, opcode) && counted.fetch_add(1, Ordering::Relaxed) < count;
-        if lost { Verdict::Cut } else { Verdict::Pass }
+        if lost { FrameAction::Cut } else { FrameAction::Pass }
     });
     seen
 }
@@ -74,7 +70,7 @@ pub(crate) fn lose_requests(proxy: &Proxy, opcode: i32, count: usize) -> Arc<Ato
 /// Loses nothing any more.
 pub(crate) fn pass_all(proxy: &Proxy) {
     for direction in [Direction::ToServer, Direction::ToClient] {
-        proxy.on_frame(direction, |_| Verdict::Pass);
+        proxy.on_frame(direction, |_| FrameAction::Pass);
     }
 }
 
@@ -84,12 +80,12 @@ pub(crate) fn cut_off_at(proxy: &Arc<Proxy>, opcode: i32) -> mpsc::Receiver<Stri
     let gate = Arc::downgrade(proxy);
     proxy.on_frame(Direction::ToServer, move |frame| {
         if !is_request(frame, opcode) || tell.send(path_of(frame)).is_err() {
-            return Verdict::Pass;
+            return FrameAction::Pass;
         }
         if let Some(proxy) = gate.upgrade() {
             proxy.refuse(true);
         }
-        Verdict::Cut
+        FrameAction::Cut
     });
     told
 }
@@ -107,7 +103,7 @@ pub(crate) fn count_events(proxy: &Proxy) -> Arc<AtomicUsize> {
         if int(frame, 0) == NOTIFICATION {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Verdict::Pass
+        FrameAction::Pass
     });
     events
 }
@@ -129,10 +125,10 @@ pub(crate) fn give_up_at<T: Send + 'static>(
         proxy.on_frame(direction, move |frame| {
             let is_call = int(frame, 0) > 0;
             if !is_call || passed.fetch_add(1, Ordering::Relaxed) != number {
-                return Verdict::Pass;
+                return FrameAction::Pass;
             }
             drop(lock(&handle).take());
-            if cut { Verdict::Cut } else { Verdict::Pass }
+            if cut { FrameAction::Cut } else { FrameAction::Pass }
         });
     }
     *held = Some(begin());
@@ -142,65 +138,4 @@ pub(crate) fn give_up_at<T: Send + 'static>(
 
 pub(crate) fn is_given_up<T>(handle: &Mutex<Option<AsyncResult<T>>>) -> bool {
     lock(handle).is_none()
-}
-
-/// An access list that lets everybody make and delete children, and nobody but those with the caller's
-/// credentials list them.
-pub(crate) fn unlisted() -> [Acl; 2] {
-    let others = Perms::CREATE | Perms::DELETE | Perms::WRITE;
-    [Acl::new(Perms::ALL, "auth", ""), Acl::new(others, "world", "anyone")]
-}
-
-impl<H: Handler> Site<H> {
-    /// The names of the nodes below `path`.
-    pub(crate) async fn nodes(&self, zk: &Client, path: &str) -> Vec<Ustring> {
-        let mut names = self.ok("the nodes", zk.get_children(path)).await;
-        names.sort();
-        names
-    }
-
-    /// Waits until there are `count` nodes below `path`.
-    #[track_caller]
-    pub(crate) fn until_nodes(
-        &self,
-        zk: &Client,
-        path: &str,
-        count: usize,
-    ) -> impl Future<Output = ()> {
-        self.within("the nodes to be as many", async move {
-            while zk.get_children(path).await.map_or(0, |names| names.len()) != count {
-                self.handler.sleep_until(self.handler.now() + Duration::from_millis(5)).await;
-            }
-        })
-    }
-
-    /// Expires the session of `zk`, which is behind `proxy`, and lets it begin a new one.
-    pub(crate) async fn lose_session(&self, zk: &Client, proxy: &Proxy) {
-        let mut states = zk.states();
-        self.cut_off(zk, proxy).await;
-        self.expire(zk).await;
-        proxy.refuse(false);
-        self.expect(
-            &mut states,
-            &[SessionState::Suspended, SessionState::Lost, SessionState::Connected],
-        )
-        .await;
-    }
-}
-
-/// What a guard has told.
-#[derive(Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<Vec<SessionState>>>);
-
-impl Told {
-    pub(crate) fn by(guard: &LockGuard) -> Self {
-        let told = Self::default();
-        let list = told.0.clone();
-        guard.on_change(move |state| lock(&list).push(state));
-        told
-    }
-
-    pub(crate) fn is(&self, states: &[SessionState]) -> bool {
-        *lock(&self.0) == states
-    }
 }

@@ -14,12 +14,12 @@ use zk_client::{
 };
 
 use super::{
-    contest::{
+    context::{LIMIT, TestContext},
+    proxy_filters::{
         CREATE2, DELETE, EXISTS, SET_DATA, cut_off_at, lose_replies, lose_requests, pass_all,
     },
-    site::{LIMIT, Site, blocking},
 };
-use crate::Direction;
+use crate::{Direction, tasks::spawn_blocking};
 
 /// A policy that does not take long.
 fn quick() -> Retry {
@@ -37,52 +37,52 @@ fn counted(
     }
 }
 
-pub async fn a_read_is_tried_again<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+pub async fn reads_are_retried<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let sent = lose_replies(&proxy, EXISTS, 3);
-    site.ok("a read", zk.retry(|zk| zk.exists("/"))).await.expect("it is there");
+    ctx.ok("a read", zk.retry(|zk| zk.exists("/"))).await.expect("it is there");
     assert_eq!(sent.load(Ordering::Relaxed), 4);
     // By default a policy tries once; the client's own, for ever.
     let sent = lose_replies(&proxy, EXISTS, 1);
     let once = Retry::default().call(&zk, |zk| zk.exists("/"));
-    assert_eq!(site.err("one try", once).await.kind(), ErrorKind::ConnectionLoss);
+    assert_eq!(ctx.err("one try", once).await.kind(), ErrorKind::ConnectionLoss);
     assert_eq!(sent.load(Ordering::Relaxed), 1);
     // As are reads that a session's end has overtaken.
     pass_all(&proxy);
-    site.cut_off(&zk, &proxy).await;
-    site.expire(&zk).await;
+    ctx.cut_off(&zk, &proxy).await;
+    ctx.expire_session(&zk).await;
     let patient = zk.retry(|zk| zk.exists("/"));
     let strict = quick().ignore_expire(false).call(&zk, |zk| zk.exists("/"));
     proxy.refuse(false);
-    assert_eq!(site.err("no other session", strict).await.kind(), ErrorKind::SessionExpired);
-    site.ok("another session", patient).await;
+    assert_eq!(ctx.err("no other session", strict).await.kind(), ErrorKind::SessionExpired);
+    ctx.ok("another session", patient).await;
 }
 
-pub async fn a_write_is_tried_again_only_if_it_was_not_done<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
-    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+pub async fn writes_are_retried_only_if_not_applied<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
+    ctx.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
     let sent = lose_replies(&proxy, SET_DATA, 1);
     let set = quick().call(&zk, |zk| zk.set("/node", b"once", None));
-    let error = site.err("a write of unknown outcome", set).await;
+    let error = ctx.err("a write of unknown outcome", set).await;
     assert_eq!((error.outcome(), sent.load(Ordering::Relaxed)), (Some(Outcome::Unknown), 1));
     let sent = lose_replies(&proxy, SET_DATA, 2);
     let set = quick().unknown(true).call(&zk, |zk| zk.set("/node", b"again", None));
-    let stat = site.ok("a write that may be done again", set).await;
+    let stat = ctx.ok("a write that may be done again", set).await;
     assert_eq!((stat.version, sent.load(Ordering::Relaxed)), (4, 3));
     // What the server refuses is refused.
     let sent = lose_replies(&proxy, SET_DATA, 0);
-    let error = site.err("refused", zk.retry(|zk| zk.set("/node", b"", 99))).await;
+    let error = ctx.err("refused", zk.retry(|zk| zk.set("/node", b"", 99))).await;
     assert_eq!((error.code(), sent.load(Ordering::Relaxed)), (Some(ErrorCode::BadVersion), 1));
 }
 
-pub async fn a_retry_ends_when_it_is_told_to<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+pub async fn a_retry_stops_at_its_limits<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     for most in [1, 3] {
         let tries = Arc::new(AtomicUsize::new(0));
-        let error = site.err("tries", quick().max_tries(most).call(&zk, counted(&tries))).await;
+        let error = ctx.err("tries", quick().max_tries(most).call(&zk, counted(&tries))).await;
         assert_eq!(error.kind(), ErrorKind::TryAgain);
         assert_eq!(tries.load(Ordering::Relaxed), most as usize);
     }
@@ -90,31 +90,31 @@ pub async fn a_retry_ends_when_it_is_told_to<H: Handler>(handler: H) {
     let forever = Retry::default().max_tries(None).delay(Duration::from_millis(20)).backoff(1.0);
     let deadline = Duration::from_millis(200);
     let begun = Instant::now();
-    site.err("a deadline", forever.clone().deadline(deadline).call(&zk, counted(&tries))).await;
+    ctx.err("a deadline", forever.clone().deadline(deadline).call(&zk, counted(&tries))).await;
     assert!(begun.elapsed() >= deadline / 2 && tries.load(Ordering::Relaxed) > 2);
 
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let interrupt = move || count.fetch_add(1, Ordering::Relaxed) == 3;
     let interrupted = forever.clone().interrupt(interrupt).call(&zk, counted(&tries));
-    assert_eq!(site.err("an interrupt", interrupted).await.kind(), ErrorKind::Interrupted);
+    assert_eq!(ctx.err("an interrupt", interrupted).await.kind(), ErrorKind::Interrupted);
 
     let endless = forever.call(&zk, counted(&tries));
     assert!(endless.cancel());
-    assert_eq!(site.err("cancelled", endless).await.kind(), ErrorKind::Cancelled);
+    assert_eq!(ctx.err("cancelled", endless).await.kind(), ErrorKind::Cancelled);
     drop(forever.call(&zk, counted(&tries)));
-    site.moment().await;
+    ctx.short_wait().await;
     let before = tries.load(Ordering::Relaxed);
-    site.moment().await;
+    ctx.short_wait().await;
     assert_eq!(tries.load(Ordering::Relaxed), before, "somebody goes on trying");
 }
 
-pub async fn a_thread_retries_as_a_task_does<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+pub async fn threads_can_retry<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let sent = lose_replies(&proxy, EXISTS, 2);
     let client = blocking::Client::from(zk);
-    let tries = blocking(move || {
+    let tries = spawn_blocking(move || {
         client.retry(|zk| zk.exists("/")).expect("it goes on");
         let mut tries = 0;
         let done = quick().call_blocking(&client, |zk| {
@@ -127,90 +127,90 @@ pub async fn a_thread_retries_as_a_task_does<H: Handler>(handler: H) {
         assert_eq!(error.expect_err("five times").kind(), ErrorKind::TryAgain);
         tries
     });
-    assert_eq!(site.within("the thread", tries).await, 3);
+    assert_eq!(ctx.within("the thread", tries).await, 3);
     assert_eq!(sent.load(Ordering::Relaxed), 3);
 }
 
 /// A create that is protected finds its node again.
-pub async fn a_protected_node_is_made_once<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+pub async fn a_protected_create_makes_one_node<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let modes = [
         CreateOptions::persistent(),
         CreateOptions::ephemeral(),
         CreateOptions::persistent().sequence(),
         CreateOptions::ephemeral().sequence(),
     ];
-    site.ok("a node", zk.create("/top", b"", CreateMode::Persistent)).await;
+    ctx.ok("a node", zk.create("/top", b"", CreateMode::Persistent)).await;
     for (n, options) in modes.into_iter().enumerate() {
         for lose in [lose_replies, lose_requests] {
             let sent = lose(&proxy, CREATE2, 1);
             let create = zk.create(format!("/top/node{n}-"), b"data", options.clone().protected());
-            let path = site.ok("a create", create).await;
+            let path = ctx.ok("a create", create).await;
             let name = path.strip_prefix("/top/_c_").expect("Curator's prefix");
             let (uuid, name) = name.split_at(36);
             assert!(uuid.split('-').map(str::len).eq([8, 4, 4, 4, 12]), "{uuid}");
             assert!(name.starts_with(&format!("-node{n}-")), "{name}");
             assert!(sent.load(Ordering::Relaxed) <= 2);
-            assert_eq!(site.nodes(&zk, "/top").await, [path.strip_prefix("/top/").expect("it")]);
-            assert_eq!(site.ok("the data", zk.get(&path)).await.0, "data");
-            site.ok("to delete", zk.delete(&path, None)).await;
+            assert_eq!(ctx.children(&zk, "/top").await, [path.strip_prefix("/top/").expect("it")]);
+            assert_eq!(ctx.ok("the data", zk.get(&path)).await.0, "data");
+            ctx.ok("to delete", zk.delete(&path, None)).await;
         }
     }
     // With its parents, and its stat; the replies to all requests are lost in turn.
     lose_replies(&proxy, CREATE2, 2);
     let options = CreateOptions::ephemeral().makepath().protected();
-    let (path, stat) = site.ok("deep", zk.create_with_stat("/a/b/c", b"", options)).await;
+    let (path, stat) = ctx.ok("deep", zk.create_with_stat("/a/b/c", b"", options)).await;
     assert!(path.starts_with("/a/b/_c_") && path.ends_with("-c"));
-    assert_eq!(site.ok("its stat", zk.exists(&path)).await, Some(stat));
-    assert_eq!(site.nodes(&zk, "/a/b").await.len(), 1);
+    assert_eq!(ctx.ok("its stat", zk.exists(&path)).await, Some(stat));
+    assert_eq!(ctx.children(&zk, "/a/b").await.len(), 1);
     pass_all(&proxy);
 
     let twice = [0; 2].map(|_| zk.create("/same", b"", CreateOptions::persistent().protected()));
     let [one, two] = twice;
-    assert_ne!(site.ok("one", one).await, site.ok("two", two).await);
+    assert_ne!(ctx.ok("one", one).await, ctx.ok("two", two).await);
     let refused = zk.transaction().create("/t", b"", CreateOptions::persistent().protected());
-    assert_eq!(site.err("refused", refused.commit()).await.kind(), ErrorKind::InvalidInput);
-    let error = site.err("refused", zk.create("no", b"", CreateOptions::persistent().protected()));
+    assert_eq!(ctx.err("refused", refused.commit()).await.kind(), ErrorKind::InvalidInput);
+    let error = ctx.err("refused", zk.create("no", b"", CreateOptions::persistent().protected()));
     assert_eq!(error.await.kind(), ErrorKind::InvalidInput);
     let options = CreateOptions::persistent().protected();
-    let error = site.err("no parent", zk.create("/none/node", b"", options)).await;
+    let error = ctx.err("no parent", zk.create("/none/node", b"", options)).await;
     assert_eq!(error.code(), Some(ErrorCode::NoNode));
 }
 
-pub async fn a_protected_node_is_not_anothers<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let other = site.client().await;
-    let (proxy, zk) = site.proxied().await;
+pub async fn a_protected_create_ignores_nodes_of_other_sessions<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let other = ctx.client().await;
+    let (proxy, zk) = ctx.client_via_proxy().await;
     let proxy = Arc::new(proxy);
     let told = cut_off_at(&proxy, CREATE2);
     let options = CreateOptions::ephemeral().sequence().protected();
     let create = zk.create_with_stat("/mine-", b"", &options);
-    let path = blocking(move || told.recv_timeout(LIMIT).expect("it is sent")).await;
-    let path = path.strip_prefix(site.root()).expect("a path of this site");
+    let path = spawn_blocking(move || told.recv_timeout(LIMIT).expect("it is sent")).await;
+    let path = path.strip_prefix(ctx.root()).expect("a path below the root");
     let imposture = other.create(path, b"", CreateMode::EphemeralSequential);
-    let imposture = site.ok("a node of that name", imposture).await;
+    let imposture = ctx.ok("a node of that name", imposture).await;
     pass_all(&proxy);
     proxy.refuse(false);
-    let (path, stat) = site.ok("its own", create).await;
+    let (path, stat) = ctx.ok("its own", create).await;
     assert_ne!(path, imposture);
     assert_eq!(Some(stat.ephemeral_owner), zk.session_id().map(|session| session.0));
 }
 
 /// A protected ephemeral node goes with its session, and the call says so.
-pub async fn a_protected_node_of_a_lost_session_is_lost<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
-    let other = site.client().await;
-    site.ok("a node", zk.create("/top", b"", CreateMode::Persistent)).await;
+pub async fn a_protected_create_fails_if_its_session_expires<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
+    let other = ctx.client().await;
+    ctx.ok("a node", zk.create("/top", b"", CreateMode::Persistent)).await;
     proxy.hold(Direction::ToClient);
     let create = zk.create("/top/mine", b"", CreateOptions::ephemeral().protected());
-    site.until_nodes(&other, "/top", 1).await;
-    site.cut_off(&zk, &proxy).await;
+    ctx.wait_for_children(&other, "/top", 1).await;
+    ctx.cut_off(&zk, &proxy).await;
     proxy.release();
-    site.expire(&zk).await;
+    ctx.expire_session(&zk).await;
     proxy.refuse(false);
-    let error = site.err("a create in a session that expires", create).await;
+    let error = ctx.err("a create in a session that expires", create).await;
     // The look for the node found no session: that says nothing of the create.
     assert_eq!(
         (error.kind(), error.outcome()),
@@ -219,22 +219,22 @@ pub async fn a_protected_node_of_a_lost_session_is_lost<H: Handler>(handler: H) 
     );
     let path = error.path().expect("a path");
     assert!(path.starts_with("/top/_c_") && path.ends_with("-mine"), "{error}");
-    assert!(site.nodes(&zk, "/top").await.is_empty());
+    assert!(ctx.children(&zk, "/top").await.is_empty());
 }
 
-pub async fn a_checked_set_tells_whether_it_was_done<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
-    let other = site.client().await;
-    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+pub async fn set_and_check_reports_whether_it_was_applied<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
+    let other = ctx.client().await;
+    ctx.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
     // Done, and the reply lost.
     lose_replies(&proxy, SET_DATA, 1);
-    let stat = site.ok("a set", zk.set_and_check("/node", b"1", 0)).await;
-    assert_eq!(site.ok("the stat", zk.exists("/node")).await, Some(stat));
+    let stat = ctx.ok("a set", zk.set_and_check("/node", b"1", 0)).await;
+    assert_eq!(ctx.ok("the stat", zk.exists("/node")).await, Some(stat));
     assert_eq!(stat.version, 1);
     // Not done.
     lose_requests(&proxy, SET_DATA, 1);
-    let error = site.err("a set", zk.set_and_check("/node", b"2", 1)).await;
+    let error = ctx.err("a set", zk.set_and_check("/node", b"2", 1)).await;
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::ConnectionLoss, Some(Outcome::NotSent))
@@ -243,64 +243,64 @@ pub async fn a_checked_set_tells_whether_it_was_done<H: Handler>(handler: H) {
     // And so it can be tried again, until it is done, once.
     lose_requests(&proxy, SET_DATA, 2);
     let stat = quick().call(&zk, |zk| zk.set_and_check("/node", b"2", 1));
-    assert_eq!(site.ok("a set", stat).await.version, 2);
+    assert_eq!(ctx.ok("a set", stat).await.version, 2);
     // Somebody else wrote in between: what he wrote stays.
     pass_all(&proxy);
     proxy.hold(Direction::ToServer);
     let set = zk.set_and_check("/node", b"3", 2);
-    site.ok("another's", other.set("/node", b"theirs", 2)).await;
-    site.cut_off(&zk, &proxy).await;
+    ctx.ok("another's", other.set("/node", b"theirs", 2)).await;
+    ctx.cut_off(&zk, &proxy).await;
     proxy.release();
     proxy.refuse(false);
-    assert_eq!(site.err("a set", set).await.outcome(), Some(Outcome::NotSent));
-    assert_eq!(site.ok("the data", zk.get("/node")).await.0, "theirs");
+    assert_eq!(ctx.err("a set", set).await.outcome(), Some(Outcome::NotSent));
+    assert_eq!(ctx.ok("the data", zk.get("/node")).await.0, "theirs");
     // Somebody wrote after it, so nobody can tell; nor if the node is gone.
     for gone in [false, true] {
-        let version = site.ok("exists", zk.exists("/node")).await.expect("it is there").version;
+        let version = ctx.ok("exists", zk.exists("/node")).await.expect("it is there").version;
         proxy.hold(Direction::ToClient);
         let set = zk.set_and_check("/node", b"mine", version);
-        site.within("the set to be done", async {
+        ctx.within("the set to be done", async {
             while other.exists("/node").await.expect("a call").expect("a node").version == version {
-                site.moment().await;
+                ctx.short_wait().await;
             }
         })
         .await;
-        site.cut_off(&zk, &proxy).await;
+        ctx.cut_off(&zk, &proxy).await;
         proxy.release();
         if gone {
-            site.ok("another's", other.delete("/node", None)).await;
+            ctx.ok("another's", other.delete("/node", None)).await;
         } else {
-            site.ok("another's", other.set("/node", b"theirs", None)).await;
+            ctx.ok("another's", other.set("/node", b"theirs", None)).await;
         }
         proxy.refuse(false);
-        let error = site.err("a set", set).await;
+        let error = ctx.err("a set", set).await;
         assert_eq!(error.outcome(), Some(Outcome::Unknown), "{error}");
     }
     pass_all(&proxy);
-    let error = site.err("any version", zk.set_and_check("/node", b"", -1)).await;
+    let error = ctx.err("any version", zk.set_and_check("/node", b"", -1)).await;
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    let error = site.err("no node", zk.set_and_check("/node", b"", 0)).await;
+    let error = ctx.err("no node", zk.set_and_check("/node", b"", 0)).await;
     assert_eq!(error.code(), Some(ErrorCode::NoNode));
 }
 
-pub async fn a_checked_delete_tells_whether_it_was_done<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
-    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+pub async fn delete_and_check_reports_whether_it_was_applied<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
+    ctx.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
     lose_requests(&proxy, DELETE, 1);
-    let error = site.err("a delete", zk.delete_and_check("/node", 0)).await;
+    let error = ctx.err("a delete", zk.delete_and_check("/node", 0)).await;
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::ConnectionLoss, Some(Outcome::NotSent))
     );
     lose_requests(&proxy, DELETE, 2);
-    site.ok("a delete", quick().call(&zk, |zk| zk.delete_and_check("/node", None))).await;
-    assert_eq!(site.ok("exists", zk.exists("/node")).await, None);
+    ctx.ok("a delete", quick().call(&zk, |zk| zk.delete_and_check("/node", None))).await;
+    assert_eq!(ctx.ok("exists", zk.exists("/node")).await, None);
     pass_all(&proxy);
-    site.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
+    ctx.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
     let sent = lose_replies(&proxy, DELETE, 1);
-    site.ok("a delete", zk.delete_and_check("/node", 0)).await;
+    ctx.ok("a delete", zk.delete_and_check("/node", 0)).await;
     assert_eq!(sent.load(Ordering::Relaxed), 1);
-    let error = site.err("what is gone", zk.delete_and_check("/node", None)).await;
+    let error = ctx.err("what is gone", zk.delete_and_check("/node", None)).await;
     assert_eq!(error.code(), Some(ErrorCode::NoNode));
 }

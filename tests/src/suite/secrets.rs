@@ -6,7 +6,7 @@ use zk_client::{
     Acl, CREATOR_ALL_ACL, CreateMode, CreateOptions, Handler, OperationResult, Perms, SessionState,
 };
 
-use super::{log, site::Site};
+use super::{context::TestContext, recorded_log};
 
 /// Something that must not show, in all forms in which it could.
 struct Canary {
@@ -52,22 +52,22 @@ fn displayed(value: &(impl fmt::Display + Debug)) -> String {
     format!("{value}\n{}", shown(value))
 }
 
-pub async fn no_secret_shows_in_logs_or_values<H: Handler>(handler: H) {
+pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
     const PASSWORD: &str = "canary-password-1f6a";
     const LATER: &str = "canary-later-77ce";
     const DATA: &str = "canary-data-b01d";
 
-    log::record();
-    let site = Site::new(handler);
-    let proxy = super::site::proxy();
-    let builder = site
+    recorded_log::record();
+    let ctx = TestContext::new(handler);
+    let proxy = crate::suite::shared_server::new_proxy();
+    let builder = ctx
         .builder_at(proxy.address())
         .auth("digest", format!("ann:{PASSWORD}"))
         .default_acl([Acl::new(Perms::ALL, "digest", format!("ann:{PASSWORD}"))])
         .max_request(10_000)
         .max_reply(10_000);
     let mut texts = vec![("the builder", shown(&builder))];
-    let zk = site.connect(builder.clone()).await;
+    let zk = ctx.connect(builder.clone()).await;
     let ticket = zk.client_id().expect("it is connected");
     let password = ticket.password.expose().clone();
 
@@ -82,43 +82,43 @@ pub async fn no_secret_shows_in_logs_or_values<H: Handler>(handler: H) {
     )]);
     texts.push(("options", shown(&closed)));
     let created = zk.create("/node", DATA, &options);
-    site.when("the node", || created.ready()).await;
+    ctx.wait_until("the node", || created.ready()).await;
     texts.push(("a result", shown(&created)));
     let read = zk.get_and_watch("/node");
-    site.when("the data", || read.ready()).await;
+    ctx.wait_until("the data", || read.ready()).await;
     texts.push(("a result with data", shown(&read)));
-    let (data, stat, watch) = site.ok("the data", read).await;
+    let (data, stat, watch) = ctx.ok("the data", read).await;
     assert_eq!(data, DATA);
     texts.push(("a stat", shown(&stat)));
     texts.push(("a watch", shown(&watch)));
     let auth = zk.add_auth("digest", format!("bob:{LATER}"));
     texts.push(("a result of add_auth", shown(&auth)));
-    site.ok("add_auth", auth).await;
+    ctx.ok("add_auth", auth).await;
     let transaction = zk
         .transaction()
         .create("/other", DATA, options)
         .set("/node", DATA, None)
         .create("/third", DATA, CreateOptions::persistent().acl(&CREATOR_ALL_ACL));
     texts.push(("a transaction", shown(&transaction)));
-    let results = site.ok("commit", transaction.commit()).await;
+    let results = ctx.ok("commit", transaction.commit()).await;
     texts.push(("results", shown(&results)));
     let results: Vec<OperationResult> = results.committed().expect("it is committed");
     texts.push(("operations' results", shown(&results)));
-    let event = site.ok("the watch", watch.clone()).await;
+    let event = ctx.ok("the watch", watch.clone()).await;
     texts.push(("an event", shown(&event)));
-    let (acls, _) = site.ok("get_acls", zk.get_acls("/node")).await;
+    let (acls, _) = ctx.ok("get_acls", zk.get_acls("/node")).await;
     texts.push(("an ACL", shown(&acls)));
 
     // What fails.
     let errors = [
-        site.err("create", zk.create("/node", DATA, CreateOptions::persistent())).await,
-        site.err("create", zk.create("/missing/node", DATA, closed)).await,
-        site.err("set", zk.set("/node", DATA, 77)).await,
-        site.err("set", zk.set("/node", DATA.repeat(1_000), None)).await,
-        site.err("set", zk.set("/missing", DATA, None)).await,
-        site.err("set_acls", zk.set_acls("/node", &CREATOR_ALL_ACL, 77)).await,
+        ctx.err("create", zk.create("/node", DATA, CreateOptions::persistent())).await,
+        ctx.err("create", zk.create("/missing/node", DATA, closed)).await,
+        ctx.err("set", zk.set("/node", DATA, 77)).await,
+        ctx.err("set", zk.set("/node", DATA.repeat(1_000), None)).await,
+        ctx.err("set", zk.set("/missing", DATA, None)).await,
+        ctx.err("set_acls", zk.set_acls("/node", &CREATOR_ALL_ACL, 77)).await,
         zk.set_hosts("ann:secret@host").expect_err("no list of hosts"),
-        site.ok("commit", zk.transaction().set("/node", DATA, 77).set("/", DATA, None).commit())
+        ctx.ok("commit", zk.transaction().set("/node", DATA, 77).set("/", DATA, None).commit())
             .await
             .committed()
             .expect_err("a bad version"),
@@ -131,34 +131,34 @@ pub async fn no_secret_shows_in_logs_or_values<H: Handler>(handler: H) {
     let mut states = zk.states();
     proxy.hold(crate::Direction::ToClient);
     let lost = zk.set("/node", DATA, None);
-    site.cut_off(&zk, &proxy).await;
+    ctx.cut_off(&zk, &proxy).await;
     proxy.release();
     texts.push(("the states", shown(&states)));
     let queued = zk.set("/node", DATA, None);
     texts.push(("a queued result", shown(&queued)));
     texts.push(("a client that is suspended", shown(&zk)));
-    texts.push(("an error", displayed(&site.err("a lost call", lost).await)));
+    texts.push(("an error", displayed(&ctx.err("a lost call", lost).await)));
     proxy.refuse(false);
-    site.ok("a queued call", queued).await;
-    site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
+    ctx.ok("a queued call", queued).await;
+    ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     texts.push(("a client", shown(&zk)));
     texts.push(("a ticket", shown(&ticket)));
     let id = zk.session_id().expect("it is connected");
     texts.push(("a session's id", displayed(&id)));
     texts.push(("a chroot", shown(zk.chroot())));
-    let resumed = site.build(builder.client_id(ticket.clone()));
+    let resumed = ctx.build(builder.client_id(ticket.clone()));
     texts.push(("a client that is to resume", shown(&resumed)));
-    let builder = site.builder().client_id(ticket).auth("digest", format!("ann:{PASSWORD}"));
+    let builder = ctx.builder().client_id(ticket).auth("digest", format!("ann:{PASSWORD}"));
     texts.push(("a builder with a session", shown(&builder)));
 
     // What is refused for good.
-    let error = site.err("nonsense", zk.add_auth("nonsense", format!("cid:{LATER}"))).await;
+    let error = ctx.err("nonsense", zk.add_auth("nonsense", format!("cid:{LATER}"))).await;
     texts.push(("an error", displayed(&error)));
-    let error = site.err("a call", zk.set("/node", DATA, None)).await;
+    let error = ctx.err("a call", zk.set("/node", DATA, None)).await;
     texts.push(("an error", displayed(&error)));
     let _ = zk.create("/", DATA, CreateMode::Persistent).on_complete(|_| {});
 
-    let log = log::recorded();
+    let log = recorded_log::recorded();
     assert!(log.contains("connecting") && log.contains("SUSPENDED"), "nothing is recorded");
     texts.push(("the log", log));
     let canaries = [

@@ -15,13 +15,17 @@ use zk_client::{
 };
 
 use super::{
-    contest::{
+    context::{LIMIT, TestContext},
+    locks::acl_without_read,
+    proxy_filters::{
         GET_CHILDREN2, MULTI, count_requests, give_up_at, is_given_up, lose_replies, lose_requests,
-        pass_all, unlisted,
+        pass_all,
     },
-    site::{LIMIT, Site, blocking, spawned},
 };
-use crate::lock;
+use crate::{
+    lock,
+    tasks::{spawn, spawn_blocking},
+};
 
 const PATH: &str = "/semaphore";
 /// Where those wait who want a lease.
@@ -32,53 +36,53 @@ fn of(zk: &Client, leases: usize) -> Semaphore {
     Semaphore::with(zk, PATH, options.identifier(format!("one of {leases}")))
 }
 
-async fn lease<H: Handler>(site: &Site<H>, semaphore: &Semaphore) -> Lease {
-    site.ok("a lease", semaphore.acquire()).await
+async fn lease<H: Handler>(ctx: &TestContext<H>, semaphore: &Semaphore) -> Lease {
+    ctx.ok("a lease", semaphore.acquire()).await
 }
 
-pub async fn as_many_as_allowed_hold_leases<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (zk, other) = (site.client().await, site.client().await);
-    let first = lease(&site, &of(&zk, 2)).await;
-    let second = lease(&site, &of(&other, 2)).await;
+pub async fn at_most_max_leases_are_held<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (zk, other) = (ctx.client().await, ctx.client().await);
+    let first = lease(&ctx, &of(&zk, 2)).await;
+    let second = lease(&ctx, &of(&other, 2)).await;
     assert!(first.is_held() && second.is_held());
-    assert!(site.ok("no third", of(&zk, 2).try_acquire()).await.is_none());
+    assert!(ctx.ok("no third", of(&zk, 2).try_acquire()).await.is_none());
     let timeout = Duration::from_millis(100);
-    let error = site.err("no third", of(&zk, 2).acquire_timeout(timeout)).await;
+    let error = ctx.err("no third", of(&zk, 2).acquire_timeout(timeout)).await;
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     let waiting = [of(&zk, 2).acquire(), of(&other, 2).acquire()];
-    site.until_nodes(&zk, TURNS, 2).await;
-    let holders = site.ok("holders", of(&zk, 2).lease_holders()).await;
+    ctx.wait_for_children(&zk, TURNS, 2).await;
+    let holders = ctx.ok("holders", of(&zk, 2).lease_holders()).await;
     assert_eq!(holders, ["one of 2"; 2]);
-    let (data, _) = site.ok("the number", zk.get(PATH)).await;
+    let (data, _) = ctx.ok("the number", zk.get(PATH)).await;
     assert_eq!(data.as_ref(), b"2");
 
-    site.ok("to release", first.release()).await;
-    site.until_nodes(&zk, TURNS, 1).await;
-    site.moment().await;
+    ctx.ok("to release", first.release()).await;
+    ctx.wait_for_children(&zk, TURNS, 1).await;
+    ctx.short_wait().await;
     assert_eq!(waiting.iter().filter(|handle| handle.ready()).count(), 1);
-    assert_eq!(site.nodes(&zk, PATH).await.len(), 2);
+    assert_eq!(ctx.children(&zk, PATH).await.len(), 2);
     drop(second);
     for next in waiting {
-        site.ok("to release", site.ok("its turn", next).await.release()).await;
+        ctx.ok("to release", ctx.ok("its turn", next).await.release()).await;
     }
-    site.until_nodes(&zk, TURNS, 0).await;
-    assert!(site.nodes(&zk, PATH).await.is_empty());
-    let lease = site.ok("a free one", of(&zk, 2).try_acquire()).await.expect("it is free");
+    ctx.wait_for_children(&zk, TURNS, 0).await;
+    assert!(ctx.children(&zk, PATH).await.is_empty());
+    let lease = ctx.ok("a free one", of(&zk, 2).try_acquire()).await.expect("it is free");
     assert!(lease.is_held());
 }
 
 pub async fn many_tasks_and_threads_share_the_leases<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let inside = Arc::new(AtomicUsize::new(0));
     let enter = |inside: &AtomicUsize| {
         assert!(inside.fetch_add(1, Ordering::AcqRel) < 3, "more than three");
     };
     let tasks: Vec<_> = (0..6)
         .map(|_| {
-            let (semaphore, inside, handler) = (of(&zk, 3), inside.clone(), site.handler.clone());
-            spawned(&site.handler, async move {
+            let (semaphore, inside, handler) = (of(&zk, 3), inside.clone(), ctx.handler.clone());
+            spawn(&ctx.handler, async move {
                 for _ in 0..3 {
                     let lease = semaphore.acquire().await.expect("it waits");
                     enter(&inside);
@@ -93,7 +97,7 @@ pub async fn many_tasks_and_threads_share_the_leases<H: Handler>(handler: H) {
     let options = SemaphoreOptions::default().max_leases(3);
     let semaphore = Semaphore::with(&client, PATH, options);
     let count = inside.clone();
-    let thread = blocking(move || {
+    let thread = spawn_blocking(move || {
         for _ in 0..3 {
             let lease = semaphore.acquire().expect("it waits");
             enter(&count);
@@ -101,233 +105,235 @@ pub async fn many_tasks_and_threads_share_the_leases<H: Handler>(handler: H) {
             lease.release().expect("released");
         }
     });
-    site.within("the thread", thread).await;
+    ctx.within("the thread", thread).await;
     for task in tasks {
-        site.within("the task", task).await;
+        ctx.within("the task", task).await;
     }
-    site.until_nodes(&zk, PATH, 0).await;
+    ctx.wait_for_children(&zk, PATH, 0).await;
 }
 
-pub async fn a_thread_that_waits_can_be_cancelled<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    let held = lease(&site, &of(&zk, 1)).await;
+pub async fn a_waiting_thread_can_be_cancelled<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    let held = lease(&ctx, &of(&zk, 1)).await;
     let client = blocking::Client::from(zk.clone());
     let semaphore = Semaphore::new(&client, PATH);
     let wait = || {
         let semaphore = semaphore.clone();
-        spawned(&site.handler, blocking(move || semaphore.acquire()))
+        spawn(&ctx.handler, spawn_blocking(move || semaphore.acquire()))
     };
     let waiting = [wait(), wait()];
-    site.until_nodes(&zk, TURNS, 2).await;
+    ctx.wait_for_children(&zk, TURNS, 2).await;
     semaphore.cancel();
     for thread in waiting {
-        let result = site.within("the thread", thread).await;
+        let result = ctx.within("the thread", thread).await;
         assert_eq!(result.expect_err("it is cancelled").kind(), ErrorKind::Cancelled);
     }
-    site.until_nodes(&zk, TURNS, 0).await;
+    ctx.wait_for_children(&zk, TURNS, 0).await;
     assert!(held.is_held());
 
     let again = wait();
-    site.until_nodes(&zk, TURNS, 1).await;
-    site.ok("to release", held.release()).await;
-    let again = site.within("a later acquire", again).await.expect("nobody cancels this one");
+    ctx.wait_for_children(&zk, TURNS, 1).await;
+    ctx.ok("to release", held.release()).await;
+    let again = ctx.within("a later acquire", again).await.expect("nobody cancels this one");
     semaphore.cancel();
-    site.moment().await;
+    ctx.short_wait().await;
     assert!(again.is_held(), "it does not wait any more");
 }
 
 /// Tricky case 6.
-pub async fn all_agree_on_the_number_of_leases<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    let held = lease(&site, &of(&zk, 2)).await;
+pub async fn all_contenders_agree_on_the_number_of_leases<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    let held = lease(&ctx, &of(&zk, 2)).await;
     for acquire in [of(&zk, 3).acquire(), Semaphore::new(&zk, PATH).acquire()] {
-        let error = site.err("another number", acquire).await;
+        let error = ctx.err("another number", acquire).await;
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(error.to_string().contains("has 2 leases"), "{error}");
     }
-    let error = site.err("another number", of(&zk, 3).try_acquire()).await;
+    let error = ctx.err("another number", of(&zk, 3).try_acquire()).await;
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(held.is_held());
     drop(held);
-    site.until_nodes(&zk, PATH, 0).await;
+    ctx.wait_for_children(&zk, PATH, 0).await;
 
     // Whatever else is in the node is somebody's, and stays.
     for data in ["somebody's", "\u{2028}", "12 monkeys", "-1"] {
-        site.ok("other data", zk.set(PATH, data, None)).await;
-        site.ok("to release", lease(&site, &of(&zk, 5)).await.release()).await;
-        let (now, _) = site.ok("the data", zk.get(PATH)).await;
+        ctx.ok("other data", zk.set(PATH, data, None)).await;
+        ctx.ok("to release", lease(&ctx, &of(&zk, 5)).await.release()).await;
+        let (now, _) = ctx.ok("the data", zk.get(PATH)).await;
         assert_eq!(now, data);
     }
     // An empty node gets the number.
-    site.ok("no data", zk.set(PATH, b"", None)).await;
-    site.ok("to release", lease(&site, &of(&zk, 4)).await.release()).await;
-    assert_eq!(site.ok("the data", zk.get(PATH)).await.0, "4");
+    ctx.ok("no data", zk.set(PATH, b"", None)).await;
+    ctx.ok("to release", lease(&ctx, &of(&zk, 4)).await.release()).await;
+    assert_eq!(ctx.ok("the data", zk.get(PATH)).await.0, "4");
     // And so does one that is made anew.
-    site.ok("to delete", zk.delete(PATH, None)).await;
-    site.ok("to release", lease(&site, &of(&zk, 6)).await.release()).await;
-    assert_eq!(site.ok("the data", zk.get(PATH)).await.0, "6");
+    ctx.ok("to delete", zk.delete(PATH, None)).await;
+    ctx.ok("to release", lease(&ctx, &of(&zk, 6)).await.release()).await;
+    assert_eq!(ctx.ok("the data", zk.get(PATH)).await.0, "6");
 }
 
 /// Tricky case 7.
-pub async fn a_lease_of_a_lost_session_counts_as_gone<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
-    let other = site.client().await;
-    let stale = lease(&site, &of(&zk, 1)).await;
+pub async fn a_lease_is_lost_with_its_session<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
+    let other = ctx.client().await;
+    let stale = lease(&ctx, &of(&zk, 1)).await;
     let waiting = of(&other, 1).acquire();
-    site.until_nodes(&other, TURNS, 1).await;
-    site.lose_session(&zk, &proxy).await;
-    site.within("the loss", stale.lost().happened()).await;
+    ctx.wait_for_children(&other, TURNS, 1).await;
+    ctx.lose_session(&zk, &proxy).await;
+    ctx.within("the loss", stale.lost().happened()).await;
     assert!(!stale.is_held());
-    let next = site.ok("the next", waiting).await;
+    let next = ctx.ok("the next", waiting).await;
     // A waiter whose session is lost starts over.
     let waiting = of(&zk, 1).acquire();
-    site.until_nodes(&other, TURNS, 1).await;
-    site.lose_session(&zk, &proxy).await;
-    site.until_nodes(&other, TURNS, 1).await;
+    ctx.wait_for_children(&other, TURNS, 1).await;
+    ctx.lose_session(&zk, &proxy).await;
+    ctx.wait_for_children(&other, TURNS, 1).await;
     assert!(!waiting.ready());
-    site.ok("to release", next.release()).await;
-    assert!(site.ok("its turn", waiting).await.is_held());
+    ctx.ok("to release", next.release()).await;
+    assert!(ctx.ok("its turn", waiting).await.is_held());
     drop(stale);
 }
 
 pub async fn a_lost_reply_makes_one_lease<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (proxy, zk) = site.proxied().await;
+    let ctx = TestContext::new(handler);
+    let (proxy, zk) = ctx.client_via_proxy().await;
     for heard in [true, false] {
         let sent =
             if heard { lose_replies(&proxy, MULTI, 1) } else { lose_requests(&proxy, MULTI, 1) };
         let mut states = zk.states();
-        let held = lease(&site, &of(&zk, 2)).await;
-        site.expect(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
+        let held = lease(&ctx, &of(&zk, 2)).await;
+        ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
         assert_eq!(sent.load(Ordering::Relaxed), 2);
-        assert_eq!(site.nodes(&zk, PATH).await.len(), 1);
+        assert_eq!(ctx.children(&zk, PATH).await.len(), 1);
         assert!(held.is_held());
-        site.ok("to release", held.release()).await;
-        assert!(site.nodes(&zk, PATH).await.is_empty());
+        ctx.ok("to release", held.release()).await;
+        assert!(ctx.children(&zk, PATH).await.is_empty());
     }
     pass_all(&proxy);
 }
 
 /// An acquire that is given up at any packet of it, with its connection or without, leaves nothing.
-pub async fn given_up_anywhere_it_leaves_nothing<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let other = site.client().await;
-    site.ok("to release", lease(&site, &of(&other, 1)).await.release()).await;
+pub async fn an_acquire_given_up_at_any_packet_leaves_no_node<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let other = ctx.client().await;
+    ctx.ok("to release", lease(&ctx, &of(&other, 1)).await.release()).await;
     for cut in [false, true] {
         // The number, the turn, the children, the lease and a look at it, with their replies.
         for packet in 0..12 {
             // What is still to be undone passes elsewhere.
-            let (proxy, zk) = site.proxied().await;
+            let (proxy, zk) = ctx.client_via_proxy().await;
             let handle = give_up_at(&proxy, packet, cut, || of(&zk, 1).acquire());
-            site.when("the packet", || is_given_up(&handle)).await;
+            ctx.wait_until("the packet", || is_given_up(&handle)).await;
             drop(lock(&handle).take());
             pass_all(&proxy);
-            site.ok("a call after it", zk.retry(|zk| zk.exists("/"))).await;
-            site.until_nodes(&other, TURNS, 0).await;
-            site.until_nodes(&other, PATH, 0).await;
+            ctx.ok("a call after it", zk.retry(|zk| zk.exists("/"))).await;
+            ctx.wait_for_children(&other, TURNS, 0).await;
+            ctx.wait_for_children(&other, PATH, 0).await;
         }
     }
-    site.moment().await;
-    assert!(site.nodes(&other, PATH).await.is_empty());
-    assert!(lease(&site, &of(&other, 1)).await.is_held());
+    ctx.short_wait().await;
+    assert!(ctx.children(&other, PATH).await.is_empty());
+    assert!(lease(&ctx, &of(&other, 1)).await.is_held());
 }
 
 /// Whoever has lost his turn without knowing takes no lease.
 pub async fn a_lease_is_taken_only_in_turn<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let [(proxy, zk), (others, other)] = [site.proxied().await, site.proxied().await];
+    let ctx = TestContext::new(handler);
+    let [(proxy, zk), (others, other)] =
+        [ctx.client_via_proxy().await, ctx.client_via_proxy().await];
     for _ in 0..5 {
-        let held = lease(&site, &of(&zk, 1)).await;
-        site.until_nodes(&zk, TURNS, 0).await; // its own turn is over
+        let held = lease(&ctx, &of(&zk, 1)).await;
+        ctx.wait_for_children(&zk, TURNS, 0).await; // its own turn is over
         let reads = [&proxy, &others].map(|proxy| count_requests(proxy, GET_CHILDREN2));
         let looks = |who: usize| reads[who].load(Ordering::Relaxed) > 0;
         let mut waiting = vec![of(&zk, 1).acquire()];
-        site.until_nodes(&zk, TURNS, 1).await;
-        let turn = format!("{TURNS}/{}", site.nodes(&zk, TURNS).await[0]);
+        ctx.wait_for_children(&zk, TURNS, 1).await;
+        let turn = format!("{TURNS}/{}", ctx.children(&zk, TURNS).await[0]);
         waiting.push(of(&other, 1).acquire());
-        site.until_nodes(&zk, TURNS, 2).await;
-        site.when("the first to look for a lease", || looks(0)).await;
-        site.ok("somebody deletes the turn", zk.delete(turn, None)).await;
-        site.when("both to think that it is their turn", || looks(1)).await;
-        site.ok("to release", held.release()).await;
-        site.when("one of them", || waiting.iter().any(|handle| handle.ready())).await;
-        site.moment().await;
+        ctx.wait_for_children(&zk, TURNS, 2).await;
+        ctx.wait_until("the first to look for a lease", || looks(0)).await;
+        ctx.ok("somebody deletes the turn", zk.delete(turn, None)).await;
+        ctx.wait_until("both to think that it is their turn", || looks(1)).await;
+        ctx.ok("to release", held.release()).await;
+        ctx.wait_until("one of them", || waiting.iter().any(|handle| handle.ready())).await;
+        ctx.short_wait().await;
         assert_eq!(waiting.iter().filter(|handle| handle.ready()).count(), 1);
-        assert_eq!(site.nodes(&zk, PATH).await.len(), 1);
+        assert_eq!(ctx.children(&zk, PATH).await.len(), 1);
         waiting.sort_by_key(|handle| !handle.ready());
         for handle in waiting {
-            site.ok("to release", site.ok("the lease", handle).await.release()).await;
+            ctx.ok("to release", ctx.ok("the lease", handle).await.release()).await;
         }
-        site.until_nodes(&zk, TURNS, 0).await;
+        ctx.wait_for_children(&zk, TURNS, 0).await;
     }
 }
 
-/// As [an acquire of a lock](super::lock_failures::an_acquire_that_fails_leaves_no_node).
-pub async fn a_failed_acquire_leaves_nothing<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let owner = site.connect(site.builder().auth("digest", "ann:secret")).await;
-    site.ok("a node", owner.create(TURNS, b"", CreateOptions::persistent().acl(unlisted()))).await;
-    let zk = site.client().await;
-    let error = site.err("turns that may not be read", of(&zk, 3).acquire()).await;
+/// As [an acquire of a lock](super::lock_failures::a_failed_acquire_leaves_no_node).
+pub async fn a_failed_acquire_leaves_no_node<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let owner = ctx.connect(ctx.builder().auth("digest", "ann:secret")).await;
+    ctx.ok("a node", owner.create(TURNS, b"", CreateOptions::persistent().acl(acl_without_read())))
+        .await;
+    let zk = ctx.client().await;
+    let error = ctx.err("turns that may not be read", of(&zk, 3).acquire()).await;
     assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
-    site.until_nodes(&owner, TURNS, 0).await;
-    assert!(site.nodes(&owner, PATH).await.is_empty());
+    ctx.wait_for_children(&owner, TURNS, 0).await;
+    assert!(ctx.children(&owner, PATH).await.is_empty());
 
-    site.ok("all may read", owner.set_acls(TURNS, &OPEN_ACL_UNSAFE, None)).await;
+    ctx.ok("all may read", owner.set_acls(TURNS, &OPEN_ACL_UNSAFE, None)).await;
     for n in 0..20 {
         let lease = format!("{PATH}/{n:0100}");
-        site.ok("a lease", owner.create(lease, b"", CreateMode::Persistent)).await;
+        ctx.ok("a lease", owner.create(lease, b"", CreateMode::Persistent)).await;
     }
-    let narrow = site.connect(site.builder().max_reply(1_000)).await;
+    let narrow = ctx.connect(ctx.builder().max_reply(1_000)).await;
     for acquire in [of(&narrow, 3).acquire(), of(&narrow, 3).acquire_timeout(LIMIT)] {
-        let error = site.err("a list that is too long", acquire).await;
+        let error = ctx.err("a list that is too long", acquire).await;
         assert_eq!(error.kind(), ErrorKind::ReplyTooLarge, "{error}");
     }
-    site.until_nodes(&owner, TURNS, 0).await;
-    assert_eq!(site.nodes(&owner, PATH).await.len(), 20);
+    ctx.wait_for_children(&owner, TURNS, 0).await;
+    assert_eq!(ctx.children(&owner, PATH).await.len(), 20);
 }
 
 /// Those who do not wait for a lease still wait for their turn while there are leases to be had: as many get
 /// one as there are.
-pub async fn all_free_leases_are_to_be_had_at_once<H: Handler>(handler: H) {
+pub async fn all_free_leases_can_be_acquired_at_once<H: Handler>(handler: H) {
     const TRIES: usize = 200;
 
-    let site = Site::new(handler);
-    let (zk, other) = (site.client().await, site.client().await);
+    let ctx = TestContext::new(handler);
+    let (zk, other) = (ctx.client().await, ctx.client().await);
     for free in 1..=3 {
         // One of them is taken, and kept.
-        let kept = lease(&site, &of(&zk, free + 1)).await;
+        let kept = lease(&ctx, &of(&zk, free + 1)).await;
         let tries: Vec<_> = (0..TRIES)
             .map(|n| of(if n % 2 == 0 { &zk } else { &other }, free + 1).try_acquire())
             .collect();
         let mut got = Vec::new();
         for attempt in tries {
-            got.extend(site.ok("an answer", attempt).await);
+            got.extend(ctx.ok("an answer", attempt).await);
         }
         assert_eq!(got.len(), free, "of {TRIES}");
-        assert_eq!(site.nodes(&zk, PATH).await.len(), free + 1);
+        assert_eq!(ctx.children(&zk, PATH).await.len(), free + 1);
         // Nobody waits behind those who wait for a lease.
-        site.until_nodes(&zk, TURNS, 0).await;
+        ctx.wait_for_children(&zk, TURNS, 0).await;
         let waiting = of(&zk, free + 1).acquire();
-        site.until_nodes(&zk, TURNS, 1).await;
-        site.moment().await;
-        assert!(site.ok("none", of(&other, free + 1).try_acquire()).await.is_none());
+        ctx.wait_for_children(&zk, TURNS, 1).await;
+        ctx.short_wait().await;
+        assert!(ctx.ok("none", of(&other, free + 1).try_acquire()).await.is_none());
         drop((waiting, kept, got));
-        site.until_nodes(&zk, TURNS, 0).await;
-        site.until_nodes(&zk, PATH, 0).await;
-        site.ok("another number", zk.set(PATH, b"", None)).await;
+        ctx.wait_for_children(&zk, TURNS, 0).await;
+        ctx.wait_for_children(&zk, PATH, 0).await;
+        ctx.ok("another number", zk.set(PATH, b"", None)).await;
     }
 }
 
 pub async fn a_lease_whose_node_is_deleted_is_lost<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (zk, other) = (site.client().await, site.client().await);
-    let held = lease(&site, &of(&zk, 1)).await;
-    site.ok("to delete", other.delete(held.path(), None)).await;
-    site.within("the loss", held.lost().happened()).await;
+    let ctx = TestContext::new(handler);
+    let (zk, other) = (ctx.client().await, ctx.client().await);
+    let held = lease(&ctx, &of(&zk, 1)).await;
+    ctx.ok("to delete", other.delete(held.path(), None)).await;
+    ctx.within("the loss", held.lost().happened()).await;
     assert!(!held.is_held());
-    assert!(lease(&site, &of(&other, 1)).await.is_held());
+    assert!(lease(&ctx, &of(&other, 1)).await.is_held());
 }

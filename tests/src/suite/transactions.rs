@@ -7,17 +7,17 @@ use zk_client::{
     TransactionResults,
 };
 
-use super::site::Site;
+use super::context::TestContext;
 
 /// What the operations failed with.
 fn kinds(results: &TransactionResults) -> Vec<ErrorKind> {
     results.iter().map(|result| result.as_ref().expect_err("all of them fail").kind()).collect()
 }
 
-pub async fn results_come_in_the_order_of_operations<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("a node", zk.create("/old", b"", CreateMode::Persistent)).await;
+pub async fn results_are_in_the_order_of_operations<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    ctx.ok("a node", zk.create("/old", b"", CreateMode::Persistent)).await;
     let results = zk
         .transaction()
         .check("/old", 0)
@@ -28,7 +28,7 @@ pub async fn results_come_in_the_order_of_operations<H: Handler>(handler: H) {
         .set("/a", b"more data", 0)
         .delete("/old", None)
         .commit();
-    let results = site.ok("commit", results).await;
+    let results = ctx.ok("commit", results).await;
     assert_eq!(results.len(), 7);
     let results = results.committed().expect("it is committed");
     let OperationResult::Set(stat) = &results[5] else { panic!("{results:?}") };
@@ -43,31 +43,31 @@ pub async fn results_come_in_the_order_of_operations<H: Handler>(handler: H) {
         OperationResult::Deleted,
     ];
     assert_eq!(results, expected);
-    let mut children = site.ok("children", zk.get_children("/")).await;
+    let mut children = ctx.ok("children", zk.get_children("/")).await;
     children.sort();
     assert_eq!(children, ["a", "c", "t"]);
     let zxids = ["/a", "/c", "/t"].map(|path| zk.exists(path));
     for zxid in zxids {
-        let stat_of = site.ok("exists", zxid).await.expect("it is there");
+        let stat_of = ctx.ok("exists", zxid).await.expect("it is there");
         assert_eq!(stat_of.czxid, stat.mzxid, "one transaction is one zxid");
     }
 }
 
-pub async fn an_empty_one_commits<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    let results = site.ok("commit", zk.transaction().commit()).await;
+pub async fn an_empty_transaction_commits<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    let results = ctx.ok("commit", zk.transaction().commit()).await;
     assert_eq!(results.len(), 0);
     assert_eq!(results.committed().expect("it is committed"), []);
 }
 
-pub async fn a_failure_in_the_middle_undoes_all<H: Handler>(handler: H) {
+pub async fn a_failure_rolls_back_the_whole_transaction<H: Handler>(handler: H) {
     use ErrorCode::{BadVersion, NoNode, NodeExists, NotEmpty, RuntimeInconsistency};
     use ErrorKind::{RolledBack, Server};
 
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("a tree", zk.ensure_path("/tree/leaf")).await;
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    ctx.ok("a tree", zk.ensure_path("/tree/leaf")).await;
     let after = Server(RuntimeInconsistency);
     let begin = || zk.transaction().create("/new", b"", CreateMode::Persistent);
     let cases = [
@@ -80,7 +80,7 @@ pub async fn a_failure_in_the_middle_undoes_all<H: Handler>(handler: H) {
         ),
     ];
     for (transaction, code) in cases {
-        let results = site.ok("commit", transaction.commit()).await;
+        let results = ctx.ok("commit", transaction.commit()).await;
         assert_eq!(kinds(&results), [RolledBack, Server(code), after]);
         let culprit = results.get(1).and_then(|result| result.as_ref().err()).cloned();
         let culprit = culprit.expect("it failed");
@@ -89,18 +89,18 @@ pub async fn a_failure_in_the_middle_undoes_all<H: Handler>(handler: H) {
         let error = results.committed().expect_err("it is not committed");
         assert_eq!(error.to_string(), culprit.to_string());
     }
-    let results = site.ok("commit", begin().delete("/missing", None).commit()).await;
+    let results = ctx.ok("commit", begin().delete("/missing", None).commit()).await;
     assert_eq!(kinds(&results), [RolledBack, Server(NoNode)]);
     let first = zk.transaction().check("/missing", 0).delete("/tree/leaf", None).commit();
-    assert_eq!(kinds(&site.ok("commit", first).await), [Server(NoNode), after]);
-    assert_eq!(site.ok("exists", zk.exists("/new")).await, None);
-    assert!(site.ok("exists", zk.exists("/tree/leaf")).await.is_some());
+    assert_eq!(kinds(&ctx.ok("commit", first).await), [Server(NoNode), after]);
+    assert_eq!(ctx.ok("exists", zk.exists("/new")).await, None);
+    assert!(ctx.ok("exists", zk.exists("/tree/leaf")).await.is_some());
 }
 
-pub async fn paths_are_those_below_the_chroot<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
-    site.ok("a node", zk.create("/app", b"", CreateMode::Persistent)).await;
+pub async fn paths_are_relative_to_the_chroot<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    ctx.ok("a node", zk.create("/app", b"", CreateMode::Persistent)).await;
     let app = zk.with_chroot("/app").expect("a good path");
     let results = app
         .transaction()
@@ -108,18 +108,18 @@ pub async fn paths_are_those_below_the_chroot<H: Handler>(handler: H) {
         .create("/a", b"", CreateMode::Persistent)
         .create("/a/s", b"", CreateMode::PersistentSequential)
         .commit();
-    let results = site.ok("commit", results).await.committed().expect("it is committed");
+    let results = ctx.ok("commit", results).await.committed().expect("it is committed");
     assert_eq!(results[1], OperationResult::Created("/a".into()));
     assert_eq!(results[2], OperationResult::Created("/a/s0000000000".into()));
-    assert!(site.ok("exists", zk.exists("/app/a/s0000000000")).await.is_some());
-    let results = site.ok("commit", app.transaction().delete("/missing", None).commit()).await;
+    assert!(ctx.ok("exists", zk.exists("/app/a/s0000000000")).await.is_some());
+    let results = ctx.ok("commit", app.transaction().delete("/missing", None).commit()).await;
     let error = results.committed().expect_err("it is not committed");
     assert_eq!((error.path(), error.code()), (Some("/missing"), Some(ErrorCode::NoNode)));
 }
 
-pub async fn what_cannot_be_is_told_before_anything_is_sent<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let zk = site.client().await;
+pub async fn invalid_operations_fail_before_anything_is_sent<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
     let makepath = CreateOptions::persistent().makepath();
     let begin = || zk.transaction().create("/first", b"", CreateMode::Persistent);
     let cases = [
@@ -129,30 +129,30 @@ pub async fn what_cannot_be_is_told_before_anything_is_sent<H: Handler>(handler:
         begin().check("/a/../b", 0).commit(),
     ];
     for commit in cases {
-        let error = site.err("commit", commit).await;
+        let error = ctx.err("commit", commit).await;
         assert_eq!(
             (error.kind(), error.outcome()),
             (ErrorKind::InvalidInput, Some(Outcome::NotSent))
         );
     }
     drop(begin());
-    assert!(site.ok("children", zk.get_children("/")).await.is_empty());
+    assert!(ctx.ok("children", zk.get_children("/")).await.is_empty());
 }
 
-pub async fn watches_hear_of_each_operation<H: Handler>(handler: H) {
-    let site = Site::new(handler);
-    let (zk, other) = (site.client().await, site.client().await);
-    site.ok("a node", zk.create("/old", b"", CreateMode::Persistent)).await;
-    let (_, created) = site.ok("a watch", zk.exists_and_watch("/new")).await;
-    let (_, _, deleted) = site.ok("a watch", zk.get_and_watch("/old")).await;
-    let (_, _, children) = site.ok("a watch", zk.get_children_and_watch("/")).await;
+pub async fn watches_fire_for_each_operation<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (zk, other) = (ctx.client().await, ctx.client().await);
+    ctx.ok("a node", zk.create("/old", b"", CreateMode::Persistent)).await;
+    let (_, created) = ctx.ok("a watch", zk.exists_and_watch("/new")).await;
+    let (_, _, deleted) = ctx.ok("a watch", zk.get_and_watch("/old")).await;
+    let (_, _, children) = ctx.ok("a watch", zk.get_children_and_watch("/")).await;
     let commit = other
         .transaction()
         .create("/new", b"", CreateMode::Persistent)
         .delete("/old", None)
         .commit();
-    site.ok("commit", commit).await.committed().expect("it is committed");
-    assert_eq!(site.ok("the creation", created).await.path, "/new");
-    assert_eq!(site.ok("the deletion", deleted).await.path, "/old");
-    assert_eq!(site.ok("the children", children).await.path, "/");
+    ctx.ok("commit", commit).await.committed().expect("it is committed");
+    assert_eq!(ctx.ok("the creation", created).await.path, "/new");
+    assert_eq!(ctx.ok("the deletion", deleted).await.path, "/old");
+    assert_eq!(ctx.ok("the children", children).await.path, "/");
 }

@@ -7,8 +7,8 @@
 //! A run is short unless `ZK_DIFFERENTIAL_SEQUENCES` says how many sequences there are to be, and
 //! follows from `ZK_DIFFERENTIAL_SEED`. A sequence that fails is shrunk, and told with its seed.
 
-mod peer;
-mod steps;
+mod sequence;
+mod server;
 
 use std::{
     env,
@@ -18,10 +18,10 @@ use std::{
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use zk_server::TestServer;
-use zk_tests::{embedded_config, shared, version_under_test};
+use zk_tests::{embedded_config, shared_ensemble, version_under_test};
 
-use peer::Peer;
-use steps::{Step, sequence};
+use sequence::{Step, sequence};
+use server::ServerUnderTest;
 
 /// How many sequences a test run takes.
 const SEQUENCES: u32 = 300;
@@ -29,12 +29,12 @@ const SEQUENCES: u32 = 300;
 const SHRINKS: u32 = 2_000;
 
 #[test]
-fn the_embedded_server_does_as_zookeeper_does() {
+fn the_embedded_server_answers_like_zookeeper() {
     let sequences = setting("ZK_DIFFERENTIAL_SEQUENCES").unwrap_or(SEQUENCES.into());
     let seed = setting("ZK_DIFFERENTIAL_SEED").unwrap_or(1);
     let embedded = TestServer::start_with(embedded_config(version_under_test())).expect("a port");
-    let mut real = Peer::new(shared().node(0).address());
-    let mut ours = Peer::new(embedded.address());
+    let mut real = ServerUnderTest::new(shared_ensemble().node(0).address());
+    let mut ours = ServerUnderTest::new(embedded.address());
 
     let config = Config {
         cases: u32::try_from(sequences).expect("a number of sequences"),
@@ -45,33 +45,33 @@ fn the_embedded_server_does_as_zookeeper_does() {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let played = AtomicUsize::new(0);
-    let peers = std::sync::Mutex::new((&mut real, &mut ours));
+    let started = AtomicUsize::new(0);
+    let servers = std::sync::Mutex::new((&mut real, &mut ours));
     let result = TestRunner::new_with_rng(config, rng).run(&sequence(), |steps| {
-        let mut peers = peers.lock().expect("nobody has panicked with it");
-        let (real, ours) = &mut *peers;
-        let root = format!("/d{}", played.fetch_add(1, Ordering::Relaxed));
+        let mut servers = servers.lock().expect("nobody has panicked with it");
+        let (real, ours) = &mut *servers;
+        let root = format!("/d{}", started.fetch_add(1, Ordering::Relaxed));
         compare(real, ours, &root, &steps)
     });
     match result {
         Ok(()) => {}
         Err(TestError::Fail(why, steps)) => {
             let steps: Vec<_> = steps.iter().map(|step| format!("\n  {step:?}")).collect();
-            panic!("seed {seed}: after {played:?} sequences: {}\n{why}", steps.concat());
+            panic!("seed {seed}: after {started:?} sequences: {}\n{why}", steps.concat());
         }
         Err(error) => panic!("seed {seed}: {error}"),
     }
 }
 
 fn compare(
-    real: &mut Peer,
-    ours: &mut Peer,
+    real: &mut ServerUnderTest,
+    ours: &mut ServerUnderTest,
     root: &str,
     steps: &[Step],
 ) -> Result<(), TestCaseError> {
     let (expected, got) = thread::scope(|scope| {
-        let expected = scope.spawn(|| real.play(root, steps));
-        let got = ours.play(root, steps);
+        let expected = scope.spawn(|| real.run(root, steps));
+        let got = ours.run(root, steps);
         (expected.join().expect("ZooKeeper answers"), got)
     });
     for (at, (expected, got)) in expected.iter().zip(&got).enumerate() {

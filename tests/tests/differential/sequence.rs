@@ -22,13 +22,13 @@ pub(crate) const CLIENTS: usize = 3;
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     /// The client sends a request and waits for the reply. It opens a session first, if it has none.
-    Ask(usize, Ask),
+    Single(usize, RequestTemplate),
     /// The client's connection breaks.
     Cut(usize),
     /// The client goes on with its session on a new connection, maybe with a wrong password.
     Resume { client: usize, right_password: bool },
     /// The client sends several requests at once, and then waits for all replies.
-    Burst(usize, Vec<Ask>),
+    Burst(usize, Vec<RequestTemplate>),
 }
 
 /// A path: below the node of the sequence, or as it stands.
@@ -40,8 +40,8 @@ pub(crate) enum Path {
 
 /// A request, with paths and zxids that are not settled yet.
 #[derive(Debug, Clone)]
-pub(crate) enum Ask {
-    Create(Creation),
+pub(crate) enum RequestTemplate {
+    Create(CreateTemplate),
     Delete(Path, i32),
     SetData(Path, Option<&'static [u8]>, i32),
     SetAcl(Path, Option<Vec<Acl>>, i32),
@@ -60,10 +60,10 @@ pub(crate) enum Ask {
     RemoveWatches(Path, WatcherType),
     SetWatches(WatchLists),
     SetWatches2(WatchLists, Vec<Path>, Vec<Path>),
-    Multi(Vec<Part>),
-    MultiRead(Vec<Part>),
+    Multi(Vec<MultiPart>),
+    MultiRead(Vec<MultiPart>),
     /// A multi or multiRead whose headers are not what ZooKeeper's clients write.
-    OddMulti(OpCode, Vec<Part>, Headers),
+    OddMulti(OpCode, Vec<MultiPart>, Headers),
     Auth(&'static str, Option<&'static str>),
     WhoAmI,
     Ping,
@@ -77,7 +77,7 @@ pub(crate) enum Ask {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Creation {
+pub(crate) struct CreateTemplate {
     pub(crate) op: OpCode,
     pub(crate) path: Path,
     pub(crate) data: Option<&'static [u8]>,
@@ -88,8 +88,8 @@ pub(crate) struct Creation {
 
 /// One operation of a multi.
 #[derive(Debug, Clone)]
-pub(crate) enum Part {
-    Create(Creation),
+pub(crate) enum MultiPart {
+    Create(CreateTemplate),
     Delete(Path, i32),
     SetData(Path, Option<&'static [u8]>, i32),
     Check(Path, i32),
@@ -134,14 +134,14 @@ pub(crate) struct WatchLists {
 }
 
 /// Where a sequence happens, on one of the servers.
-pub(crate) struct Scene<'s> {
+pub(crate) struct SequenceScope<'s> {
     /// The node that it has to itself.
     pub(crate) root: &'s str,
     /// The zxid at which it began.
     pub(crate) base: i64,
 }
 
-impl Scene<'_> {
+impl SequenceScope<'_> {
     fn path(&self, path: &Path) -> String {
         match path {
             Path::Below(rest) => format!("{}{rest}", self.root),
@@ -154,10 +154,14 @@ impl Scene<'_> {
     }
 }
 
-impl Ask {
-    /// Hands the request to `send`, settled for `scene`.
-    pub(crate) fn settle<T>(&self, scene: &Scene<'_>, send: impl FnOnce(&Request<'_>) -> T) -> T {
-        let path = self.path().map(|path| scene.path(path)).unwrap_or_default();
+impl RequestTemplate {
+    /// Hands the request to `send`, settled for `scope`.
+    pub(crate) fn with_request<T>(
+        &self,
+        scope: &SequenceScope<'_>,
+        send: impl FnOnce(&Request<'_>) -> T,
+    ) -> T {
+        let path = self.path().map(|path| scope.path(path)).unwrap_or_default();
         let path = path.as_str();
         match self {
             Self::Create(creation) => send(&creation.request(path)),
@@ -205,19 +209,19 @@ impl Ask {
                 send(&Request::RemoveWatches(RemoveWatchesRequest { path, watcher_type: *kind }))
             }
             Self::SetWatches(lists) => {
-                let [data, exist, child] = lists.settle(scene);
+                let [data, exist, child] = lists.with_request(scope);
                 send(&Request::SetWatches(SetWatches {
-                    relative_zxid: scene.base + lists.zxid,
+                    relative_zxid: scope.base + lists.zxid,
                     data_watches: strs(&data),
                     exist_watches: strs(&exist),
                     child_watches: strs(&child),
                 }))
             }
             Self::SetWatches2(lists, persistent, recursive) => {
-                let [data, exist, child] = lists.settle(scene);
-                let [persistent, recursive] = [persistent, recursive].map(|p| scene.paths(p));
+                let [data, exist, child] = lists.with_request(scope);
+                let [persistent, recursive] = [persistent, recursive].map(|p| scope.paths(p));
                 send(&Request::SetWatches2(SetWatches2 {
-                    relative_zxid: scene.base + lists.zxid,
+                    relative_zxid: scope.base + lists.zxid,
                     data_watches: strs(&data),
                     exist_watches: strs(&exist),
                     child_watches: strs(&child),
@@ -226,17 +230,17 @@ impl Ask {
                 }))
             }
             Self::Multi(parts) => {
-                let paths: Vec<_> = parts.iter().map(|part| scene.path(part.path())).collect();
+                let paths: Vec<_> = parts.iter().map(|part| scope.path(part.path())).collect();
                 let ops = parts.iter().zip(&paths).map(|(part, path)| part.op(path)).collect();
                 send(&Request::Multi(MultiRequest::new(ops)))
             }
             Self::MultiRead(parts) => {
-                let paths: Vec<_> = parts.iter().map(|part| scene.path(part.path())).collect();
+                let paths: Vec<_> = parts.iter().map(|part| scope.path(part.path())).collect();
                 let ops = parts.iter().zip(&paths).map(|(part, path)| part.op(path)).collect();
                 send(&Request::MultiRead(MultiRequest::new(ops)))
             }
             Self::OddMulti(op, parts, headers) => {
-                let paths: Vec<_> = parts.iter().map(|part| scene.path(part.path())).collect();
+                let paths: Vec<_> = parts.iter().map(|part| scope.path(part.path())).collect();
                 let body = headers.body(parts.iter().zip(&paths).map(|(part, path)| part.op(path)));
                 send(&Request::Unknown { op: *op, body: &body })
             }
@@ -262,7 +266,7 @@ impl Ask {
 
     fn path(&self) -> Option<&Path> {
         match self {
-            Self::Create(Creation { path, .. })
+            Self::Create(CreateTemplate { path, .. })
             | Self::Delete(path, _)
             | Self::SetData(path, ..)
             | Self::SetAcl(path, ..)
@@ -292,7 +296,7 @@ impl Ask {
     }
 }
 
-impl Creation {
+impl CreateTemplate {
     fn request<'a>(&'a self, path: &'a str) -> Request<'a> {
         match self.op {
             OpCode::CreateTtl => Request::CreateTtl(self.ttl_record(path)),
@@ -322,10 +326,10 @@ impl Creation {
     }
 }
 
-impl Part {
+impl MultiPart {
     fn path(&self) -> &Path {
         match self {
-            Self::Create(Creation { path, .. })
+            Self::Create(CreateTemplate { path, .. })
             | Self::Delete(path, _)
             | Self::SetData(path, ..)
             | Self::Check(path, _)
@@ -355,8 +359,8 @@ impl Part {
 }
 
 impl WatchLists {
-    fn settle(&self, scene: &Scene<'_>) -> [Vec<String>; 3] {
-        [&self.data, &self.exist, &self.child].map(|paths| scene.paths(paths))
+    fn with_request(&self, scope: &SequenceScope<'_>) -> [Vec<String>; 3] {
+        [&self.data, &self.exist, &self.child].map(|paths| scope.paths(paths))
     }
 }
 
@@ -374,29 +378,29 @@ pub(crate) fn sequence() -> impl Strategy<Value = Vec<Step>> {
 fn step() -> impl Strategy<Value = Step> {
     let client = || 0..CLIENTS;
     prop_oneof![
-        40 => (client(), ask()).prop_map(|(client, ask)| Step::Ask(client, ask)),
+        40 => (client(), request()).prop_map(|(client, request)| Step::Single(client, request)),
         1 => client().prop_map(Step::Cut),
         1 => (client(), select(vec![true, true, true, false]))
             .prop_map(|(client, right_password)| Step::Resume { client, right_password }),
-        2 => (client(), vec(in_burst(), 2..5)).prop_map(|(client, asks)| Step::Burst(client, asks)),
+        2 => (client(), vec(in_burst(), 2..5)).prop_map(|(client, requests)| Step::Burst(client, requests)),
     ]
 }
 
-fn ask() -> impl Strategy<Value = Ask> {
+fn request() -> impl Strategy<Value = RequestTemplate> {
     prop_oneof![
         30 => in_burst(),
         1 => (path(), acl(), version())
-            .prop_map(|(path, acl, version)| Ask::SetAcl(path, acl, version)),
-        1 => vec(odd_part(), 1..4).prop_map(Ask::Multi),
+            .prop_map(|(path, acl, version)| RequestTemplate::SetAcl(path, acl, version)),
+        1 => vec(odd_part(), 1..4).prop_map(RequestTemplate::Multi),
         2 => auth(),
-        1 => Just(Ask::CloseSession),
+        1 => Just(RequestTemplate::CloseSession),
         1 => select(vec![
-            Ask::Reconfig,
-            Ask::Sasl(Some(b"token")),
-            Ask::Sasl(None),
-            Ask::Unknown,
-            Ask::Truncated(OpCode::Auth),
-            Ask::Truncated(OpCode::Sasl),
+            RequestTemplate::Reconfig,
+            RequestTemplate::Sasl(Some(b"token")),
+            RequestTemplate::Sasl(None),
+            RequestTemplate::Unknown,
+            RequestTemplate::Truncated(OpCode::Auth),
+            RequestTemplate::Truncated(OpCode::Sasl),
         ]),
     ]
 }
@@ -404,40 +408,40 @@ fn ask() -> impl Strategy<Value = Ask> {
 /// What leaves the connection open, is answered in its turn, and does the same however soon the next
 /// request comes: in ZooKeeper a write behind a setACL, or behind a multi that it trips over, may be
 /// checked against what was there before, or what was not to be.
-fn in_burst() -> impl Strategy<Value = Ask> {
+fn in_burst() -> impl Strategy<Value = RequestTemplate> {
     prop_oneof![
-        14 => fitting().prop_map(Ask::Create),
-        1 => odd().prop_map(Ask::Create),
-        5 => (path(), version()).prop_map(|(path, version)| Ask::Delete(path, version)),
-        5 => (path(), data(), version()).prop_map(|(p, data, version)| Ask::SetData(p, data, version)),
-        4 => (path(), any::<bool>()).prop_map(|(path, watch)| Ask::Exists(path, watch)),
-        4 => (path(), any::<bool>()).prop_map(|(path, watch)| Ask::GetData(path, watch)),
-        3 => path().prop_map(Ask::GetAcl),
-        3 => (path(), any::<bool>()).prop_map(|(path, watch)| Ask::GetChildren(path, watch)),
-        3 => (path(), any::<bool>()).prop_map(|(path, watch)| Ask::GetChildren2(path, watch)),
-        1 => path().prop_map(Ask::GetAllChildrenNumber),
-        2 => path().prop_map(Ask::GetEphemerals),
-        1 => Just(Ask::GetAllEphemerals),
-        1 => path().prop_map(Ask::Sync),
+        14 => fitting().prop_map(RequestTemplate::Create),
+        1 => odd().prop_map(RequestTemplate::Create),
+        5 => (path(), version()).prop_map(|(path, version)| RequestTemplate::Delete(path, version)),
+        5 => (path(), data(), version()).prop_map(|(p, data, version)| RequestTemplate::SetData(p, data, version)),
+        4 => (path(), any::<bool>()).prop_map(|(path, watch)| RequestTemplate::Exists(path, watch)),
+        4 => (path(), any::<bool>()).prop_map(|(path, watch)| RequestTemplate::GetData(path, watch)),
+        3 => path().prop_map(RequestTemplate::GetAcl),
+        3 => (path(), any::<bool>()).prop_map(|(path, watch)| RequestTemplate::GetChildren(path, watch)),
+        3 => (path(), any::<bool>()).prop_map(|(path, watch)| RequestTemplate::GetChildren2(path, watch)),
+        1 => path().prop_map(RequestTemplate::GetAllChildrenNumber),
+        2 => path().prop_map(RequestTemplate::GetEphemerals),
+        1 => Just(RequestTemplate::GetAllEphemerals),
+        1 => path().prop_map(RequestTemplate::Sync),
         3 => (path(), select(vec![0, 0, 1, 1, 2]))
-            .prop_map(|(path, mode)| Ask::AddWatch(path, AddWatchMode::from_code(mode))),
-        2 => (path(), watcher_type()).prop_map(|(path, kind)| Ask::CheckWatches(path, kind)),
-        2 => (path(), watcher_type()).prop_map(|(path, kind)| Ask::RemoveWatches(path, kind)),
-        1 => watch_lists().prop_map(Ask::SetWatches),
+            .prop_map(|(path, mode)| RequestTemplate::AddWatch(path, AddWatchMode::from_code(mode))),
+        2 => (path(), watcher_type()).prop_map(|(path, kind)| RequestTemplate::CheckWatches(path, kind)),
+        2 => (path(), watcher_type()).prop_map(|(path, kind)| RequestTemplate::RemoveWatches(path, kind)),
+        1 => watch_lists().prop_map(RequestTemplate::SetWatches),
         1 => (watch_lists(), paths(), paths())
-            .prop_map(|(lists, persistent, recursive)| Ask::SetWatches2(lists, persistent, recursive)),
-        4 => vec(part(), 0..5).prop_map(Ask::Multi),
-        2 => vec(read_part(), 0..4).prop_map(Ask::MultiRead),
-        1 => vec(prop_oneof![part(), read_part()], 1..4).prop_map(Ask::Multi),
+            .prop_map(|(lists, persistent, recursive)| RequestTemplate::SetWatches2(lists, persistent, recursive)),
+        4 => vec(part(), 0..5).prop_map(RequestTemplate::Multi),
+        2 => vec(read_part(), 0..4).prop_map(RequestTemplate::MultiRead),
+        1 => vec(prop_oneof![part(), read_part()], 1..4).prop_map(RequestTemplate::Multi),
         1 => (read_part(), vec(prop_oneof![part(), read_part()], 0..3))
-            .prop_map(|(first, rest)| Ask::MultiRead([vec![first], rest].concat())),
+            .prop_map(|(first, rest)| RequestTemplate::MultiRead([vec![first], rest].concat())),
         1 => (vec(part(), 0..3), headers())
-            .prop_map(|(parts, headers)| Ask::OddMulti(OpCode::Multi, parts, headers)),
+            .prop_map(|(parts, headers)| RequestTemplate::OddMulti(OpCode::Multi, parts, headers)),
         1 => (vec(read_part(), 0..3), headers())
-            .prop_map(|(parts, headers)| Ask::OddMulti(OpCode::MultiRead, parts, headers)),
-        1 => Just(Ask::WhoAmI),
-        1 => Just(Ask::Ping),
-        1 => truncated().prop_map(Ask::Truncated),
+            .prop_map(|(parts, headers)| RequestTemplate::OddMulti(OpCode::MultiRead, parts, headers)),
+        1 => Just(RequestTemplate::WhoAmI),
+        1 => Just(RequestTemplate::Ping),
+        1 => truncated().prop_map(RequestTemplate::Truncated),
     ]
 }
 
@@ -532,7 +536,7 @@ fn surrogates() -> Ustring {
 }
 
 /// A creation whose operation, flags and TTL belong together.
-fn fitting() -> impl Strategy<Value = Creation> {
+fn fitting() -> impl Strategy<Value = CreateTemplate> {
     creation(vec![
         (OpCode::Create, 0, -1),
         (OpCode::Create, 0, -1),
@@ -550,7 +554,7 @@ fn fitting() -> impl Strategy<Value = Creation> {
 }
 
 /// One where they do not.
-fn odd() -> impl Strategy<Value = Creation> {
+fn odd() -> impl Strategy<Value = CreateTemplate> {
     creation(vec![
         (OpCode::Create, 4, -1),
         (OpCode::Create2, 4, -1),
@@ -568,29 +572,29 @@ fn odd() -> impl Strategy<Value = Creation> {
     ])
 }
 
-fn creation(kinds: Vec<(OpCode, i32, i64)>) -> impl Strategy<Value = Creation> {
+fn creation(kinds: Vec<(OpCode, i32, i64)>) -> impl Strategy<Value = CreateTemplate> {
     (select(kinds), path(), data(), acl()).prop_map(|((op, flags, ttl), path, data, acl)| {
-        Creation { op, path, data, acl, flags, ttl }
+        CreateTemplate { op, path, data, acl, flags, ttl }
     })
 }
 
-fn part() -> impl Strategy<Value = Part> {
+fn part() -> impl Strategy<Value = MultiPart> {
     prop_oneof![
-        4 => fitting().prop_map(Part::Create),
-        2 => (path(), version()).prop_map(|(path, version)| Part::Delete(path, version)),
-        2 => (path(), data(), version()).prop_map(|(path, data, v)| Part::SetData(path, data, v)),
-        2 => (path(), version()).prop_map(|(path, version)| Part::Check(path, version)),
+        4 => fitting().prop_map(MultiPart::Create),
+        2 => (path(), version()).prop_map(|(path, version)| MultiPart::Delete(path, version)),
+        2 => (path(), data(), version()).prop_map(|(path, data, v)| MultiPart::SetData(path, data, v)),
+        2 => (path(), version()).prop_map(|(path, version)| MultiPart::Check(path, version)),
     ]
 }
 
-fn odd_part() -> impl Strategy<Value = Part> {
-    prop_oneof![3 => part(), 1 => odd().prop_map(Part::Create)]
+fn odd_part() -> impl Strategy<Value = MultiPart> {
+    prop_oneof![3 => part(), 1 => odd().prop_map(MultiPart::Create)]
 }
 
-fn read_part() -> impl Strategy<Value = Part> {
+fn read_part() -> impl Strategy<Value = MultiPart> {
     prop_oneof![
-        (path(), any::<bool>()).prop_map(|(path, watch)| Part::GetData(path, watch)),
-        (path(), any::<bool>()).prop_map(|(path, watch)| Part::GetChildren(path, watch)),
+        (path(), any::<bool>()).prop_map(|(path, watch)| MultiPart::GetData(path, watch)),
+        (path(), any::<bool>()).prop_map(|(path, watch)| MultiPart::GetChildren(path, watch)),
     ]
 }
 
@@ -612,20 +616,20 @@ fn watch_lists() -> impl Strategy<Value = WatchLists> {
     })
 }
 
-fn auth() -> impl Strategy<Value = Ask> {
+fn auth() -> impl Strategy<Value = RequestTemplate> {
     select(vec![
-        Ask::Auth("digest", Some("ann:secret")),
-        Ask::Auth("digest", Some("ann:secret")),
-        Ask::Auth("digest", Some("bob:secret")),
-        Ask::Auth("digest", Some("ann 😀:secret")),
-        Ask::Auth("digest", Some("nobody")),
-        Ask::Auth("digest", Some("")),
-        Ask::Auth("digest", None),
-        Ask::Auth("digest", Some("super:test")),
-        Ask::Auth("ip", Some("")),
-        Ask::Auth("ip", None),
-        Ask::Auth("nope", Some("x")),
-        Ask::Auth("world", Some("anyone")),
+        RequestTemplate::Auth("digest", Some("ann:secret")),
+        RequestTemplate::Auth("digest", Some("ann:secret")),
+        RequestTemplate::Auth("digest", Some("bob:secret")),
+        RequestTemplate::Auth("digest", Some("ann 😀:secret")),
+        RequestTemplate::Auth("digest", Some("nobody")),
+        RequestTemplate::Auth("digest", Some("")),
+        RequestTemplate::Auth("digest", None),
+        RequestTemplate::Auth("digest", Some("super:test")),
+        RequestTemplate::Auth("ip", Some("")),
+        RequestTemplate::Auth("ip", None),
+        RequestTemplate::Auth("nope", Some("x")),
+        RequestTemplate::Auth("world", Some("anyone")),
     ])
 }
 

@@ -16,9 +16,9 @@ use zk_proto::{
     path,
     records::*,
 };
-use zk_tests::{eventually, raw};
+use zk_tests::{eventually, minimal_client};
 
-use crate::steps::{Ask, CLIENTS, Scene, Step};
+use crate::sequence::{CLIENTS, RequestTemplate, SequenceScope, Step};
 
 /// How long a server may take to answer, or to notice something.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -29,7 +29,7 @@ const MAX_REPLY: usize = 4 << 20;
 
 /// What a client sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum Observation {
     /// The session is there: which one, in the order of their first appearance, and what was granted.
     Connected {
         session: i64,
@@ -48,7 +48,7 @@ pub(crate) enum Seen {
         body: Vec<u8>,
     },
     /// A reply that cannot be read.
-    Garbage(Vec<u8>),
+    Undecodable(Vec<u8>),
     Event {
         zxid: i64,
         kind: EventType,
@@ -57,10 +57,10 @@ pub(crate) enum Seen {
     Closed,
 }
 
-/// A server, and the clients that play the sequence on it.
-pub(crate) struct Peer {
+/// A server, and the clients that run the sequence on it.
+pub(crate) struct ServerUnderTest {
     address: SocketAddr,
-    /// A client with all rights that sets the scene.
+    /// A client with all rights that sets the scope.
     admin: Client,
     clients: Vec<Client>,
     /// The sessions of the sequence, in the order of their first appearance.
@@ -74,7 +74,7 @@ struct Client {
     connection: Option<Connection>,
 }
 
-impl Peer {
+impl ServerUnderTest {
     pub(crate) fn new(address: SocketAddr) -> Self {
         let mut peer = Self {
             address,
@@ -95,15 +95,15 @@ impl Peer {
         peer
     }
 
-    /// What each client sees at each step of `steps`, played below `root`, which is free.
-    pub(crate) fn play(&mut self, root: &str, steps: &[Step]) -> Vec<Vec<Vec<Seen>>> {
+    /// What each client sees at each step of `steps`, started below `root`, which is free.
+    pub(crate) fn run(&mut self, root: &str, steps: &[Step]) -> Vec<Vec<Vec<Observation>>> {
         self.set_up(root);
         let seen = steps.iter().map(|step| self.step(root, step)).collect();
         self.clean_up();
         seen
     }
 
-    // ---- the scene ---------------------------------------------------------------------------------
+    // ---- the scope ---------------------------------------------------------------------------------
 
     fn set_up(&mut self, root: &str) {
         self.sessions.clear();
@@ -169,11 +169,13 @@ impl Peer {
     // ---- the steps ---------------------------------------------------------------------------------
 
     /// Does `step`; what each client sees.
-    fn step(&mut self, root: &str, step: &Step) -> Vec<Vec<Seen>> {
+    fn step(&mut self, root: &str, step: &Step) -> Vec<Vec<Observation>> {
         let mut seen = vec![Vec::new(); CLIENTS];
         match step {
-            Step::Ask(client, ask) => self.ask(root, *client, std::slice::from_ref(ask), &mut seen),
-            Step::Burst(client, asks) => self.ask(root, *client, asks, &mut seen),
+            Step::Single(client, request) => {
+                self.request(root, *client, std::slice::from_ref(request), &mut seen)
+            }
+            Step::Burst(client, requests) => self.request(root, *client, requests, &mut seen),
             Step::Cut(client) => {
                 self.clients[*client].connection = None;
                 self.wait_connections(*client, 0);
@@ -188,8 +190,8 @@ impl Peer {
                 self.connect(*client, id, password, &mut seen[*client]);
                 if let Some(mut old) = old {
                     while let Some(frame) = old.receive() {
-                        let unasked = self.read_unasked(&frame);
-                        seen[*client].push(unasked);
+                        let unsolicited = self.read_unsolicited(&frame);
+                        seen[*client].push(unsolicited);
                     }
                 }
             }
@@ -197,11 +199,11 @@ impl Peer {
         for (at, seen) in seen.iter_mut().enumerate() {
             self.drain(at, seen);
         }
-        if matches!(step, Step::Ask(_, Ask::CloseSession)) {
+        if matches!(step, Step::Single(_, RequestTemplate::CloseSession)) {
             // Ephemeral nodes go in no particular order.
             for seen in &mut seen {
                 seen.sort_by_key(|seen| match seen {
-                    Seen::Event { kind, path, .. } => (0, kind.code(), path.clone()),
+                    Observation::Event { kind, path, .. } => (0, kind.code(), path.clone()),
                     _ => (1, 0, Ustring::new()),
                 });
             }
@@ -209,8 +211,14 @@ impl Peer {
         seen
     }
 
-    /// Has a client do `asks` at once; what it sees.
-    fn ask(&mut self, root: &str, at: usize, asks: &[Ask], seen: &mut [Vec<Seen>]) {
+    /// Has a client do `requests` at once; what it sees.
+    fn request(
+        &mut self,
+        root: &str,
+        at: usize,
+        requests: &[RequestTemplate],
+        seen: &mut [Vec<Observation>],
+    ) {
         if self.clients[at].connection.is_none() {
             let (id, password) =
                 self.clients[at].session.clone().unwrap_or((0, Bytes::from_static(&[0; 16])));
@@ -219,10 +227,10 @@ impl Peer {
         let base = self.base;
         let Some(connection) = &mut self.clients[at].connection else { return };
         let mut expected = Vec::new();
-        for ask in asks {
+        for request in requests {
             connection.next_xid += 1;
-            let xid = ask.xid(connection.next_xid);
-            let op = ask.settle(&Scene { root, base }, |request| {
+            let xid = request.xid(connection.next_xid);
+            let op = request.with_request(&SequenceScope { root, base }, |request| {
                 connection.send(request, xid);
                 request.op()
             });
@@ -232,36 +240,36 @@ impl Peer {
         while let Some((xid, op)) = replies.peek().copied() {
             let Some(frame) = self.clients[at].receive() else { break };
             let reply = self.read_reply(&frame, xid, op);
-            if matches!(reply, Seen::Event { .. }) {
+            if matches!(reply, Observation::Event { .. }) {
                 seen[at].push(reply);
                 continue;
             }
             replies.next();
-            let refused =
-                op == OpCode::Auth && !matches!(reply, Seen::Reply { err: ErrorCode::Ok, .. });
+            let refused = op == OpCode::Auth
+                && !matches!(reply, Observation::Reply { err: ErrorCode::Ok, .. });
             seen[at].push(reply);
             if refused || matches!(op, OpCode::CloseSession | OpCode::Unknown(_)) {
                 while self.clients[at].receive().is_some() {}
             }
         }
         if self.clients[at].connection.is_none() {
-            seen[at].push(Seen::Closed);
+            seen[at].push(Observation::Closed);
             self.wait_connections(at, 0);
         }
-        if matches!(asks, [Ask::CloseSession]) {
+        if matches!(requests, [RequestTemplate::CloseSession]) {
             self.clients[at].session = None;
         }
     }
 
-    fn connect(&mut self, at: usize, id: i64, password: &[u8], seen: &mut Vec<Seen>) {
+    fn connect(&mut self, at: usize, id: i64, password: &[u8], seen: &mut Vec<Observation>) {
         let (connection, response) = self.handshake(id, password);
         if response.timeout <= 0 {
-            seen.push(Seen::Expired);
+            seen.push(Observation::Expired);
             return;
         }
         let number = i64::try_from(self.sessions.len()).expect("few sessions") + 1;
         let password = response.password.expose().clone().expect("a password");
-        seen.push(Seen::Connected {
+        seen.push(Observation::Connected {
             session: *self.sessions.entry(response.session_id).or_insert(number),
             timeout: response.timeout,
             read_only: response.read_only.map(Into::into),
@@ -272,16 +280,16 @@ impl Peer {
     }
 
     /// What has come for a client without its asking.
-    fn drain(&mut self, at: usize, seen: &mut Vec<Seen>) {
+    fn drain(&mut self, at: usize, seen: &mut Vec<Observation>) {
         let Some(connection) = &mut self.clients[at].connection else { return };
         connection.send(&Request::Ping, xid::PING);
         while let Some(frame) = self.clients[at].receive() {
-            match self.read_unasked(&frame) {
-                Seen::Reply { xid: xid::PING, .. } => return,
+            match self.read_unsolicited(&frame) {
+                Observation::Reply { xid: xid::PING, .. } => return,
                 other => seen.push(other),
             }
         }
-        seen.push(Seen::Closed);
+        seen.push(Observation::Closed);
     }
 
     /// Waits until the server knows of so many connections of the client's session.
@@ -290,7 +298,7 @@ impl Peer {
         let sid = format!("sid={id:#x},");
         for _ in 0..2 {
             eventually(LIMIT, "the server to know who is connected", || {
-                let cons = raw::four_letter(self.address, "cons").ok()?;
+                let cons = minimal_client::four_letter_word(self.address, "cons").ok()?;
                 (cons.matches(&sid).count() == count).then_some(())
             });
         }
@@ -314,22 +322,26 @@ impl Peer {
 
     // ---- what comes back, in terms that do not depend on the server ----------------------------------
 
-    fn read_unasked(&self, frame: &Bytes) -> Seen {
+    fn read_unsolicited(&self, frame: &Bytes) -> Observation {
         self.read_reply(frame, xid::PING, OpCode::Ping)
     }
 
-    fn read_reply(&self, frame: &Bytes, xid: i32, op: OpCode) -> Seen {
-        self.try_read(frame, xid, op).unwrap_or_else(|| Seen::Garbage(frame.to_vec()))
+    fn read_reply(&self, frame: &Bytes, xid: i32, op: OpCode) -> Observation {
+        self.try_read(frame, xid, op).unwrap_or_else(|| Observation::Undecodable(frame.to_vec()))
     }
 
-    fn try_read(&self, frame: &Bytes, xid: i32, op: OpCode) -> Option<Seen> {
+    fn try_read(&self, frame: &Bytes, xid: i32, op: OpCode) -> Option<Observation> {
         let mut input = Reader::new(frame);
         let header = ReplyHeader::decode(&mut input).ok()?;
         if header.xid == xid::NOTIFICATION {
             let event = WatcherEvent::decode(&mut input).ok()?;
             let known = header.err.is_ok() && event.state.code() == 3;
             let zxid = self.relative(header.zxid);
-            return known.then_some(Seen::Event { zxid, kind: event.kind, path: event.path });
+            return known.then_some(Observation::Event {
+                zxid,
+                kind: event.kind,
+                path: event.path,
+            });
         }
         if header.xid != xid {
             return None;
@@ -338,7 +350,7 @@ impl Peer {
         self.normalise(&mut response);
         let mut body = BytesMut::new();
         response.encode_body(&mut body);
-        Some(Seen::Reply {
+        Some(Observation::Reply {
             xid: header.xid,
             zxid: self.relative(header.zxid),
             err: header.err,

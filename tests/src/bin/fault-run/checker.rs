@@ -1,4 +1,4 @@
-//! What the workers' reports add up to.
+//! What the workers' events add up to.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,27 +6,27 @@ use std::{
     time::Duration,
 };
 
-use crate::report::Report;
+use crate::event::Event;
 
 /// Which client of which worker.
 pub(crate) type ClientId = (usize, usize);
 
 /// Who was sure of the lock, and from when to when.
 #[derive(Debug, Clone, Copy)]
-struct Tenure {
+struct HoldPeriod {
     session: i64,
     from: Duration,
     to: Duration,
 }
 
-/// Takes in reports, and judges them.
+/// Takes in events, and judges them.
 #[derive(Debug, Default)]
-pub(crate) struct Referee {
+pub(crate) struct Checker {
     /// By fencing token.
-    tenures: BTreeMap<i64, Tenure>,
+    hold_periods: BTreeMap<i64, HoldPeriod>,
     /// Tokens of writes, by transaction.
     writes: BTreeMap<i64, i64>,
-    /// When sessions were ended behind their owners' backs: no clock can tell them.
+    /// When sessions were ended behind their owners' backs: no clock can emit them.
     ended: HashMap<i64, Duration>,
     pub(crate) sessions: HashMap<ClientId, (i64, Vec<u8>)>,
     pub(crate) acquired: HashMap<ClientId, u64>,
@@ -38,31 +38,34 @@ pub(crate) struct Referee {
     wrong: Vec<String>,
 }
 
-impl Referee {
-    pub(crate) fn take(&mut self, worker: usize, report: Report) {
-        match report {
-            Report::Session { client, id, password } => {
+impl Checker {
+    pub(crate) fn take(&mut self, worker: usize, event: Event) {
+        match event {
+            Event::Session { client, id, password } => {
                 self.sessions.insert((worker, client), (id, password));
             }
-            Report::Lost { client } => {
+            Event::Lost { client } => {
                 self.sessions.remove(&(worker, client));
                 self.lost += 1;
             }
-            Report::Acquired { client, .. } => {
+            Event::Acquired { client, .. } => {
                 *self.acquired.entry((worker, client)).or_default() += 1;
                 self.holder = worker;
             }
-            Report::Held { token, session, at } => {
-                let tenure =
-                    self.tenures.entry(token).or_insert(Tenure { session, from: at, to: at });
-                tenure.to = at;
+            Event::Held { token, session, at } => {
+                let hold_period = self.hold_periods.entry(token).or_insert(HoldPeriod {
+                    session,
+                    from: at,
+                    to: at,
+                });
+                hold_period.to = at;
             }
-            Report::Wrote { token, zxid } => {
+            Event::Wrote { token, zxid } => {
                 self.writes.insert(zxid, token);
             }
-            Report::Refused { .. } => self.refused += 1,
-            Report::Unknown { .. } => self.unknown += 1,
-            Report::Wrong { client, what } => {
+            Event::Refused { .. } => self.refused += 1,
+            Event::Unknown { .. } => self.unknown += 1,
+            Event::Wrong { client, what } => {
                 self.wrong.push(format!("client {client} of worker {worker}: {what}"));
             }
         }
@@ -84,17 +87,17 @@ impl Referee {
                 ));
             }
         }
-        let mut tenures: Vec<_> = self
-            .tenures
+        let mut hold_periods: Vec<_> = self
+            .hold_periods
             .iter()
-            .map(|(token, tenure)| {
-                let ended = self.ended.get(&tenure.session).copied().unwrap_or(Duration::MAX);
-                (tenure.from, tenure.to.min(ended), *token)
+            .map(|(token, hold_period)| {
+                let ended = self.ended.get(&hold_period.session).copied().unwrap_or(Duration::MAX);
+                (hold_period.from, hold_period.to.min(ended), *token)
             })
             .collect();
-        tenures.sort_unstable();
+        hold_periods.sort_unstable();
         let mut until = (Duration::ZERO, 0);
-        for (from, to, token) in tenures {
+        for (from, to, token) in hold_periods {
             if from < until.0 {
                 found.push(format!(
                     "two holders: {token:#x} was sure of the lock at {from:?}, and {:#x} until {:?}",
@@ -106,14 +109,14 @@ impl Referee {
         found
     }
 
-    pub(crate) fn verdict(
+    pub(crate) fn summary(
         &self,
         faults: BTreeMap<&'static str, u64>,
         more: Vec<String>,
-    ) -> Verdict {
+    ) -> Summary {
         let mut violations = self.violations();
         violations.extend(more);
-        Verdict {
+        Summary {
             acquisitions: self.acquired.values().sum(),
             writes: self.writes.len(),
             refused: self.refused,
@@ -127,7 +130,7 @@ impl Referee {
 
 /// What came of it all.
 #[derive(Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct Summary {
     acquisitions: u64,
     writes: usize,
     refused: u64,
@@ -137,7 +140,7 @@ pub(crate) struct Verdict {
     pub(crate) violations: Vec<String>,
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "acquisitions          {:>8}", self.acquisitions)?;
         writeln!(f, "writes under the lock {:>8}", self.writes)?;
@@ -156,36 +159,36 @@ impl fmt::Display for Verdict {
 mod tests {
     use super::*;
 
-    fn held(token: i64, at: u64) -> Report {
-        Report::Held { token, session: token, at: Duration::from_secs(at) }
+    fn held(token: i64, at: u64) -> Event {
+        Event::Held { token, session: token, at: Duration::from_secs(at) }
     }
 
-    fn referee(reports: impl IntoIterator<Item = Report>) -> Referee {
-        let mut referee = Referee::default();
-        reports.into_iter().for_each(|report| referee.take(0, report));
-        referee
-    }
-
-    #[test]
-    fn holders_in_turn_are_well() {
-        let referee = referee([held(1, 10), held(1, 20), held(2, 20), held(2, 30), held(3, 31)]);
-        assert_eq!(referee.violations(), [""; 0]);
+    fn checker(events: impl IntoIterator<Item = Event>) -> Checker {
+        let mut checker = Checker::default();
+        events.into_iter().for_each(|event| checker.take(0, event));
+        checker
     }
 
     #[test]
-    fn two_holders_are_found() {
+    fn consecutive_holders_are_no_violation() {
+        let checker = checker([held(1, 10), held(1, 20), held(2, 20), held(2, 30), held(3, 31)]);
+        assert_eq!(checker.violations(), [""; 0]);
+    }
+
+    #[test]
+    fn two_holders_are_detected() {
         let two = [held(1, 10), held(2, 20), held(1, 21)];
-        assert_eq!(referee(two.clone()).violations().len(), 1);
+        assert_eq!(checker(two.clone()).violations().len(), 1);
         // Unless the first one's session was ended by force.
-        let mut referee = referee(two);
-        referee.will_end(1, Duration::from_secs(15));
-        assert_eq!(referee.violations(), [""; 0]);
+        let mut checker = checker(two);
+        checker.will_end(1, Duration::from_secs(15));
+        assert_eq!(checker.violations(), [""; 0]);
     }
 
     #[test]
-    fn a_stale_write_is_found() {
-        let wrote = |token, zxid| Report::Wrote { token, zxid };
-        assert_eq!(referee([wrote(1, 10), wrote(1, 11), wrote(2, 12)]).violations(), [""; 0]);
-        assert_eq!(referee([wrote(2, 11), wrote(1, 12)]).violations().len(), 1);
+    fn a_stale_write_is_detected() {
+        let wrote = |token, zxid| Event::Wrote { token, zxid };
+        assert_eq!(checker([wrote(1, 10), wrote(1, 11), wrote(2, 12)]).violations(), [""; 0]);
+        assert_eq!(checker([wrote(2, 11), wrote(1, 12)]).violations().len(), 1);
     }
 }

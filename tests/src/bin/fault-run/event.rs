@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 /// Something that happened to a client. Moments are those of the clock that all processes share.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Report {
+pub(crate) enum Event {
     /// It has a new session.
     Session { client: usize, id: i64, password: Vec<u8> },
     /// Its session has expired.
@@ -23,7 +23,7 @@ pub(crate) enum Report {
     Wrong { client: usize, what: String },
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Session { client, id, password } => {
@@ -43,24 +43,24 @@ impl fmt::Display for Report {
     }
 }
 
-/// A line that is no report.
+/// A line that is no event.
 #[derive(Debug)]
-pub(crate) struct NoReport;
+pub(crate) struct InvalidEvent;
 
-impl FromStr for Report {
-    type Err = NoReport;
+impl FromStr for Event {
+    type Err = InvalidEvent;
 
-    fn from_str(line: &str) -> Result<Self, NoReport> {
+    fn from_str(line: &str) -> Result<Self, InvalidEvent> {
         let words: Vec<_> = line.splitn(4, ' ').collect();
-        let number = |at: usize| -> Result<i64, NoReport> {
-            words.get(at).and_then(|word| word.parse().ok()).ok_or(NoReport)
+        let number = |at: usize| -> Result<i64, InvalidEvent> {
+            words.get(at).and_then(|word| word.parse().ok()).ok_or(InvalidEvent)
         };
-        let client = || usize::try_from(number(1)?).map_err(|_| NoReport);
+        let client = || usize::try_from(number(1)?).map_err(|_| InvalidEvent);
         Ok(match words[0] {
             "session" => Self::Session {
                 client: client()?,
                 id: number(2)?,
-                password: from_hex(words.get(3).ok_or(NoReport)?)?,
+                password: from_hex(words.get(3).ok_or(InvalidEvent)?)?,
             },
             "lost" => Self::Lost { client: client()? },
             "acquired" => Self::Acquired { client: client()?, token: number(2)? },
@@ -73,15 +73,15 @@ impl FromStr for Report {
             "refused" => Self::Refused { token: number(1)? },
             "unknown" => Self::Unknown { token: number(1)? },
             "wrong" => Self::Wrong { client: client()?, what: words[2..].join(" ") },
-            _ => return Err(NoReport),
+            _ => return Err(InvalidEvent),
         })
     }
 }
 
-fn from_hex(digits: &str) -> Result<Vec<u8>, NoReport> {
+fn from_hex(digits: &str) -> Result<Vec<u8>, InvalidEvent> {
     (0..digits.len())
         .step_by(2)
         .map(|at| digits.get(at..at + 2).and_then(|byte| u8::from_str_radix(byte, 16).ok()))
         .collect::<Option<_>>()
-        .ok_or(NoReport)
+        .ok_or(InvalidEvent)
 }

@@ -22,8 +22,8 @@ use zk_tests::{Direction, Ensemble, Proxy, eventually};
 
 use crate::{
     FENCED, LOCK, SESSION_TIMEOUT,
-    grip::Kind,
-    referee::{Referee, Verdict},
+    checker::{Checker, Summary},
+    held_lock::LockKind,
 };
 
 const RUNTIMES: [&str; 4] = ["tokio", "smol", "async-std", "thread"];
@@ -32,7 +32,7 @@ const RUNTIMES: [&str; 4] = ["tokio", "smol", "async-std", "thread"];
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// What faults, and for how long.
-pub(crate) struct Plan {
+pub(crate) struct FaultPlan {
     pub(crate) seed: u64,
     pub(crate) duration: Duration,
 }
@@ -43,17 +43,17 @@ struct Worker {
     proxies: Vec<Proxy>,
 }
 
-struct World {
+struct FaultRun {
     ensemble: Ensemble,
     workers: Vec<Worker>,
-    referee: Mutex<Referee>,
+    checker: Mutex<Checker>,
     faults: Mutex<BTreeMap<&'static str, u64>>,
     over: AtomicBool,
     deadline: Instant,
 }
 
 /// Runs it all.
-pub(crate) fn run(plan: &Plan, lock: Kind, clients: usize) -> Verdict {
+pub(crate) fn run(plan: &FaultPlan, kind: LockKind, clients: usize) -> Summary {
     let ensemble = Ensemble::of(3);
     let zk = connect(&ensemble);
     zk.ensure_path(LOCK).expect("a node");
@@ -68,7 +68,7 @@ pub(crate) fn run(plan: &Plan, lock: Kind, clients: usize) -> Verdict {
                 ensemble.nodes().iter().map(|node| Proxy::new(node.address())).collect();
             let hosts: Vec<_> = proxies.iter().map(|proxy| proxy.address().to_string()).collect();
             let mut process = Command::new(env::current_exe().expect("this program"))
-                .args(["--clients", &clients.to_string(), "--lock", lock.name()])
+                .args(["--clients", &clients.to_string(), "--lock", kind.name()])
                 .args(["--worker", runtime, &hosts.join(",")])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
@@ -78,47 +78,47 @@ pub(crate) fn run(plan: &Plan, lock: Kind, clients: usize) -> Verdict {
             Worker { process: Mutex::new(process), proxies }
         })
         .collect();
-    let world = World {
+    let run = FaultRun {
         ensemble,
         workers,
-        referee: Mutex::default(),
+        checker: Mutex::default(),
         faults: Mutex::default(),
         over: AtomicBool::new(false),
         deadline: Instant::now() + plan.duration,
     };
     thread::scope(|scope| {
         for (worker, output) in readers.into_iter().enumerate() {
-            let referee = &world.referee;
+            let checker = &run.checker;
             scope.spawn(move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    let report = line.parse().unwrap_or_else(|_| panic!("no report: {line}"));
-                    locked(referee).take(worker, report);
+                    let event = line.parse().unwrap_or_else(|_| panic!("no event: {line}"));
+                    lock(checker).take(worker, event);
                 }
             });
         }
-        world.everybody_gets_it(clients, "at first").unwrap_or_else(|error| panic!("{error}"));
+        run.wait_for_progress(clients, "at first").unwrap_or_else(|error| panic!("{error}"));
         let mut random = fastrand::Rng::with_seed(plan.seed);
         let to_clients = random.fork();
         thread::scope(|scope| {
-            scope.spawn(|| world.spoil_servers(random));
-            scope.spawn(|| world.spoil_clients(to_clients));
-            while Instant::now() < world.deadline && !world.over.load(Ordering::Acquire) {
+            scope.spawn(|| run.inject_server_faults(random));
+            scope.spawn(|| run.inject_client_faults(to_clients));
+            while Instant::now() < run.deadline && !run.over.load(Ordering::Acquire) {
                 thread::sleep(Duration::from_millis(500));
-                let broken = !locked(&world.referee).violations().is_empty();
-                world.over.store(broken, Ordering::Release);
+                let broken = !lock(&run.checker).violations().is_empty();
+                run.over.store(broken, Ordering::Release);
             }
-            world.over.store(true, Ordering::Release);
+            run.over.store(true, Ordering::Release);
         });
-        let found = locked(&world.referee).violations();
-        let left = if found.is_empty() { world.finish(clients) } else { world.abandon() };
-        let faults = mem::take(&mut *locked(&world.faults));
-        locked(&world.referee).verdict(faults, left)
+        let found = lock(&run.checker).violations();
+        let left = if found.is_empty() { run.finish(clients) } else { run.abandon() };
+        let faults = mem::take(&mut *lock(&run.faults));
+        lock(&run.checker).summary(faults, left)
     })
 }
 
-impl World {
+impl FaultRun {
     /// Whether faults are over, after a pause of `duration`.
-    fn goes_on_after(&self, duration: Duration) -> bool {
+    fn continue_after(&self, duration: Duration) -> bool {
         let until = Instant::now() + duration;
         while Instant::now() < until {
             if self.over.load(Ordering::Acquire) {
@@ -130,12 +130,12 @@ impl World {
     }
 
     fn count(&self, fault: &'static str) {
-        *locked(&self.faults).entry(fault).or_default() += 1;
+        *lock(&self.faults).entry(fault).or_default() += 1;
     }
 
     /// One server at a time is killed or paused, so that there is a quorum most of the time.
-    fn spoil_servers(&self, mut random: fastrand::Rng) {
-        while self.goes_on_after(part(&mut random, 1.0, 3.0)) {
+    fn inject_server_faults(&self, mut random: fastrand::Rng) {
+        while self.continue_after(session_timeouts(&mut random, 1.0, 3.0)) {
             let leads = random.bool();
             let leader = self.ensemble.leader();
             let at = if leads { leader } else { (leader + 1) % self.ensemble.len() };
@@ -143,22 +143,22 @@ impl World {
             if random.u8(..) < 160 {
                 self.count(if leads { "leader killed" } else { "follower killed" });
                 node.kill();
-                self.goes_on_after(part(&mut random, 0.2, 1.0));
+                self.continue_after(session_timeouts(&mut random, 0.2, 1.0));
                 node.start();
             } else {
                 self.count(if leads { "leader paused" } else { "follower paused" });
                 node.pause();
-                self.goes_on_after(part(&mut random, 0.3, 1.5));
+                self.continue_after(session_timeouts(&mut random, 0.3, 1.5));
                 node.resume();
             }
             self.ensemble.wait_serving();
         }
     }
 
-    fn spoil_clients(&self, mut random: fastrand::Rng) {
-        while self.goes_on_after(part(&mut random, 0.1, 0.8)) {
+    fn inject_client_faults(&self, mut random: fastrand::Rng) {
+        while self.continue_after(session_timeouts(&mut random, 0.1, 0.8)) {
             // Mostly where it hurts.
-            let holder = locked(&self.referee).holder;
+            let holder = lock(&self.checker).holder;
             let at = if random.u8(..) < 192 { holder } else { random.usize(..self.workers.len()) };
             let worker = &self.workers[at];
             match random.u8(..100) {
@@ -183,13 +183,13 @@ impl World {
                         proxy.hold(Direction::ToServer);
                         proxy.hold(Direction::ToClient);
                     }
-                    self.goes_on_after(part(&mut random, 0.3, 2.0));
+                    self.continue_after(session_timeouts(&mut random, 0.3, 2.0));
                     worker.proxies.iter().for_each(Proxy::release);
                 }
                 _ => {
                     self.count("process paused");
                     worker.signal(Signal::STOP);
-                    self.goes_on_after(part(&mut random, 1.5, 2.5));
+                    self.continue_after(session_timeouts(&mut random, 1.5, 2.5));
                     worker.signal(Signal::CONT);
                 }
             }
@@ -199,16 +199,16 @@ impl World {
     /// Ends a client's session on the servers.
     fn end_a_session(&self, random: &mut fastrand::Rng) {
         let (id, password) = {
-            let mut referee = locked(&self.referee);
-            let mut sessions: Vec<_> = referee.sessions.values().cloned().collect();
+            let mut checker = lock(&self.checker);
+            let mut sessions: Vec<_> = checker.sessions.values().cloned().collect();
             sessions.sort_unstable();
             let Some((id, password)) = random.choice(sessions) else { return };
-            referee.will_end(id, boottime());
+            checker.will_end(id, boottime());
             (id, password)
         };
         // It may have expired just now.
         let resumed = self.ensemble.nodes().iter().find_map(|node| {
-            zk_tests::raw::Session::resume(node.address(), id, &password).ok().flatten()
+            zk_tests::minimal_client::Session::resume(node.address(), id, &password).ok().flatten()
         });
         if let Some(session) = resumed {
             let _ = session.close();
@@ -216,13 +216,13 @@ impl World {
     }
 
     /// Waits until every client has got the lock once more.
-    fn everybody_gets_it(&self, clients: usize, when: &str) -> Result<(), String> {
-        let before = locked(&self.referee).acquired.clone();
+    fn wait_for_progress(&self, clients: usize, when: &str) -> Result<(), String> {
+        let before = lock(&self.checker).acquired.clone();
         let ids = (0..self.workers.len()).flat_map(|worker| (0..clients).map(move |c| (worker, c)));
         let mut waiting: Vec<_> = ids.collect();
         let deadline = Instant::now() + LIMIT;
         loop {
-            let acquired = locked(&self.referee).acquired.clone();
+            let acquired = lock(&self.checker).acquired.clone();
             waiting.retain(|id| acquired.get(id) <= before.get(id));
             if waiting.is_empty() {
                 return Ok(());
@@ -244,19 +244,19 @@ impl World {
     fn finish(&self, clients: usize) -> Vec<String> {
         let mut broken = Vec::new();
         self.ensemble.wait_serving();
-        broken.extend(self.everybody_gets_it(clients, "after the faults").err());
+        broken.extend(self.wait_for_progress(clients, "after the faults").err());
         for worker in &self.workers {
-            drop(locked(&worker.process).stdin.take());
+            drop(lock(&worker.process).stdin.take());
         }
         for (worker, runtime) in self.workers.iter().zip(RUNTIMES) {
-            let ended = || locked(&worker.process).try_wait().ok()?;
+            let ended = || lock(&worker.process).try_wait().ok()?;
             let status = eventually(LIMIT, "a worker to end", ended);
             if !status.success() {
                 broken.push(format!("the worker on {runtime} left something behind: {status}"));
             }
         }
         for node in self.ensemble.nodes() {
-            let watches = node.four_letter("wchs");
+            let watches = node.four_letter_word("wchs");
             if !watches.contains("Total watches:0") {
                 broken.push(format!("watches are left on a server: {watches}"));
             }
@@ -279,13 +279,13 @@ impl World {
 
 impl Worker {
     fn kill(&self) {
-        let mut process = locked(&self.process);
+        let mut process = lock(&self.process);
         let _ = process.kill();
         let _ = process.wait();
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(locked(&self.process).id()).ok().and_then(Pid::from_raw);
+        let pid = i32::try_from(lock(&self.process).id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a process"), signal).expect("a signal to an own child");
     }
 }
@@ -304,10 +304,10 @@ fn connect(ensemble: &Ensemble) -> Client {
 }
 
 /// A time span from `least` to `most` session timeouts.
-fn part(random: &mut fastrand::Rng, least: f64, most: f64) -> Duration {
+fn session_timeouts(random: &mut fastrand::Rng, least: f64, most: f64) -> Duration {
     SESSION_TIMEOUT.mul_f64(least + (most - least) * random.f64())
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

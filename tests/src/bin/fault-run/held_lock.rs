@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Which lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum LockKind {
     /// The one that is to hold.
     Ours,
     /// It takes its turn without a look for its own node, which may have gone with an earlier session.
@@ -23,7 +23,7 @@ pub(crate) enum Kind {
     NoSession,
 }
 
-impl Kind {
+impl LockKind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
@@ -33,7 +33,7 @@ impl Kind {
     }
 }
 
-impl FromStr for Kind {
+impl FromStr for LockKind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
@@ -45,15 +45,15 @@ impl FromStr for Kind {
 }
 
 /// The lock, held.
-pub(crate) enum Grip {
+pub(crate) enum HeldLock {
     Ours(LockGuard),
-    Liar { zk: Client, kind: Kind, node: String, session: i64, token: i64 },
+    Faulty { zk: Client, kind: LockKind, node: String, session: i64, token: i64 },
 }
 
-impl Grip {
+impl HeldLock {
     /// Takes the lock, or gives up in the end.
-    pub(crate) async fn take(zk: &Client, kind: Kind, identifier: &str) -> Result<Self, Error> {
-        if kind == Kind::Ours {
+    pub(crate) async fn take(zk: &Client, kind: LockKind, identifier: &str) -> Result<Self, Error> {
+        if kind == LockKind::Ours {
             let options = LockOptions::default().identifier(identifier);
             return Lock::with(zk, LOCK, options).acquire_timeout(PATIENCE).await.map(Self::Ours);
         }
@@ -67,7 +67,7 @@ impl Grip {
                     Err(error) if error.kind() == ErrorKind::ConnectionLoss => continue,
                     children => children?,
                 };
-                if kind != Kind::NoOwnNode && !children.iter().any(|child| **child == *own) {
+                if kind != LockKind::NoOwnNode && !children.iter().any(|child| **child == *own) {
                     continue 'anew;
                 }
                 let lower = children.iter().filter(|child| ***child < *own);
@@ -75,7 +75,7 @@ impl Grip {
                     let (node, token) = (node.as_str().to_owned(), stat.czxid);
                     // Here one errs: its node may have gone with an earlier session.
                     let session = zk.session_id().map_or(0, |session| session.0);
-                    return Ok(Self::Liar { zk: zk.clone(), kind, node, session, token });
+                    return Ok(Self::Faulty { zk: zk.clone(), kind, node, session, token });
                 };
                 let watching = zk.exists_and_watch(format!("{LOCK}/{before}")).await;
                 let watched = match watching {
@@ -94,8 +94,8 @@ impl Grip {
     pub(crate) fn is_held(&self) -> bool {
         match self {
             Self::Ours(guard) => guard.is_held(),
-            Self::Liar { kind: Kind::NoSession, .. } => true,
-            Self::Liar { zk, session, .. } => {
+            Self::Faulty { kind: LockKind::NoSession, .. } => true,
+            Self::Faulty { zk, session, .. } => {
                 zk.session_id().is_some_and(|id| id.0 == *session) && !zk.held_for().is_zero()
             }
         }
@@ -104,7 +104,7 @@ impl Grip {
     pub(crate) fn token(&self) -> i64 {
         match self {
             Self::Ours(guard) => guard.fencing_token(),
-            Self::Liar { token, .. } => *token,
+            Self::Faulty { token, .. } => *token,
         }
     }
 
@@ -112,7 +112,7 @@ impl Grip {
     pub(crate) fn transaction(&self) -> Transaction {
         match self {
             Self::Ours(guard) => guard.transaction(),
-            Self::Liar { zk, node, .. } => zk.transaction().check(node, 0),
+            Self::Faulty { zk, node, .. } => zk.transaction().check(node, 0),
         }
     }
 
@@ -120,14 +120,14 @@ impl Grip {
     pub(crate) fn abandon(self) {
         match self {
             Self::Ours(guard) => drop(guard),
-            Self::Liar { zk, node, .. } => drop(zk.delete(node, None)),
+            Self::Faulty { zk, node, .. } => drop(zk.delete(node, None)),
         }
     }
 
     pub(crate) async fn release(self) -> Result<(), Error> {
         match self {
             Self::Ours(guard) => guard.release().await,
-            Self::Liar { zk, node, .. } => zk.delete(node, None).await,
+            Self::Faulty { zk, node, .. } => zk.delete(node, None).await,
         }
     }
 }

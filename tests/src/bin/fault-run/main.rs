@@ -15,19 +15,18 @@
 //! - when the faults are over, every client gets the lock again;
 //! - at the end there is no node below the lock, no watch on any server, and in no process a task, a
 //!   thread or a file descriptor more than before.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that events")]
 
-mod counted;
+mod checker;
+mod event;
 mod faults;
-mod grip;
-mod referee;
-mod report;
+mod held_lock;
 mod worker;
 
 use std::{env, process::ExitCode, time::Duration};
 
-use faults::Plan;
-use grip::Kind;
+use faults::FaultPlan;
+use held_lock::LockKind;
 
 /// What the session timeout is, on both sides.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,8 +36,8 @@ const LOCK: &str = "/fault-run/lock";
 const FENCED: &str = "/fault-run/fenced";
 
 struct Options {
-    plan: Plan,
-    lock: Kind,
+    plan: FaultPlan,
+    lock: LockKind,
     clients: usize,
     /// In a worker: which runtime, on which servers.
     worker: Option<(String, String)>,
@@ -47,8 +46,8 @@ struct Options {
 impl Options {
     fn from_args() -> Self {
         let mut options = Self {
-            plan: Plan { seed: fastrand::u64(..), duration: Duration::from_secs(60) },
-            lock: Kind::Ours,
+            plan: FaultPlan { seed: fastrand::u64(..), duration: Duration::from_secs(60) },
+            lock: LockKind::Ours,
             clients: 5,
             worker: None,
         };
@@ -76,7 +75,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!("{} seconds, seed {}", options.plan.duration.as_secs(), options.plan.seed);
-    let verdict = faults::run(&options.plan, options.lock, options.clients);
-    println!("{verdict}");
-    if verdict.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let summary = faults::run(&options.plan, options.lock, options.clients);
+    println!("{summary}");
+    if summary.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -21,20 +21,19 @@ use zk_handler_async_std::AsyncStdHandler;
 use zk_handler_smol::SmolHandler;
 use zk_handler_thread::ThreadHandler;
 use zk_handler_tokio::TokioHandler;
-use zk_tests::eventually;
+use zk_tests::{CountingHandler, eventually};
 
 use crate::{
     FENCED, SESSION_TIMEOUT,
-    counted::Counted,
-    grip::{Grip, Kind},
-    report::Report,
+    event::Event,
+    held_lock::{HeldLock, LockKind},
 };
 
 /// How long a client may take to end when it is told to.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs `clients` clients of `hosts` on `runtime`.
-pub(crate) fn run(runtime: &str, hosts: &str, clients: usize, kind: Kind) {
+pub(crate) fn run(runtime: &str, hosts: &str, clients: usize, kind: LockKind) {
     match runtime {
         "tokio" => {
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -52,8 +51,8 @@ pub(crate) fn run(runtime: &str, hosts: &str, clients: usize, kind: Kind) {
     }
 }
 
-fn run_on<H: Handler>(handler: H, hosts: &str, clients: usize, kind: Kind) {
-    let handler = Counted::new(handler);
+fn run_on<H: Handler>(handler: H, hosts: &str, clients: usize, kind: LockKind) {
+    let handler = CountingHandler::new(handler);
     warm_up(&handler, hosts);
     let before = Usage::now();
 
@@ -61,11 +60,11 @@ fn run_on<H: Handler>(handler: H, hosts: &str, clients: usize, kind: Kind) {
     let (done, ends) = mpsc::channel();
     for number in 0..clients {
         let zk = client(hosts).build_on(handler.clone()).expect("the options are good");
-        let contender =
-            Contender { number, kind, zk, handler: handler.clone(), stopping: stopping.clone() };
+        let client =
+            LockClient { number, kind, zk, handler: handler.clone(), stopping: stopping.clone() };
         let done = done.clone();
         handler.spawn(async move {
-            contender.run().await;
+            client.run().await;
             let _ = done.send(());
         });
     }
@@ -75,11 +74,11 @@ fn run_on<H: Handler>(handler: H, hosts: &str, clients: usize, kind: Kind) {
         ends.recv_timeout(LIMIT).expect("a client does not end");
     }
     let deadline = Instant::now() + LIMIT;
-    while handler.alive() > 0 || !before.covers(&Usage::now()) {
+    while handler.tasks() > 0 || !before.covers(&Usage::now()) {
         assert!(
             Instant::now() < deadline,
             "{runtime}: {} tasks are left; {before:?} became {:?}",
-            handler.alive(),
+            handler.tasks(),
             Usage::now(),
             runtime = handler.name(),
         );
@@ -88,12 +87,12 @@ fn run_on<H: Handler>(handler: H, hosts: &str, clients: usize, kind: Kind) {
 }
 
 /// Lets the runtime start all that it keeps.
-fn warm_up<H: Handler>(handler: &Counted<H>, hosts: &str) {
+fn warm_up<H: Handler>(handler: &CountingHandler<H>, hosts: &str) {
     let zk = client(hosts).build_on(handler.clone()).expect("the options are good");
     zk.start().get().expect("a session");
     zk.stop().get().expect("a stop");
     drop(zk);
-    eventually(LIMIT, "the first client to go", || (handler.alive() == 0).then_some(()));
+    eventually(LIMIT, "the first client to go", || (handler.tasks() == 0).then_some(()));
 }
 
 fn client(hosts: &str) -> zk_client::ClientBuilder {
@@ -126,20 +125,20 @@ impl Usage {
     }
 }
 
-/// Tells `report`; nobody listens any more when the referee has gone.
-fn tell(report: &Report) {
-    let _ = writeln!(io::stdout(), "{report}");
+/// Tells `event`; nobody listens any more when the checker has gone.
+fn emit(event: &Event) {
+    let _ = writeln!(io::stdout(), "{event}");
 }
 
-struct Contender<H> {
+struct LockClient<H> {
     number: usize,
-    kind: Kind,
+    kind: LockKind,
     zk: Client,
     handler: H,
     stopping: Arc<AtomicBool>,
 }
 
-impl<H: Handler> Contender<H> {
+impl<H: Handler> LockClient<H> {
     async fn run(self) {
         let listener = self.zk.add_listener(self.listener());
         while !self.stopping.load(Ordering::Acquire) {
@@ -149,12 +148,14 @@ impl<H: Handler> Contender<H> {
             }
             match self.hold().await {
                 Ok(()) => {}
-                Err(error) if is_fault(&error) && self.kind == Kind::Ours => self.pause(50).await,
+                Err(error) if is_fault(&error) && self.kind == LockKind::Ours => {
+                    self.pause(50).await
+                }
                 // A liar leaves its node behind; it is not to be found out by that.
                 Err(error) if is_fault(&error) => drop(self.zk.stop().await),
                 Err(error) => {
                     let what = error.to_string();
-                    tell(&Report::Wrong { client: self.number, what });
+                    emit(&Event::Wrong { client: self.number, what });
                     self.pause(1000).await;
                 }
             }
@@ -169,12 +170,12 @@ impl<H: Handler> Contender<H> {
         let stopping = self.stopping.clone();
         move |state| match state {
             SessionState::Lost if stopping.load(Ordering::Acquire) => {}
-            SessionState::Lost => tell(&Report::Lost { client }),
+            SessionState::Lost => emit(&Event::Lost { client }),
             SessionState::Connected => {
                 let Some(ticket) = zk.client_id() else { return };
                 if last.swap(ticket.id.0, Ordering::Relaxed) != ticket.id.0 {
                     let (id, password) = (ticket.id.0, ticket.password.expose().to_vec());
-                    tell(&Report::Session { client, id, password });
+                    emit(&Event::Session { client, id, password });
                 }
             }
             _ => {}
@@ -183,27 +184,27 @@ impl<H: Handler> Contender<H> {
 
     /// Takes the lock, writes under it a few times, and gives it up.
     async fn hold(&self) -> Result<(), Error> {
-        let grip = Grip::take(&self.zk, self.kind, &self.number.to_string()).await?;
-        let token = grip.token();
+        let held_lock = HeldLock::take(&self.zk, self.kind, &self.number.to_string()).await?;
+        let token = held_lock.token();
         let session = self.zk.session_id().map_or(0, |session| session.0);
-        tell(&Report::Acquired { client: self.number, token });
+        emit(&Event::Acquired { client: self.number, token });
         let sample = || {
             let at = self.handler.now();
-            if grip.is_held() {
-                tell(&Report::Held { token, session, at });
+            if held_lock.is_held() {
+                emit(&Event::Held { token, session, at });
             }
         };
         for _ in 0..fastrand::u32(1..5) {
             sample();
             // Also when it is not held any more: then it is to be refused.
-            let written = self.write(&grip).await;
+            let written = self.write(&held_lock).await;
             sample();
             match written {
                 // The lock may be held all the same.
                 Err(error) if error.kind() == ErrorKind::ConnectionLoss => {}
                 // It went with the session: what is written in the next one comes too late.
                 Err(error) if error.kind() == ErrorKind::SessionExpired => {
-                    return self.write(&grip).await.and(Err(error));
+                    return self.write(&held_lock).await.and(Err(error));
                 }
                 written => written?,
             }
@@ -211,16 +212,16 @@ impl<H: Handler> Contender<H> {
         }
         match fastrand::u8(..) {
             0..64 => {
-                grip.abandon();
+                held_lock.abandon();
                 Ok(())
             }
-            _ => grip.release().await,
+            _ => held_lock.release().await,
         }
     }
 
-    async fn write(&self, grip: &Grip) -> Result<(), Error> {
-        let token = grip.token();
-        let write = grip.transaction().set(FENCED, token.to_be_bytes(), None);
+    async fn write(&self, held_lock: &HeldLock) -> Result<(), Error> {
+        let token = held_lock.token();
+        let write = held_lock.transaction().set(FENCED, token.to_be_bytes(), None);
         let written = match write.commit().await {
             Ok(results) => results.committed(),
             Err(error) => Err(error),
@@ -230,16 +231,16 @@ impl<H: Handler> Contender<H> {
                 let Some(OperationResult::Set(stat)) = results.get(1) else {
                     unreachable!("the second operation is a set")
                 };
-                tell(&Report::Wrote { token, zxid: stat.mzxid });
+                emit(&Event::Wrote { token, zxid: stat.mzxid });
                 Ok(())
             }
             Err(error) if error.code() == Some(ErrorCode::NoNode) => {
-                tell(&Report::Refused { token });
+                emit(&Event::Refused { token });
                 Ok(())
             }
             Err(error) => {
                 if error.outcome() == Some(Outcome::Unknown) {
-                    tell(&Report::Unknown { token });
+                    emit(&Event::Unknown { token });
                 }
                 Err(error)
             }

@@ -12,7 +12,7 @@ use zk_handler::Handler;
 
 use crate::{
     Direction, Ensemble, Options, Proxy, lock,
-    suite::site::{blocking, race, spawned},
+    tasks::{spawn, spawn_blocking, with_timeout},
 };
 
 /// How long anything may take that is not measured.
@@ -48,14 +48,14 @@ impl Drop for Permit {
 }
 
 /// An ensemble, with a proxy in front of each server. Whatever blocks is done off the tasks.
-pub(super) struct Stage<H> {
+pub(super) struct EnsembleContext<H> {
     pub(super) handler: H,
     ensemble: Arc<Ensemble>,
     proxies: Vec<Proxy>,
     _permit: Permit,
 }
 
-impl<H: Handler> Stage<H> {
+impl<H: Handler> EnsembleContext<H> {
     pub(super) async fn new(handler: H) -> Self {
         Self::with(handler, Options::default()).await
     }
@@ -66,7 +66,7 @@ impl<H: Handler> Stage<H> {
     }
 
     pub(super) async fn of(handler: H, options: Options, servers: usize) -> Self {
-        let started = blocking(move || {
+        let started = spawn_blocking(move || {
             let permit = Permit::wait();
             let ensemble = options.start(servers);
             let proxies = ensemble.nodes().iter().map(|node| Proxy::new(node.address())).collect();
@@ -81,16 +81,16 @@ impl<H: Handler> Stage<H> {
     }
 
     /// Does something that may block to the ensemble.
-    pub(super) async fn act<T: Send + 'static>(
+    pub(super) async fn with_ensemble<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&Ensemble) -> T + Send + 'static,
+        action: impl FnOnce(&Ensemble) -> T + Send + 'static,
     ) -> T {
         let ensemble = self.ensemble.clone();
-        blocking(move || act(&ensemble)).await
+        spawn_blocking(move || action(&ensemble)).await
     }
 
     pub(super) async fn leader(&self) -> usize {
-        self.act(Ensemble::leader).await
+        self.with_ensemble(Ensemble::leader).await
     }
 
     /// The index of a server that follows.
@@ -100,12 +100,12 @@ impl<H: Handler> Stage<H> {
 
     /// The connect string of all servers, `first` first.
     pub(super) fn hosts(&self, first: usize) -> String {
-        in_turn(first, self.ensemble.nodes().iter().map(|node| node.address().to_string()))
+        rotated(first, self.ensemble.nodes().iter().map(|node| node.address().to_string()))
     }
 
     /// The connect string of the proxies in front of all servers, `first` first.
-    pub(super) fn proxied(&self, first: usize) -> String {
-        in_turn(first, self.proxies.iter().map(|proxy| proxy.address().to_string()))
+    pub(super) fn proxy_hosts(&self, first: usize) -> String {
+        rotated(first, self.proxies.iter().map(|proxy| proxy.address().to_string()))
     }
 
     /// The connect string of one server.
@@ -136,8 +136,8 @@ impl<H: Handler> Stage<H> {
     }
 
     /// The changes of `zk`'s state from now on.
-    pub(super) fn changes<'s>(&'s self, zk: &Client) -> Changes<'s, H> {
-        Changes { stage: self, states: zk.states() }
+    pub(super) fn changes<'s>(&'s self, zk: &Client) -> StateChanges<'s, H> {
+        StateChanges { ctx: self, states: zk.states() }
     }
 
     /// What comes of `future`, which has [`LIMIT`] to end.
@@ -146,7 +146,7 @@ impl<H: Handler> Stage<H> {
     }
 
     /// Lets `time` pass.
-    pub(super) async fn pass(&self, time: Duration) {
+    pub(super) async fn sleep(&self, time: Duration) {
         self.handler.sleep_until(self.handler.now() + time).await;
     }
 
@@ -155,7 +155,7 @@ impl<H: Handler> Stage<H> {
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> Pin<Box<dyn Future<Output = T> + Send>> {
-        Box::pin(spawned(&self.handler, task))
+        Box::pin(spawn(&self.handler, task))
     }
 
     /// Resets or refuses what is new at every proxy.
@@ -182,7 +182,7 @@ impl<H: Handler> Stage<H> {
     }
 }
 
-fn in_turn(first: usize, hosts: impl Iterator<Item = String>) -> String {
+fn rotated(first: usize, hosts: impl Iterator<Item = String>) -> String {
     let mut hosts: Vec<_> = hosts.collect();
     hosts.rotate_left(first);
     hosts.join(",")
@@ -200,19 +200,19 @@ pub(super) fn client(hosts: String, session_timeout: Duration) -> ClientBuilder 
 }
 
 /// Whether a call failed as its connection was lost.
-pub(super) fn is_loss(error: &zk_client::Error) -> bool {
+pub(super) fn is_connection_loss(error: &zk_client::Error) -> bool {
     error.kind() == ErrorKind::ConnectionLoss
 }
 
 /// The changes of a client's state.
-pub(super) struct Changes<'s, H> {
-    stage: &'s Stage<H>,
+pub(super) struct StateChanges<'s, H> {
+    ctx: &'s EnsembleContext<H>,
     states: States,
 }
 
-impl<H: Handler> Changes<'_, H> {
+impl<H: Handler> StateChanges<'_, H> {
     pub(super) async fn next(&mut self, what: &str) -> SessionState {
-        let changed = self.stage.within(what, self.states.changed()).await;
+        let changed = self.ctx.within(what, self.states.changed()).await;
         changed.expect("the stream of states does not end")
     }
 
@@ -235,7 +235,7 @@ impl<H: Handler> Changes<'_, H> {
     }
 
     /// All that has come so far and was not looked at.
-    pub(super) fn rest(&mut self) -> Vec<SessionState> {
+    pub(super) fn drain(&mut self) -> Vec<SessionState> {
         std::iter::from_fn(|| self.states.try_next()).collect()
     }
 }
@@ -250,7 +250,7 @@ pub(super) async fn within<H: Handler, F: Future>(
     what: &str,
     future: F,
 ) -> F::Output {
-    match race(handler, limit, future).await {
+    match with_timeout(handler, limit, future).await {
         Some(output) => output,
         None => panic!("timed out after {limit:?} waiting for {what}"),
     }

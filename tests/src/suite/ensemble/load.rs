@@ -2,50 +2,49 @@
 
 use super::*;
 
-/// Every server is restarted in turn, twice, while a counter is written: no write is lost, none is done
+/// Every server is restarted in turn, twice, while a workload is written: no write is lost, none is done
 /// twice, and the session lives on.
-pub async fn rolling_restart<H: Handler>(handler: H) {
-    let stage = Stage::new(handler).await;
-    let zk = stage.connect(stage.hosts(0), LONG).await;
-    let reader = stage.connect(stage.hosts(1), LONG).await;
-    let mut changes = stage.changes(&zk);
+pub async fn no_write_is_lost_in_a_rolling_restart<H: Handler>(handler: H) {
+    let ctx = EnsembleContext::new(handler).await;
+    let zk = ctx.connect(ctx.hosts(0), LONG).await;
+    let reader = ctx.connect(ctx.hosts(1), LONG).await;
+    let mut changes = ctx.changes(&zk);
     let session = zk.session_id();
-    let counting = Counting::start(&stage, &zk, &reader, Duration::from_millis(20)).await;
+    let workload = CounterWorkload::start(&ctx, &zk, &reader, Duration::from_millis(20)).await;
     for _ in 0..rounds("ZK_TEST_RESTARTS", 2) {
         for index in 0..3 {
-            stage.within("writes", counting.advance(&stage, 10)).await;
-            stage
-                .act(move |ensemble| {
-                    ensemble.node(index).restart();
-                    ensemble.wait_serving();
-                })
-                .await;
+            ctx.within("writes", workload.advance(&ctx, 10)).await;
+            ctx.with_ensemble(move |ensemble| {
+                ensemble.node(index).restart();
+                ensemble.wait_serving();
+            })
+            .await;
         }
     }
-    stage.within("writes", counting.advance(&stage, 10)).await;
-    let tally = counting.finish(&stage, &zk).await;
-    let seen = changes.rest();
-    figure("rolling restart", (&tally, &seen));
+    ctx.within("writes", workload.advance(&ctx, 10)).await;
+    let summary = workload.finish(&ctx, &zk).await;
+    let seen = changes.drain();
+    print_measurement("rolling restart", (&summary, &seen));
     assert!(!seen.contains(&Lost), "{seen:?}");
     assert!(seen.contains(&Suspended), "no server was missed");
     assert_eq!(zk.session_id(), session);
     zk.stop().await.expect("the client stops");
 }
 
-/// The leader is killed again and again while a counter is written 200 times a second (FAULTS B 13): as
+/// The leader is killed again and again while a workload is written 200 times a second (FAULTS B 13): as
 /// above.
-pub async fn leaders_die<H: Handler>(handler: H) {
-    let stage = Stage::new(handler).await;
-    let zk = stage.connect(stage.hosts(0), LONG).await;
-    let reader = stage.connect(stage.hosts(1), LONG).await;
-    let mut changes = stage.changes(&zk);
+pub async fn no_write_is_lost_when_leaders_are_killed<H: Handler>(handler: H) {
+    let ctx = EnsembleContext::new(handler).await;
+    let zk = ctx.connect(ctx.hosts(0), LONG).await;
+    let reader = ctx.connect(ctx.hosts(1), LONG).await;
+    let mut changes = ctx.changes(&zk);
     let session = zk.session_id();
-    let counting = Counting::start(&stage, &zk, &reader, Duration::from_millis(5)).await;
+    let workload = CounterWorkload::start(&ctx, &zk, &reader, Duration::from_millis(5)).await;
     let mut gaps = Vec::new();
     for _ in 0..rounds("ZK_TEST_LEADERS", 5) {
-        stage.within("writes", counting.advance(&stage, 100)).await;
-        let (victim, killed) = stage
-            .act(|ensemble| {
+        ctx.within("writes", workload.advance(&ctx, 100)).await;
+        let (victim, killed) = ctx
+            .with_ensemble(|ensemble| {
                 let leader = ensemble.leader();
                 let now = Instant::now();
                 ensemble.node(leader).kill();
@@ -55,46 +54,45 @@ pub async fn leaders_die<H: Handler>(handler: H) {
         changes.expect(&[Suspended]).await;
         let seen = changes.until(Connected).await;
         assert!(!seen.contains(&Lost), "{seen:?}");
-        stage.within("writes", counting.advance(&stage, 1)).await;
+        ctx.within("writes", workload.advance(&ctx, 1)).await;
         gaps.push(killed.elapsed());
-        stage
-            .act(move |ensemble| {
-                ensemble.node(victim).start();
-                ensemble.wait_serving();
-            })
-            .await;
-        changes.rest();
+        ctx.with_ensemble(move |ensemble| {
+            ensemble.node(victim).start();
+            ensemble.wait_serving();
+        })
+        .await;
+        changes.drain();
     }
-    let tally = counting.finish(&stage, &zk).await;
-    figure("leaders die (writes again after)", (&tally, &gaps));
+    let summary = workload.finish(&ctx, &zk).await;
+    print_measurement("leaders die (writes again after)", (&summary, &gaps));
     assert_eq!(zk.session_id(), session);
     zk.stop().await.expect("the client stops");
 }
 
 /// The connection is cut over and over while watched nodes change (FAULTS B 17): before the cut, while
 /// the session is away, or later; each watch fires once, and those on nodes that do not change live on.
-pub async fn cuts_and_watches<H: Handler>(handler: H) {
-    let stage = Stage::new(handler).await;
-    let zk = stage.connect(stage.proxied(0), LONG).await;
-    let other = stage.connect(stage.hosts(1), LONG).await;
-    let mut changes = stage.changes(&zk);
+pub async fn watches_fire_once_over_many_reconnects<H: Handler>(handler: H) {
+    let ctx = EnsembleContext::new(handler).await;
+    let zk = ctx.connect(ctx.proxy_hosts(0), LONG).await;
+    let other = ctx.connect(ctx.hosts(1), LONG).await;
+    let mut changes = ctx.changes(&zk);
     let session = zk.session_id();
     let rounds = rounds("ZK_TEST_WATCH_ROUNDS", 100);
     let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ());
-    figure("seed", seed);
+    print_measurement("seed", seed);
     let mut random = fastrand::Rng::with_seed(seed);
 
     let mut unchanged = Vec::new();
     for round in 0..rounds {
-        let mut armed = Armed::all(&zk, &format!("/round-{round}")).await;
+        let mut armed = ArmedWatch::all(&zk, &format!("/round-{round}")).await;
         random.shuffle(&mut armed);
         let later = armed.split_off(6);
         let away = armed.split_off(3);
         let mut pending: Vec<_> = armed.iter().map(|armed| armed.change(&other)).collect();
         // In every other round the session is kept away until the changes are done.
         let kept_away = round % 2 == 1;
-        stage.refuse(kept_away);
-        for proxy in stage.proxies() {
+        ctx.refuse(kept_away);
+        for proxy in ctx.proxies() {
             if random.bool() { proxy.cut_rst() } else { proxy.cut_fin() }
         }
         pending.extend(away.iter().map(|armed| armed.change(&other)));
@@ -102,7 +100,7 @@ pub async fn cuts_and_watches<H: Handler>(handler: H) {
             for change in pending.drain(..) {
                 change.await.expect("the other client can write");
             }
-            stage.refuse(false);
+            ctx.refuse(false);
         }
         changes.expect(&[Suspended, Connected]).await;
         let mut later = later.into_iter();
@@ -114,7 +112,7 @@ pub async fn cuts_and_watches<H: Handler>(handler: H) {
         }
         for armed in armed.into_iter().chain(away).chain(later) {
             let what = format!("round {round}: {} of seed {seed}", armed.path);
-            stage.within(&what, armed.fired()).await;
+            ctx.within(&what, armed.wait_for_event()).await;
         }
     }
     assert!(unchanged.iter().all(|armed| !armed.watch.ready()));
@@ -123,24 +121,24 @@ pub async fn cuts_and_watches<H: Handler>(handler: H) {
         change.await.expect("the other client can write");
     }
     for armed in unchanged {
-        stage.within("a watch on what did not change", armed.fired()).await;
+        ctx.within("a watch on what did not change", armed.wait_for_event()).await;
     }
     assert_eq!(zk.session_id(), session);
-    assert_eq!(changes.rest(), []);
+    assert_eq!(changes.drain(), []);
     zk.stop().await.expect("the client stops");
 }
 
 /// 20,000 watches with paths of 200 bytes (FAULTS B 18): they are armed again on the next server, in
 /// packets that it takes, and work.
-pub async fn many_watches<H: Handler>(handler: H) {
+pub async fn many_watches_are_rearmed_on_another_server<H: Handler>(handler: H) {
     const WATCHES: usize = 20_000;
     const SET_WATCHES: &[u8] = &[0xff, 0xff, 0xff, 0xf8, 0, 0, 0, 101];
     const MOST: usize = 128 << 10;
 
-    let stage = Stage::new(handler).await;
-    let zk = stage.connect(stage.proxied(0), LONG).await;
-    let other = stage.connect(stage.hosts(1), LONG).await;
-    let mut changes = stage.changes(&zk);
+    let ctx = EnsembleContext::new(handler).await;
+    let zk = ctx.connect(ctx.proxy_hosts(0), LONG).await;
+    let other = ctx.connect(ctx.hosts(1), LONG).await;
+    let mut changes = ctx.changes(&zk);
     let session = zk.session_id();
     let path = |index: usize| format!("/{index:0199}");
     let pending: Vec<_> = (0..WATCHES).map(|index| zk.exists_and_watch(path(index))).collect();
@@ -150,39 +148,41 @@ pub async fn many_watches<H: Handler>(handler: H) {
     }
 
     let [longest, packets] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
-    for proxy in stage.proxies() {
+    for proxy in ctx.proxies() {
         let (longest, packets) = (longest.clone(), packets.clone());
         proxy.on_frame(Direction::ToServer, move |frame| {
             longest.fetch_max(frame.len(), Ordering::Relaxed);
             packets.fetch_add(usize::from(frame.starts_with(SET_WATCHES)), Ordering::Relaxed);
-            Verdict::Pass
+            FrameAction::Pass
         });
     }
-    stage.refuse(true);
-    stage.proxies()[0].cut_rst();
+    ctx.refuse(true);
+    ctx.proxies()[0].cut_rst();
     changes.expect(&[Suspended]).await;
     let away: Vec<_> = (0..WATCHES).step_by(400).collect();
     for index in &away {
         other.create(path(*index), b"", CreateMode::Persistent).await.expect("the node is new");
     }
     let released = Instant::now();
-    stage.refuse(false);
+    ctx.refuse(false);
     changes.expect(&[Connected]).await;
     zk.exists("/").await.expect("the connection works");
     let ready = released.elapsed();
 
-    let node = stage.index_of(&zk);
+    let node = ctx.index_of(&zk);
     let left = WATCHES - away.len();
-    stage
-        .act(move |ensemble| {
-            eventually(LIMIT, "all watches to be armed again", || {
-                let wchs = ensemble.node(node).four_letter("wchs");
-                wchs.contains(&format!("Total watches:{left}\n")).then_some(())
-            });
-        })
-        .await;
+    ctx.with_ensemble(move |ensemble| {
+        eventually(LIMIT, "all watches to be armed again", || {
+            let wchs = ensemble.node(node).four_letter_word("wchs");
+            wchs.contains(&format!("Total watches:{left}\n")).then_some(())
+        });
+    })
+    .await;
     let [longest, packets] = [longest, packets].map(|count| count.load(Ordering::Relaxed));
-    figure("many watches (packets, longest, first reply after)", (packets, longest, ready));
+    print_measurement(
+        "many watches (packets, longest, first reply after)",
+        (packets, longest, ready),
+    );
     assert!(longest <= MOST, "a packet of {longest} bytes");
     assert!(packets > WATCHES * 200 / MOST, "{packets} packets");
 
@@ -191,12 +191,12 @@ pub async fn many_watches<H: Handler>(handler: H) {
         other.create(path(*index), b"", CreateMode::Persistent).await.expect("the node is new");
     }
     for index in away.iter().chain(&later) {
-        let event = stage.within("a watch", watches[*index].clone()).await.expect("it fires");
+        let event = ctx.within("a watch", watches[*index].clone()).await.expect("it fires");
         assert_eq!((event.kind, event.path.as_str()), (EventType::NodeCreated, &*path(*index)));
     }
     let fired = watches.iter().filter(|watch| watch.ready()).count();
     assert_eq!(fired, away.len() + later.len());
     assert_eq!(zk.session_id(), session);
-    assert_eq!(changes.rest(), []);
+    assert_eq!(changes.drain(), []);
     zk.stop().await.expect("the client stops");
 }

@@ -6,66 +6,69 @@ use super::*;
 
 const IDLE: Duration = Duration::from_millis(1500);
 
-/// One server that demands authentication, by these system properties of its.
-async fn stage<H: Handler>(handler: H, properties: &[(&str, &str)]) -> Stage<H> {
+/// One server that required_auth authentication, by these system properties of its.
+async fn ctx<H: Handler>(handler: H, properties: &[(&str, &str)]) -> EnsembleContext<H> {
     let options = properties
         .iter()
         .fold(Options::default(), |options, (name, value)| options.property(*name, *value));
-    Stage::of(handler, options, 1).await
+    EnsembleContext::of(handler, options, 1).await
 }
 
 fn assert_demanded(error: &Error, outcome: Outcome, sent: &str) {
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::AuthFailed, Some(outcome)), "{error}");
     let text = error.to_string();
-    assert!(text.contains("the server demands authentication"), "{text}");
+    assert!(text.contains("the server required_auth authentication"), "{text}");
     assert!(text.contains("enforce.auth.schemes") && text.contains(sent), "{text}");
 }
 
 /// The session of a client that sends nothing but pings ends, and the client does not come back.
-async fn an_idle_client_ends<H: Handler>(stage: &Stage<H>, builder: ClientBuilder) -> Client {
-    let zk = builder.build_on(stage.handler.clone()).expect("the options are good");
-    let mut changes = stage.changes(&zk);
-    stage.within("to start", zk.start()).await.expect("the server makes sessions for anybody");
+async fn an_idle_client_ends<H: Handler>(
+    ctx: &EnsembleContext<H>,
+    builder: ClientBuilder,
+) -> Client {
+    let zk = builder.build_on(ctx.handler.clone()).expect("the options are good");
+    let mut changes = ctx.changes(&zk);
+    ctx.within("to start", zk.start()).await.expect("the server makes sessions for anybody");
     changes.expect(&[Connected, Lost]).await;
     assert_eq!(zk.connection_state(), ConnectionState::AuthFailed);
-    let accepted = stage.accepted();
-    stage.pass(2 * IDLE).await;
-    assert_eq!(stage.accepted(), accepted, "it came back");
+    let accepted = ctx.accepted();
+    ctx.sleep(2 * IDLE).await;
+    assert_eq!(ctx.accepted(), accepted, "it came back");
     zk
 }
 
 /// `zookeeper.enforce.auth.enabled` with a scheme that the client knows.
-pub async fn credentials_are_demanded<H: Handler>(handler: H) {
+pub async fn a_server_can_require_digest_credentials<H: Handler>(handler: H) {
     let properties =
         [("zookeeper.enforce.auth.enabled", "true"), ("zookeeper.enforce.auth.schemes", "digest")];
-    let stage = stage(handler, &properties).await;
-    let builder = || client(stage.proxied(0), IDLE);
+    let ctx = ctx(handler, &properties).await;
+    let builder = || client(ctx.proxy_hosts(0), IDLE);
 
-    let zk = an_idle_client_ends(&stage, builder()).await;
+    let zk = an_idle_client_ends(&ctx, builder()).await;
     let error = zk.exists("/").await.expect_err("the session has ended");
     assert_demanded(&error, Outcome::NotSent, "no credential was sent");
     zk.add_auth("digest", "ann:1").await.expect("it is for the next session");
-    stage.within("to start again", zk.start()).await.expect("now it has what is demanded");
+    ctx.within("to start again", zk.start()).await.expect("now it has what is demanded");
     zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the session lives");
     assert_eq!(zk.connection_state(), ConnectionState::Connected);
     zk.stop().await.expect("it can be stopped");
 
     // Who asks for something is told with that.
-    let zk = stage.start(builder()).await;
-    let mut changes = stage.changes(&zk);
+    let zk = ctx.start(builder()).await;
+    let mut changes = ctx.changes(&zk);
     let error = zk.exists("/").await.expect_err("the server refuses it");
     assert_demanded(&error, Outcome::Refused, "no credential was sent");
     changes.expect(&[Lost]).await;
 
-    let zk = stage.start(builder().auth("digest", "ann:1")).await;
+    let zk = ctx.start(builder().auth("digest", "ann:1")).await;
     let session = zk.session_id();
     zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the credential does");
-    stage.pass(2 * IDLE).await;
+    ctx.sleep(2 * IDLE).await;
     assert_eq!((zk.state(), zk.session_id()), (Connected, session));
 }
 
 /// `zookeeper.sessionRequireClientSASLAuth`.
-pub async fn sasl_is_demanded<H: Handler>(handler: H) {
+pub async fn a_server_can_require_sasl<H: Handler>(handler: H) {
     let properties = [
         ("zookeeper.sessionRequireClientSASLAuth", "true"),
         (
@@ -73,12 +76,12 @@ pub async fn sasl_is_demanded<H: Handler>(handler: H) {
             "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
         ),
     ];
-    let stage = stage(handler, &properties).await;
-    let builder = || client(stage.proxied(0), IDLE).auth("digest", "ann:1");
-    let zk = an_idle_client_ends(&stage, builder()).await;
+    let ctx = ctx(handler, &properties).await;
+    let builder = || client(ctx.proxy_hosts(0), IDLE).auth("digest", "ann:1");
+    let zk = an_idle_client_ends(&ctx, builder()).await;
     let error = zk.exists("/").await.expect_err("the session has ended");
     assert_demanded(&error, Outcome::NotSent, "no scheme but digest");
-    let zk = stage.start(builder()).await;
+    let zk = ctx.start(builder()).await;
     let error = zk.exists("/").await.expect_err("the server refuses it");
     assert_demanded(&error, Outcome::Refused, "no scheme but digest");
     zk.stop().await.expect("it can be stopped");

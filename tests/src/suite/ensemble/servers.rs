@@ -3,20 +3,20 @@
 use super::*;
 
 /// The server of the session is killed: the session goes on on another one, at once, and calls with it.
-pub async fn fail_over<H: Handler>(handler: H) {
-    let stage = Stage::new(handler).await;
-    let victim = stage.follower().await;
-    let zk = stage.connect(stage.hosts(victim), LONG).await;
-    let mut changes = stage.changes(&zk);
+pub async fn a_session_fails_over_to_another_server<H: Handler>(handler: H) {
+    let ctx = EnsembleContext::new(handler).await;
+    let victim = ctx.follower().await;
+    let zk = ctx.connect(ctx.hosts(victim), LONG).await;
+    let mut changes = ctx.changes(&zk);
     let session = ephemeral_owner(&zk);
     zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
 
     let mut times = Vec::new();
     for round in 0..rounds("ZK_TEST_FAIL_OVERS", 4) {
-        let victim = stage.index_of(&zk);
-        let led = stage.leader().await == victim;
-        let killed = stage
-            .act(move |ensemble| {
+        let victim = ctx.index_of(&zk);
+        let led = ctx.leader().await == victim;
+        let killed = ctx
+            .with_ensemble(move |ensemble| {
                 let now = Instant::now();
                 ensemble.node(victim).kill();
                 now
@@ -35,62 +35,61 @@ pub async fn fail_over<H: Handler>(handler: H) {
             changes.expect(&[Connected]).await;
         }
         times.push((led, suspended, killed.elapsed()));
-        assert_ne!(stage.index_of(&zk), victim);
+        assert_ne!(ctx.index_of(&zk), victim);
         match set.await {
             Ok(stat) => assert_eq!(stat.ephemeral_owner, session),
-            Err(error) => assert!(led && is_loss(&error), "{error}"),
+            Err(error) => assert!(led && is_connection_loss(&error), "{error}"),
         }
         assert_eq!(ephemeral_owner(&zk), session);
-        stage
-            .act(move |ensemble| {
-                ensemble.node(victim).start();
-                ensemble.wait_serving();
-            })
-            .await;
+        ctx.with_ensemble(move |ensemble| {
+            ensemble.node(victim).start();
+            ensemble.wait_serving();
+        })
+        .await;
         assert_eq!(ephemeral_owner(&zk), session);
         if led {
-            changes.rest();
+            changes.drain();
         }
     }
-    figure("fail-over (leader killed, suspended after, connected after)", &times);
+    print_measurement("fail-over (leader killed, suspended after, connected after)", &times);
     for (led, suspended, connected) in times {
         assert!(suspended < SLACK, "suspended after {suspended:?}");
         assert!(led || connected < 2 * SLACK, "connected after {connected:?}");
     }
     assert_owned(&zk, "/mine", session).await;
-    assert_eq!(changes.rest(), []);
+    assert_eq!(changes.drain(), []);
     zk.stop().await.expect("the client stops");
 }
 
 /// The server of a session with watches is killed, be it a follower or the leader: each watch fires
 /// once, whether its node changes while the session is away or later; the rest stay armed.
-pub async fn watches_survive<H: Handler>(handler: H) {
-    let stage = Stage::new(handler).await;
+pub async fn watches_survive_a_fail_over<H: Handler>(handler: H) {
+    let ctx = EnsembleContext::new(handler).await;
     for leader in [false, true] {
-        let victim = if leader { stage.leader().await } else { stage.follower().await };
-        let zk = stage.connect(stage.proxied(victim), LONG).await;
-        let mut changes = stage.changes(&zk);
+        let victim = if leader { ctx.leader().await } else { ctx.follower().await };
+        let zk = ctx.connect(ctx.proxy_hosts(victim), LONG).await;
+        let mut changes = ctx.changes(&zk);
         let session = ephemeral_owner(&zk);
-        let other = stage.connect(stage.hosts((victim + 1) % 3), LONG).await;
-        let events = count_events(&stage);
+        let other = ctx.connect(ctx.hosts((victim + 1) % 3), LONG).await;
+        let events = count_events(&ctx);
 
         let top = format!("/watches-{leader}");
         zk.create(&top, b"", CreateMode::Persistent).await.expect("the node is new");
         zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
-        let while_away = Armed::all(&zk, &format!("{top}/away")).await;
-        let later = Armed::all(&zk, &format!("{top}/later")).await;
-        let never = Armed::all(&zk, &format!("{top}/never")).await;
+        let while_away = ArmedWatch::all(&zk, &format!("{top}/away")).await;
+        let later = ArmedWatch::all(&zk, &format!("{top}/later")).await;
+        let never = ArmedWatch::all(&zk, &format!("{top}/never")).await;
         // Two watches on one path share one event.
         let twin = zk.get_and_watch(&while_away[0].path).await.expect("the node is there").2;
 
-        stage.refuse(true);
-        stage.act(move |ensemble| ensemble.node(victim).kill()).await;
+        ctx.refuse(true);
+        ctx.with_ensemble(move |ensemble| ensemble.node(victim).kill()).await;
         changes.expect(&[Suspended]).await;
-        settle(&stage, &other).await;
+        settle(&ctx, &other).await;
         for armed in &while_away {
             armed.change(&other).await.expect("the other client can write");
         }
-        stage.refuse(false);
+        ctx.refuse(false);
         let seen = changes.until(Connected).await;
         assert_eq!(seen, [Connected]);
         assert_eq!(ephemeral_owner(&zk), session);
@@ -100,9 +99,9 @@ pub async fn watches_survive<H: Handler>(handler: H) {
 
         let paths: Vec<_> = while_away.iter().chain(&later).map(|a| a.path.clone()).collect();
         for armed in while_away.into_iter().chain(later) {
-            stage.within("a watch", armed.fired()).await;
+            ctx.within("a watch", armed.wait_for_event()).await;
         }
-        stage.within("the twin", twin).await.expect("it fires as well");
+        ctx.within("the twin", twin).await.expect("it fires as well");
         assert_owned(&zk, "/mine", session).await;
         assert!(never.iter().all(|armed| !armed.watch.ready()));
         let events = lock(&events).clone();
@@ -115,41 +114,40 @@ pub async fn watches_survive<H: Handler>(handler: H) {
             armed.change(&zk).await.expect("a server serves");
         }
         for armed in never {
-            stage.within("a watch", armed.fired()).await;
+            ctx.within("a watch", armed.wait_for_event()).await;
         }
-        assert_eq!(changes.rest(), []);
+        assert_eq!(changes.drain(), []);
         zk.stop().await.expect("the client stops");
-        stage
-            .act(move |ensemble| {
-                ensemble.node(victim).start();
-                ensemble.wait_serving();
-            })
-            .await;
+        ctx.with_ensemble(move |ensemble| {
+            ensemble.node(victim).start();
+            ensemble.wait_serving();
+        })
+        .await;
     }
 }
 
 /// Waits until the servers that are left serve, and `zk` has noticed.
-async fn settle<H: Handler>(stage: &Stage<H>, zk: &Client) {
-    stage.act(crate::Ensemble::wait_serving).await;
-    while let Err(error) = stage.within("a server", zk.sync("/")).await {
-        assert!(is_loss(&error), "{error}");
+async fn settle<H: Handler>(ctx: &EnsembleContext<H>, zk: &Client) {
+    ctx.with_ensemble(crate::Ensemble::wait_serving).await;
+    while let Err(error) = ctx.within("a server", zk.sync("/")).await {
+        assert!(is_connection_loss(&error), "{error}");
     }
 }
 
 /// Counts the events that servers send through the proxies, by path.
-fn count_events<H: Handler>(stage: &Stage<H>) -> Arc<Mutex<HashMap<String, usize>>> {
+fn count_events<H: Handler>(ctx: &EnsembleContext<H>) -> Arc<Mutex<HashMap<String, usize>>> {
     const NOTIFICATION: &[u8] = &(-1_i32).to_be_bytes();
     const PATH: usize = 16 + 4 + 4 + 4;
 
     let events = Arc::<Mutex<HashMap<String, usize>>>::default();
-    for proxy in stage.proxies() {
+    for proxy in ctx.proxies() {
         let events = events.clone();
         proxy.on_frame(Direction::ToClient, move |frame| {
             if frame.starts_with(NOTIFICATION) {
                 let path = String::from_utf8_lossy(&frame[PATH..]).into_owned();
                 *lock(&events).entry(path).or_default() += 1;
             }
-            Verdict::Pass
+            FrameAction::Pass
         });
     }
     events
@@ -157,21 +155,21 @@ fn count_events<H: Handler>(stage: &Stage<H>) -> Arc<Mutex<HashMap<String, usize
 
 /// A server that stalls, be it a follower or the leader, is left within two thirds of the session
 /// timeout, and the session goes on on another one.
-pub async fn a_stalled_server_is_left<H: Handler>(handler: H) {
+pub async fn a_stalled_server_is_disconnected_in_time<H: Handler>(handler: H) {
     const TIMEOUT: Duration = Duration::from_secs(6);
 
-    let stage = Stage::new(handler).await;
+    let ctx = EnsembleContext::new(handler).await;
     for leader in [false, true] {
-        let victim = if leader { stage.leader().await } else { stage.follower().await };
-        let zk = stage.connect(stage.hosts(victim), TIMEOUT).await;
-        let mut changes = stage.changes(&zk);
+        let victim = if leader { ctx.leader().await } else { ctx.follower().await };
+        let zk = ctx.connect(ctx.hosts(victim), TIMEOUT).await;
+        let mut changes = ctx.changes(&zk);
         let session = ephemeral_owner(&zk);
         assert_eq!(zk.session_timeout(), TIMEOUT);
         zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
         assert!(zk.held_for() > TIMEOUT / 2);
 
-        let paused = stage
-            .act(move |ensemble| {
+        let paused = ctx
+            .with_ensemble(move |ensemble| {
                 let now = Instant::now();
                 ensemble.node(victim).pause();
                 now
@@ -182,45 +180,44 @@ pub async fn a_stalled_server_is_left<H: Handler>(handler: H) {
         let left = paused.elapsed();
         assert_eq!(zk.held_for(), Duration::ZERO);
         let lost = set.await.expect_err("the server stalls");
-        assert!(is_loss(&lost) && lost.outcome() == Some(Outcome::Unknown), "{lost}");
+        assert!(is_connection_loss(&lost) && lost.outcome() == Some(Outcome::Unknown), "{lost}");
         let seen = changes.until(Connected).await;
-        figure(
+        print_measurement(
             "stalled server (leader, left after, connected after)",
             (leader, left, paused.elapsed()),
         );
         assert!(left < TIMEOUT * 2 / 3 + SLACK, "left after {left:?}");
         assert!(leader || seen == [Connected], "{seen:?}");
         assert!(!seen.contains(&Lost), "{seen:?}");
-        assert_ne!(stage.index_of(&zk), victim);
+        assert_ne!(ctx.index_of(&zk), victim);
         assert_eq!(ephemeral_owner(&zk), session);
         assert_owned(&zk, "/mine", session).await;
 
-        stage
-            .act(move |ensemble| {
-                ensemble.node(victim).resume();
-                ensemble.wait_serving();
-            })
-            .await;
+        ctx.with_ensemble(move |ensemble| {
+            ensemble.node(victim).resume();
+            ensemble.wait_serving();
+        })
+        .await;
         zk.stop().await.expect("the client stops");
     }
 }
 
 /// A member leaves, by the one who may do that, and the client goes on.
-pub async fn members_change<H: Handler>(handler: H) {
-    let stage = Stage::new(handler).await;
-    let zk = stage.connect(stage.hosts(stage.leader().await), LONG).await;
-    let leaver = stage.follower().await + 1;
+pub async fn a_client_continues_when_a_member_leaves<H: Handler>(handler: H) {
+    let ctx = EnsembleContext::new(handler).await;
+    let zk = ctx.connect(ctx.hosts(ctx.leader().await), LONG).await;
+    let leaver = ctx.follower().await + 1;
     let leave = Reconfig::default().leaving(leaver.to_string());
-    let error = stage.within("a refusal", zk.reconfig(&leave)).await.expect_err("no right");
+    let error = ctx.within("a refusal", zk.reconfig(&leave)).await.expect_err("no right");
     assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
 
-    stage.within("auth", zk.add_auth("digest", "super:test")).await.expect("it is taken");
+    ctx.within("auth", zk.add_auth("digest", "super:test")).await.expect("it is taken");
     let stale = leave.clone().from_config(1);
-    let error = stage.within("a refusal", zk.reconfig(&stale)).await.expect_err("another version");
+    let error = ctx.within("a refusal", zk.reconfig(&stale)).await.expect_err("another version");
     assert_eq!(error.code(), Some(ErrorCode::BadVersion), "{error}");
-    let changed = stage.within("a change", zk.reconfig(&leave)).await.expect("it is done");
+    let changed = ctx.within("a change", zk.reconfig(&leave)).await.expect("it is done");
     let config = String::from_utf8_lossy(&changed.0).into_owned();
     assert_eq!(config.matches("server.").count(), 2, "{config}");
     assert!(!config.contains(&format!("server.{leaver}=")), "{config}");
-    stage.within("a call", zk.exists("/")).await.expect("the session goes on");
+    ctx.within("a call", zk.exists("/")).await.expect("the session goes on");
 }

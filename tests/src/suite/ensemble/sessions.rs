@@ -4,27 +4,26 @@ use super::*;
 
 /// The only server has lost its data, and with them all sessions: it closes the connections of clients that
 /// have seen more than it has. The session is lost, and another one begins.
-pub async fn a_server_is_wiped<H: Handler>(handler: H) {
-    let stage = Stage::of(handler, Options::default(), 1).await;
+pub async fn a_session_is_lost_when_its_server_loses_its_data<H: Handler>(handler: H) {
+    let ctx = EnsembleContext::of(handler, Options::default(), 1).await;
     let timeout = Duration::from_secs(2);
-    let zk = stage.connect(stage.hosts(0), timeout).await;
+    let zk = ctx.connect(ctx.hosts(0), timeout).await;
     let session = zk.session_id();
     for n in 0..5 {
         zk.create(format!("/{n}"), b"", CreateMode::Persistent).await.expect("it is new");
     }
     let (_, watch) = zk.exists_and_watch("/0").await.expect("it is there");
-    let mut changes = stage.changes(&zk);
-    stage
-        .act(|ensemble| {
-            ensemble.node(0).wipe();
-            ensemble.node(0).start();
-            ensemble.wait_serving();
-        })
-        .await;
+    let mut changes = ctx.changes(&zk);
+    ctx.with_ensemble(|ensemble| {
+        ensemble.node(0).wipe();
+        ensemble.node(0).start();
+        ensemble.wait_serving();
+    })
+    .await;
     let wiped = Instant::now();
     changes.expect(&[Suspended, Lost, Connected]).await;
     let took = wiped.elapsed();
-    figure("a wiped server (connected after)", took);
+    print_measurement("a wiped server (connected after)", took);
     // Its word that the session is gone, and then the time that a member may take to catch up.
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert_ne!(zk.session_id(), session);
@@ -35,25 +34,25 @@ pub async fn a_server_is_wiped<H: Handler>(handler: H) {
 
 /// The servers forget a session while its client is away: it is reported lost once, what waited on it
 /// fails, and a new session begins.
-pub async fn expiry<H: Handler>(handler: H) {
-    let stage = Stage::new(handler).await;
-    let node = stage.follower().await;
-    let zk = stage.connect(stage.proxied(node), LONG).await;
-    let mut changes = stage.changes(&zk);
+pub async fn an_expired_session_is_replaced<H: Handler>(handler: H) {
+    let ctx = EnsembleContext::new(handler).await;
+    let node = ctx.follower().await;
+    let zk = ctx.connect(ctx.proxy_hosts(node), LONG).await;
+    let mut changes = ctx.changes(&zk);
     let ticket = zk.client_id().expect("there is a session");
     zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
     zk.create("/top", b"", CreateMode::Persistent).await.expect("the node is new");
-    let armed = Armed::all(&zk, "/top/watches").await;
+    let armed = ArmedWatch::all(&zk, "/top/watches").await;
 
-    stage.refuse(true);
-    stage.proxies()[node].cut_rst();
+    ctx.refuse(true);
+    ctx.proxies()[node].cut_rst();
     changes.expect(&[Suspended]).await;
     let queued = [zk.set("/top", b"1", None), zk.set("/top", b"2", None)];
     let read = zk.get("/top");
     assert!(queued.iter().all(|call| !call.ready()));
     let (id, password) = (ticket.id.0, ticket.password.expose().clone());
-    stage.act(move |ensemble| ensemble.expire_session(id, &password)).await;
-    stage.refuse(false);
+    ctx.with_ensemble(move |ensemble| ensemble.expire_session(id, &password)).await;
+    ctx.refuse(false);
 
     changes.expect(&[Lost, Connected]).await;
     assert_ne!(zk.session_id(), Some(ticket.id));
@@ -62,7 +61,7 @@ pub async fn expiry<H: Handler>(handler: H) {
     }
     assert_expired(read.await.expect_err("its session is gone"), Outcome::NotSent);
     for armed in armed {
-        assert_unwatched(&stage, armed.watch).await;
+        assert_unwatched(&ctx, armed.watch).await;
     }
     let (data, stat) = zk.get("/top").await.expect("the new session works");
     assert_eq!((data.as_ref(), stat.version), (&b""[..], 0));
@@ -71,18 +70,18 @@ pub async fn expiry<H: Handler>(handler: H) {
     let ticket = zk.client_id().expect("there is a session");
     let (_, watch) = zk.exists_and_watch("/mine").await.expect("the new session works");
     let (id, password) = (ticket.id.0, ticket.password.expose().clone());
-    stage.act(move |ensemble| ensemble.expire_session(id, &password)).await;
-    let seen = stage.within("the new session", new_session(&mut changes)).await;
+    ctx.with_ensemble(move |ensemble| ensemble.expire_session(id, &password)).await;
+    let seen = ctx.within("the new session", new_session(&mut changes)).await;
     assert_eq!(seen.iter().filter(|state| **state == Lost).count(), 1, "{seen:?}");
-    assert_unwatched(&stage, watch).await;
+    assert_unwatched(&ctx, watch).await;
     assert_ne!(zk.session_id(), Some(ticket.id));
     zk.stop().await.expect("the client stops");
-    assert_eq!(changes.rest(), [Lost]);
+    assert_eq!(changes.drain(), [Lost]);
 }
 
 /// The changes up to the connection that comes after a loss. The harness may take a session over for a
 /// moment before it ends it, and its client may take it back.
-async fn new_session<H: Handler>(changes: &mut Changes<'_, H>) -> Vec<SessionState> {
+async fn new_session<H: Handler>(changes: &mut StateChanges<'_, H>) -> Vec<SessionState> {
     let mut seen = changes.until(Lost).await;
     seen.extend(changes.until(Connected).await);
     seen
@@ -96,35 +95,38 @@ fn assert_expired(error: zk_client::Error, outcome: Outcome) {
     );
 }
 
-async fn assert_unwatched<H: Handler>(stage: &Stage<H>, watch: Watch) {
-    let end = stage.within("a watch", watch).await;
+async fn assert_unwatched<H: Handler>(ctx: &EnsembleContext<H>, watch: Watch) {
+    let end = ctx.within("a watch", watch).await;
     assert_eq!(end.expect_err("its session is gone").kind(), ErrorKind::SessionExpired);
 }
 
 /// The network swallows everything (FAULTS B 2). For 0.9 of the session timeout T: the session is
 /// suspended after two thirds of it and then resumed. For longer than T: suspended likewise, and lost as
 /// soon as a server can say so.
-pub async fn silence<H: Handler>(handler: H) {
+pub async fn a_silent_network_suspends_the_session<H: Handler>(handler: H) {
     const TIMEOUT: Duration = Duration::from_secs(8);
 
-    let stage = Stage::new(handler).await;
-    let node = stage.follower().await;
-    let zk = stage.connect(stage.proxied(node), TIMEOUT).await;
-    let other = stage.connect(stage.hosts((node + 1) % 3), LONG).await;
-    let mut changes = stage.changes(&zk);
+    let ctx = EnsembleContext::new(handler).await;
+    let node = ctx.follower().await;
+    let zk = ctx.connect(ctx.proxy_hosts(node), TIMEOUT).await;
+    let other = ctx.connect(ctx.hosts((node + 1) % 3), LONG).await;
+    let mut changes = ctx.changes(&zk);
     let session = ephemeral_owner(&zk);
     zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
 
     let held = Instant::now();
-    stage.hold();
+    ctx.hold();
     changes.expect(&[Suspended]).await;
     let suspended = held.elapsed();
     let at = held + TIMEOUT * 9 / 10;
-    stage.pass(at.saturating_duration_since(Instant::now())).await;
-    assert_eq!(changes.rest(), []);
-    stage.release();
+    ctx.sleep(at.saturating_duration_since(Instant::now())).await;
+    assert_eq!(changes.drain(), []);
+    ctx.release();
     changes.expect(&[Connected]).await;
-    figure("silence for 0.9 T (suspended after, connected after)", (suspended, held.elapsed()));
+    print_measurement(
+        "silence for 0.9 T (suspended after, connected after)",
+        (suspended, held.elapsed()),
+    );
     assert!(suspended < TIMEOUT * 2 / 3 + SLACK, "suspended after {suspended:?}");
     assert_eq!(ephemeral_owner(&zk), session);
     assert_owned(&zk, "/mine", session).await;
@@ -132,27 +134,27 @@ pub async fn silence<H: Handler>(handler: H) {
     let gone = other.exists_and_watch("/mine").await.expect("a server serves").1;
     let watch = zk.exists_and_watch("/mine").await.expect("a server serves").1;
     let held = Instant::now();
-    stage.hold();
+    ctx.hold();
     changes.expect(&[Suspended]).await;
     let suspended = held.elapsed();
     let queued = zk.set("/mine", b"", None);
-    let event = stage.within("the ephemeral node to go", gone).await.expect("it is watched");
+    let event = ctx.within("the ephemeral node to go", gone).await.expect("it is watched");
     let expired = held.elapsed();
     assert_eq!(event.kind, EventType::NodeDeleted);
-    assert_eq!(changes.rest(), [], "nobody can know yet");
-    stage.release();
+    assert_eq!(changes.drain(), [], "nobody can know yet");
+    ctx.release();
     let released = Instant::now();
     changes.expect(&[Lost, Connected]).await;
-    figure(
+    print_measurement(
         "silence for longer than T (suspended after, expired after, new session after release)",
         (suspended, expired, released.elapsed()),
     );
     assert!(suspended < TIMEOUT * 2 / 3 + SLACK, "suspended after {suspended:?}");
     assert!(expired < TIMEOUT + 2 * TICK + SLACK, "expired after {expired:?}");
     assert_expired(queued.await.expect_err("its session is gone"), Outcome::NotSent);
-    assert_unwatched(&stage, watch).await;
+    assert_unwatched(&ctx, watch).await;
     assert_ne!(ephemeral_owner(&zk), session);
-    assert_eq!(changes.rest(), []);
+    assert_eq!(changes.drain(), []);
     zk.stop().await.expect("the client stops");
 }
 
@@ -165,24 +167,28 @@ pub async fn silence<H: Handler>(handler: H) {
 /// - The client then resumes the session where it was, and so takes it back: it is the other one whose
 ///   next write fails. Neither notices anything before it writes.
 /// - When one closes the session, the other one is told that it has expired.
-pub async fn two_clients_on_one_session<H: Handler>(handler: H) {
-    let stage = Stage::new(handler).await;
-    let first = stage.connect(stage.host(0), LONG).await;
-    let mut first_changes = stage.changes(&first);
+pub async fn two_clients_can_resume_one_session<H: Handler>(handler: H) {
+    let ctx = EnsembleContext::new(handler).await;
+    let first = ctx.connect(ctx.host(0), LONG).await;
+    let mut first_changes = ctx.changes(&first);
     let ticket = first.client_id().expect("there is a session");
     first.create("/mine", b"", CreateMode::Ephemeral).await.expect("the node is new");
-    let second = stage.start(client(stage.host(1), LONG).client_id(ticket.clone())).await;
-    let mut second_changes = stage.changes(&second);
+    let second = ctx.start(client(ctx.host(1), LONG).client_id(ticket.clone())).await;
+    let mut second_changes = ctx.changes(&second);
     assert_eq!(second.session_id(), Some(ticket.id));
     second.set("/mine", b"second", None).await.expect("it has the session");
 
-    first.sync("/mine").await.map(drop).unwrap_or_else(|error| assert!(is_loss(&error), "{error}"));
+    first
+        .sync("/mine")
+        .await
+        .map(drop)
+        .unwrap_or_else(|error| assert!(is_connection_loss(&error), "{error}"));
     let lost = first.set("/mine", b"first", None).await.expect_err("the session has moved");
-    figure("a write on a session that has moved", &lost);
+    print_measurement("a write on a session that has moved", &lost);
     let moved = lost.kind() == ErrorKind::Server(ErrorCode::SessionMoved)
         && lost.outcome() == Some(Outcome::Refused);
-    assert!(moved || is_loss(&lost), "{lost}");
-    let witness = stage.connect(stage.host(2), LONG).await;
+    assert!(moved || is_connection_loss(&lost), "{lost}");
+    let witness = ctx.connect(ctx.host(2), LONG).await;
     witness.sync("/mine").await.expect("a server serves");
     let (data, stat) = witness.get("/mine").await.expect("the node lives on");
     assert_eq!((data.as_ref(), stat.version), (&b"second"[..], 1), "the loser wrote");
@@ -191,7 +197,7 @@ pub async fn two_clients_on_one_session<H: Handler>(handler: H) {
     assert!(seen.iter().all(|state| [Suspended, Connected].contains(state)), "{seen:?}");
     first.set("/mine", b"first", None).await.expect("it has taken the session back");
     let lost = second.set("/mine", b"second", None).await.expect_err("the session has moved");
-    assert!(moved || is_loss(&lost), "{lost}");
+    assert!(moved || is_connection_loss(&lost), "{lost}");
     second_changes.expect(&[Suspended, Connected]).await;
     assert_owned(&second, "/mine", ticket.id.0).await;
 

@@ -52,13 +52,13 @@ pub(super) const CASES: [Case; 8] = [
 
 /// A watch that is armed.
 #[derive(Debug)]
-pub(super) struct Armed {
+pub(super) struct ArmedWatch {
     pub(super) case: Case,
     pub(super) path: String,
     pub(super) watch: Watch,
 }
 
-impl Armed {
+impl ArmedWatch {
     /// Arms a watch of each case below `parent`, on new nodes.
     pub(super) async fn all(zk: &Client, parent: &str) -> Vec<Self> {
         zk.create(parent, b"", CreateMode::Persistent).await.expect("the parent is new");
@@ -92,7 +92,7 @@ impl Armed {
     }
 
     /// Waits for its one event.
-    pub(super) async fn fired(self) {
+    pub(super) async fn wait_for_event(self) {
         let Self { case, path, watch } = self;
         let event = watch.await.unwrap_or_else(|error| panic!("watch on {path}: {error}"));
         assert_eq!((event.kind, event.path.as_str()), (case.event, path.as_str()));

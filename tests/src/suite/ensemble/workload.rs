@@ -1,6 +1,6 @@
-//! A counter that is written without pause, and the books to check it by.
+//! A workload that is written without pause, and the books to check it by.
 //!
-//! Each write is a transaction: it sets the counter from one number to the next, by version, and leaves
+//! Each write is a transaction: it sets the workload from one number to the next, by version, and leaves
 //! a node in the log that names the attempt. So the log says which attempts were applied, and in which
 //! order, whatever their callers were told.
 
@@ -20,9 +20,9 @@ use zk_client::{
 };
 use zk_handler::Handler;
 
-use super::stage::{Stage, is_loss};
+use super::context::{EnsembleContext, is_connection_loss};
 
-const COUNTER: &str = "/counter";
+const COUNTER: &str = "/workload";
 const LOG: &str = "/log";
 
 /// How many writes are under way at most.
@@ -30,7 +30,7 @@ const WINDOW: usize = 200;
 
 /// What the caller of a write was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum WriteResult {
     Acknowledged,
     /// Surely not done.
     NotDone,
@@ -41,9 +41,9 @@ enum Fate {
 /// One write.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
-    /// What the counter was to become.
+    /// What the workload was to become.
     number: i32,
-    fate: Fate,
+    fate: WriteResult,
 }
 
 #[derive(Default)]
@@ -52,8 +52,8 @@ struct Progress {
     acknowledged: AtomicUsize,
 }
 
-/// A writer, and a reader that sees to it that the counter never goes back.
-pub(super) struct Counting {
+/// A writer, and a reader that sees to it that the workload never goes back.
+pub(super) struct CounterWorkload {
     progress: Arc<Progress>,
     written: Pin<Box<dyn Future<Output = Vec<Attempt>> + Send>>,
     read: Pin<Box<dyn Future<Output = usize> + Send>>,
@@ -62,7 +62,7 @@ pub(super) struct Counting {
 /// How it went, to be printed.
 #[derive(Debug)]
 #[expect(dead_code, reason = "printed")]
-pub(super) struct Tally {
+pub(super) struct WorkloadSummary {
     pub(super) acknowledged: usize,
     /// Writes whose outcome was unknown, and how many of these were done.
     pub(super) unknown: usize,
@@ -71,10 +71,10 @@ pub(super) struct Tally {
     pub(super) reads: usize,
 }
 
-impl Counting {
+impl CounterWorkload {
     /// Writes every `interval` with `zk`, and reads with `reader`.
     pub(super) async fn start<H: Handler>(
-        stage: &Stage<H>,
+        ctx: &EnsembleContext<H>,
         zk: &Client,
         reader: &Client,
         interval: Duration,
@@ -83,18 +83,18 @@ impl Counting {
             zk.create(path, b"0", CreateMode::Persistent).await.expect("the node is new");
         }
         let progress = Arc::<Progress>::default();
-        let handler = || stage.handler.clone();
+        let handler = || ctx.handler.clone();
         let writing = write(handler(), zk.clone(), progress.clone(), interval);
         let reading = read(handler(), reader.clone(), progress.clone(), interval);
-        let written = stage.spawn(writing);
-        let read = stage.spawn(reading);
+        let written = ctx.spawn(writing);
+        let read = ctx.spawn(reading);
         Self { progress, written, read }
     }
 
     /// Waits until so many more writes are acknowledged.
     pub(super) fn advance<'s, H: Handler>(
         &self,
-        stage: &'s Stage<H>,
+        ctx: &'s EnsembleContext<H>,
         by: usize,
     ) -> impl Future<Output = ()> + use<'s, H> {
         let progress = self.progress.clone();
@@ -102,17 +102,21 @@ impl Counting {
         let goal = acknowledged() + by;
         async move {
             while acknowledged() < goal {
-                stage.pass(Duration::from_millis(10)).await;
+                ctx.sleep(Duration::from_millis(10)).await;
             }
         }
     }
 
     /// Ends the writing, and checks the books.
-    pub(super) async fn finish<H: Handler>(self, stage: &Stage<H>, zk: &Client) -> Tally {
+    pub(super) async fn finish<H: Handler>(
+        self,
+        ctx: &EnsembleContext<H>,
+        zk: &Client,
+    ) -> WorkloadSummary {
         self.progress.stop.store(true, Ordering::Relaxed);
-        let attempts = stage.within("the writer to end", self.written).await;
-        let reads = stage.within("the reader to end", self.read).await;
-        stage.within("the books to be checked", check(zk, &attempts, reads)).await
+        let attempts = ctx.within("the writer to end", self.written).await;
+        let reads = ctx.within("the reader to end", self.read).await;
+        ctx.within("the books to be checked", check(zk, &attempts, reads)).await
     }
 }
 
@@ -127,7 +131,7 @@ async fn write<H: Handler>(
     let stop = || progress.stop.load(Ordering::Relaxed);
     while !stop() {
         // Writes follow each other until one fails; then what is under way is awaited.
-        let mut number = settled(&zk).await;
+        let mut number = settled_value(&zk).await;
         let mut under_way = VecDeque::new();
         let mut failed = false;
         loop {
@@ -143,7 +147,7 @@ async fn write<H: Handler>(
             while under_way.front().is_some_and(|(_, result)| failed || stop() || result.ready()) {
                 let Some((number, result)) = under_way.pop_front() else { break };
                 let fate = fate(result.await, failed);
-                if fate == Fate::Acknowledged {
+                if fate == WriteResult::Acknowledged {
                     progress.acknowledged.fetch_add(1, Ordering::Relaxed);
                 } else {
                     failed = true;
@@ -166,22 +170,26 @@ fn write_one(zk: &Client, number: i32, attempt: usize) -> AsyncResult<Transactio
 }
 
 /// What to make of a result. Once a write has `failed`, those that were to follow it fail as well.
-fn fate(result: Result<TransactionResults, Error>, failed: bool) -> Fate {
+fn fate(result: Result<TransactionResults, Error>, failed: bool) -> WriteResult {
     let error = match result.and_then(TransactionResults::committed) {
-        Ok(_) => return Fate::Acknowledged,
+        Ok(_) => return WriteResult::Acknowledged,
         Err(error) => error,
     };
     match error.kind() {
-        ErrorKind::ConnectionLoss if error.outcome() == Some(Outcome::NotSent) => Fate::NotDone,
-        ErrorKind::ConnectionLoss if error.outcome() == Some(Outcome::Unknown) => Fate::Unknown,
-        ErrorKind::Server(ErrorCode::BadVersion) if failed => Fate::NotDone,
+        ErrorKind::ConnectionLoss if error.outcome() == Some(Outcome::NotSent) => {
+            WriteResult::NotDone
+        }
+        ErrorKind::ConnectionLoss if error.outcome() == Some(Outcome::Unknown) => {
+            WriteResult::Unknown
+        }
+        ErrorKind::Server(ErrorCode::BadVersion) if failed => WriteResult::NotDone,
         _ => panic!("a write failed with {error:?} (others before it: {failed})"),
     }
 }
 
-/// The counter, once every write before this is done or will never be: the leader takes no more of what
+/// The workload, once every write before this is done or will never be: the leader takes no more of what
 /// the session sent through its former server, and `sync` waits for what it took before.
-async fn settled(zk: &Client) -> i32 {
+async fn settled_value(zk: &Client) -> i32 {
     let settle = async || {
         zk.sync(COUNTER).await?;
         zk.get(COUNTER).await
@@ -192,7 +200,7 @@ async fn settled(zk: &Client) -> i32 {
                 assert_eq!(data, stat.version.to_string(), "one number for each version");
                 return stat.version;
             }
-            Err(error) => assert!(is_loss(&error), "{error}"),
+            Err(error) => assert!(is_connection_loss(&error), "{error}"),
         }
     }
 }
@@ -212,7 +220,7 @@ async fn read<H: Handler>(
                 last = stat.version;
                 reads += 1;
             }
-            Err(error) => assert!(is_loss(&error), "{error}"),
+            Err(error) => assert!(is_connection_loss(&error), "{error}"),
         }
         handler.sleep_until(handler.now() + interval).await;
     }
@@ -220,8 +228,8 @@ async fn read<H: Handler>(
 }
 
 /// Holds what was applied against what was told.
-async fn check(zk: &Client, attempts: &[Attempt], reads: usize) -> Tally {
-    let last = settled(zk).await;
+async fn check(zk: &Client, attempts: &[Attempt], reads: usize) -> WorkloadSummary {
+    let last = settled_value(zk).await;
     let names = zk.get_children(LOG).await.expect("the log is there");
     assert_eq!(names.len(), usize::try_from(last).expect("it counts up"), "one node a number");
     let log: Vec<_> =
@@ -237,17 +245,19 @@ async fn check(zk: &Client, attempts: &[Attempt], reads: usize) -> Tally {
     for (index, attempt) in attempts.iter().enumerate() {
         let number = applied.remove(&index);
         match attempt.fate {
-            Fate::Acknowledged => assert_eq!(number, Some(attempt.number), "lost: {attempt:?}"),
-            Fate::NotDone => assert_eq!(number, None, "done all the same: {attempt:?}"),
-            Fate::Unknown => unknown_done += usize::from(number == Some(attempt.number)),
+            WriteResult::Acknowledged => {
+                assert_eq!(number, Some(attempt.number), "lost: {attempt:?}")
+            }
+            WriteResult::NotDone => assert_eq!(number, None, "done all the same: {attempt:?}"),
+            WriteResult::Unknown => unknown_done += usize::from(number == Some(attempt.number)),
         }
     }
     assert!(applied.is_empty(), "nobody's: {applied:?}");
-    Tally {
-        acknowledged: count(Fate::Acknowledged),
-        unknown: count(Fate::Unknown),
+    WorkloadSummary {
+        acknowledged: count(WriteResult::Acknowledged),
+        unknown: count(WriteResult::Unknown),
         unknown_done,
-        not_done: count(Fate::NotDone),
+        not_done: count(WriteResult::NotDone),
         reads,
     }
 }

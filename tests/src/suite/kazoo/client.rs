@@ -1,4 +1,4 @@
-//! [`Kazoo`], a kazoo client in a process of its own, and the words in which it is spoken to.
+//! [`KazooClient`], a kazoo client in a process of its own, and the words in which it is spoken to.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +17,7 @@ use std::{
 
 use zk_client::{Acl, Perms, Stat};
 
-use crate::{lock, suite::site::blocking};
+use crate::{lock, tasks::spawn_blocking};
 
 /// How long kazoo may take to answer.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -52,21 +52,21 @@ fn set_up() -> String {
 
 /// A kazoo client in a process of its own, which ends with this value or with the test.
 #[derive(Clone)]
-pub(super) struct Kazoo(Arc<Mutex<Peer>>);
+pub(super) struct KazooClient(Arc<Mutex<KazooProcess>>);
 
-struct Peer {
+struct KazooProcess {
     process: Child,
-    /// `None` in `drop` only: the peer ends with its input.
+    /// `None` in `drop` only: the client ends with its input.
     commands: Option<ChildStdin>,
     answers: Receiver<String>,
 }
 
-impl Kazoo {
+impl KazooClient {
     /// Connected to `hosts`.
     pub(super) async fn connect(hosts: String) -> Self {
-        blocking(move || {
+        spawn_blocking(move || {
             let mut process = Command::new(python())
-                .arg(directory().join("peer.py"))
+                .arg(directory().join("client.py"))
                 .arg(hosts)
                 .env("PYTHONDONTWRITEBYTECODE", "1")
                 .stdin(Stdio::piped())
@@ -83,45 +83,45 @@ impl Kazoo {
                     }
                 }
             });
-            let mut peer = Peer { process, commands, answers };
-            let ready = peer.answer("connect").unwrap_or_else(|error| panic!("kazoo: {error}"));
+            let mut client = KazooProcess { process, commands, answers };
+            let ready = client.answer("connect").unwrap_or_else(|error| panic!("kazoo: {error}"));
             assert!(ready.0.is_empty());
-            Self(Arc::new(Mutex::new(peer)))
+            Self(Arc::new(Mutex::new(client)))
         })
         .await
     }
 
     /// The answer to `command`; the name of kazoo's exception if it is one.
-    pub(super) async fn ask(&self, command: Words) -> Result<Answer, String> {
-        let peer = self.0.clone();
-        blocking(move || lock(&peer).ask(&command.0)).await
+    pub(super) async fn ask(&self, command: CommandLine) -> Result<Answer, String> {
+        let client = self.0.clone();
+        spawn_blocking(move || lock(&client).ask(&command.0)).await
     }
 
     /// The answer to `command`, which succeeds.
-    pub(super) async fn call(&self, command: Words) -> Answer {
+    pub(super) async fn call(&self, command: CommandLine) -> Answer {
         let told = command.clone();
         let answer = self.ask(command).await;
         answer.unwrap_or_else(|error| panic!("kazoo: {told:?}: {error}"))
     }
 
     pub(super) async fn session(&self) -> i64 {
-        self.call(words("session")).await.number()
+        self.call(command("session")).await.number()
     }
 
     pub(super) async fn get(&self, path: &str) -> (Option<Vec<u8>>, Stat) {
-        let mut answer = self.call(words("get").text(path)).await;
+        let mut answer = self.call(command("get").text(path)).await;
         (answer.data(), answer.stat())
     }
 
     pub(super) async fn sync(&self) {
-        self.call(words("sync").text("/")).await;
+        self.call(command("sync").text("/")).await;
     }
 }
 
-impl Peer {
+impl KazooProcess {
     fn ask(&mut self, command: &str) -> Result<Answer, String> {
-        let commands = self.commands.as_mut().expect("the peer lives");
-        writeln!(commands, "{command}").expect("the peer listens");
+        let commands = self.commands.as_mut().expect("the client lives");
+        writeln!(commands, "{command}").expect("the client listens");
         self.answer(command)
     }
 
@@ -136,7 +136,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl Drop for KazooProcess {
     fn drop(&mut self) {
         self.commands = None;
         // It closes its session; but it is not waited for if the test fails.
@@ -147,15 +147,15 @@ impl Drop for Peer {
     }
 }
 
-/// A command to the peer: a line of words.
+/// A command to the client: a line of words.
 #[derive(Clone, Debug)]
-pub(super) struct Words(String);
+pub(super) struct CommandLine(String);
 
-pub(super) fn words(name: &str) -> Words {
-    Words(name.to_owned())
+pub(super) fn command(name: &str) -> CommandLine {
+    CommandLine(name.to_owned())
 }
 
-impl Words {
+impl CommandLine {
     pub(super) fn word(mut self, word: impl fmt::Display) -> Self {
         write!(self.0, " {word}").expect("a string takes all");
         self

@@ -1,7 +1,7 @@
 //! Prints how clients come back when their servers are gone for a while, and what they do to servers meanwhile.
 //!
 //! ```sh
-//! cargo run --release -p zk-tests --example coming-back
+//! cargo run --release -p zk-tests --example reconnect-stats
 //! ```
 //!
 //! All but the last figure are of sessions under virtual time ([`zk_sim::reconnects`]); the last one is of
