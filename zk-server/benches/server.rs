@@ -1,9 +1,9 @@
-//! What the embedded server costs: to start, to ask, and to keep connections.
+//! The cost of the embedded server: starting it, a request, an idle session.
 //!
 //! ```sh
 //! cargo bench -p zk-server
 //! ```
-#![allow(clippy::print_stdout, reason = "figures are what this is for")]
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 #[path = "../tests/client/mod.rs"]
 mod client;
@@ -24,32 +24,32 @@ const GETS: usize = 20_000;
 const WINDOW: usize = 64;
 
 fn main() -> io::Result<()> {
-    println!("start: {:?}, the median of {STARTS}", time_to_start()?);
+    println!("start: {:?} (median of {STARTS})", time_to_start()?);
     let server = TestServer::start()?;
     let mut client = Client::open(server.address())?;
-    client.ask(create("/node", &[b'x'; 100]))?;
+    client.call(create("/node", &[b'x'; 100]))?;
     let (median, mean) = one_by_one(&mut client)?;
-    println!("get of 100 bytes, one by one: {median:?}, the median of {GETS}; mean {mean:?}");
+    println!("get of 100 bytes, one at a time: {median:?} (median of {GETS}), mean {mean:?}");
     let per_second = windows(&mut client)?;
-    println!("get of 100 bytes, {WINDOW} at once: {per_second:.0} a second");
+    println!("get of 100 bytes, {WINDOW} at a time: {per_second:.0} per second");
     #[cfg(target_os = "linux")]
     idle_sessions()?;
     Ok(())
 }
 
-/// What a server in a process of its own takes for sessions that do nothing.
+/// Prints the threads and memory of a server process with idle sessions.
 #[cfg(target_os = "linux")]
 fn idle_sessions() -> io::Result<()> {
     let count = process::raise_limit_of_files().saturating_sub(100).min(10_000);
     let server = process::Process::start(&[]);
     let figures = || (server.status("Threads"), server.status("VmRSS"));
     let (threads, memory) = figures();
-    println!("without connections: {threads} threads, {:.1} MiB", memory as f64 / 1024.0);
+    println!("no connections: {threads} threads, {:.1} MiB", memory as f64 / 1024.0);
     let clients: io::Result<Vec<_>> = (0..count).map(|_| Client::open(server.address)).collect();
     let (threads, with) = figures();
     let each = (with - memory) as f64 / count as f64;
     println!(
-        "with {count} idle sessions: {threads} threads, {:.1} MiB; {each:.1} KiB each",
+        "{count} idle sessions: {threads} threads, {:.1} MiB, {each:.1} KiB for each session",
         with as f64 / 1024.0
     );
     clients.map(drop)
@@ -70,7 +70,7 @@ fn one_by_one(client: &mut Client) -> io::Result<(Duration, Duration)> {
     let mut times = Vec::new();
     for _ in 0..GETS {
         let begun = Instant::now();
-        client.ask(get("/node"))?;
+        client.call(get("/node"))?;
         times.push(begun.elapsed());
     }
     let mean = times.iter().sum::<Duration>() / GETS as u32;

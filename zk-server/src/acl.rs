@@ -1,4 +1,4 @@
-//! Who a client is, and what it may do: the schemes `world`, `auth`, `digest`, `ip`, and the super user.
+//! Authentication and ACLs: the schemes `world`, `auth`, `digest` and `ip`, and the super user.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,37 +14,37 @@ const DIGEST: &str = "digest";
 const IP: &str = "ip";
 const SUPER: &str = "super";
 
-/// The identities that a connection has proven, each once, in the order of the proofs.
+/// The identities of a connection, without duplicates, in the order of authentication.
 #[derive(Debug, Clone)]
 pub(crate) struct Identities {
     ids: Vec<Id>,
-    /// By whose rules they are looked at.
+    /// The release whose rules apply.
     version: Version,
 }
 
 impl Identities {
-    /// Those of a new connection: the address that it comes from.
+    /// The identities of a new connection: the address of the client.
     pub(crate) fn of(address: IpAddr, version: Version) -> Self {
         Self { ids: vec![id(IP, host_address(address))], version }
     }
 
-    /// Those of the server itself, which nobody asks for permission.
+    /// No identities, for the transactions of the server itself, which check no ACL.
     pub(crate) const fn none(version: Version) -> Self {
         Self { ids: Vec::new(), version }
     }
 
-    /// Takes a proof of identity (`handleAuthentication`).
+    /// Authenticates the connection by a credential (`handleAuthentication`).
     pub(crate) fn authenticate(
         &mut self,
         scheme: &str,
-        proof: Option<&[u8]>,
+        credential: Option<&[u8]>,
         super_digest: Option<&str>,
     ) -> Result<(), ErrorCode> {
-        match (scheme, proof) {
-            // The address is there since the connection is.
+        match (scheme, credential) {
+            // The connection has this identity from the start.
             (IP, _) => Ok(()),
-            (DIGEST, Some(proof)) => {
-                let digest = digest(&String::from_utf8_lossy(proof));
+            (DIGEST, Some(credential)) => {
+                let digest = digest(&String::from_utf8_lossy(credential));
                 if super_digest == Some(digest.as_str()) {
                     self.add(id(SUPER, String::new()));
                 }
@@ -61,7 +61,7 @@ impl Identities {
         }
     }
 
-    /// What whoAmI tells.
+    /// The reply to whoAmI.
     pub(crate) fn client_info(&self) -> Vec<ClientInfo> {
         self.ids
             .iter()
@@ -72,7 +72,7 @@ impl Identities {
             .collect()
     }
 
-    /// Whether `acl` lets one of these do any of `perms` (`ZooKeeperServer.checkACL`).
+    /// Checks that `acl` grants any of `perms` to one of these identities (`ZooKeeperServer.checkACL`).
     pub(crate) fn check(&self, acl: &[Acl], perms: Perms) -> Result<(), ErrorCode> {
         let allowed = acl.is_empty()
             || self.ids.iter().any(|id| id.scheme == SUPER)
@@ -91,7 +91,7 @@ impl Identities {
         }
     }
 
-    /// The access list that a node gets for the one that was sent (`PrepRequestProcessor.fixupACL`).
+    /// The ACL that a znode gets for the one in a request (`PrepRequestProcessor.fixupACL`).
     pub(crate) fn fix_acl(&self, acl: Option<&[Acl]>) -> Result<Vec<Acl>, ErrorCode> {
         let acl = acl.filter(|acl| !acl.is_empty()).ok_or(ErrorCode::InvalidAcl)?;
         let mut fixed: Vec<Acl> = Vec::with_capacity(acl.len());
@@ -121,7 +121,7 @@ impl Identities {
     }
 }
 
-/// The entries of `acl`, each once. ZooKeeper trips over what is null when it compares it.
+/// The entries of `acl` without duplicates. ZooKeeper fails if it compares a null scheme or id.
 fn without_duplicates(acl: &[Acl]) -> Result<Vec<&Acl>, ErrorCode> {
     let mut unique: Vec<&Acl> = Vec::with_capacity(acl.len());
     for entry in acl {
@@ -140,7 +140,7 @@ fn without_duplicates(acl: &[Acl]) -> Result<Vec<&Acl>, ErrorCode> {
     Ok(unique)
 }
 
-/// An access list as it is shown to who may not set it: digests read `x`.
+/// The ACL that a client without the permission ADMIN sees: digests are replaced by `x`.
 pub(crate) fn masked(acl: &[Acl]) -> Vec<Acl> {
     let mask = |entry: &Acl| match entry.id.id.split_once(':') {
         Some((user, _)) if entry.id.scheme == DIGEST => {
@@ -152,9 +152,9 @@ pub(crate) fn masked(acl: &[Acl]) -> Vec<Acl> {
 }
 
 /// `user:base64(sha1(user:password))` for `user:password`.
-fn digest(proof: &str) -> String {
-    let user = proof.split(':').next().unwrap_or_default();
-    [user, ":", &STANDARD.encode(Sha1::digest(proof))].concat()
+fn digest(credential: &str) -> String {
+    let user = credential.split(':').next().unwrap_or_default();
+    [user, ":", &STANDARD.encode(Sha1::digest(credential))].concat()
 }
 
 fn user(id: &Id) -> &str {
@@ -213,7 +213,7 @@ impl Network {
     }
 }
 
-/// An address as Java writes it: one of IPv6 in eight numbers, without a gap.
+/// An address as Java prints it: an IPv6 address in eight numbers, without `::`.
 fn host_address(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
@@ -225,11 +225,11 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     if !text.contains(':') {
         return parse_v4(text).map(Into::into);
     }
-    // ZooKeeper knows no IPv4 address inside of one.
+    // ZooKeeper does not accept an IPv6 address that contains an IPv4 one.
     text.parse::<Ipv6Addr>().ok().filter(|_| !text.contains('.')).map(Into::into)
 }
 
-/// Four numbers, which may begin with zeros, other than for [`Ipv4Addr`]'s parser.
+/// Parses four numbers. Unlike the parser of [`Ipv4Addr`], this accepts leading zeros.
 fn parse_v4(text: &str) -> Option<Ipv4Addr> {
     let mut octets = text.split('.').map(|octet| octet.parse().ok());
     let address = [octets.next()??, octets.next()??, octets.next()??, octets.next()??];
@@ -240,7 +240,7 @@ fn id(scheme: &'static str, id: String) -> Id {
     Id { scheme: Ustring::from_static(scheme), id: Ustring::from(id).through_java() }
 }
 
-/// What ZooKeeper reads of `id` and writes for it, without holding on to the packet that it came in.
+/// `id` as ZooKeeper decodes and encodes it, copied out of the packet that it came in.
 fn owned_id(id: &Id) -> Id {
     let owned = |text: &Ustring| Ustring::from(text.through_java().as_str()).through_java();
     Id { scheme: owned(&id.scheme), id: owned(&id.id) }
@@ -251,12 +251,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_are_those_of_zookeeper() {
+    fn digests_match_zookeeper() {
         assert_eq!(digest("super:test"), "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
     }
 
     #[test]
-    fn ids_are_valid_as_zookeeper_has_it() {
+    fn ids_are_validated_as_by_zookeeper() {
         let cases = [
             (DIGEST, "ann:x", true),
             (DIGEST, ":x", true),
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn since_3_9_there_are_addresses_of_ipv6() {
+    fn ipv6_addresses_are_accepted_since_3_9() {
         let cases = [("::1", true), ("fe80::/10", true), ("::/0", true), ("::/129", false)];
         for (text, valid) in cases.into_iter().chain([("1::2::3", false), ("::1.2.3.4", false)]) {
             assert!(!is_valid(&id(IP, text.into()), Version::V3_8), "{text}");
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_take_their_addresses() {
+    fn networks_contain_their_addresses() {
         let matches =
             |network, address| Network::parse(network, Version::V3_9).unwrap().contains(address);
         assert!(matches("127.0.0.0/8", "127.1.2.3"));

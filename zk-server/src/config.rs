@@ -1,24 +1,23 @@
-//! What a server is made with.
+//! The configuration of a server.
 
 use std::time::Duration;
 
 use zk_proto::{Time, frame::DEFAULT_MAX_BUFFER, jute::Secret};
 
-/// A release of ZooKeeper, as which a server behaves.
+/// The release of ZooKeeper that a server behaves as.
 ///
-/// `docs/embedded-server.md` in the repository lists what they do otherwise.
+/// `docs/embedded-server.md` in the repository lists how they differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Version {
-    /// ZooKeeper 3.8.0 as Debian has it.
+    /// ZooKeeper 3.8.0 as packaged by Debian.
     V3_8,
     /// ZooKeeper 3.9.5.
     #[default]
     V3_9,
 }
 
-/// How a server is to behave. Start from [`Config::default`], which suits tests, and change what should
-/// differ.
+/// The configuration of a server. Start from [`Config::default`], which suits tests, and change fields.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,39 +28,36 @@ pub enum Version {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// As which release of ZooKeeper it behaves. Default the newest that it is compared with,
-    /// [`Version::V3_9`].
+    /// The release of ZooKeeper that the server behaves as. Default: [`Version::V3_9`].
     pub version: Version,
-    /// Sessions expire at multiples of this (`tickTime`). Default 100 ms.
+    /// Sessions expire at multiples of this time (`tickTime`). Default: 100 ms.
     pub tick_time: Duration,
-    /// The shortest session timeout that is granted. Default 200 ms.
+    /// The shortest session timeout that the server grants. Default: 200 ms.
     pub min_session_timeout: Duration,
-    /// The longest session timeout that is granted. Default 60 s.
+    /// The longest session timeout that the server grants. Default: 60 s.
     pub max_session_timeout: Duration,
-    /// The largest packet that is taken, in bytes (`jute.maxbuffer`); one that is longer ends its
-    /// connection. Default 1,048,575.
+    /// The largest packet that the server accepts, in bytes (`jute.maxbuffer`). A larger one ends its connection.
+    /// Default: 1,048,575.
     pub max_packet: usize,
-    /// How many bytes may wait for a client that does not read; one more ends its connection. Those of a
-    /// [`TestServer`](crate::TestServer) are events for the most part: while more than 1 MiB waits for a
-    /// client, its requests wait as well. Default 64 MiB.
+    /// How many bytes may wait to be sent to a client that does not read. If more do, its connection is closed. On a
+    /// [`TestServer`](crate::TestServer) these are mostly events, since requests are not handled while more than 1 MiB
+    /// waits. Default: 64 MiB.
     pub max_pending: usize,
-    /// Whether nodes may have a TTL (`zookeeper.extendedTypesEnabled`). Default true, other than
-    /// ZooKeeper's.
+    /// Whether znodes may have a TTL (`zookeeper.extendedTypesEnabled`). Default: true, unlike ZooKeeper.
     pub extended_types: bool,
-    /// How often containers and nodes with a TTL are looked at (`znode.container.checkIntervalMs`).
-    /// Default 60 s.
+    /// How often containers and znodes with a TTL are checked (`znode.container.checkIntervalMs`). Default: 60 s.
     pub container_check_interval: Duration,
-    /// Who may do everything, as `user:base64(sha1(user:password))`
-    /// (`zookeeper.DigestAuthenticationProvider.superDigest`). Default nobody.
+    /// The super user, who has all permissions, as `user:base64(sha1(user:password))`
+    /// (`zookeeper.DigestAuthenticationProvider.superDigest`). Default: none.
     pub super_digest: Secret<Option<String>>,
-    /// The wall clock at the origin of the server's time, since 1970: what [`Stat`] has times by.
-    /// Default 0.
+    /// The wall clock at the origin of the server's time, as the time since 1970. The times in [`Stat`] are relative to
+    /// it. Default: 0.
     ///
     /// [`Stat`]: zk_proto::records::Stat
     pub epoch: Duration,
-    /// Whether this is one of several copies that are fed the same requests in the same order, as those of
-    /// an ensemble are. A session that is resumed then keeps the connections that it had, of which requests
-    /// may be on their way to this copy still; to close them is up to whoever feeds it. Default false.
+    /// Whether this server is one of several copies that get the same requests in the same order, like the servers of
+    /// an ensemble. If so, a session that is resumed on another connection keeps the previous one open, since its
+    /// requests may still be in flight to this copy; the caller closes it. Default: false.
     pub is_copy: bool,
 }
 

@@ -1,17 +1,19 @@
-//! A ZooKeeper in memory, for tests and for the first minute.
+//! An in-memory ZooKeeper server for tests.
 //!
-//! It speaks the real protocol to any client, and behaves as ZooKeeper 3.9 or 3.8 does ([`Version`]), which it
-//! is compared with in thousands of random sequences of operations: `docs/embedded-server.md` in the repository
-//! has the command, and the differences. Sessions, ephemeral and sequential nodes, containers, TTLs, access
-//! lists, transactions, all kinds of watches, read-only mode and four-letter words are all there.
+//! The server speaks the real protocol to any client, and behaves as ZooKeeper 3.9 or 3.8 ([`Version`]). It has
+//! sessions, ephemeral and sequential znodes, containers, TTLs, ACLs, transactions, all kinds of watches, read-only mode
+//! and four-letter words. Random sequences of operations compare it with ZooKeeper: `docs/embedded-server.md` in the
+//! repository has the command, and lists the differences.
 //!
-//! What it is not: it keeps nothing on disk, is alone and has no quorum, has no limits but those of
-//! [`Config`], no quotas, no SASL, no TLS and no metrics. **It is not for production.**
+//! **When to use this crate.** Use [`TestServer`] to test a program that uses ZooKeeper, without Java: it starts in less
+//! than a millisecond, and can end sessions, cut or slow down connections and advance its clock. Use [`Server`], a state
+//! machine without I/O, in a simulation. **Do not use it in production**: it stores nothing on disk and is not
+//! replicated. It has no quotas, SASL, TLS or metrics, and no limits except those of [`Config`].
 //!
 //! # A server in a test
 //!
-//! [`TestServer`] (feature `net`, on by default) runs one in the test's own process, in less than
-//! a millisecond, on a port of its own, so that tests can run side by side.
+//! [`TestServer`] (feature `net`, on by default) runs a server in the process of the test, on a port of its own, so that
+//! tests can run in parallel.
 //!
 #![cfg_attr(feature = "net", doc = "```")]
 #![cfg_attr(not(feature = "net"), doc = "```ignore")]
@@ -19,9 +21,9 @@
 //! use zk_server::TestServer;
 //!
 //! let server = TestServer::start()?;
-//! // … connect a client to `server.hosts()`, and make it hold a lock …
+//! // … connect a client to `server.hosts()`, and let it acquire a lock …
 //!
-//! // How does it take the loss of its connection, or of its session?
+//! // How does it handle the loss of its connection, or of its session?
 //! for connection in server.connections() {
 //!     connection.cut();
 //! }
@@ -37,15 +39,15 @@
 //!
 //! # A server without a socket
 //!
-//! [`Server`] is a state machine, as the client's session in [`zk_proto::session`] is: it has no sockets,
-//! clocks, threads or randomness. Say what happens and when, then do what it asks for until it asks for
-//! nothing more. The same inputs give the same outputs, so that a simulation can replay them.
+//! [`Server`] is a state machine, like the client's session in [`zk_proto::session`]: it has no sockets, clock, threads or
+//! random source. The caller passes in what happens and when, then carries out what the server asks for. The same inputs
+//! give the same outputs, so that a simulation can replay them.
 //!
-//! | in | out |
+//! | inputs | outputs |
 //! |---|---|
-//! | [`handle_connected`](Server::handle_connected), [`handle_data`](Server::handle_data), [`handle_disconnected`](Server::handle_disconnected) | [`poll_output`](Server::poll_output): which connections have bytes to send, which to close |
-//! | [`expire_session`](Server::expire_session), [`set_read_only`](Server::set_read_only), [`restart`](Server::restart) | [`poll_transmit`](Server::poll_transmit): the bytes |
-//! | [`handle_timeout`](Server::handle_timeout) | [`poll_timeout`](Server::poll_timeout): when that is due |
+//! | [`handle_connected`](Server::handle_connected), [`handle_data`](Server::handle_data), [`handle_disconnected`](Server::handle_disconnected) | [`poll_output`](Server::poll_output): which connections have bytes to send, and which to close |
+//! | [`expire_session`](Server::expire_session), [`set_read_only`](Server::set_read_only), [`restart`](Server::restart) | [`poll_transmit`](Server::poll_transmit): the bytes to send |
+//! | [`handle_timeout`](Server::handle_timeout) | [`poll_timeout`](Server::poll_timeout): when `handle_timeout` is due |
 //!
 //! ```
 //! use std::time::Duration;
@@ -53,14 +55,14 @@
 //! use bytes::BytesMut;
 //! use zk_server::{Config, ConnectionId, Output, Server, Time};
 //!
-//! let mut server = Server::new(Config::default(), 42); // 42: of which session ids are made
-//! let now = Time::from_origin(Duration::from_secs(1)); // your clock
-//! let client = ConnectionId(1); // your name for a connection
+//! let mut server = Server::new(Config::default(), 42); // 42 seeds the session ids
+//! let now = Time::from_origin(Duration::from_secs(1)); // from your clock
+//! let client = ConnectionId(1); // your id for the connection
 //!
 //! server.handle_connected(now, client, "127.0.0.1:50000".parse()?);
-//! server.handle_data(now, client, b"ruok"); // what came in on it
+//! server.handle_data(now, client, b"ruok"); // bytes that your socket has received
 //!
-//! let mut sent = BytesMut::new(); // what your socket is to send
+//! let mut sent = BytesMut::new(); // bytes for your socket to send
 //! let mut closed = false;
 //! while let Some(output) = server.poll_output() {
 //!     match output {
@@ -76,24 +78,35 @@
 //! }
 //! assert_eq!((sent.as_ref(), closed), (b"imok".as_slice(), true));
 //!
-//! // Wake it up no later than this: there is no session that could expire, and no container.
+//! // Nothing depends on time: there is no session that could expire, and no container.
 //! assert_eq!(server.poll_timeout(), None);
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 //!
-//! # What is where
+//! # Features
 //!
-//! | module | what it is for |
+//! - `net` (default): [`TestServer`], and the program `zk-server`, which serves clients of any language.
+//!
+//! # Modules
+//!
+//! From the top down; each file imports only from those below it.
+//!
+//! | module | purpose |
 //! |---|---|
-//! | `server`, `connection` | connections, sessions' ends, transactions and who hears of them |
-//! | `handshake`, `requests`, `reads`, `multi` | what clients ask for |
-//! | `txn` | what may change, and how; how it is undone |
-//! | `tree`, `sessions`, `watches`, `acl` | what there is |
+//! | `net` | `TestServer`: one event loop that serves all connections |
+//! | `input` | what happens to a server: bytes, time, and the actions of a test |
 //! | `four_letter_words` | four-letter words |
-//! | `net` | the runner, which is one event loop, and the test kit |
+//! | `handshake` | opens and resumes sessions |
+//! | `requests`, `multi`, `reads` | handle requests |
+//! | `transactions` | runs a transaction and fires watches; ends sessions; removes containers and nodes with a TTL |
+//! | `server` | the state of a server, its outputs, its connections |
+//! | `txn` | the operations of a transaction, and how they are undone |
+//! | `zxid` | assigns zxids |
+//! | `tree`, `sessions`, `watches`, `connection`, `acl` | the parts of the state |
+//! | `config` | the configuration |
 //!
-//! Whatever comes from a client gives a reply, or ends its connection: the lints that forbid panics are
-//! denied, and there is no unsafe code.
+//! Every input from a client results in a reply or in the end of its connection. The lints that forbid panics are denied,
+//! and there is no unsafe code.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

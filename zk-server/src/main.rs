@@ -1,4 +1,4 @@
-//! `zk-server`: the embedded server as a program, for clients of any language.
+//! `zk-server`: the embedded server as a program, for clients in any language.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -7,26 +7,26 @@ use std::{env, io, process::ExitCode, thread, time::Duration};
 use zk_server::{Config, SlowLink, TestServer, Version};
 
 const HELP: &str = "\
-A ZooKeeper in memory, for tests. It keeps nothing on disk and is not for production.
+An in-memory ZooKeeper server for tests. It stores nothing on disk and is not for production.
 
 Usage: zk-server [OPTIONS] [ADDRESS]
 
-It listens at ADDRESS (default 127.0.0.1:2181; port 0 takes a free one), prints where once clients can
+Listens at ADDRESS (default 127.0.0.1:2181; port 0 picks a free port), prints the address once clients can
 connect, and serves until it is killed.
 
 Options:
       --zookeeper-version V     Behave as this release of ZooKeeper: 3.8 or 3.9 (default 3.9)
-      --until-eof               End when the standard input ends
-      --tick-time MS            Sessions expire at multiples of this (default 100)
-      --min-session-timeout MS  The shortest session timeout that is granted (default 200)
-      --max-session-timeout MS  The longest session timeout that is granted (default 60000)
-      --delay MS                Hold each byte as long, in both directions (default 0)
-      --bandwidth BYTES         Let so many bytes a second pass, in each direction (default no limit)
-  -h, --help                    Print this
+      --until-eof               Exit at the end of the standard input
+      --tick-time MS            Expire sessions at multiples of this time (default 100)
+      --min-session-timeout MS  Grant session timeouts of at least this (default 200)
+      --max-session-timeout MS  Grant session timeouts of at most this (default 60000)
+      --delay MS                Delay each byte by this time in each direction (default 0)
+      --bandwidth BYTES         Limit each direction to this many bytes per second (default no limit)
+  -h, --help                    Print this help
   -V, --version                 Print the version
 ";
 
-/// What the program is asked for.
+/// What the command line asks for.
 #[derive(Debug)]
 enum Request {
     Serve(Options),
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Ok(Request::Serve(options)) => {
             let address = options.address.clone();
             if let Err(error) = serve(options) {
-                eprintln!("zk-server: cannot serve at {address}: {error}");
+                eprintln!("zk-server: cannot listen at {address}: {error}");
                 return ExitCode::FAILURE;
             }
         }
@@ -106,9 +106,9 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Request, String> {
             "--delay" => link = link.delay(Duration::from_millis(number()?)),
             "--bandwidth" => link = link.bandwidth(number()?),
             option if option.starts_with('-') => {
-                return Err(format!("there is no option {option}"));
+                return Err(format!("unknown option {option}"));
             }
-            _ if address.is_some() => return Err(format!("{arg:?} is one address too many")),
+            _ if address.is_some() => return Err(format!("unexpected second address {arg:?}")),
             _ => address = Some(arg),
         }
     }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn without_arguments_it_is_a_zookeeper_at_its_usual_port() {
+    fn the_default_address_is_zookeepers() {
         let Options { address, until_eof, config, link } = options("").unwrap();
         assert_eq!((&*address, until_eof, link), ("127.0.0.1:2181", false, SlowLink::new()));
         assert_eq!(config.tick_time, Config::default().tick_time);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn each_option_says_what_it_is_called() {
+    fn options_are_parsed() {
         let options = options(
             "--tick-time 1 --min-session-timeout 2 0.0.0.0:3 --max-session-timeout 4 --delay 5 \
              --bandwidth 6 --until-eof --zookeeper-version 3.8",
@@ -152,14 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_know_is_an_error_that_names_it() {
+    fn errors_name_the_argument() {
         for (args, error) in [
-            ("--tick-tme 1", "there is no option --tick-tme"),
+            ("--tick-tme 1", "unknown option --tick-tme"),
             ("--tick-time", "--tick-time needs a number"),
             ("--tick-time soon", "--tick-time needs a number, not \"soon\""),
             ("--delay -1", "--delay needs a number, not \"-1\""),
             ("--zookeeper-version 3", "--zookeeper-version needs 3.8 or 3.9"),
-            ("127.0.0.1:1 127.0.0.1:2", "\"127.0.0.1:2\" is one address too many"),
+            ("127.0.0.1:1 127.0.0.1:2", "unexpected second address \"127.0.0.1:2\""),
         ] {
             assert_eq!(options(args).unwrap_err(), error);
         }

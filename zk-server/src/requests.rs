@@ -144,9 +144,9 @@ impl Server {
         let super_digest = self.config.super_digest.expose().clone();
         let mut refused = false;
         self.send_on(connection, |state| {
-            let proof = *packet.auth.expose();
+            let credential = *packet.auth.expose();
             let result =
-                state.identities.authenticate(packet.scheme, proof, super_digest.as_deref());
+                state.identities.authenticate(packet.scheme, credential, super_digest.as_deref());
             refused = result.is_err();
             state.reply(xid, 0, &result.map(|()| Response::Empty));
         });

@@ -1,4 +1,4 @@
-//! Sessions: their passwords, and when they expire (`SessionTrackerImpl`).
+//! The sessions, their passwords, and when they expire (`SessionTrackerImpl`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,12 +16,12 @@ pub(crate) const PASSWORD_LEN: usize = 16;
 pub(crate) struct Session {
     pub(crate) timeout: Duration,
     pub(crate) connection: Option<ConnectionId>,
-    /// Whether it was opened while the server was read-only, so that it ends with that.
+    /// Whether the session was opened by a read-only server, and so ends when the server becomes writable.
     pub(crate) is_local: bool,
     expires: Time,
 }
 
-/// All sessions that live.
+/// All sessions that have not ended.
 pub(crate) struct Sessions {
     seed: u64,
     next: i64,
@@ -31,9 +31,9 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// None yet. Ids and passwords follow from `seed`.
+    /// Creates an empty table. `seed` determines ids and passwords.
     pub(crate) fn new(seed: u64, tick: Duration) -> Self {
-        // As ids of a standalone server: a one, 40 bits that differ from start to start, and a counter.
+        // Ids look like those of a standalone server: server id 1, 40 bits that differ at each start, and a counter.
         let start = mix(seed) & 0xff_ffff_ffff;
         let next = 0x0100_0000_0000_0000 | (i64::try_from(start).unwrap_or(0) << 16);
         Self { seed, next, tick, by_id: BTreeMap::new(), expiries: BTreeSet::new() }
@@ -66,7 +66,7 @@ impl Sessions {
         Some(session)
     }
 
-    /// The session has been heard of, and lives for another timeout.
+    /// Extends the life of a session by its timeout, as its client was heard from.
     pub(crate) fn touch(&mut self, now: Time, id: SessionId) {
         let Some(session) = self.by_id.get_mut(&id) else { return };
         self.expiries.remove(&(session.expires, id));
@@ -74,7 +74,7 @@ impl Sessions {
         self.expiries.insert((session.expires, id));
     }
 
-    /// When the next session expires that is not heard of.
+    /// When the next session expires, unless its client is heard from.
     pub(crate) fn next_expiry(&self) -> Option<Time> {
         self.expiries.first().map(|(at, _)| *at)
     }
@@ -93,8 +93,7 @@ impl Sessions {
         sets
     }
 
-    /// What proves that a client owns the session. As in ZooKeeper it follows from the id and a secret of
-    /// the server, here the seed.
+    /// The password of a session. As in ZooKeeper, it is derived from the id and a secret of the server, here the seed.
     pub(crate) fn password(&self, id: SessionId) -> [u8; PASSWORD_LEN] {
         let first = mix(self.seed ^ mix(id.0.cast_unsigned()));
         let halves = (u128::from(first) << 64) | u128::from(mix(first));
@@ -102,7 +101,7 @@ impl Sessions {
     }
 }
 
-/// The end of the tick that `at` is in.
+/// The end of the tick that contains `at`.
 fn next_tick(at: Time, tick: Duration) -> Time {
     let tick = tick.as_nanos().max(1);
     let ticks = at.since_origin().as_nanos().checked_div(tick).unwrap_or(0).saturating_add(1);

@@ -9,16 +9,16 @@ use std::{
 use bytes::Bytes;
 use zk_proto::{Acl, READ_ACL_UNSAFE, records::Stat, session::SessionId};
 
-/// Nodes that are there from the start and cannot be deleted.
+/// The znodes that always exist and cannot be deleted.
 const SYSTEM: [&str; 4] = ["/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"];
 
-/// What ends a node besides a deletion.
+/// What removes a znode besides a delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Persistent,
     Ephemeral(SessionId),
     Container,
-    /// Milliseconds.
+    /// The TTL in milliseconds.
     Ttl(i64),
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Node {
     pub(crate) ctime: i64,
     pub(crate) mtime: i64,
     pub(crate) version: i32,
-    /// How many children were ever made.
+    /// How many children were ever created. It is the next sequence number.
     pub(crate) creations: i32,
     pub(crate) aversion: i32,
 }
@@ -63,7 +63,7 @@ impl Node {
         }
     }
 
-    /// One that is there from the start.
+    /// A znode of [`SYSTEM`].
     fn system(acl: &[Acl]) -> Self {
         Self::new(Some(Bytes::new()), acl.into(), Kind::Persistent, 0, 0)
     }
@@ -76,7 +76,7 @@ impl Node {
             ctime: self.ctime,
             mtime: self.mtime,
             version: self.version,
-            // Creations and deletions: each creation counts twice, but for the children that are left.
+            // The number of creations and deletions. Every creation counts twice, except those of existing children.
             cversion: self.creations.wrapping_mul(2).wrapping_sub(num_children),
             aversion: self.aversion,
             ephemeral_owner: match self.kind {
@@ -94,18 +94,18 @@ impl Node {
     }
 }
 
-/// The tree of nodes. What holds: every node but the root has a parent, which lists it.
+/// The tree of znodes. Every znode except the root has a parent, which lists it as a child.
 #[derive(Debug)]
 pub(crate) struct Tree {
     nodes: BTreeMap<String, Node>,
     ephemerals: BTreeMap<SessionId, BTreeSet<String>>,
-    /// Containers and nodes with a TTL.
+    /// The containers and the znodes with a TTL.
     expiring: BTreeSet<String>,
 }
 
 impl Tree {
     pub(crate) fn new() -> Self {
-        // An empty access list lets everyone do everything.
+        // An empty ACL gives everyone all permissions.
         let nodes = SYSTEM.map(|path| (path.to_owned(), Node::system(&[])));
         let mut tree =
             Self { nodes: nodes.into(), ephemerals: BTreeMap::new(), expiring: BTreeSet::new() };
@@ -124,7 +124,7 @@ impl Tree {
         tree
     }
 
-    /// The node at `path`. The root goes by the empty path as well.
+    /// The znode at `path`. The empty path is the root, too.
     pub(crate) fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(key(path))
     }
@@ -133,7 +133,7 @@ impl Tree {
         self.nodes.get_mut(key(path))
     }
 
-    /// Puts a node at `path`, whose parent is there and whose place is empty.
+    /// Inserts a znode at `path`. The parent must exist, and the path must be free.
     pub(crate) fn insert(&mut self, path: &str, node: Node) {
         if let Some((parent, name)) = split(path)
             && let Some(parent) = self.get_mut(parent)
@@ -152,7 +152,7 @@ impl Tree {
         self.nodes.insert(path.to_owned(), node);
     }
 
-    /// Takes out the node at `path`, which has no children.
+    /// Removes the znode at `path`, which must not have children.
     pub(crate) fn remove(&mut self, path: &str) -> Option<Node> {
         let node = self.nodes.remove(path)?;
         if let Some((parent, name)) = split(path)
@@ -177,12 +177,12 @@ impl Tree {
         Some(node)
     }
 
-    /// How many nodes there are, the root counting twice, as ZooKeeper does.
+    /// The number of znodes. As in ZooKeeper, the root counts twice.
     pub(crate) fn len(&self) -> usize {
         self.nodes.len().saturating_add(1)
     }
 
-    /// How many nodes have a path that begins with `path` and a slash.
+    /// The number of znodes whose path starts with `path` and a slash.
     pub(crate) fn count_below(&self, path: &str) -> usize {
         if path == "/" {
             return self.nodes.len().saturating_sub(1);
@@ -191,7 +191,7 @@ impl Tree {
         self.nodes.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix)).count()
     }
 
-    /// Bytes of paths and data.
+    /// The size of all paths and data in bytes.
     pub(crate) fn data_size(&self) -> usize {
         let sizes =
             self.nodes.iter().map(|(path, node)| path.len().saturating_add(node.data_len()));
@@ -210,8 +210,8 @@ impl Tree {
         !self.expiring.is_empty()
     }
 
-    /// The containers and the nodes with a TTL whose time is over at `now`, in milliseconds of the wall
-    /// clock (`ContainerManager`). A container that never had a child stays.
+    /// The containers that have lost their children, and the znodes whose TTL has passed (`ContainerManager`). `now` is
+    /// the wall clock in milliseconds. A container that never had a child stays.
     pub(crate) fn expired(&self, now: i64) -> Vec<String> {
         let expired = |node: &Node| {
             node.children.is_empty()
@@ -225,12 +225,12 @@ impl Tree {
     }
 }
 
-/// Whether the node at `path` is one that must stay.
+/// Whether the znode at `path` cannot be deleted.
 pub(crate) fn is_system(path: &str) -> bool {
     SYSTEM.contains(&path)
 }
 
-/// The path of the parent and the name of a node, where ZooKeeper finds them in any text with a slash.
+/// Splits a path into the path of the parent and the name. As in ZooKeeper, any text with a slash is accepted.
 pub(crate) fn split(path: &str) -> Option<(&str, &str)> {
     path.rsplit_once('/')
 }

@@ -1,7 +1,7 @@
-//! Transactions: what may change in the tree, and how (`PrepRequestProcessor`, `DataTree.processTxn`).
+//! The operations of a transaction (`PrepRequestProcessor`, `DataTree.processTxn`).
 //!
-//! A [`Txn`] checks and does one operation after the other; [`undo`](Txn::undo) takes all of it back.
-//! Watches hear of it afterwards, by the [`Change`]s that it leaves.
+//! A [`Txn`] checks and applies one operation after the other. [`undo`](Txn::undo) reverts all of them. The recorded
+//! [`Change`]s determine which watches fire afterwards.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -25,9 +25,9 @@ use crate::{
 /// The longest time to live, in milliseconds: 40 bits.
 const MAX_TTL: i64 = 0xff_ffff_ffff;
 
-/// A create of any sort.
+/// A request to create a znode, of any of the four operations.
 pub(crate) struct Creation<'a> {
-    /// create, create2, createContainer or createTTL, which decides on the node's [`Kind`].
+    /// create, create2, createContainer or createTTL. It determines the [`Kind`] of the znode.
     pub(crate) op: OpCode,
     path: &'a str,
     data: Option<&'a [u8]>,
@@ -57,17 +57,17 @@ impl<'a> Creation<'a> {
     }
 }
 
-/// How to take back one operation.
+/// How to revert one operation.
 enum Undo {
-    /// Take the node out again; its parent had these.
+    /// Remove the znode, and restore these fields of its parent.
     Create { path: String, creations: i32, parent_pzxid: i64 },
-    /// Put the node back; its parent had this.
+    /// Insert the znode, and restore this field of its parent.
     Delete { path: String, node: Box<Node>, parent_pzxid: i64 },
-    /// Set the data back.
+    /// Restore the data.
     SetData { path: String, data: Option<Bytes>, version: i32, mzxid: i64, mtime: i64 },
 }
 
-/// Operations with one zxid, on behalf of a session.
+/// Operations with one zxid, for one session.
 pub(crate) struct Txn<'s> {
     pub(crate) tree: &'s mut Tree,
     pub(crate) identities: &'s Identities,
@@ -76,7 +76,7 @@ pub(crate) struct Txn<'s> {
     /// Milliseconds since 1970.
     pub(crate) time: i64,
     pub(crate) extended_types: bool,
-    /// What comes after the last number, by parent: only the transaction itself sees its counter wrap.
+    /// The next sequence number of a parent whose counter has wrapped. Only this transaction sees it wrap.
     wrapped: BTreeMap<String, i32>,
     done: Vec<Undo>,
     changes: Vec<Change>,
@@ -104,14 +104,14 @@ impl<'s> Txn<'s> {
         }
     }
 
-    /// Makes a node; its path and stat.
+    /// Creates a znode. Returns its path and stat.
     pub(crate) fn create(&mut self, creation: &Creation<'_>) -> Result<(String, Stat), ErrorCode> {
         self.check_mode(creation)?;
-        let (above, _) = split_valid(creation.path)?;
+        let (parent_path, _) = split_valid(creation.path)?;
         let acl = self.identities.fix_acl(creation.acl)?;
-        let parent = self.tree.get(above).ok_or(ErrorCode::NoNode)?;
+        let parent = self.tree.get(parent_path).ok_or(ErrorCode::NoNode)?;
         self.identities.check(&parent.acl, Perms::CREATE)?;
-        let number = self.wrapped.get(above).copied().unwrap_or(parent.creations);
+        let number = self.wrapped.get(parent_path).copied().unwrap_or(parent.creations);
         let mut path = creation.path.to_owned();
         if creation.mode.is_sequential() {
             path.push_str(&format!("{number:010}"));
@@ -127,19 +127,19 @@ impl<'s> Txn<'s> {
         let (creations, parent_pzxid) = (parent.creations, parent.pzxid);
         let next = number.wrapping_add(1);
         if next > creations {
-            if let Some(parent) = self.tree.get_mut(above) {
+            if let Some(parent) = self.tree.get_mut(parent_path) {
                 parent.creations = next;
                 parent.pzxid = self.zxid;
             }
         } else {
-            self.wrapped.insert(above.to_owned(), next);
+            self.wrapped.insert(parent_path.to_owned(), next);
         }
         self.wrapped.remove(&path);
         let data = creation.data.map(Bytes::copy_from_slice);
         let kind = creation.kind(self.session);
         let node = Node::new(data, acl.into(), kind, self.zxid, self.time);
         let stat = node.stat();
-        self.changed(EventType::NodeCreated, &path, node.acl.clone());
+        self.record_change(EventType::NodeCreated, &path, node.acl.clone());
         self.tree.insert(&path, node);
         self.done.push(Undo::Create { path: path.clone(), creations, parent_pzxid });
         Ok((path, stat))
@@ -160,14 +160,14 @@ impl<'s> Txn<'s> {
         if ttl_fits { Ok(()) } else { Err(ErrorCode::BadArguments) }
     }
 
-    /// Deletes a node.
+    /// Deletes a znode.
     pub(crate) fn delete(&mut self, request: &DeleteRequest<'_>) -> Result<(), ErrorCode> {
         let path = request.path;
-        let (above, _) = split_valid(path)?;
+        let (parent_path, _) = split_valid(path)?;
         if is_system(path) {
             return Err(ErrorCode::BadArguments);
         }
-        let parent = self.tree.get(above).ok_or(ErrorCode::NoNode)?;
+        let parent = self.tree.get(parent_path).ok_or(ErrorCode::NoNode)?;
         self.identities.check(&parent.acl, Perms::DELETE)?;
         let node = self.tree.get(path).ok_or(ErrorCode::NoNode)?;
         next_version(node.version, request.version)?;
@@ -178,17 +178,17 @@ impl<'s> Txn<'s> {
         Ok(())
     }
 
-    /// Deletes what the server itself deletes.
+    /// Removes a znode on behalf of the server, without checks.
     pub(crate) fn remove(&mut self, path: &str) {
         let Some(node) = self.tree.remove(path) else { return };
-        let parent = split(path).and_then(|(above, _)| self.tree.get_mut(above));
+        let parent = split(path).and_then(|(parent_path, _)| self.tree.get_mut(parent_path));
         let parent_pzxid =
             parent.map_or(0, |parent| std::mem::replace(&mut parent.pzxid, self.zxid));
-        self.changed(EventType::NodeDeleted, path, node.acl.clone());
+        self.record_change(EventType::NodeDeleted, path, node.acl.clone());
         self.done.push(Undo::Delete { path: path.to_owned(), node: Box::new(node), parent_pzxid });
     }
 
-    /// Sets a node's data.
+    /// Sets the data of a znode.
     pub(crate) fn set_data(&mut self, request: &SetDataRequest<'_>) -> Result<Stat, ErrorCode> {
         check_path(request.path)?;
         let node = self.tree.get_mut(request.path).ok_or(ErrorCode::NoNode)?;
@@ -203,11 +203,11 @@ impl<'s> Txn<'s> {
             mtime: std::mem::replace(&mut node.mtime, self.time),
         });
         let (stat, acl) = (node.stat(), node.acl.clone());
-        self.changed(EventType::NodeDataChanged, request.path, acl);
+        self.record_change(EventType::NodeDataChanged, request.path, acl);
         Ok(stat)
     }
 
-    /// Sets a node's access list. It is never part of a multi, and so never undone.
+    /// Sets the ACL of a znode. This is never part of a multi, so it needs no undo.
     pub(crate) fn set_acl(&mut self, request: &SetAclRequest<'_>) -> Result<Stat, ErrorCode> {
         check_path(request.path)?;
         let acl = self.identities.fix_acl(request.acl.as_deref())?;
@@ -218,7 +218,7 @@ impl<'s> Txn<'s> {
         Ok(node.stat())
     }
 
-    /// Checks a node's version.
+    /// Checks the version of a znode.
     pub(crate) fn check(&self, request: &CheckVersionRequest<'_>) -> Result<(), ErrorCode> {
         check_path(request.path)?;
         let node = self.tree.get(request.path).ok_or(ErrorCode::NoNode)?;
@@ -226,17 +226,17 @@ impl<'s> Txn<'s> {
         next_version(node.version, request.version).map(drop)
     }
 
-    fn changed(&mut self, kind: EventType, path: &str, acl: Arc<[Acl]>) {
+    fn record_change(&mut self, kind: EventType, path: &str, acl: Arc<[Acl]>) {
         let parent_acl = self.parent_of(path).map_or_else(|| [].into(), |node| node.acl.clone());
         self.changes.push(Change { kind, path: path.to_owned(), acl, parent_acl });
     }
 
-    /// What has changed, in order.
+    /// The changes in order.
     pub(crate) fn into_changes(self) -> Vec<Change> {
         self.changes
     }
 
-    /// Takes back all that was done.
+    /// Reverts all operations.
     pub(crate) fn undo(&mut self) {
         self.changes.clear();
         while let Some(undo) = self.done.pop() {
@@ -267,7 +267,7 @@ impl<'s> Txn<'s> {
     }
 
     fn parent_of(&mut self, path: &str) -> Option<&mut Node> {
-        split(path).and_then(|(above, _)| self.tree.get_mut(above))
+        split(path).and_then(|(parent_path, _)| self.tree.get_mut(parent_path))
     }
 }
 
@@ -292,9 +292,9 @@ mod tests {
     use super::*;
     use crate::Version;
 
-    /// As ZooKeeper has it: the counter of the tree stays at the last number, and that of a transaction wraps.
+    /// As in ZooKeeper, the counter of the tree stays at the last number, and that of a transaction wraps.
     #[test]
-    fn the_last_number_comes_again_and_again() {
+    fn the_last_sequence_number_is_repeated() {
         let identities = Identities::of([127, 0, 0, 1].into(), Version::default());
         let mut tree = Tree::new();
         let open = zk_proto::OPEN_ACL_UNSAFE.as_slice();
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_undone_has_never_been() {
+    fn undo_restores_the_tree() {
         let identities = Identities::of([127, 0, 0, 1].into(), Version::default());
         let mut tree = Tree::new();
         let open = zk_proto::OPEN_ACL_UNSAFE.as_slice();

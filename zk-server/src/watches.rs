@@ -1,9 +1,9 @@
-//! Who watches what, and who hears of a change (`WatchManager`, `DataTree.setWatches`).
+//! The watches of all connections, and which of them a change fires (`WatchManager`, `DataTree.setWatches`).
 //!
-//! As in ZooKeeper there are two tables, one for data and being there, one for children; a persistent
-//! watch is in both. In 3.8 a connection has one watch on a path in each, whose mode is that of the last
-//! call: a read that leaves a watch turns a persistent one into a one-shot. In 3.9 it may have one of each
-//! mode, and a recursive one is in the table for data alone.
+//! As in ZooKeeper, there are two tables: one for data and existence, one for children. A persistent watch is in both.
+//! In 3.8, a connection has one watch for each path and table, with the mode of the last call: a read with a watch turns
+//! a persistent watch into a one-shot one. In 3.9, it may have one watch of each mode, and a recursive watch is only in
+//! the table for data.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use zk_proto::{Acl, AddWatchMode, ErrorCode, EventType, WatcherType, path};
 
 use crate::{config::Version, connection::ConnectionId};
 
-/// How long a watch lasts, and how far it reaches.
+/// Whether a watch is removed when it fires, and whether it includes descendants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     OneShot,
@@ -22,7 +22,7 @@ pub(crate) enum Mode {
     Recursive,
 }
 
-/// The modes of a connection's watches on one path; none is no watch.
+/// The modes of a connection's watches on one path. The empty set means no watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Modes(u8);
 
@@ -62,18 +62,19 @@ impl Mode {
     }
 }
 
-/// Something that has happened to a node.
+/// A change of a znode.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
-    /// That it was created or deleted, or its data were set.
+    /// NodeCreated, NodeDeleted or NodeDataChanged.
     pub(crate) kind: EventType,
     pub(crate) path: String,
-    /// The node's access list, and its parent's.
+    /// The ACL of the znode.
     pub(crate) acl: Arc<[Acl]>,
+    /// The ACL of its parent.
     pub(crate) parent_acl: Arc<[Acl]>,
 }
 
-/// One event, and the connections that watch for it; those get it that may read the node (CVE-2024-23944).
+/// An event, and the connections that watch for it. Only those that may read the znode get it (CVE-2024-23944).
 pub(crate) struct Notification<'c> {
     pub(crate) kind: EventType,
     pub(crate) path: &'c str,
@@ -90,7 +91,7 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// How many paths a connection watches the data of, and how many the children of.
+    /// The number of paths of which a connection watches the data, plus those of which it watches the children.
     pub(crate) fn len_of(&self, connection: ConnectionId) -> usize {
         self.data.len_of(connection).saturating_add(self.children.len_of(connection))
     }
@@ -107,12 +108,12 @@ impl Watches {
         self.data.len().saturating_add(self.children.len())
     }
 
-    /// Leaves a one-shot on the data, or on being there.
+    /// Adds a one-shot watch on data or existence.
     pub(crate) fn add_data(&mut self, path: &str, connection: ConnectionId) {
         self.data.add(path, connection, Mode::OneShot, self.version);
     }
 
-    /// Leaves a one-shot on the children.
+    /// Adds a one-shot watch on children.
     pub(crate) fn add_children(&mut self, path: &str, connection: ConnectionId) {
         self.children.add(path, connection, Mode::OneShot, self.version);
     }
@@ -129,10 +130,10 @@ impl Watches {
         self.children.remove_connection(connection);
     }
 
-    /// Whether a connection has such a watch (checkWatches).
+    /// Checks that a connection has a watch of this type (checkWatches).
     ///
-    /// Whose it is does not matter to ZooKeeper 3.8. It looks for the nodes above: at the empty path it does
-    /// not look, and over one that does not begin with a slash it trips.
+    /// ZooKeeper 3.8 finds the watches of other connections, too. It also walks up the path: it finds nothing for the
+    /// empty path, and fails on a path that does not start with a slash.
     pub(crate) fn check(
         &self,
         path: &str,
@@ -154,7 +155,7 @@ impl Watches {
         if found { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
 
-    /// Takes such watches of a connection off (removeWatches).
+    /// Removes the watches of this type of a connection (removeWatches).
     pub(crate) fn remove(
         &mut self,
         path: &str,
@@ -167,7 +168,7 @@ impl Watches {
         if children || data { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
 
-    /// What a request for watches of `kind` is about.
+    /// The watches that a request with the type `kind` applies to.
     fn filter(&self, kind: WatcherType) -> Result<Filter, ErrorCode> {
         let is_new = self.version >= Version::V3_9;
         let one_shot = is_new.then_some(Mode::OneShot);
@@ -206,18 +207,18 @@ impl Watches {
     }
 }
 
-/// Which watches a request is about: those in these tables, of this mode or of any.
+/// The watches that a request applies to: those in these tables, of this mode, or of any mode if it is `None`.
 struct Filter {
     data: bool,
     children: bool,
     mode: Option<Mode>,
 }
 
-/// Watches of one sort.
+/// The watches on data, or those on children.
 #[derive(Debug, Default)]
 pub(crate) struct WatchTable {
     by_path: BTreeMap<String, BTreeMap<ConnectionId, Modes>>,
-    /// A connection stays in here, without paths, when its last watch has fired.
+    /// A connection stays in this table, without paths, after its last watch has fired.
     by_connection: BTreeMap<ConnectionId, BTreeSet<String>>,
 }
 
@@ -243,7 +244,7 @@ impl WatchTable {
         self.by_path.values().map(BTreeMap::len).sum()
     }
 
-    /// How many of them a connection has.
+    /// The number of watches of a connection.
     fn len_of(&self, connection: ConnectionId) -> usize {
         self.by_connection.get(&connection).map_or(0, BTreeSet::len)
     }
@@ -258,7 +259,7 @@ impl WatchTable {
         mode.map_or(!modes.is_empty(), |mode| modes.contains(mode))
     }
 
-    /// Takes off a connection's watch of this mode, or all that it has on the path; false when there is none.
+    /// Removes a connection's watch of this mode, or all of its watches on the path. Returns false if there is none.
     fn remove(&mut self, path: &str, connection: ConnectionId, mode: Option<Mode>) -> bool {
         let found = self.contains(path, connection, mode);
         let modes = self.modes(path, connection);
@@ -267,7 +268,7 @@ impl WatchTable {
             if let Some(paths) = self.by_connection.get_mut(&connection) {
                 paths.remove(path);
             }
-            self.unlist(path, connection);
+            self.remove_from_path(path, connection);
         } else if let Some(watchers) = self.by_path.get_mut(path) {
             watchers.insert(connection, left);
         }
@@ -276,11 +277,11 @@ impl WatchTable {
 
     fn remove_connection(&mut self, connection: ConnectionId) {
         for path in self.by_connection.remove(&connection).unwrap_or_default() {
-            self.unlist(&path, connection);
+            self.remove_from_path(&path, connection);
         }
     }
 
-    fn unlist(&mut self, path: &str, connection: ConnectionId) {
+    fn remove_from_path(&mut self, path: &str, connection: ConnectionId) {
         if let Some(watchers) = self.by_path.get_mut(path) {
             watchers.remove(&connection);
             if watchers.is_empty() {
@@ -289,9 +290,9 @@ impl WatchTable {
         }
     }
 
-    /// Who hears of an event of `kind` at `path`; their one-shot watches on it are gone.
+    /// Fires the watches for an event of `kind` at `path`: removes the one-shot ones and returns the connections.
     fn trigger(&mut self, path: &str, kind: EventType) -> BTreeSet<ConnectionId> {
-        let mut heard = BTreeSet::new();
+        let mut fired = BTreeSet::new();
         let mut spent = Vec::new();
         for (&watcher, &modes) in self.by_path.get(path).into_iter().flatten() {
             if kind == EventType::NodeChildrenChanged && modes == Modes::of(Mode::Recursive) {
@@ -300,7 +301,7 @@ impl WatchTable {
             if modes.contains(Mode::OneShot) {
                 spent.push(watcher);
             }
-            heard.insert(watcher);
+            fired.insert(watcher);
         }
         for watcher in spent {
             self.remove(path, watcher, Some(Mode::OneShot));
@@ -309,9 +310,9 @@ impl WatchTable {
             let above = path::ancestors(path).chain((path != "/").then_some("/"));
             let watchers = above.filter_map(|above| self.by_path.get(above)).flatten();
             let recursive = watchers.filter(|(_, modes)| modes.contains(Mode::Recursive));
-            heard.extend(recursive.map(|(watcher, _)| *watcher));
+            fired.extend(recursive.map(|(watcher, _)| *watcher));
         }
-        heard
+        fired
     }
 }
 
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_is_told_once_to_each() {
+    fn each_connection_gets_one_event_for_a_deletion() {
         let mut watches = Watches::new(Version::default());
         watches.add_data("/a", A);
         watches.add_children("/a", A);
@@ -356,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recursive_watch_hears_of_all_below_but_not_of_children_as_such() {
+    fn a_recursive_watch_fires_for_descendants_but_not_for_children_events() {
         for version in [Version::V3_8, Version::V3_9] {
             let mut watches = Watches::new(version);
             watches.add_persistent("/", A, Mode::Recursive);

@@ -1,4 +1,4 @@
-//! Whatever comes in, the server answers or closes the connection, and goes on.
+//! Random input: the server replies or closes the connection, and still works afterwards.
 
 use std::time::Duration;
 
@@ -11,49 +11,49 @@ use zk_proto::{
 };
 use zk_server::{Config, ConnectionId, Output, Server, Time};
 
-/// What a client does.
+/// An action of a client.
 #[derive(Debug, Clone)]
-enum Act {
-    /// Sends bytes that may be anything.
+enum Action {
+    /// Sends arbitrary bytes.
     Bytes(Vec<u8>),
-    /// Asks for a session.
+    /// Sends a request to connect.
     Handshake { timeout: i32, session: i64, read_only: Option<bool> },
-    /// Sends a request of an operation that there is, whose record may be anything.
+    /// Sends a request of an existing operation with arbitrary bytes as its record.
     Request { op: i32, body: Vec<u8> },
     /// Lets time pass.
     Wait(u64),
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn action() -> impl Strategy<Value = Action> {
     let handshake = (any::<i32>(), 0..2_i64, any::<Option<bool>>());
-    // Bytes that are often lengths and paths.
+    // Bytes that often look like lengths and paths.
     let body = vec(prop_oneof![Just(0), Just(0), Just(1), Just(b'/'), any::<u8>()], 0..60);
     prop_oneof![
-        1 => vec(any::<u8>(), 0..40).prop_map(Act::Bytes),
+        1 => vec(any::<u8>(), 0..40).prop_map(Action::Bytes),
         2 => handshake.prop_map(|(timeout, session, read_only)| {
-            Act::Handshake { timeout, session, read_only }
+            Action::Handshake { timeout, session, read_only }
         }),
         6 => (prop_oneof![-11..23_i32, 100..108_i32], body)
-            .prop_map(|(op, body)| Act::Request { op, body }),
-        1 => (0..30_000_u64).prop_map(Act::Wait),
+            .prop_map(|(op, body)| Action::Request { op, body }),
+        1 => (0..30_000_u64).prop_map(Action::Wait),
     ]
 }
 
 proptest! {
     #[test]
-    fn the_server_goes_on(acts in vec((0..2_u64, act()), 1..60)) {
+    fn the_server_survives_any_input(actions in vec((0..2_u64, action()), 1..60)) {
         let mut server = Server::new(Config::default(), 7);
         let mut now = Time::ZERO;
         let mut numbers = [0, 1].map(ConnectionId);
         for connection in numbers {
             server.handle_connected(now, connection, "127.0.0.1:1".parse().unwrap());
         }
-        for (client, act) in acts {
+        for (client, action) in actions {
             let number = &mut numbers[client as usize];
             let mut bytes = BytesMut::new();
-            match act {
-                Act::Bytes(some) => bytes.put_slice(&some),
-                Act::Handshake { timeout, session, read_only } => {
+            match action {
+                Action::Bytes(some) => bytes.put_slice(&some),
+                Action::Handshake { timeout, session, read_only } => {
                     let request = ConnectRequest {
                         protocol_version: 0,
                         last_zxid_seen: 0,
@@ -64,12 +64,12 @@ proptest! {
                     };
                     write_frame(&mut bytes, |out| request.encode(out));
                 }
-                Act::Request { op, body } => write_frame(&mut bytes, |out| {
+                Action::Request { op, body } => write_frame(&mut bytes, |out| {
                     out.put_i32(1);
                     out.put_i32(op);
                     out.put_slice(&body);
                 }),
-                Act::Wait(millis) => {
+                Action::Wait(millis) => {
                     now = now.after(Duration::from_millis(millis));
                     server.handle_timeout(now);
                     prop_assert!(server.poll_timeout().is_none_or(|due| due > now));
@@ -91,7 +91,7 @@ proptest! {
                 server.handle_connected(now, numbers[at], "127.0.0.1:1".parse().unwrap());
             }
         }
-        // It still serves.
+        // The server still works.
         let last = ConnectionId(u64::MAX);
         server.handle_connected(now, last, "127.0.0.1:1".parse().unwrap());
         server.handle_data(now, last, b"ruok");

@@ -1,5 +1,5 @@
-//! The server as a state machine, under a clock that the test moves: what depends on time and on
-//! connections. What it answers is compared with ZooKeeper elsewhere.
+//! The server as a state machine, under a clock that the test moves: what depends on time and on connections. The
+//! differential test of the workspace compares its replies with those of ZooKeeper.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use zk_proto::{
 };
 use zk_server::{Config, ConnectionId, Output, Server, SessionId, Time};
 
-/// The timeout of the sessions here.
+/// The timeout of all sessions.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server, its clock, and what it sends.
-struct World {
+/// A server and its clock.
+struct Fixture {
     server: Server,
     now: Time,
     next: u64,
 }
 
-/// A client's end of a connection.
+/// The client's end of a connection.
 struct Client {
     id: ConnectionId,
     incoming: FrameReader,
@@ -30,7 +30,7 @@ struct Client {
     xid: i32,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         Self::with(Config::default())
     }
@@ -53,7 +53,7 @@ impl World {
         self.server.handle_data(self.now, client.id, &packet);
     }
 
-    /// What comes in for `client`; it is told when it is cut off.
+    /// The packets for `client`. Also records whether the server has closed its connection.
     fn receive(&mut self, client: &mut Client) -> Vec<Bytes> {
         let mut bytes = BytesMut::new();
         self.server.poll_transmit(client.id, &mut bytes);
@@ -94,7 +94,7 @@ impl World {
         (client, response)
     }
 
-    /// A client with a new session; the session's id and password.
+    /// A client with a new session, and the id and password of the session.
     fn open(&mut self) -> (Client, SessionId, Bytes) {
         let (client, response) = self.handshake(SessionId(0), &[0; 16], 0, false);
         let response = response.unwrap();
@@ -103,8 +103,8 @@ impl World {
         (client, SessionId(response.session_id), password)
     }
 
-    /// The events that come before the reply, and the reply.
-    fn ask(
+    /// Sends a request. Returns the events before the reply, and the reply.
+    fn call(
         &mut self,
         client: &mut Client,
         request: &Request<'_>,
@@ -131,7 +131,7 @@ impl World {
 
     fn exists(&mut self, client: &mut Client, path: &str) -> bool {
         let exists = Request::Exists(ExistsRequest { path, watch: false.into() });
-        match self.ask(client, &exists).1 {
+        match self.call(client, &exists).1 {
             Ok(_) => true,
             Err(ErrorCode::NoNode) => false,
             Err(other) => panic!("{other}"),
@@ -145,10 +145,10 @@ impl World {
             CreateMode::Container => Request::CreateContainer(request),
             _ => Request::Create(request),
         };
-        self.ask(client, &request).1.unwrap();
+        self.call(client, &request).1.unwrap();
     }
 
-    /// Lets time pass, and all happen that is due.
+    /// Advances the clock, and handles what becomes due.
     fn advance(&mut self, by: Duration) {
         let end = self.now.after(by);
         while let Some(due) = self.server.poll_timeout().filter(|due| *due <= end) {
@@ -160,97 +160,97 @@ impl World {
 }
 
 #[test]
-fn a_session_expires_with_its_nodes_once_it_is_silent() {
-    let mut world = World::new();
-    let (mut silent, session, password) = world.open();
-    let (mut watcher, ..) = world.open();
-    world.create(&mut silent, "/e", CreateMode::Ephemeral);
+fn a_silent_session_expires_with_its_ephemeral_nodes() {
+    let mut fixture = Fixture::new();
+    let (mut silent, session, password) = fixture.open();
+    let (mut watcher, ..) = fixture.open();
+    fixture.create(&mut silent, "/e", CreateMode::Ephemeral);
     let watch = Request::Exists(ExistsRequest { path: "/e", watch: true.into() });
-    world.ask(&mut watcher, &watch).1.unwrap();
+    fixture.call(&mut watcher, &watch).1.unwrap();
 
     for _ in 0..3 {
-        world.advance(TIMEOUT / 2);
-        world.ask(&mut silent, &Request::Ping).1.unwrap();
-        world.ask(&mut watcher, &Request::Ping).1.unwrap();
+        fixture.advance(TIMEOUT / 2);
+        fixture.call(&mut silent, &Request::Ping).1.unwrap();
+        fixture.call(&mut watcher, &Request::Ping).1.unwrap();
     }
-    assert!(world.exists(&mut watcher, "/e"));
+    assert!(fixture.exists(&mut watcher, "/e"));
 
     for _ in 0..2 {
-        world.ask(&mut watcher, &Request::Ping).1.unwrap();
-        world.advance(TIMEOUT / 2 + Config::default().tick_time);
+        fixture.call(&mut watcher, &Request::Ping).1.unwrap();
+        fixture.advance(TIMEOUT / 2 + Config::default().tick_time);
     }
-    let (events, _) = world.ask(&mut watcher, &Request::Ping);
+    let (events, _) = fixture.call(&mut watcher, &Request::Ping);
     assert_eq!(events, [(EventType::NodeDeleted, "/e".into())]);
-    let (_, response) = world.handshake(session, &password, 0, false);
+    let (_, response) = fixture.handshake(session, &password, 0, false);
     let response = response.unwrap();
     assert_eq!((response.timeout, response.session_id), (0, 0));
 }
 
 #[test]
-fn a_session_outlives_its_connection_and_is_its_owners_alone() {
-    let mut world = World::new();
-    let (mut first, session, password) = world.open();
-    world.create(&mut first, "/e", CreateMode::Ephemeral);
-    world.server.handle_disconnected(first.id);
+fn a_session_outlives_its_connection_and_needs_its_password() {
+    let mut fixture = Fixture::new();
+    let (mut first, session, password) = fixture.open();
+    fixture.create(&mut first, "/e", CreateMode::Ephemeral);
+    fixture.server.handle_disconnected(first.id);
 
-    let (mut thief, response) = world.handshake(session, &[1; 16], 0, false);
+    let (mut thief, response) = fixture.handshake(session, &[1; 16], 0, false);
     assert_eq!(response.unwrap().timeout, 0);
-    world.receive(&mut thief);
+    fixture.receive(&mut thief);
 
-    let (mut second, response) = world.handshake(session, &password, 0, false);
+    let (mut second, response) = fixture.handshake(session, &password, 0, false);
     assert_eq!(response.unwrap().session_id, session.0);
-    assert!(world.exists(&mut second, "/e"));
+    assert!(fixture.exists(&mut second, "/e"));
 
-    let (mut third, response) = world.handshake(session, &password, 0, false);
+    let (mut third, response) = fixture.handshake(session, &password, 0, false);
     assert!(response.unwrap().timeout > 0);
-    world.send(&second, |out| Request::Ping.encode(xid::PING, out));
-    assert!(world.receive(&mut second).is_empty(), "the session has moved");
-    assert!(world.exists(&mut third, "/e"));
+    fixture.send(&second, |out| Request::Ping.encode(xid::PING, out));
+    assert!(fixture.receive(&mut second).is_empty(), "the session has moved");
+    assert!(fixture.exists(&mut third, "/e"));
 }
 
-/// Requests of the earlier connection may be on their way to the copy still.
+/// Requests of the earlier connection may still be in flight to the copy.
 #[test]
-fn a_copy_leaves_the_connections_of_a_session_to_whoever_feeds_it() {
+fn a_copy_does_not_close_the_previous_connection_of_a_session() {
     for is_copy in [false, true] {
         let mut config = Config::default();
         config.is_copy = is_copy;
-        let mut world = World::with(config);
-        let (mut first, session, password) = world.open();
-        let before = world.server.last_zxid();
-        let (mut second, response) = world.handshake(session, &password, before, false);
+        let mut fixture = Fixture::with(config);
+        let (mut first, session, password) = fixture.open();
+        let before = fixture.server.last_zxid();
+        let (mut second, response) = fixture.handshake(session, &password, before, false);
         assert_eq!(response.map(|response| response.session_id), Some(session.0));
-        assert_eq!(world.server.last_zxid(), before);
-        world.create(&mut second, "/second", CreateMode::Persistent);
-        world.send(&first, |out| Request::Ping.encode(xid::PING, out));
-        assert_eq!(world.receive(&mut first).is_empty(), !is_copy);
-        assert_eq!(world.server.last_zxid(), before + 1);
+        assert_eq!(fixture.server.last_zxid(), before);
+        fixture.create(&mut second, "/second", CreateMode::Persistent);
+        fixture.send(&first, |out| Request::Ping.encode(xid::PING, out));
+        assert_eq!(fixture.receive(&mut first).is_empty(), !is_copy);
+        assert_eq!(fixture.server.last_zxid(), before + 1);
     }
 }
 
 #[test]
-fn a_client_that_has_seen_more_is_turned_away() {
-    let mut world = World::new();
-    let (mut client, response) = world.handshake(SessionId(0), &[0; 16], 1000, false);
+fn a_client_that_has_seen_a_later_zxid_is_refused() {
+    let mut fixture = Fixture::new();
+    let (mut client, response) = fixture.handshake(SessionId(0), &[0; 16], 1000, false);
     assert_eq!(response, None);
-    world.receive(&mut client);
-    assert_eq!(world.server.sessions().count(), 0);
+    fixture.receive(&mut client);
+    assert_eq!(fixture.server.sessions().count(), 0);
 }
 
 #[test]
-fn containers_go_after_their_last_child_and_nodes_after_their_time() {
-    let mut world = World::new();
-    let (mut client, ..) = world.open();
+fn containers_and_nodes_with_a_ttl_are_removed() {
+    let mut fixture = Fixture::new();
+    let (mut client, ..) = fixture.open();
     let check = Config::default().container_check_interval + Duration::from_secs(1);
-    let pass = |world: &mut World, client: &mut Client| {
+    let pass = |fixture: &mut Fixture, client: &mut Client| {
         let mut left = check;
         while !left.is_zero() {
             let step = left.min(TIMEOUT / 2);
-            world.advance(step);
-            world.ask(client, &Request::Ping).1.unwrap();
+            fixture.advance(step);
+            fixture.call(client, &Request::Ping).1.unwrap();
             left -= step;
         }
     };
-    world.create(&mut client, "/c", CreateMode::Container);
+    fixture.create(&mut client, "/c", CreateMode::Container);
     let ttl = CreateTtlRequest {
         path: "/t",
         data: None,
@@ -258,110 +258,110 @@ fn containers_go_after_their_last_child_and_nodes_after_their_time() {
         flags: CreateMode::PersistentWithTtl,
         ttl: 90_000,
     };
-    world.ask(&mut client, &Request::CreateTtl(ttl)).1.unwrap();
-    pass(&mut world, &mut client);
-    assert!(world.exists(&mut client, "/c"), "it never had a child");
-    assert!(world.exists(&mut client, "/t"), "its time is not over");
+    fixture.call(&mut client, &Request::CreateTtl(ttl)).1.unwrap();
+    pass(&mut fixture, &mut client);
+    assert!(fixture.exists(&mut client, "/c"), "it never had a child");
+    assert!(fixture.exists(&mut client, "/t"), "its time is not over");
 
-    world.create(&mut client, "/c/child", CreateMode::Persistent);
-    pass(&mut world, &mut client);
-    assert!(world.exists(&mut client, "/c"), "it has a child");
-    assert!(!world.exists(&mut client, "/t"));
+    fixture.create(&mut client, "/c/child", CreateMode::Persistent);
+    pass(&mut fixture, &mut client);
+    assert!(fixture.exists(&mut client, "/c"), "it has a child");
+    assert!(!fixture.exists(&mut client, "/t"));
 
     let delete = Request::Delete(DeleteRequest { path: "/c/child", version: -1 });
-    world.ask(&mut client, &delete).1.unwrap();
-    pass(&mut world, &mut client);
-    assert!(!world.exists(&mut client, "/c"));
-    assert!(world.server.poll_timeout().is_some(), "the session");
+    fixture.call(&mut client, &delete).1.unwrap();
+    pass(&mut fixture, &mut client);
+    assert!(!fixture.exists(&mut client, "/c"));
+    assert!(fixture.server.poll_timeout().is_some(), "the session");
 }
 
 #[test]
-fn a_read_only_server_has_sessions_of_its_own() {
-    let mut world = World::new();
-    let (mut client, session, password) = world.open();
-    world.create(&mut client, "/a", CreateMode::Persistent);
-    world.server.set_read_only(world.now, true);
-    world.receive(&mut client);
+fn a_read_only_server_has_local_sessions() {
+    let mut fixture = Fixture::new();
+    let (mut client, session, password) = fixture.open();
+    fixture.create(&mut client, "/a", CreateMode::Persistent);
+    fixture.server.set_read_only(fixture.now, true);
+    fixture.receive(&mut client);
     assert!(client.closed);
 
-    assert_eq!(world.handshake(SessionId(0), &[0; 16], 0, false).1, None, "it wants to write");
-    assert_eq!(world.handshake(session, &password, 0, true).1, None, "it is of the quorum");
-    let (mut reader, response) = world.handshake(SessionId(0), &[0; 16], 0, true);
+    assert_eq!(fixture.handshake(SessionId(0), &[0; 16], 0, false).1, None, "it wants to write");
+    assert_eq!(fixture.handshake(session, &password, 0, true).1, None, "it is of the quorum");
+    let (mut reader, response) = fixture.handshake(SessionId(0), &[0; 16], 0, true);
     let response = response.unwrap();
     assert!(response.is_read_only());
-    assert!(world.exists(&mut reader, "/a"));
+    assert!(fixture.exists(&mut reader, "/a"));
     for request in [
         Request::Delete(DeleteRequest { path: "/a", version: -1 }),
         Request::Sync(SyncRequest { path: "/a" }),
         Request::Multi(MultiRequest::default()),
     ] {
-        assert_eq!(world.ask(&mut reader, &request).1, Err(ErrorCode::NotReadOnly));
+        assert_eq!(fixture.call(&mut reader, &request).1, Err(ErrorCode::NotReadOnly));
     }
 
-    world.server.set_read_only(world.now, false);
-    world.receive(&mut reader);
+    fixture.server.set_read_only(fixture.now, false);
+    fixture.receive(&mut reader);
     assert!(reader.closed);
     let own = response.password.expose().clone().unwrap();
-    let resumed = world.handshake(SessionId(response.session_id), &own, 0, true).1.unwrap();
+    let resumed = fixture.handshake(SessionId(response.session_id), &own, 0, true).1.unwrap();
     assert_eq!(resumed.timeout, 0, "it went with the read-only server");
-    assert!(world.handshake(session, &password, 0, false).1.unwrap().timeout > 0);
+    assert!(fixture.handshake(session, &password, 0, false).1.unwrap().timeout > 0);
 }
 
 #[test]
-fn a_restart_keeps_nodes_and_sessions_but_no_connection_and_no_watch() {
-    let mut world = World::new();
-    let (mut client, session, password) = world.open();
-    world.create(&mut client, "/e", CreateMode::Ephemeral);
-    world
-        .ask(&mut client, &Request::Exists(ExistsRequest { path: "/e", watch: true.into() }))
+fn a_restart_keeps_nodes_and_sessions_but_not_connections_and_watches() {
+    let mut fixture = Fixture::new();
+    let (mut client, session, password) = fixture.open();
+    fixture.create(&mut client, "/e", CreateMode::Ephemeral);
+    fixture
+        .call(&mut client, &Request::Exists(ExistsRequest { path: "/e", watch: true.into() }))
         .1
         .unwrap();
-    world.advance(TIMEOUT - Duration::from_secs(1));
-    world.server.restart(world.now);
-    world.receive(&mut client);
+    fixture.advance(TIMEOUT - Duration::from_secs(1));
+    fixture.server.restart(fixture.now);
+    fixture.receive(&mut client);
     assert!(client.closed);
 
-    world.advance(TIMEOUT - Duration::from_secs(1));
-    let (mut client, response) = world.handshake(session, &password, 0, false);
+    fixture.advance(TIMEOUT - Duration::from_secs(1));
+    let (mut client, response) = fixture.handshake(session, &password, 0, false);
     assert!(response.unwrap().timeout > 0, "a restart gives it time");
     let delete = Request::Delete(DeleteRequest { path: "/e", version: -1 });
-    assert_eq!(world.ask(&mut client, &delete), (vec![], Ok(Response::Empty)));
+    assert_eq!(fixture.call(&mut client, &delete), (vec![], Ok(Response::Empty)));
 }
 
 #[test]
 fn a_packet_over_the_limit_ends_the_connection() {
-    let mut world = World::new();
-    let (mut client, ..) = world.open();
+    let mut fixture = Fixture::new();
+    let (mut client, ..) = fixture.open();
     let limit = Config::default().max_packet;
     // The header, the length of the path, and whether to watch.
     let path = "x".repeat(limit - 8 - 4 - 1);
     let get = |path| Request::GetData(GetDataRequest { path, watch: false.into() });
-    assert_eq!(world.ask(&mut client, &get(&path)).1, Err(ErrorCode::NoNode));
+    assert_eq!(fixture.call(&mut client, &get(&path)).1, Err(ErrorCode::NoNode));
     let longer = format!("{path}x");
-    world.send(&client, |out| get(&longer).encode(9, out));
-    assert!(world.receive(&mut client).is_empty());
+    fixture.send(&client, |out| get(&longer).encode(9, out));
+    assert!(fixture.receive(&mut client).is_empty());
     assert!(client.closed);
 }
 
 #[test]
-fn a_client_that_does_not_read_is_given_up() {
+fn a_client_that_does_not_read_is_disconnected() {
     let mut config = Config::default();
     config.max_pending = 10_000;
-    let mut world = World::with(config);
-    let (mut client, ..) = world.open();
-    world.create(&mut client, "/a", CreateMode::Persistent);
+    let mut fixture = Fixture::with(config);
+    let (mut client, ..) = fixture.open();
+    fixture.create(&mut client, "/a", CreateMode::Persistent);
     let get = Request::GetData(GetDataRequest { path: "/a", watch: false.into() });
     for xid in 0..1000 {
-        world.send(&client, |out| get.encode(xid, out));
+        fixture.send(&client, |out| get.encode(xid, out));
     }
-    let replies = world.receive(&mut client).len();
+    let replies = fixture.receive(&mut client).len();
     assert!(client.closed && replies < 200, "{replies} replies waited");
 }
 
 #[test]
-fn bytes_may_come_one_by_one() {
-    let mut world = World::new();
-    let mut client = world.connect();
+fn bytes_may_arrive_one_by_one() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
     let mut packet = BytesMut::new();
     let request = ConnectRequest {
         protocol_version: 0,
@@ -374,46 +374,46 @@ fn bytes_may_come_one_by_one() {
     write_frame(&mut packet, |out| request.encode(out));
     write_frame(&mut packet, |out| Request::Ping.encode(xid::PING, out));
     for byte in packet {
-        world.server.handle_data(world.now, client.id, &[byte]);
+        fixture.server.handle_data(fixture.now, client.id, &[byte]);
     }
-    let frames = world.receive(&mut client);
+    let frames = fixture.receive(&mut client);
     let response = ConnectResponse::decode_all(&frames[0]).unwrap();
     assert_eq!((frames.len(), response.read_only), (2, None));
 }
 
 #[test]
-fn what_follows_a_record_is_ignored() {
-    let mut world = World::new();
-    let (mut client, ..) = world.open();
+fn bytes_after_a_record_are_ignored() {
+    let mut fixture = Fixture::new();
+    let (mut client, ..) = fixture.open();
     let exists = Request::Exists(ExistsRequest { path: "/", watch: false.into() });
-    world.send(&client, |out| {
+    fixture.send(&client, |out| {
         exists.encode(1, out);
         out.extend_from_slice(b"more");
     });
-    let reply = world.receive(&mut client).remove(0);
+    let reply = fixture.receive(&mut client).remove(0);
     let header = ReplyHeader::decode(&mut Reader::new(&reply)).unwrap();
     assert_eq!(header.err, ErrorCode::Ok);
 }
 
 #[test]
-fn words_are_answered_and_the_connection_closed() {
-    let mut world = World::new();
-    let (mut client, session, _) = world.open();
-    world.create(&mut client, "/e", CreateMode::Ephemeral);
-    world
-        .ask(&mut client, &Request::Exists(ExistsRequest { path: "/w", watch: true.into() }))
+fn four_letter_words_are_answered_and_the_connection_is_closed() {
+    let mut fixture = Fixture::new();
+    let (mut client, session, _) = fixture.open();
+    fixture.create(&mut client, "/e", CreateMode::Ephemeral);
+    fixture
+        .call(&mut client, &Request::Exists(ExistsRequest { path: "/w", watch: true.into() }))
         .1
         .unwrap_err();
     let mut word = |word: &str| {
-        let client = world.connect();
-        world.server.handle_data(world.now, client.id, word.as_bytes());
+        let client = fixture.connect();
+        fixture.server.handle_data(fixture.now, client.id, word.as_bytes());
         let mut answer = BytesMut::new();
-        world.server.poll_transmit(client.id, &mut answer);
+        fixture.server.poll_transmit(client.id, &mut answer);
         let mut closed = false;
-        while let Some(output) = world.server.poll_output() {
+        while let Some(output) = fixture.server.poll_output() {
             closed |= output == Output::Disconnect(client.id);
         }
-        world.server.handle_disconnected(client.id);
+        fixture.server.handle_disconnected(client.id);
         assert!(closed, "{word}");
         String::from_utf8(answer.to_vec()).unwrap()
     };
@@ -439,11 +439,11 @@ fn words_are_answered_and_the_connection_closed() {
 #[test]
 fn the_same_inputs_give_the_same_outputs() {
     let run = || {
-        let mut world = World::new();
-        let (mut client, session, password) = world.open();
-        world.create(&mut client, "/e", CreateMode::EphemeralSequential);
-        let stat = world
-            .ask(&mut client, &Request::Exists(ExistsRequest { path: "/", watch: true.into() }));
+        let mut fixture = Fixture::new();
+        let (mut client, session, password) = fixture.open();
+        fixture.create(&mut client, "/e", CreateMode::EphemeralSequential);
+        let stat = fixture
+            .call(&mut client, &Request::Exists(ExistsRequest { path: "/", watch: true.into() }));
         (session, password, stat)
     };
     assert_eq!(run(), run());

@@ -1,4 +1,4 @@
-//! [`TestServer`]: the test kit.
+//! The test kit: [`TestServer`] and [`ClientConnection`].
 
 use std::{
     fmt, io,
@@ -18,41 +18,43 @@ use zk_proto::session::SessionId;
 
 use crate::{config::Config, connection::ConnectionId};
 
-/// A ZooKeeper in this process, on a port of its own, that does as a test wants. It ends, with all its
-/// connections, when it is dropped.
+/// A ZooKeeper server in the process of a test, on a port of its own, that the test controls.
+///
+/// Dropping it closes all connections and stops the server. When a method returns, its effect is complete: connections
+/// are closed, and bytes are handed to the system.
 ///
 /// ```
 /// use zk_server::TestServer;
 ///
 /// let server = TestServer::start()?;
-/// println!("clients connect to {}", server.hosts()); // 127.0.0.1:port
+/// println!("connect clients to {}", server.hosts()); // 127.0.0.1:port
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// What a test can do to its client:
+/// Faults that a test can cause:
 ///
 /// ```
 /// # use std::time::Duration;
 /// # use zk_server::{SlowLink, TestServer};
 /// # let server = TestServer::start()?;
 /// for connection in server.connections() {
-///     connection.cut(); // the client connects again, and keeps its session
+///     connection.cut(); // the client reconnects and keeps its session
 /// }
 /// for session in server.sessions() {
-///     server.expire_session(session); // the client learns that it is lost
+///     server.expire_session(session); // the client reconnects and learns that its session has expired
 /// }
-/// server.freeze(); // a server that is there and silent
+/// server.freeze(); // a server that does not respond
 /// server.thaw();
-/// server.slow_down(SlowLink::new().delay(Duration::from_millis(50))); // a server far away
+/// server.slow_down(SlowLink::new().delay(Duration::from_millis(50))); // a distant server
 /// server.full_speed();
-/// server.refuse_connections(true); // a server that is not there
+/// server.refuse_connections(true); // a server that cannot be reached
 /// server.refuse_connections(false);
 /// server.set_read_only(true); // a server without quorum
 /// server.set_read_only(false);
-/// server.restart(); // nodes and sessions are kept
-/// server.restart_empty(); // nothing is kept
+/// server.restart(); // keeps znodes and sessions
+/// server.restart_empty(); // keeps nothing
 ///
-/// server.stop_clock(); // time passes by hand from here on
+/// server.stop_clock(); // from now on, only `advance` moves the clock
 /// server.advance(Duration::from_secs(3600));
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -66,13 +68,12 @@ impl TestServer {
     /// Starts a server on a free port of 127.0.0.1, with the default [`Config`].
     ///
     /// # Errors
-    /// When the system has no port or thread to give.
+    /// If no port or thread is available.
     pub fn start() -> io::Result<Self> {
         Self::start_with(Config::default())
     }
 
-    /// Starts a server on a free port of 127.0.0.1. Its wall clock is the system's, whatever
-    /// [`Config::epoch`] says.
+    /// Starts a server on a free port of 127.0.0.1. It uses the wall clock of the system; [`Config::epoch`] is ignored.
     ///
     /// ```
     /// use std::time::Duration;
@@ -90,17 +91,17 @@ impl TestServer {
         Self::bind((Ipv4Addr::LOCALHOST, 0), config)
     }
 
-    /// Starts a server at `address`. There is no more protection to it than its access lists.
+    /// Starts a server that listens at `address`. Anyone who can reach the address can use it, limited only by ACLs.
     ///
     /// # Errors
-    /// When it cannot listen there, or the system has no thread to give.
+    /// If the server cannot listen at `address`, or no thread is available.
     pub fn bind(address: impl ToSocketAddrs, mut config: Config) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         config.epoch = since_1970;
-        // Sessions are to differ from server to server.
+        // Servers get different session ids.
         let seed = u64::try_from(since_1970.as_nanos()).unwrap_or(0) ^ u64::from(address.port());
         let event_loop = EventLoop::new(listener, Runner::new(config, seed))?;
         let runner = event_loop.runner().clone();
@@ -109,38 +110,38 @@ impl TestServer {
         Ok(Self { address, runner, thread })
     }
 
-    /// Where clients connect.
+    /// The address that the server listens at.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The connect string: `127.0.0.1:port`.
+    /// The connect string for clients: `127.0.0.1:port`.
     #[must_use]
     pub fn hosts(&self) -> String {
         self.address.to_string()
     }
 
-    /// The sessions that live.
+    /// The sessions that have not ended.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionId> {
         self.runner.lock().server.sessions().collect()
     }
 
-    /// Ends a session as if it had expired: its ephemeral nodes go, its connection is closed, and its
-    /// owner learns why when it connects again. False when there is no such session.
+    /// Ends a session as if it had expired: deletes its ephemeral nodes and closes its connection. When the client
+    /// reconnects, it learns that the session has expired. Returns false if there is no such session.
     pub fn expire_session(&self, session: SessionId) -> bool {
         self.runner
             .update(|runner| runner.with_server(|server, now| server.expire_session(now, session)))
     }
 
-    /// Sets the number that the next sequential child of the node at `path` gets, so that a test can see what
-    /// becomes of its program when the numbers are used up: from 2147483647 on, each child gets that one,
-    /// or, within one transaction, a negative one. False when there is no such node.
+    /// Sets the number that the next sequential child of the node at `path` gets, to test a program whose sequence
+    /// numbers are used up: after 2147483647, each child gets that number again or, within one transaction, a negative
+    /// one. Returns false if there is no such node.
     ///
     /// ```
     /// # let server = zk_server::TestServer::start()?;
-    /// server.set_sequence("/", i32::MAX - 1); // two more, and then they are used up
+    /// server.set_sequence("/", i32::MAX - 1); // two numbers are left
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn set_sequence(&self, path: &str, next: i32) -> bool {
@@ -166,34 +167,34 @@ impl TestServer {
         self.connections().into_iter().find(|connection| connection.session == Some(session))
     }
 
-    /// Closes new connections at once, or takes them again. Those that are open stay.
+    /// If `refuse` is true, closes new connections at once. If it is false, accepts them again. Open connections stay open.
     pub fn refuse_connections(&self, refuse: bool) {
         self.runner.update(|runner| runner.is_refusing = refuse);
     }
 
-    /// Goes silent: connections are taken, and stay, but nothing is read from them or sent on them.
-    /// Time goes on, and sessions expire.
+    /// Stops reading from and writing to all connections, including new ones, which are still accepted. The clock goes on,
+    /// and sessions expire.
     pub fn freeze(&self) {
         self.runner.update(|runner| runner.set_frozen(true));
     }
 
-    /// Ends a [`freeze`](Self::freeze), of the whole server or of single connections.
+    /// Ends every [`freeze`](Self::freeze), of the whole server and of single connections.
     pub fn thaw(&self) {
         self.runner.update(|runner| runner.set_frozen(false));
     }
 
-    /// Makes all connections slow, those that are open and those to come: see [`SlowLink`].
+    /// Makes all connections slow, including new ones: see [`SlowLink`].
     pub fn slow_down(&self, link: SlowLink) {
         self.runner.update(|runner| runner.set_speed(link));
     }
 
-    /// Ends a [`slow_down`](Self::slow_down), of the whole server or of single connections. What was under
-    /// way arrives at once.
+    /// Ends every [`slow_down`](Self::slow_down), of the whole server and of single connections. Bytes in flight arrive
+    /// at once.
     pub fn full_speed(&self) {
         self.slow_down(SlowLink::new());
     }
 
-    /// Goes read-only, as a server that has lost its quorum, or back: see
+    /// Makes the server read-only, as if it had lost its quorum, or writable again: see
     /// [`Server::set_read_only`](crate::Server::set_read_only).
     pub fn set_read_only(&self, read_only: bool) {
         self.runner.update(|runner| {
@@ -201,24 +202,24 @@ impl TestServer {
         });
     }
 
-    /// Restarts: all connections are closed; nodes and sessions are kept.
+    /// Simulates a restart that keeps znodes and sessions: closes all connections.
     pub fn restart(&self) {
         self.runner.update(|runner| runner.with_server(|server, now| server.restart(now)));
     }
 
-    /// Restarts without nodes and sessions. A client that has seen more transactions than the new server
-    /// has done is refused, as ZooKeeper does it: make a new one.
+    /// Simulates a restart that loses znodes and sessions: closes all connections. As in ZooKeeper, a client that has seen
+    /// a later zxid than the new server has reached is refused; create a new client.
     pub fn restart_empty(&self) {
         self.runner.update(Runner::restart_empty);
     }
 
-    /// Stops the clock: from here on time passes by [`advance`](Self::advance) alone.
+    /// Stops the clock. From now on, only [`advance`](Self::advance) moves it.
     pub fn stop_clock(&self) {
         self.runner.update(Runner::stop_clock);
     }
 
-    /// Lets time pass at once, and all that is due in it happen in its order: sessions expire whose
-    /// clients were not heard of, containers and nodes with a TTL go.
+    /// Advances the clock by `by`, and handles in order what becomes due meanwhile: sessions without a sign of life expire,
+    /// and containers and znodes with a TTL are removed.
     pub fn advance(&self, by: Duration) {
         self.runner.update(|runner| runner.advance(by));
     }
@@ -239,8 +240,8 @@ impl fmt::Debug for TestServer {
     }
 }
 
-/// A client's connection to a [`TestServer`], from [`TestServer::connections`]. Once it is closed there is
-/// nothing that it does.
+/// A client's connection to a [`TestServer`], from [`TestServer::connections`]. The methods have no effect on a closed
+/// connection.
 #[derive(Clone)]
 pub struct ClientConnection {
     id: ConnectionId,
@@ -250,34 +251,34 @@ pub struct ClientConnection {
 }
 
 impl ClientConnection {
-    /// The client's address.
+    /// The address of the client.
     #[must_use]
     pub const fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// The session that it belonged to when it was listed; `None` before the handshake.
+    /// The session of the connection when it was listed; `None` before the handshake.
     #[must_use]
     pub const fn session(&self) -> Option<SessionId> {
         self.session
     }
 
-    /// Closes it at once, with whatever was on its way.
+    /// Closes the connection at once. Bytes in flight are lost.
     pub fn cut(&self) {
         self.runner.update(|runner| runner.cut(self.id));
     }
 
-    /// Goes silent on it: nothing is read from it or sent on it.
+    /// Stops reading from and writing to the connection.
     pub fn freeze(&self) {
         self.update(|transport| transport.is_frozen = true);
     }
 
-    /// Ends a [`freeze`](Self::freeze); what was held goes on its way.
+    /// Ends a [`freeze`](Self::freeze). Bytes that were held back are sent.
     pub fn thaw(&self) {
         self.update(|transport| transport.is_frozen = false);
     }
 
-    /// Makes it slow: see [`SlowLink`]. Other connections stay as they are.
+    /// Makes the connection slow: see [`SlowLink`]. Other connections are not affected.
     ///
     /// ```
     /// use std::time::Duration;
@@ -285,7 +286,7 @@ impl ClientConnection {
     ///
     /// let server = TestServer::start()?;
     /// # let client = std::net::TcpStream::connect(server.address())?;
-    /// // One of the clients is far away.
+    /// // Give one client a latency of 150 ms each way.
     /// if let Some(connection) = server.connections().first() {
     ///     connection.slow_down(SlowLink::new().delay(Duration::from_millis(150)));
     /// }
@@ -295,7 +296,7 @@ impl ClientConnection {
         self.update(|transport| transport.set_speed(link));
     }
 
-    /// Ends a [`slow_down`](Self::slow_down); what was under way arrives at once.
+    /// Ends a [`slow_down`](Self::slow_down). Bytes in flight arrive at once.
     pub fn full_speed(&self) {
         self.slow_down(SlowLink::new());
     }

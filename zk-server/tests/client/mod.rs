@@ -1,4 +1,4 @@
-//! A client on a socket, which knows the protocol and nothing else.
+//! A minimal client on a blocking socket.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::{
@@ -50,7 +50,7 @@ impl Client {
         Ok(client)
     }
 
-    /// Sends requests, of which no answer is awaited here.
+    /// Sends requests without waiting for replies.
     pub(crate) fn send(&mut self, requests: &[Request<'_>]) -> io::Result<()> {
         let mut packets = BytesMut::new();
         for request in requests {
@@ -82,14 +82,14 @@ impl Client {
         ReplyHeader::decode(&mut Reader::new(&frame)).map_err(io::Error::other)
     }
 
-    /// Sends a request, and takes the next reply for its.
-    pub(crate) fn ask(&mut self, request: Request<'_>) -> io::Result<ReplyHeader> {
+    /// Sends a request, and returns the header of the next reply or event.
+    pub(crate) fn call(&mut self, request: Request<'_>) -> io::Result<ReplyHeader> {
         self.send(&[request])?;
         self.reply()
     }
 }
 
-/// Creates a persistent node.
+/// A request to create a persistent znode.
 pub(crate) fn create<'a>(path: &'a str, data: &'a [u8]) -> Request<'a> {
     Request::Create(CreateRequest {
         path,
@@ -99,17 +99,17 @@ pub(crate) fn create<'a>(path: &'a str, data: &'a [u8]) -> Request<'a> {
     })
 }
 
-/// Reads a node.
+/// A request for the data of a znode.
 pub(crate) fn get(path: &str) -> Request<'_> {
     Request::GetData(GetDataRequest { path, watch: false.into() })
 }
 
-/// Changes a node.
+/// A request to set the data of a znode.
 pub(crate) const fn set<'a>(path: &'a str, data: &'a [u8]) -> Request<'a> {
     Request::SetData(SetDataRequest { path, data: Some(data), version: -1 })
 }
 
-/// Watches a node and all below it.
+/// A request to watch a znode and its descendants.
 pub(crate) const fn watch_recursively(path: &str) -> Request<'_> {
     Request::AddWatch(AddWatchRequest { path, mode: AddWatchMode::PersistentRecursive })
 }
