@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::time::Duration;
 
-use crate::{Chroot, OpCode, Time, records::xid, time::part};
+use crate::{Chroot, OpCode, Time, time::part};
 
 use super::{
     Caller, Cause, Failure, Identity, Outcome, Output, Phase, Reason, Registered, Reply, Session,
@@ -133,7 +133,13 @@ impl<T: Clone> Session<T> {
         let mut removal_sent = false;
         while let Some((mut entry, path, sent)) = self.queue.pop_failed() {
             removal_sent |= sent && entry.change == Some(WatchChange::Unwanted);
-            self.fail(entry.take_caller(), entry.op, path, reason.clone(), unanswered(sent));
+            self.fail(
+                entry.take_caller(),
+                entry.op,
+                path,
+                reason.clone(),
+                Outcome::of_unanswered(sent),
+            );
         }
         self.removals.connection_lost(removal_sent);
     }
@@ -182,7 +188,7 @@ impl<T: Clone> Session<T> {
     /// Nobody will hear any more that this credential was taken.
     pub(super) fn fail_waiters(&mut self, registered: &mut Registered<T>, reason: &Reason) {
         for caller in registered.waiters.drain(..) {
-            let outcome = unanswered(registered.sent);
+            let outcome = Outcome::of_unanswered(registered.sent);
             self.fail(Some(caller), OpCode::Auth, None, reason.clone(), outcome);
         }
     }
@@ -195,27 +201,6 @@ impl<T: Clone> Session<T> {
         for mut registered in removed {
             self.fail_waiters(&mut registered, reason);
         }
-    }
-
-    /// Drops a connection on which an answer has been owed for too long. True if that was so.
-    pub(super) fn check_life(&mut self, now: Time) -> bool {
-        match &self.phase {
-            Phase::Established(up) if up.alive.dead_at() <= now => {
-                let cause = up.alive.death(now);
-                self.drop_connection(now, cause.into());
-                true
-            }
-            _ => false,
-        }
-    }
-
-    pub(super) fn keep_alive(&mut self, now: Time) {
-        let Phase::Established(up) = &mut self.phase else { return };
-        if up.alive.ping_due() <= now {
-            up.alive.ping_queued(now);
-            self.queue.special(xid::PING, OpCode::Ping, |_| {});
-        }
-        self.search_writable(now);
     }
 
     pub(super) fn set_state(&mut self, state: SessionState) {
@@ -249,9 +234,4 @@ impl<T: Clone> Session<T> {
             host: self.route.current().cloned(),
         })
     }
-}
-
-/// Whether a request without an answer was carried out.
-const fn unanswered(sent: bool) -> Outcome {
-    if sent { Outcome::Unknown } else { Outcome::NotSent }
 }

@@ -1,24 +1,31 @@
-//! Servers that close the connection instead of answering the handshake.
+//! Expiry: a session has expired if a server says so, and never by this side's clock.
+//!
+//! A server says so in its answer to a handshake that resumes a session. Either the answer grants no
+//! session ([`Session::handle_expired`]), or it grants another one ([`Session::handle_replaced`]). All
+//! watches and requests of the session end with [`Reason::SessionExpired`] then.
+//!
+//! # Servers that close the connection instead of answering
 //!
 //! A server does so while it has no quorum, and if it is behind the newest transaction that the client
 //! says it has seen (`ZooKeeperServer.processConnectRequest`): the client is to find one that has caught
-//! up. Where the servers have lost their data there is none, and the Java client tries for ever.
+//! up. If the servers have lost their data there is none, and the Java client tries for ever.
 //!
-//! Here the cause says what may be wrong. And once the time of the session is up by this side's clock, and
-//! every host has shut it out for so long, the session *asks anew*: it connects as one that has seen
-//! nothing, which is how a server says what became of the session.
-//! - If the server does not know the session, it has expired. That is the server's word.
-//! - If the server knows the session but is behind, the connection is left: nobody reads what is older
-//!   than what he has read.
-//! - A new session that is shut out gives up what an earlier one had seen, after [`CATCH_UP`] at least:
-//!   no member of an ensemble lags so much.
+//! This client puts the possible reasons into the error. Once the session timeout is over by this side's
+//! clock, and every host has closed the connection for that long, the session *connects as new*
+//! ([`Session::connects_as_new`]): it says that it has seen nothing, so that a server tells whether it
+//! has the session.
+//! - If the server does not know the session, the session has expired.
+//! - If the server knows the session but is behind, the connection is dropped, so that no read returns
+//!   older data than an earlier one.
+//! - A new session that gets no answer either forgets what an earlier one had seen, after [`CATCH_UP`] at
+//!   least: no member of an ensemble lags by so much.
 
 use alloc::format;
 use core::time::Duration;
 
 use crate::Time;
 
-use super::{Cause, Session};
+use super::{Cause, Identity, Reason, Session};
 
 /// How long a member of an ensemble may take to catch up, which is syncLimit ticks in the servers' sample
 /// configuration.
@@ -32,6 +39,34 @@ pub(super) struct ShutOut {
 }
 
 impl<T: Clone> Session<T> {
+    /// The server has answered that it does not have the session, which it was asked to resume.
+    pub(super) fn handle_expired(&mut self, now: Time) {
+        self.note_cause(&"the session has expired".into());
+        self.disconnect();
+        if !self.config.renew_expired {
+            return self.end(Reason::SessionExpired);
+        }
+        self.queue.reset_prologue();
+        self.lose_session(&Reason::SessionExpired);
+        // The server is well: it gets the new session, at once.
+        let host = self.route.current().cloned();
+        self.route.prefer(host);
+        self.identity = Identity::unknown(self.config.session_timeout, self.identity.last_zxid);
+        self.connect_when_due(now, Duration::ZERO);
+    }
+
+    /// The server has answered with another session than the one that it was asked to resume, as some do
+    /// in place of saying that the session has expired. Returns whether the session goes on as the other one.
+    pub(super) fn handle_replaced(&mut self) -> bool {
+        if !self.config.renew_expired {
+            self.disconnect();
+            self.end(Reason::SessionExpired);
+            return false;
+        }
+        self.lose_session(&Reason::SessionExpired);
+        true
+    }
+
     /// The peer has closed the connection instead of answering the handshake. Returns what to say of it.
     pub(super) fn shut_out(&mut self, now: Time, cause: &Cause) -> Cause {
         let shut_out = self.shut_out.get_or_insert(ShutOut { since: now, times: 0 });
@@ -46,7 +81,7 @@ impl<T: Clone> Session<T> {
     }
 
     /// Whether the next handshake is to say that nothing was seen.
-    pub(super) fn asks_anew(&mut self, now: Time) -> bool {
+    pub(super) fn connects_as_new(&mut self, now: Time) -> bool {
         let timeout = self.identity.timeouts.sane();
         let confirmed = self.identity.confirmed;
         let patience = if confirmed { timeout } else { timeout.max(CATCH_UP) };

@@ -25,6 +25,23 @@ pub enum Outcome {
     Applied,
 }
 
+impl Outcome {
+    /// The outcome of a request that gets no answer.
+    pub(super) const fn of_unanswered(sent: bool) -> Self {
+        if sent { Self::Unknown } else { Self::NotSent }
+    }
+
+    /// The outcome of a request whose answer has this error in its header, and a body that cannot be read.
+    pub(super) const fn of_unreadable(op: OpCode, err: ErrorCode) -> Self {
+        match op {
+            _ if !err.is_ok() => Self::Refused,
+            // Of these, only the body says whether they were carried out.
+            OpCode::Multi | OpCode::MultiRead | OpCode::AddWatch => Self::Unknown,
+            _ => Self::Applied,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -14,16 +14,12 @@ use crate::{
 };
 
 use super::{
-    Established, Identity, Keepalive, Output, Phase, Reason, RequestQueue, Search, Session,
-    SessionState, Timeouts, auth_packet,
+    Established, Identity, Keepalive, Phase, Search, Session, SessionState, Timeouts, auth_packet,
 };
-
-/// Watches are armed again in packets of at most this many bytes, as the Java client does.
-const MAX_REARM: usize = 128 << 10;
 
 impl<T: Clone> Session<T> {
     pub(super) fn begin_handshake(&mut self, now: Time, deadline: Time) {
-        let anew = self.asks_anew(now);
+        let anew = self.connects_as_new(now);
         let identity = &self.identity;
         let timeout = i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX);
         let request = ConnectRequest {
@@ -56,11 +52,11 @@ impl<T: Clone> Session<T> {
             self.shut_out = None;
         }
         let resumed = self.identity.confirmed;
-        let is_nameless = response.session_id == 0 && !response.is_read_only();
+        let has_id = response.session_id != 0 || response.is_read_only();
         let timeout = match u64::try_from(response.timeout) {
-            Ok(timeout @ 1..) if !is_nameless => timeout,
-            // A server that knows the session would give its number, and a timeout.
-            _ if resumed => return self.expired(now),
+            Ok(timeout @ 1..) if has_id => timeout,
+            // A server that knows the session would give its id, and a timeout.
+            _ if resumed => return self.handle_expired(now),
             Ok(1..) => return self.drop_connection(now, "handshake: no session id".into()),
             _ => {
                 let cause = format!(
@@ -76,14 +72,8 @@ impl<T: Clone> Session<T> {
             self.route.prefer(self.route.current().cloned());
             return self.drop_connection(now, cause.into());
         }
-        if resumed && is_other {
-            // Some servers answer a resumption with a session of another number instead of saying
-            // that the old one is gone.
-            if !self.config.renew_expired {
-                self.disconnect();
-                return self.end(Reason::SessionExpired);
-            }
-            self.lose_session(&Reason::SessionExpired);
+        if resumed && is_other && !self.handle_replaced() {
+            return;
         }
         let read_only = response.is_read_only();
         let timeouts =
@@ -122,42 +112,11 @@ impl<T: Clone> Session<T> {
                 packet.encode(out);
             });
         }
-        self.rearm(|queue, op, body| {
+        self.rearm_watches(|queue, op, body| {
             queue.prologue(|out| {
                 RequestHeader { xid: xid::SET_WATCHES, op }.encode(out);
                 out.extend_from_slice(body);
             });
         })
-    }
-
-    /// Has the server arm all watches again and tell what has happened since the last that was seen:
-    /// `send` is given each packet. Returns how many there are.
-    pub(super) fn rearm(&mut self, send: impl Fn(&mut RequestQueue<T>, OpCode, &[u8])) -> usize {
-        let since = self.identity.last_zxid;
-        let batches = self.watches.rearm(since, MAX_REARM.min(self.config.max_request));
-        for batch in &batches {
-            let op = if batch.lasting { OpCode::SetWatches2 } else { OpCode::SetWatches };
-            send(&mut self.queue, op, &batch.body);
-        }
-        for watch in self.watches.lasting() {
-            self.outputs.push_back(Output::Gap { id: watch.id, token: watch.token.clone(), since });
-        }
-        batches.len()
-    }
-
-    /// The server says that the session, which it was asked to resume, is gone.
-    fn expired(&mut self, now: Time) {
-        self.note_cause(&"the session has expired".into());
-        self.disconnect();
-        if !self.config.renew_expired {
-            return self.end(Reason::SessionExpired);
-        }
-        self.queue.reset_prologue();
-        self.lose_session(&Reason::SessionExpired);
-        // The server is well: it gets the new session, at once.
-        let host = self.route.current().cloned();
-        self.route.prefer(host);
-        self.identity = Identity::unknown(self.config.session_timeout, self.identity.last_zxid);
-        self.connect_when_due(now, Duration::ZERO);
     }
 }

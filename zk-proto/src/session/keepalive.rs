@@ -35,7 +35,13 @@
 use alloc::{collections::VecDeque, format, string::String};
 use core::time::Duration;
 
-use crate::{Time, time::part};
+use crate::{
+    ErrorCode, OpCode, Time,
+    records::{ReplyHeader, xid},
+    time::part,
+};
+
+use super::{Phase, Session, request_queue::InFlight};
 
 const MAX_PING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -211,6 +217,59 @@ impl Keepalive {
 
     pub(super) fn held_until(&self) -> Time {
         self.last_acked_send.after(self.timeouts.lease())
+    }
+}
+
+impl<T: Clone> Session<T> {
+    /// Drops a connection that is dead. Returns whether it was.
+    pub(super) fn drop_if_dead(&mut self, now: Time) -> bool {
+        match &self.phase {
+            Phase::Established(up) if up.alive.dead_at() <= now => {
+                let cause = up.alive.death(now);
+                self.drop_connection(now, cause.into());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends a ping if one is due.
+    pub(super) fn ping_if_due(&mut self, now: Time) {
+        let Phase::Established(up) = &mut self.phase else { return };
+        if up.alive.ping_due() <= now {
+            up.alive.ping_queued(now);
+            self.queue.special(xid::PING, OpCode::Ping, |_| {});
+        }
+    }
+
+    /// An answer has come in: a sign of life.
+    pub(super) const fn answered(&mut self, now: Time) {
+        if let Phase::Established(up) = &mut self.phase {
+            up.alive.answered(now);
+        }
+    }
+
+    /// The server has received this request: it keeps the session for another session timeout from when
+    /// the request was sent, unless it says that it does not have the session.
+    pub(super) fn acknowledge(&mut self, header: ReplyHeader, entry: &InFlight<T>) {
+        self.identity.last_zxid = self.identity.last_zxid.max(header.zxid);
+        let is_kept = !matches!(header.err, ErrorCode::SessionExpired | ErrorCode::SessionMoved);
+        if let (Phase::Established(up), true) = (&mut self.phase, is_kept) {
+            up.alive.acked(entry.queued_at);
+        }
+    }
+
+    /// Until when the servers surely keep the session, counted from when the last packet was sent that they
+    /// have acknowledged.
+    ///
+    /// Returns `None` without a connection to a server that has a quorum. The time that was returned last
+    /// still counts then: the holder of a lock must not rely on more.
+    #[must_use]
+    pub fn held_until(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::Established(up) if up.search.is_none() => Some(up.alive.held_until()),
+            _ => None,
+        }
     }
 }
 

@@ -33,18 +33,19 @@
 //! - a state change comes out before whatever it ends, and before any result of the new state;
 //! - the same inputs give the same outputs.
 //!
-//! In the source, this file has the contract and the state; the rest is one file per concern:
+//! In the source, this file has the contract and the state. Each of the other files has one concern:
 //!
 //! | | |
 //! |---|---|
-//! | `config`, `output`, `failure` | what a session is made with, what it tells, how requests fail |
-//! | `route`, `pace` | which host comes next, when, and for how long it is waited for |
-//! | `connection`, `handshake` | how connections come and go, and what each begins with |
-//! | `expiry` | what to think of servers that close the connection in place of an answer |
-//! | `keepalive`, `read_only` | deadlines, and the search for a server that takes writes |
-//! | `requests`, `request_queue`, `replies` | what is taken to be sent, what waits to be sent or answered, and what the server sends |
-//! | `watches` | what is armed, and what an event means for it |
-//! | `removals` | taking watches off the server that nobody wants |
+//! | `config`, `output`, `failure` | what a session is made with, its outputs, how requests fail and with which outcome |
+//! | `route`, `pace` | which host comes next, when, and how much time it gets |
+//! | `connection`, `handshake` | how connections begin and end |
+//! | `expiry` | when a session has expired |
+//! | `keepalive` | when a ping is sent, when a connection is dead, until when the session is held |
+//! | `read_only` | the search for a server that takes writes |
+//! | `requests`, `request_queue`, `replies` | which requests are accepted, the queue of requests, and what the server sends |
+//! | `watches`, `rearm` | which watches are armed, whom an event is for, and how watches are armed again |
+//! | `removals` | the removal of unwanted watches from the server |
 #![cfg_attr(
     not(test),
     deny(
@@ -65,6 +66,7 @@ mod keepalive;
 mod output;
 mod pace;
 mod read_only;
+mod rearm;
 mod removals;
 mod replies;
 mod request_queue;
@@ -425,8 +427,9 @@ impl<T: Clone> Session<T> {
             Phase::Established(up) => {
                 if up.closing.is_some_and(|until| until <= now) {
                     self.drop_connection(now, "no answer to closeSession".into());
-                } else if !self.check_life(now) {
-                    self.keep_alive(now);
+                } else if !self.drop_if_dead(now) {
+                    self.ping_if_due(now);
+                    self.search_writable(now);
                     self.remove_unwanted(now);
                 }
             }
@@ -539,17 +542,6 @@ impl<T: Clone> Session<T> {
     #[must_use]
     pub const fn last_zxid(&self) -> i64 {
         self.identity.last_zxid
-    }
-
-    /// Until when the servers surely keep the session: judged from when the last packet was sent that
-    /// they have acknowledged. `None` without a connection to a server that has a quorum: then it was so
-    /// until the time that was last told, and a holder of a lock must not rely on more.
-    #[must_use]
-    pub fn held_until(&self) -> Option<Time> {
-        match &self.phase {
-            Phase::Established(up) if up.search.is_none() => Some(up.alive.held_until()),
-            _ => None,
-        }
     }
 
     /// The server of the present connection, or of the last attempt at one.

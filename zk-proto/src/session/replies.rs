@@ -118,7 +118,7 @@ impl<T: Clone> Session<T> {
         if again {
             return;
         }
-        let packets = self.rearm(|queue, op, body| {
+        let packets = self.rearm_watches(|queue, op, body| {
             queue.special(xid::SET_WATCHES, op, |out| out.extend_from_slice(body));
         });
         if let Phase::Established(up) = &mut self.phase {
@@ -164,13 +164,6 @@ impl<T: Clone> Session<T> {
         }
         let closes = matches!(&self.phase, Phase::Established(up) if up.closing.is_some());
         self.end(if closes { Reason::Closed } else { reason });
-    }
-
-    /// A packet has its answer.
-    const fn answered(&mut self, now: Time) {
-        if let Phase::Established(up) = &mut self.phase {
-            up.alive.answered(now);
-        }
     }
 
     fn handle_auth(&mut self, header: ReplyHeader) -> Handled {
@@ -250,7 +243,13 @@ impl<T: Clone> Session<T> {
             Ok(response) => response,
             Err(reason) => {
                 self.forgo_watch(now, &entry, err, path.as_deref());
-                self.fail(entry.take_caller(), entry.op, path, reason, outcome(entry.op, err));
+                self.fail(
+                    entry.take_caller(),
+                    entry.op,
+                    path,
+                    reason,
+                    Outcome::of_unreadable(entry.op, err),
+                );
                 return Ok(());
             }
         };
@@ -268,16 +267,6 @@ impl<T: Clone> Session<T> {
             self.complete(caller, Err(failure));
         }
         Ok(())
-    }
-
-    /// The server has had this request: it keeps the session from when that was sent, unless it says
-    /// otherwise.
-    pub(super) fn acknowledge(&mut self, header: ReplyHeader, entry: &InFlight<T>) {
-        self.identity.last_zxid = self.identity.last_zxid.max(header.zxid);
-        let is_kept = !matches!(header.err, ErrorCode::SessionExpired | ErrorCode::SessionMoved);
-        if let (Phase::Established(up), true) = (&mut self.phase, is_kept) {
-            up.alive.acked(entry.queued_at);
-        }
     }
 
     /// What a reply that was taken in means for the watches of its path.
@@ -328,16 +317,6 @@ const fn armed_by(change: WatchChange, err: ErrorCode) -> Option<WatchKind> {
         (WatchChange::ArmedByExists, ErrorCode::NoNode) => Some(WatchKind::Exist),
         (WatchChange::Armed(kind), ErrorCode::Ok) => Some(kind),
         _ => None,
-    }
-}
-
-/// Whether a request was carried out, by the code in its reply's header. Of some that tells only that
-/// the body has the outcome.
-const fn outcome(op: OpCode, err: ErrorCode) -> Outcome {
-    match op {
-        _ if !err.is_ok() => Outcome::Refused,
-        OpCode::Multi | OpCode::MultiRead | OpCode::AddWatch => Outcome::Unknown,
-        _ => Outcome::Applied,
     }
 }
 

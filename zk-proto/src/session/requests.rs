@@ -36,7 +36,7 @@ impl<T: Clone> Session<T> {
         request: &Request<'_>,
         token: T,
     ) -> Result<RequestId, Box<Failure>> {
-        self.check_life(now);
+        self.drop_if_dead(now);
         if let Err(reason) = self.admit(request) {
             return Err(self.failure(
                 reason,

@@ -14,14 +14,7 @@ use alloc::{
     vec::Vec,
 };
 
-use bytes::BytesMut;
-
-use crate::{
-    Chroot, EventType, Time, WatcherType,
-    jute::Encode,
-    path,
-    records::{SetWatches, SetWatches2},
-};
+use crate::{Chroot, EventType, Time, WatcherType, path};
 
 use super::RequestId;
 
@@ -359,6 +352,16 @@ impl<T: Clone> WatchTable<T> {
         watches
     }
 
+    /// Which kinds of watches are armed on which paths.
+    pub(super) fn armed_kinds(&self) -> impl Iterator<Item = (&str, WatchKind)> {
+        self.by_path.iter().flat_map(|(path, place)| {
+            WatchKind::ALL
+                .into_iter()
+                .filter(|kind| place.watches.iter().any(|(armed, _)| armed == kind))
+                .map(|kind| (path.as_str(), kind))
+        })
+    }
+
     /// The lasting watches, which miss what happens between two connections.
     pub(super) fn lasting(&self) -> impl Iterator<Item = &Watch<T>> {
         self.by_path
@@ -367,102 +370,11 @@ impl<T: Clone> WatchTable<T> {
             .filter(|(kind, _)| !kind.is_one_shot())
             .map(|(_, watch)| watch)
     }
-
-    /// The packets that arm all of it again on a new connection, each within `limit` bytes, all as of
-    /// `last_zxid`. setWatches2 exists since 3.6 only, so it is sent only when a lasting watch needs it.
-    pub(super) fn rearm(&self, last_zxid: i64, limit: usize) -> Vec<Rearm> {
-        let lasting = self.lasting().next().is_some();
-        let mut batches = Vec::new();
-        let mut batch = Batch::default();
-        for (path, place) in &self.by_path {
-            for kind in WatchKind::ALL {
-                if !place.watches.iter().any(|(armed, _)| *armed == kind) {
-                    continue;
-                }
-                if !batch.fits(path, limit) {
-                    batches.push(core::mem::take(&mut batch).encode(last_zxid, lasting));
-                }
-                batch.add(kind, path);
-            }
-        }
-        if batch.len > 0 {
-            batches.push(batch.encode(last_zxid, lasting));
-        }
-        batches
-    }
-}
-
-/// The body of one setWatches or setWatches2.
-pub(super) struct Rearm {
-    pub(super) lasting: bool,
-    pub(super) body: BytesMut,
-}
-
-#[derive(Default)]
-struct Batch<'t> {
-    data: Vec<&'t str>,
-    exist: Vec<&'t str>,
-    child: Vec<&'t str>,
-    persistent: Vec<&'t str>,
-    persistent_recursive: Vec<&'t str>,
-    len: usize,
-}
-
-impl<'t> Batch<'t> {
-    /// Header, relativeZxid and five counts.
-    const FIXED_LEN: usize = 8 + 8 + 5 * 4;
-
-    const fn cost(path: &str) -> usize {
-        path.len().saturating_add(4)
-    }
-
-    const fn fits(&self, path: &str, limit: usize) -> bool {
-        self.len == 0
-            || Self::FIXED_LEN.saturating_add(self.len).saturating_add(Self::cost(path)) <= limit
-    }
-
-    fn add(&mut self, kind: WatchKind, path: &'t str) {
-        self.len = self.len.saturating_add(Self::cost(path));
-        match kind {
-            WatchKind::Data => self.data.push(path),
-            WatchKind::Exist => self.exist.push(path),
-            WatchKind::Child => self.child.push(path),
-            WatchKind::Persistent => self.persistent.push(path),
-            WatchKind::PersistentRecursive => self.persistent_recursive.push(path),
-        }
-    }
-
-    fn encode(self, relative_zxid: i64, lasting: bool) -> Rearm {
-        let mut body = BytesMut::new();
-        if lasting {
-            SetWatches2 {
-                relative_zxid,
-                data_watches: self.data.into(),
-                exist_watches: self.exist.into(),
-                child_watches: self.child.into(),
-                persistent_watches: self.persistent.into(),
-                persistent_recursive_watches: self.persistent_recursive.into(),
-            }
-            .encode(&mut body);
-        } else {
-            SetWatches {
-                relative_zxid,
-                data_watches: self.data.into(),
-                exist_watches: self.exist.into(),
-                child_watches: self.child.into(),
-            }
-            .encode(&mut body);
-        }
-        Rearm { lasting, body }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::jute::Decode;
 
     fn watch(id: u64) -> Watch<()> {
         Watch { id: RequestId(id), token: (), chroot: Chroot::default() }
@@ -519,41 +431,5 @@ mod tests {
         assert_eq!(ids(table.fire(EventType::NodeDataChanged, "/a")), [2]);
         assert_eq!(table.len(), 0);
         assert!(table.by_path.is_empty());
-    }
-
-    #[test]
-    fn many_watches_are_armed_again_in_packets_under_the_limit() {
-        let mut table = WatchTable::default();
-        let path = |id: u64| format!("/{id:0200}");
-        for id in 0..2_000 {
-            table.arm(WatchKind::Child, path(id), watch(id));
-            table.arm(WatchKind::Child, path(id), watch(10_000 + id));
-        }
-        let batches = table.rearm(77, 100_000);
-        let mut paths = Vec::new();
-        for batch in &batches {
-            assert!(!batch.lasting && batch.body.len() + 8 <= 100_000);
-            let body = Bytes::copy_from_slice(&batch.body);
-            let packet = SetWatches::decode_all(&body).unwrap();
-            assert_eq!(packet.relative_zxid, 77);
-            paths.extend(packet.child_watches.iter().map(|path| path.to_string()));
-        }
-        assert_eq!(batches.len(), 5);
-        assert_eq!(paths, (0..2_000).map(path).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn lasting_watches_need_the_newer_packet() {
-        let mut table = WatchTable::default();
-        table.arm(WatchKind::Data, "/a".into(), watch(1));
-        table.arm(WatchKind::Persistent, "/b".into(), watch(2));
-        let batches = table.rearm(5, 100_000);
-        let body = Bytes::copy_from_slice(&batches[0].body);
-        let packet = SetWatches2::decode_all(&body).unwrap();
-        assert!(batches[0].lasting);
-        assert_eq!(
-            (&packet.data_watches[..], &packet.persistent_watches[..]),
-            (&["/a"][..], &["/b"][..])
-        );
     }
 }
