@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Breaks a copy of the project on purpose, by one patch of zk-sim/mutants or fuzz/mutants at a time, and tells
-# how long the simulation takes to notice: `just simulate-mutants [patch...]`. It fails if one is not noticed in a
-# minute.
+# Applies bugs to a copy of the project, one patch of zk-sim/mutants or fuzz/mutants at a time, and prints how long
+# the simulation takes to find each: `just simulate-mutants [patch...]`. Fails if one is not found within a minute.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,7 +15,7 @@ patches=("$@")
 missed=0
 for patch in "${patches[@]}"; do
     git -C "$copy" apply --unsafe-paths --directory="$copy" "$PWD/$patch"
-    # Newer than what was built of another copy.
+    # The sources have to be newer than the builds of another copy.
     find "$copy" -name "*.rs" -exec touch {} +
     (cd "$copy" && cargo build --quiet --release -p zk-sim)
     start=${EPOCHREALTIME/./}

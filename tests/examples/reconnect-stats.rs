@@ -14,7 +14,7 @@ use zk_client::{Backoff, Client, Error};
 use zk_handler_thread::ThreadHandler;
 use zk_server::TestServer;
 use zk_sim::reconnects::{
-    Host, Scene, connects_in, most_attempts, play, sessions_lost, worst_second,
+    HostBehavior, Scenario, connects_in, most_attempts, sessions_lost, simulate, worst_second,
 };
 use zk_tests::Proxy;
 
@@ -23,40 +23,44 @@ const FAIL_OVERS: usize = 200;
 
 fn main() -> Result<(), Error> {
     println!("sessions lost of 100, T = 10 s: their host refuses for 5 s, the others stay down");
-    for (others, name) in [(Host::Refuses, "refuse"), (Host::Hangs, "hang")] {
+    for (others, name) in [(HostBehavior::Refuses, "refuse"), (HostBehavior::Hangs, "hang")] {
         for hosts in [1, 3, 5, 7] {
-            let scene = Scene { hosts, ..Scene::default() };
-            println!("  {hosts} hosts, others {name}: {}", sessions_lost(&scene, 100, others));
+            let scenario = Scenario { hosts, ..Scenario::default() };
+            println!("  {hosts} hosts, others {name}: {}", sessions_lost(&scenario, 100, others));
         }
     }
 
     println!("connects in 5 s, at most, to servers that answer one request and close");
     for hosts in 1..=3 {
-        let scene = Scene { hosts, is_busy: true, ..Scene::default() };
-        let attempts = most_attempts(&scene, Duration::from_secs(5), Host::AnswersOnce);
+        let scenario = Scenario { hosts, is_busy: true, ..Scenario::default() };
+        let attempts = most_attempts(&scenario, Duration::from_secs(5), HostBehavior::RepliesOnce);
         println!("  {hosts} hosts: {attempts}");
     }
 
     println!("attempts in a second, at most, with Backoff {{ min: 0 }}, at one host that refuses");
     for max in [Duration::ZERO, Backoff::default().max] {
         let backoff = Backoff { min: Duration::ZERO, max };
-        let scene = Scene { hosts: 1, backoff, ..Scene::default() };
-        let attempts = most_attempts(&scene, Duration::from_secs(1), Host::Refuses);
+        let scenario = Scenario { hosts: 1, backoff, ..Scenario::default() };
+        let attempts = most_attempts(&scenario, Duration::from_secs(1), HostBehavior::Refuses);
         println!("  max {max:?}: {attempts}");
     }
 
     println!("share of {CLIENTS} idle clients of one server that comes back in its worst second");
     for seconds in [4, 10, 30] {
-        let scene = Scene { timeout: Duration::from_secs(seconds), ..Scene::default() };
-        println!("  T = {seconds} s: {:.1} %", 100.0 * worst_second(&scene, CLIENTS));
+        let scenario = Scenario { timeout: Duration::from_secs(seconds), ..Scenario::default() };
+        println!("  T = {seconds} s: {:.1} %", 100.0 * worst_second(&scenario, CLIENTS));
     }
 
     println!("time to connect to one of 30 hosts, T = 4 s");
     for millis in [300, 700, 1_500] {
         let round_trip = Duration::from_millis(millis);
-        let scene =
-            Scene { hosts: 30, timeout: Duration::from_secs(4), round_trip, ..Scene::default() };
-        match connects_in(&scene, Duration::from_secs(200)) {
+        let scenario = Scenario {
+            hosts: 30,
+            timeout: Duration::from_secs(4),
+            round_trip,
+            ..Scenario::default()
+        };
+        match connects_in(&scenario, Duration::from_secs(200)) {
             Some(time) => println!("  round trip {millis} ms: {time:?}"),
             None => println!("  round trip {millis} ms: never"),
         }
@@ -65,8 +69,9 @@ fn main() -> Result<(), Error> {
     println!("fail-over of one client, T = 10 s");
     let cut = Duration::from_secs(60);
     let idle = (0..CLIENTS).filter_map(|seed| {
-        let story = play(&Scene::default(), seed, Some(cut), 2 * cut, |_, _| Host::Serves);
-        story.back_after(cut)
+        let timeline =
+            simulate(&Scenario::default(), seed, Some(cut), 2 * cut, |_, _| HostBehavior::Serves);
+        timeline.reconnected_after(cut)
     });
     print_percentiles("idle, in virtual time", idle.collect());
     print_percentiles("at work, on loopback", fail_overs()?);

@@ -1,5 +1,5 @@
-//! What worlds have in common: clients, each in a process of its own, through a time of faults and into
-//! one of calm, and what must hold for every client whatever it is used for.
+//! What all workloads share: clients, each in a process of its own, a time with faults and a time of recovery,
+//! and the rules that hold for every client, whatever it is used for.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -8,94 +8,94 @@ use std::{
 
 use zk_client::{CREATOR_ALL_ACL, Client, ClientBuilder, OPEN_ACL_UNSAFE, SessionState};
 
-use crate::{DOWN, Faults, HOSTS, Sim, SimHandler, servers::CREDENTIAL};
+use crate::{DOWN_HOSTS, Faults, HOSTS, Sim, SimHandler, servers::CREDENTIAL};
 
 /// A client and the process that it runs in.
 #[derive(Debug, Clone)]
-pub struct Actor {
-    /// Its number on this stage.
+pub struct SimClient {
+    /// Its number among the clients of the run.
     pub number: usize,
     /// The process.
-    pub handler: SimHandler,
-    /// The client.
-    pub client: Client,
+    pub process: SimHandler,
+    /// The client itself.
+    pub zk: Client,
     sim: Sim,
-    told: Arc<Mutex<Told>>,
+    observed: Arc<Mutex<Observed>>,
 }
 
-/// What an actor's listener heard last.
+/// What the listener of a client has seen.
 #[derive(Debug)]
-struct Told {
+struct Observed {
     state: SessionState,
     changes: usize,
-    is_stopped: bool,
+    may_stop: bool,
 }
 
-/// Clients in a world.
+/// The clients of a run.
 #[derive(Debug)]
-pub struct Stage {
-    /// The world.
+pub struct Clients {
+    /// The simulation.
     pub sim: Sim,
-    /// The clients.
-    pub actors: Vec<Actor>,
-    /// Their session timeout.
-    pub timeout: Duration,
+    /// The clients, by number.
+    pub all: Vec<SimClient>,
+    /// The session timeout that they ask for.
+    pub session_timeout: Duration,
     /// Their hosts that stay down.
     pub down: Vec<&'static str>,
 }
 
-/// A time that no start takes.
-pub const FOREVER: Duration = Duration::from_secs(1_000_000);
+/// A start timeout that is longer than any run.
+pub const NO_START_TIMEOUT: Duration = Duration::from_secs(1_000_000);
 
-impl Stage {
-    /// `count` clients, which start to connect, for no longer than `patience`. They may be content with a
-    /// server that can only be read; and what they make may be for those alone who can prove who they are,
-    /// as all of them can.
+impl Clients {
+    /// Starts `count` clients. The seed decides on their session timeout, whether their hosts include some that
+    /// stay down, whether only they themselves have access to what they create, and which of them accept a
+    /// read-only connection.
     #[must_use]
-    pub fn new(sim: &Sim, count: usize, patience: Duration) -> Self {
+    pub fn start(sim: &Sim, count: usize, start_timeout: Duration) -> Self {
         let mut random = sim.random();
-        let timeout = Duration::from_millis(random.u64(1_000..8_000));
+        let session_timeout = Duration::from_millis(random.u64(1_000..8_000));
         let acl = if random.bool() { &OPEN_ACL_UNSAFE } else { &CREATOR_ALL_ACL };
-        let mut down = DOWN.to_vec();
+        let mut down = DOWN_HOSTS.to_vec();
         random.shuffle(&mut down);
         down.truncate(if random.bool() { 0 } else { random.usize(1..=down.len()) });
         let hosts = [&[HOSTS], &*down].concat();
         let builder = Client::builder()
             .hosts(hosts.join(","))
-            .session_timeout(timeout)
-            .connect_timeout(patience)
+            .session_timeout(session_timeout)
+            .connect_timeout(start_timeout)
             .unwatch_after(Some(Duration::from_millis(random.u64(..4_000))))
             .auth(CREDENTIAL.0, CREDENTIAL.1)
             .default_acl(acl);
-        let actors = (0..count)
-            .map(|number| actor(sim, number, builder.clone().read_only(random.u8(..4) == 0)))
+        let all = (0..count)
+            .map(|number| start_one(sim, number, builder.clone().read_only(random.u8(..4) == 0)))
             .collect();
-        Self { sim: sim.clone(), actors, timeout, down }
+        Self { sim: sim.clone(), all, session_timeout, down }
     }
 
     /// The clients whose processes were not killed.
-    pub fn alive(&self) -> impl Iterator<Item = &Actor> {
-        self.actors.iter().filter(|actor| !actor.is_dead())
+    pub fn alive(&self) -> impl Iterator<Item = &SimClient> {
+        self.all.iter().filter(|client| !client.is_dead())
     }
 
-    /// Breaks things for `time`, with faults that the seed draws.
+    /// Runs for `time` with faults that the seed draws, and then ends all faults.
     ///
     /// # Errors
-    /// What broke that must not.
-    pub fn rough(&self, time: Duration, look: impl FnMut()) -> Result<(), String> {
-        let faults = Faults::draw(&mut self.sim.random(), self.timeout);
-        self.sim.note(|| format!("session timeout {:?}, {faults:?}", self.timeout));
+    /// The first violation.
+    pub fn run_with_faults(&self, time: Duration, check: impl FnMut()) -> Result<(), String> {
+        let faults = Faults::draw(&mut self.sim.random(), self.session_timeout);
+        self.sim.note(|| format!("session timeout {:?}, {faults:?}", self.session_timeout));
         self.sim.inject(faults);
-        self.sim.run_for(time, look)?;
+        self.sim.run_for(time, check)?;
         self.sim.heal();
         Ok(())
     }
 
-    /// Lets time pass until `done`, no longer than `limit`.
+    /// Runs until `done` returns true, but no longer than `limit`.
     ///
     /// # Errors
-    /// That it was not done by then, or what else broke.
-    pub fn wait(
+    /// That `done` did not return true, or the first violation.
+    pub fn wait_until(
         &self,
         what: &str,
         limit: Duration,
@@ -104,100 +104,109 @@ impl Stage {
         if self.sim.run_until(self.sim.now() + limit, done)? {
             return Ok(());
         }
-        Err(format!("at {:?}: not within {limit:?}: {what}", self.sim.now()))
+        Err(format!("at {:?}: timed out after {limit:?} waiting until {what}", self.sim.now()))
     }
 
-    /// Waits for all clients to be connected, as they must be in a time that follows from their
-    /// session timeout, and to stay so.
+    fn all_connected(&self) -> bool {
+        self.alive().all(|client| client.zk.state() == SessionState::Connected)
+    }
+
+    /// Waits until all clients are connected, within a time that follows from the session timeout, and checks
+    /// that they stay connected and that their calls succeed. To be called when there are no faults.
     ///
     /// # Errors
-    /// That one is not, or what else broke.
-    pub fn calm(&self, mut look: impl FnMut()) -> Result<(), String> {
-        // Silent connections are noticed; an ensemble has a leader whom all know.
-        self.sim.run_for(self.timeout.max(self.sim.settles_in()), &mut look)?;
-        // A member may have got the first packet of a connection long after it was given up, and the session
-        // with it. Who has lost it so learns of it from the leader.
-        let syncs: Vec<_> = self.alive().map(|actor| actor.client.sync("/")).collect();
-        self.sim.run_for(Duration::from_secs(1), &mut look)?;
+    /// What does not hold, or the first violation.
+    pub fn recover(&self, mut check: impl FnMut()) -> Result<(), String> {
+        // The clients notice silent connections, and an ensemble elects a leader that all members follow.
+        self.sim.run_for(self.session_timeout.max(self.sim.settles_in()), &mut check)?;
+        // A member may receive the first packet of a connection, and resume its session, long after the client
+        // has given the connection up. A client that has lost its session in this way learns of it from the
+        // leader.
+        let syncs: Vec<_> = self.alive().map(|client| client.zk.sync("/")).collect();
+        self.sim.run_for(Duration::from_secs(1), &mut check)?;
         drop(syncs);
-        // Attempts that hang are given up, on each of three names; a pause between attempts is over.
-        let limit = self.timeout + Duration::from_secs(10) + self.detours();
-        self.wait("all clients are connected", limit, || {
-            look();
-            self.alive().all(|actor| actor.client.state() == SessionState::Connected)
+        // Hanging attempts to connect time out for each of three names, and a backoff ends.
+        let limit = self.session_timeout + Duration::from_secs(10) + self.delay_by_down_hosts();
+        self.wait_until("all clients are connected", limit, || {
+            check();
+            self.all_connected()
         })?;
-        let before: Vec<_> = self.alive().map(Actor::changes).collect();
-        // Those that have heard of it by now: callbacks take a moment.
-        self.sim.run_for(3 * self.timeout, look)?;
-        for (actor, before) in self.alive().zip(before) {
-            if actor.changes() > before + 1 || actor.client.state() != SessionState::Connected {
-                return Err(format!("client {} has changed its state in calm", actor.number));
+        let before: Vec<_> = self.alive().map(SimClient::changes).collect();
+        // Callbacks take a moment, so one change may still be counted.
+        self.sim.run_for(3 * self.session_timeout, check)?;
+        for (client, before) in self.alive().zip(before) {
+            if client.changes() > before + 1 || client.zk.state() != SessionState::Connected {
+                let number = client.number;
+                return Err(format!(
+                    "the state of client {number} changed though nothing is broken"
+                ));
             }
         }
-        let calls: Vec<_> = self.alive().map(|actor| actor.client.exists("/")).collect();
+        let calls: Vec<_> = self.alive().map(|client| client.zk.exists("/")).collect();
         self.sim.run_for(Duration::from_secs(1), || {})?;
-        for (actor, call) in self.alive().zip(calls) {
+        for (client, call) in self.alive().zip(calls) {
             if !call.successful() {
-                return Err(format!("a call of client {} in calm: {call:?}", actor.number));
+                let number = client.number;
+                return Err(format!(
+                    "a call of client {number} failed though nothing is broken: {call:?}"
+                ));
             }
         }
         Ok(())
     }
 
-    /// How long hosts that stay down may keep a client from the others: each for as long as a host may
-    /// take after rounds in vain.
+    /// How much later a client may be connected because of hosts that stay down: for each, the longest attempt
+    /// to connect after rounds without success.
     #[must_use]
-    pub fn detours(&self) -> Duration {
+    pub fn delay_by_down_hosts(&self) -> Duration {
         Duration::from_secs(4) * u32::try_from(self.down.len()).unwrap_or(u32::MAX)
     }
 
-    /// Sees that clients whose watches were all dropped arm none again on their next connection.
+    /// Checks that clients that have dropped all watches do not register any on their next connection.
     ///
     /// # Errors
-    /// That one does, or what else broke.
-    pub fn watch_no_more(&self) -> Result<(), String> {
-        // Who was told last lets go of its watch.
+    /// That one does, or the first violation.
+    pub fn check_no_watches(&self) -> Result<(), String> {
+        // A callback may still hold a watch.
         self.sim.run_for(Duration::from_secs(1), || {})?;
-        self.watches_are_left(0)?;
+        self.wait_for_watches(0)?;
         let _before = self.sim.take_reregistered();
         self.sim.cut_all();
         self.sim.run_for(Duration::from_millis(10), || {})?;
-        let limit = self.timeout + self.detours();
-        self.wait("all clients are connected again", limit, || {
-            self.alive().all(|actor| actor.client.state() == SessionState::Connected)
-        })?;
+        let limit = self.session_timeout + self.delay_by_down_hosts();
+        self.wait_until("all clients are connected again", limit, || self.all_connected())?;
         match self.sim.take_reregistered() {
             0 => Ok(()),
-            armed => Err(format!("{armed} clients have watches that nobody waits for")),
+            clients => Err(format!("{clients} clients registered watches that they had dropped")),
         }
     }
 
-    /// Waits until the servers have so many watches: those that are wanted.
+    /// Waits until the servers have exactly `wanted` watches.
     ///
     /// # Errors
-    /// What is left.
-    pub fn watches_are_left(&self, wanted: usize) -> Result<(), String> {
-        // Those that are unwanted stay for 4 s, and longer after a removal that nobody has answered.
+    /// How many watches they have, or the first violation.
+    pub fn wait_for_watches(&self, wanted: usize) -> Result<(), String> {
+        // A client removes unwanted watches after up to 4 s, and later if a removal got no reply.
         let limit = Duration::from_secs(200);
-        let found = self.wait("unwanted watches are gone", limit, || self.sim.watches() == wanted);
-        found.map_err(|error| {
+        let what = "unwanted watches are removed";
+        self.wait_until(what, limit, || self.sim.watches() == wanted).map_err(|error| {
             format!("{error}: {} watches on the servers, {wanted} wanted", self.sim.watches())
         })
     }
 
-    /// Stops all clients, and sees that nothing is left of them: no session, connection, task or timer.
+    /// Stops all clients, and checks that they leave no session, connection, task or timer behind.
     ///
     /// # Errors
-    /// What is left.
-    pub fn close(self) -> Result<(), String> {
+    /// What is left, or the first violation.
+    pub fn stop(self) -> Result<(), String> {
         let stops: Vec<_> = self
             .alive()
-            .map(|actor| {
-                lock(&actor.told).is_stopped = true;
-                actor.client.stop()
+            .map(|client| {
+                client.allow_stops();
+                client.zk.stop()
             })
             .collect();
-        self.wait("all clients are stopped", Duration::from_secs(10), || {
+        self.wait_until("all clients are stopped", Duration::from_secs(10), || {
             stops.iter().all(|stop| stop.ready())
         })?;
         let sim = self.sim.clone();
@@ -215,64 +224,61 @@ impl Stage {
     }
 }
 
-impl Actor {
-    /// From now on the client may be stopped, and started again.
-    pub fn may_stop(&self) {
-        lock(&self.told).is_stopped = true;
+impl SimClient {
+    /// Allows that the client is stopped from now on, and started again.
+    pub fn allow_stops(&self) {
+        lock(&self.observed).may_stop = true;
     }
 
-    /// Whether the client was ever stopped, or may have been.
+    /// Whether the client may have been stopped.
     #[must_use]
-    pub fn was_stopped(&self) -> bool {
-        lock(&self.told).is_stopped
+    pub fn may_stop(&self) -> bool {
+        lock(&self.observed).may_stop
     }
 
     /// Whether its process was killed.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.sim.is_dead(&self.handler)
+        self.sim.is_dead(&self.process)
     }
 
     fn changes(&self) -> usize {
-        lock(&self.told).changes
+        lock(&self.observed).changes
     }
 }
 
-fn actor(sim: &Sim, number: usize, builder: ClientBuilder) -> Actor {
-    let handler = sim.process();
-    let client = builder.build_on(handler.clone()).expect("options that can be");
-    let told = Told { state: SessionState::Lost, changes: 0, is_stopped: false };
-    let told = Arc::new(Mutex::new(told));
-    let actor = Actor { number, handler, client, sim: sim.clone(), told: told.clone() };
-    let (world, shared) = (sim.clone(), Arc::downgrade(&told));
-    // Without the client: it would keep itself.
-    actor.client.add_listener(move |state| {
-        let Some(told) = shared.upgrade() else { return };
-        let mut told = lock(&told);
-        let legal = match (told.state, state) {
-            (
-                SessionState::Lost | SessionState::Suspended,
-                SessionState::Connected | SessionState::ConnectedReadOnly,
-            )
-            | (
-                SessionState::Connected | SessionState::ConnectedReadOnly,
-                SessionState::Suspended,
-            )
-            | (SessionState::Suspended, SessionState::Lost) => true,
-            (SessionState::Connected | SessionState::ConnectedReadOnly, SessionState::Lost) => {
-                told.is_stopped
-            }
-            _ => false,
-        };
-        if !legal {
-            world.fail(|| format!("client {number} went from {} to {state}", told.state));
+fn start_one(sim: &Sim, number: usize, builder: ClientBuilder) -> SimClient {
+    let process = sim.process();
+    let zk = builder.build_on(process.clone()).expect("the options are valid");
+    let observed = Observed { state: SessionState::Lost, changes: 0, may_stop: false };
+    let observed = Arc::new(Mutex::new(observed));
+    let client = SimClient { number, process, zk, sim: sim.clone(), observed: observed.clone() };
+    // The listener must not hold the client, or it would keep it alive.
+    let (sim, observed) = (sim.clone(), Arc::downgrade(&observed));
+    client.zk.add_listener(move |state| {
+        let Some(observed) = observed.upgrade() else { return };
+        let mut observed = lock(&observed);
+        if !is_legal(observed.state, state, observed.may_stop) {
+            sim.fail(|| format!("client {number} went from {} to {state}", observed.state));
         }
-        world.note(|| format!("client {number} is {state}"));
-        told.state = state;
-        told.changes += 1;
+        sim.note(|| format!("client {number} is {state}"));
+        observed.state = state;
+        observed.changes += 1;
     });
-    drop(actor.client.start());
-    actor
+    drop(client.zk.start());
+    client
+}
+
+/// Whether a session state may follow another one. Only a stop may end the session of a connected client.
+const fn is_legal(from: SessionState, to: SessionState, may_stop: bool) -> bool {
+    use SessionState::{Connected, ConnectedReadOnly, Lost, Suspended};
+    match (from, to) {
+        (Lost | Suspended, Connected | ConnectedReadOnly)
+        | (Connected | ConnectedReadOnly, Suspended)
+        | (Suspended, Lost) => true,
+        (Connected | ConnectedReadOnly, Lost) => may_stop,
+        _ => false,
+    }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

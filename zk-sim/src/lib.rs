@@ -34,6 +34,6 @@ mod world;
 
 pub use faults::{FAULT_KINDS, FaultKind, Faults};
 pub use handler::{SimHandler, SimStream, yield_now};
-pub use servers::{Change, DOWN, HOSTS, Record};
+pub use servers::{Change, DOWN_HOSTS, HOSTS, Record};
 pub use sim::Sim;
 pub use trace::Print;

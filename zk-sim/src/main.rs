@@ -1,5 +1,5 @@
-//! Runs worlds, seed after seed: `cargo run --release -p zk-sim -- --seeds 10000 --world locks`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
+//! Runs workloads with one seed after another: `cargo run --release -p zk-sim -- --seeds 10000 --workload locks`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program prints")]
 
 use std::{
     env,
@@ -10,45 +10,47 @@ use std::{
 
 use zk_sim::{
     Print, Sim,
-    workloads::{WORLDS, World},
+    workloads::{WORKLOADS, Workload},
 };
 
-const USAGE: &str = "zk-sim [--seeds N] [--from N] [--world NAME]... [--trace]";
+const USAGE: &str = "usage: zk-sim [--seeds N] [--from N] [--workload NAME]... [--trace]";
 
 struct Options {
     seeds: u64,
     from: u64,
-    worlds: Vec<World>,
+    workloads: Vec<Workload>,
     trace: bool,
 }
 
 impl Options {
     fn read() -> Result<Self, String> {
-        let mut options = Self { seeds: 1_000, from: 0, worlds: Vec::new(), trace: false };
+        let mut options = Self { seeds: 1_000, from: 0, workloads: Vec::new(), trace: false };
         let mut words = env::args().skip(1);
         while let Some(word) = words.next() {
-            let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
-            let number = |text: String| text.parse().map_err(|_| format!("{text} is no number"));
+            let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+            let number = |text: String| text.parse().map_err(|_| format!("{text} is not a number"));
             match word.as_str() {
                 "--seeds" => options.seeds = number(value()?)?,
                 "--from" => options.from = number(value()?)?,
-                "--world" => {
+                "--workload" => {
                     let name = value()?;
-                    let world = WORLDS.iter().find(|world| world.name == name);
-                    options.worlds.push(*world.ok_or_else(|| format!("no world {name}"))?);
+                    let workload = WORKLOADS.iter().find(|workload| workload.name == name);
+                    options
+                        .workloads
+                        .push(*workload.ok_or_else(|| format!("no such workload: {name}"))?);
                 }
                 "--trace" => options.trace = true,
-                _ => return Err(format!("what is {word}? {USAGE}")),
+                _ => return Err(format!("unknown option {word}; {USAGE}")),
             }
         }
-        if options.worlds.is_empty() {
-            options.worlds = WORLDS.to_vec();
+        if options.workloads.is_empty() {
+            options.workloads = WORKLOADS.to_vec();
         }
         Ok(options)
     }
 }
 
-/// What all runs add up to.
+/// The sum of all runs.
 #[derive(Default)]
 struct Total {
     simulated: Duration,
@@ -57,7 +59,7 @@ struct Total {
 }
 
 impl Total {
-    fn take(&mut self, sim: &Sim) {
+    fn add(&mut self, sim: &Sim) {
         self.simulated += sim.now();
         self.sessions += sim.sessions();
         self.steps += sim.steps();
@@ -66,7 +68,7 @@ impl Total {
     fn print(&self, seeds: u64, took: Duration) {
         let simulated = self.simulated.as_secs_f64();
         println!(
-            "{seeds} seeds, {} sessions, {} steps; {simulated:.0} s in {:.1} s, {:.0} times as fast",
+            "{seeds} seeds, {} sessions, {} steps; {simulated:.0} s simulated in {:.1} s, {:.0} times real time",
             self.sessions,
             self.steps,
             took.as_secs_f64(),
@@ -84,31 +86,31 @@ fn main() -> ExitCode {
         }
     };
     let begun = Instant::now();
-    let mut told = begun;
+    let mut printed = begun;
     let mut total = Total::default();
     for seed in options.from..options.from.saturating_add(options.seeds) {
-        for world in &options.worlds {
+        for workload in &options.workloads {
             let print = options.trace.then(|| Box::new(|line: &str| println!("{line}")) as Print);
             let sim = Sim::new(seed, print);
-            let result = catch_unwind(AssertUnwindSafe(|| (world.run)(&sim)));
-            total.take(&sim);
+            let result = catch_unwind(AssertUnwindSafe(|| (workload.run)(&sim)));
+            total.add(&sim);
             sim.end();
             let failure = match result {
                 Ok(Ok(())) => continue,
                 Ok(Err(what)) => what,
-                Err(_) => "the world panicked".to_owned(),
+                Err(_) => "the workload panicked".to_owned(),
             };
-            let name = world.name;
-            println!("seed {seed} of world {name}: {failure}");
+            let name = workload.name;
+            println!("seed {seed} of workload {name}: {failure}");
             println!(
-                "again: cargo run --release -p zk-sim -- --world {name} --from {seed} --seeds 1 \
+                "replay: cargo run --release -p zk-sim -- --workload {name} --from {seed} --seeds 1 \
                  --trace"
             );
             total.print(seed - options.from, begun.elapsed());
             return ExitCode::FAILURE;
         }
-        if told.elapsed() > Duration::from_secs(10) {
-            told = Instant::now();
+        if printed.elapsed() > Duration::from_secs(10) {
+            printed = Instant::now();
             total.print(seed - options.from + 1, begun.elapsed());
         }
     }

@@ -1,6 +1,6 @@
-//! How clients come back: sessions of `zk-proto`, one by one and without a client around them, against hosts
-//! that do as they are told. It is for figures over thousands of clients, of which `cargo run --release -p
-//! zk-tests --example reconnect-stats` prints those that matter; what must hold of them is in `tests/coming_back.rs`.
+//! How clients reconnect: sessions of `zk-proto`, one at a time and without a client around them, against hosts
+//! that behave as they are told. It yields figures over thousands of clients, which
+//! `cargo run --release -p zk-tests --example reconnect-stats` prints. `tests/reconnects.rs` checks their bounds.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,35 +13,35 @@ use zk_proto::{
     session::{Backoff, Config, Output, Session, SessionState},
 };
 
-/// What a host does with who comes to it.
+/// How a host treats a client that connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Host {
+pub enum HostBehavior {
     /// It refuses the connection.
     Refuses,
-    /// It never answers.
+    /// It never replies.
     Hangs,
-    /// It serves.
+    /// It serves requests.
     Serves,
-    /// It makes a session, answers one request and closes.
-    AnswersOnce,
+    /// It creates a session, replies to one request and closes the connection.
+    RepliesOnce,
 }
 
-/// A client's part in a figure.
+/// What a client is configured with, and what its network is like.
 #[derive(Debug, Clone)]
-pub struct Scene {
+pub struct Scenario {
     /// How many hosts there are; their ports count from 1.
     pub hosts: u16,
-    /// The session timeout, asked for and granted.
+    /// The session timeout that the client asks for and is granted.
     pub timeout: Duration,
-    /// How long it takes to and from a host.
+    /// How long a message to a host and its reply take.
     pub round_trip: Duration,
-    /// How attempts are spaced.
+    /// The backoff between attempts to connect.
     pub backoff: Backoff,
-    /// Whether the client has a request under way whenever it is connected.
+    /// Whether the client always has a request in flight while it is connected.
     pub is_busy: bool,
 }
 
-impl Default for Scene {
+impl Default for Scenario {
     fn default() -> Self {
         Self {
             hosts: 3,
@@ -55,31 +55,31 @@ impl Default for Scene {
 
 /// What a client did.
 #[derive(Debug, Default)]
-pub struct Story {
+pub struct Timeline {
     /// When it began to connect.
     pub attempts: Vec<Duration>,
-    /// When it had a session.
+    /// When it was connected.
     pub connected: Vec<Duration>,
     /// How many of its sessions expired.
     pub expired: usize,
 }
 
-impl Story {
-    /// How long after `from` it was connected.
+impl Timeline {
+    /// How long after `from` it was connected for the first time.
     #[must_use]
-    pub fn back_after(&self, from: Duration) -> Option<Duration> {
+    pub fn reconnected_after(&self, from: Duration) -> Option<Duration> {
         let after = |at: &Duration| at.checked_sub(from).filter(|after| !after.is_zero());
         self.connected.iter().find_map(after)
     }
 
-    /// How many attempts there were in the first `time`.
+    /// How many attempts to connect it made in the first `time`.
     #[must_use]
     pub fn attempts_in(&self, time: Duration) -> usize {
         self.attempts.iter().filter(|at| **at < time).count()
     }
 }
 
-/// What is on its way to a client.
+/// What is in transit to the client.
 enum Event {
     Accepted,
     Refused,
@@ -87,38 +87,38 @@ enum Event {
     Closed,
 }
 
-struct Play<'s, F> {
-    scene: &'s Scene,
+struct Simulation<'s, F> {
+    scenario: &'s Scenario,
     host: F,
     session: Session<()>,
     now: Time,
-    /// What comes on the present connection, and when.
+    /// What arrives on the present connection, and when.
     events: VecDeque<(Time, Event)>,
     to_client: FrameReader,
     to_server: FrameReader,
     port: u16,
     is_open: bool,
-    is_greeted: bool,
-    /// When the servers have heard of the session last.
-    heard: Option<Time>,
-    story: Story,
+    has_handshake: bool,
+    /// When the servers have last heard from the session.
+    last_heard: Option<Time>,
+    timeline: Timeline,
 }
 
-/// The story of one client until `end`, with hosts that do as `host` says of a port and a time. At `cut` its
-/// connection is closed, if it has one.
-pub fn play(
-    scene: &Scene,
+/// Simulates one client until `end`. `host` returns how the host with a port behaves at a time. If the client is
+/// connected at `cut`, its connection is closed then.
+pub fn simulate(
+    scenario: &Scenario,
     seed: u64,
     cut: Option<Duration>,
     end: Duration,
-    host: impl Fn(u16, Duration) -> Host,
-) -> Story {
-    let hosts = (1..=scene.hosts).map(|port| HostPort::new("h", port)).collect();
+    host: impl Fn(u16, Duration) -> HostBehavior,
+) -> Timeline {
+    let hosts = (1..=scenario.hosts).map(|port| HostPort::new("h", port)).collect();
     let mut config = Config::new(hosts);
-    config.session_timeout = scene.timeout;
-    config.backoff = scene.backoff;
-    let mut play = Play {
-        scene,
+    config.session_timeout = scenario.timeout;
+    config.backoff = scenario.backoff;
+    let mut simulation = Simulation {
+        scenario,
         host,
         to_client: FrameReader::new(config.max_reply),
         session: Session::new(config, seed),
@@ -127,41 +127,41 @@ pub fn play(
         to_server: FrameReader::new(1 << 20),
         port: 0,
         is_open: false,
-        is_greeted: false,
-        heard: None,
-        story: Story::default(),
+        has_handshake: false,
+        last_heard: None,
+        timeline: Timeline::default(),
     };
-    play.session.start(play.now);
-    play.absorb();
+    simulation.session.start(simulation.now);
+    simulation.handle_outputs();
     let mut cut = cut.map(Time::from_origin);
     let end = Time::from_origin(end);
     loop {
-        let event = play.events.front().map(|(at, _)| *at);
-        let due = play.session.poll_timeout();
+        let event = simulation.events.front().map(|(at, _)| *at);
+        let due = simulation.session.poll_timeout();
         let Some(next) = [event, due, cut].into_iter().flatten().min().filter(|next| *next < end)
         else {
-            return play.story;
+            return simulation.timeline;
         };
-        play.now = play.now.max(next);
-        if cut.is_some_and(|at| at <= play.now) {
+        simulation.now = simulation.now.max(next);
+        if cut.is_some_and(|at| at <= simulation.now) {
             cut = None;
-            play.close();
-        } else if event.is_some_and(|at| at <= play.now) {
-            play.next_event();
+            simulation.close();
+        } else if event.is_some_and(|at| at <= simulation.now) {
+            simulation.next_event();
         } else {
-            play.session.handle_timeout(play.now);
+            simulation.session.handle_timeout(simulation.now);
         }
-        play.absorb();
+        simulation.handle_outputs();
     }
 }
 
-impl<F: Fn(u16, Duration) -> Host> Play<'_, F> {
-    fn manner(&self) -> Host {
+impl<F: Fn(u16, Duration) -> HostBehavior> Simulation<'_, F> {
+    fn behavior(&self) -> HostBehavior {
         (self.host)(self.port, self.now.since_origin())
     }
 
     fn after_round_trip(&mut self, event: Event) {
-        self.events.push_back((self.now.after(self.scene.round_trip), event));
+        self.events.push_back((self.now.after(self.scenario.round_trip), event));
     }
 
     fn close(&mut self) {
@@ -188,21 +188,23 @@ impl<F: Fn(u16, Duration) -> Host> Play<'_, F> {
         }
     }
 
-    /// Takes in what the session has to say.
-    fn absorb(&mut self) {
+    /// Handles the outputs of the session.
+    fn handle_outputs(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Connect { host, .. } => {
-                    self.story.attempts.push(self.now.since_origin());
+                    self.timeline.attempts.push(self.now.since_origin());
                     self.port = host.port;
-                    self.is_greeted = false;
+                    self.has_handshake = false;
                     self.events.clear();
                     self.to_client = FrameReader::new(self.session.config().max_reply);
                     self.to_server = FrameReader::new(1 << 20);
-                    match self.manner() {
-                        Host::Refuses => self.after_round_trip(Event::Refused),
-                        Host::Hangs => {}
-                        Host::Serves | Host::AnswersOnce => self.after_round_trip(Event::Accepted),
+                    match self.behavior() {
+                        HostBehavior::Refuses => self.after_round_trip(Event::Refused),
+                        HostBehavior::Hangs => {}
+                        HostBehavior::Serves | HostBehavior::RepliesOnce => {
+                            self.after_round_trip(Event::Accepted)
+                        }
                     }
                 }
                 Output::Disconnect => {
@@ -210,11 +212,11 @@ impl<F: Fn(u16, Duration) -> Host> Play<'_, F> {
                     self.events.clear();
                 }
                 Output::State(SessionState::Connected) => {
-                    self.story.connected.push(self.now.since_origin());
-                    self.ask();
+                    self.timeline.connected.push(self.now.since_origin());
+                    self.make_request();
                 }
-                Output::State(SessionState::Lost) => self.story.expired += 1,
-                Output::Completed { result: Ok(_), .. } => self.ask(),
+                Output::State(SessionState::Lost) => self.timeline.expired += 1,
+                Output::Completed { result: Ok(_), .. } => self.make_request(),
                 _ => {}
             }
         }
@@ -227,41 +229,42 @@ impl<F: Fn(u16, Duration) -> Host> Play<'_, F> {
         }
     }
 
-    fn ask(&mut self) {
-        if self.scene.is_busy {
+    fn make_request(&mut self) {
+        if self.scenario.is_busy {
             let exists = Request::Exists(ExistsRequest { path: "/", watch: false.into() });
             drop(self.session.submit(self.now, &Chroot::ROOT, &exists, ()));
         }
     }
 
     fn serve(&mut self, packet: &Bytes) {
-        let closes = self.is_greeted && self.manner() == Host::AnswersOnce;
-        let mut answer = BytesMut::new();
-        if self.is_greeted {
+        let closes = self.has_handshake && self.behavior() == HostBehavior::RepliesOnce;
+        let mut out = BytesMut::new();
+        if self.has_handshake {
             let Ok(header) = RequestHeader::decode(&mut Reader::new(packet)) else { return };
             let err = if header.xid == xid::PING { ErrorCode::Ok } else { ErrorCode::NoNode };
             let reply = ReplyHeader { xid: header.xid, zxid: 1, err };
-            write_frame(&mut answer, |out| reply.encode(out));
+            write_frame(&mut out, |out| reply.encode(out));
         } else {
-            let Ok(hello) = ConnectRequest::decode_all(packet) else { return };
-            self.is_greeted = true;
-            let lives = self.heard.is_some_and(|heard| self.now < heard.after(self.scene.timeout));
-            let timeout = match hello.session_id {
-                0 => self.scene.timeout,
-                _ if lives => self.scene.timeout,
+            let Ok(request) = ConnectRequest::decode_all(packet) else { return };
+            self.has_handshake = true;
+            let is_alive =
+                self.last_heard.is_some_and(|heard| self.now < heard.after(self.scenario.timeout));
+            let timeout = match request.session_id {
+                0 => self.scenario.timeout,
+                _ if is_alive => self.scenario.timeout,
                 _ => Duration::ZERO,
             };
-            let welcome = ConnectResponse {
+            let response = ConnectResponse {
                 protocol_version: 0,
                 timeout: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
                 session_id: if timeout.is_zero() { 0 } else { 1 },
                 password: Secret::new(Some(Bytes::from_static(&[1; 16]))),
                 read_only: Some(false.into()),
             };
-            write_frame(&mut answer, |out| welcome.encode(out));
+            write_frame(&mut out, |out| response.encode(out));
         }
-        self.heard = Some(self.now);
-        self.after_round_trip(Event::Bytes(answer.to_vec()));
+        self.last_heard = Some(self.now);
+        self.after_round_trip(Event::Bytes(out.to_vec()));
         if closes {
             self.after_round_trip(Event::Closed);
         }
@@ -270,48 +273,49 @@ impl<F: Fn(u16, Duration) -> Host> Play<'_, F> {
 
 // ---- figures --------------------------------------------------------------------------------------
 
-/// How many of `clients` lose their session, of which the only live host refuses connections for the first
-/// half of the session timeout, and is back then. The others do as `others`.
+/// How many of `clients` lose their session if the only host that serves refuses connections for half of the
+/// session timeout. The other hosts behave as `others`.
 #[must_use]
-pub fn sessions_lost(scene: &Scene, clients: u64, others: Host) -> usize {
+pub fn sessions_lost(scenario: &Scenario, clients: u64, others: HostBehavior) -> usize {
     let lost = |seed: &u64| {
-        // Anywhere between two pings.
-        let cut = 10 * scene.timeout + scene.timeout.mul_f64(*seed as f64 / (3 * clients) as f64);
-        let back = cut + scene.timeout / 2;
-        let end = cut + 3 * scene.timeout;
-        let story = play(scene, *seed, Some(cut), end, |port, now| match port {
-            1 if now < cut || now >= back => Host::Serves,
-            1 => Host::Refuses,
+        // At any time between two pings.
+        let cut =
+            10 * scenario.timeout + scenario.timeout.mul_f64(*seed as f64 / (3 * clients) as f64);
+        let back_at = cut + scenario.timeout / 2;
+        let end = cut + 3 * scenario.timeout;
+        let timeline = simulate(scenario, *seed, Some(cut), end, |port, now| match port {
+            1 if now < cut || now >= back_at => HostBehavior::Serves,
+            1 => HostBehavior::Refuses,
             _ => others,
         });
-        story.expired > 0
+        timeline.expired > 0
     };
     (0..clients).filter(lost).count()
 }
 
-/// How many attempts a client makes in `time` at most, with hosts that all do as `host`.
+/// The most attempts to connect that a client makes in `time` if all hosts behave as `host`.
 #[must_use]
-pub fn most_attempts(scene: &Scene, time: Duration, host: Host) -> usize {
-    let attempts = |seed| play(scene, seed, None, time, |_, _| host).attempts_in(time);
+pub fn most_attempts(scenario: &Scenario, time: Duration, host: HostBehavior) -> usize {
+    let attempts = |seed| simulate(scenario, seed, None, time, |_, _| host).attempts_in(time);
     (0..100).map(attempts).max().unwrap_or_default()
 }
 
-/// The largest share of `clients` that connects in any one second after the server of all of them has died.
+/// The largest share of `clients` that begins to connect within one second after their common server has died.
 #[must_use]
-pub fn worst_second(scene: &Scene, clients: u64) -> f64 {
-    let returns = |seed: u64| {
-        let cut = 10 * scene.timeout
-            + scene
+pub fn worst_second(scenario: &Scenario, clients: u64) -> f64 {
+    let attempts_of = |seed: u64| {
+        let cut = 10 * scenario.timeout
+            + scenario
                 .timeout
                 .min(Duration::from_secs(30))
                 .mul_f64(seed as f64 / (3 * clients) as f64);
-        let story = play(scene, seed, Some(cut), cut + scene.timeout, |port, now| {
-            if (port == 1) == (now < cut) { Host::Serves } else { Host::Refuses }
+        let timeline = simulate(scenario, seed, Some(cut), cut + scenario.timeout, |port, now| {
+            if (port == 1) == (now < cut) { HostBehavior::Serves } else { HostBehavior::Refuses }
         });
-        let came = story.attempts.iter().filter_map(|at| at.checked_sub(cut));
-        came.collect::<Vec<_>>()
+        let attempts = timeline.attempts.iter().filter_map(|at| at.checked_sub(cut));
+        attempts.collect::<Vec<_>>()
     };
-    let mut attempts: Vec<_> = (0..clients).flat_map(returns).collect();
+    let mut attempts: Vec<_> = (0..clients).flat_map(attempts_of).collect();
     attempts.sort_unstable();
     let within_a_second = |(number, from): (usize, &Duration)| {
         let until = *from + Duration::from_secs(1);
@@ -321,8 +325,8 @@ pub fn worst_second(scene: &Scene, clients: u64) -> f64 {
     worst as f64 / clients as f64
 }
 
-/// How long a client takes to connect to the first host that it tries, if it does in `time`.
+/// How long a client takes to connect to the first host that it tries, if it does within `time`.
 #[must_use]
-pub fn connects_in(scene: &Scene, time: Duration) -> Option<Duration> {
-    play(scene, 0, None, time, |_, _| Host::Serves).connected.first().copied()
+pub fn connects_in(scenario: &Scenario, time: Duration) -> Option<Duration> {
+    simulate(scenario, 0, None, time, |_, _| HostBehavior::Serves).connected.first().copied()
 }

@@ -1,8 +1,8 @@
-//! The handler of the simulation, put through what it can be of the conformance suite, at the speed of the real
-//! time beside the threads that check it.
+//! The conformance suite on the handler of the simulation, which runs at the speed of real time beside the threads of
+//! the checks.
 //!
-//! The checks that are left out open real sockets (`connect_*`, `stream_*`, `resolve_*`, and three of tasks),
-//! or have callbacks that block, for which the one thread of a simulation has no others.
+//! Left out are checks that open real sockets (`connect_*`, `stream_*`, `resolve_*` and three of tasks), and checks
+//! with callbacks that block, since a simulation has only one thread.
 
 use std::{
     thread,

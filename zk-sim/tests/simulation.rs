@@ -1,41 +1,41 @@
-//! The worlds, over a few seeds; that a seed decides all; and what the simulation has found, each on its own.
+//! The workloads with a few seeds, the replay of a seed, and bugs that the simulation has found, one test each.
 
 use std::time::Duration;
 
 use zk_client::{Client, ErrorCode, OPEN_ACL_UNSAFE, recipes::Lock};
-use zk_sim::{HOSTS, Sim, workloads::WORLDS};
+use zk_sim::{HOSTS, Sim, workloads::WORKLOADS};
 
 const SEEDS: u64 = 40;
 
 #[test]
-fn worlds_hold() {
-    for world in WORLDS {
+fn workloads_hold() {
+    for workload in WORKLOADS {
         for seed in 0..SEEDS {
             let sim = Sim::new(seed, None);
-            let result = (world.run)(&sim);
+            let result = (workload.run)(&sim);
             sim.end();
-            assert_eq!(result, Ok(()), "seed {seed} of {}", world.name);
+            assert_eq!(result, Ok(()), "seed {seed} of {}", workload.name);
         }
     }
 }
 
 #[test]
-fn a_seed_decides_all() {
-    for world in WORLDS {
+fn seed_replays_identically() {
+    for workload in WORKLOADS {
         let hash = |seed| {
             let sim = Sim::new(seed, None);
-            let _ = (world.run)(&sim);
+            let _ = (workload.run)(&sim);
             sim.end();
             (sim.hash(), sim.steps(), sim.now())
         };
         for seed in 0..5 {
-            assert_eq!(hash(seed), hash(seed), "seed {seed} of {}", world.name);
+            assert_eq!(hash(seed), hash(seed), "seed {seed} of {}", workload.name);
         }
         assert_ne!(hash(0), hash(1));
     }
 }
 
-/// A client that is connected, in a world where all is well.
+/// Returns a connected client.
 fn connected(sim: &Sim) -> Client {
     let builder = Client::builder().hosts(HOSTS).default_acl(&OPEN_ACL_UNSAFE);
     let client = builder.build_on(sim.process()).unwrap();
@@ -45,16 +45,16 @@ fn connected(sim: &Sim) -> Client {
     client
 }
 
-/// The path is made with the first lock's node. Whoever gives up just when the server has said that there is
-/// no such path must not make both after having looked whether there is something to take back.
+/// The first contender creates the path of the lock. A contender that gives up just when the server has replied that
+/// the path does not exist must not create path and node after it has checked whether there is a node to delete.
 #[test]
-fn who_gives_up_a_lock_whose_path_is_missing_leaves_no_node() {
+fn giving_up_a_lock_without_a_path_leaves_no_node() {
     for seed in 0..100 {
         let sim = Sim::new(seed, None);
         let client = connected(&sim);
         let acquiring = Lock::new(&client, "/lock").acquire();
-        let refused = || sim.log().iter().any(|record| record.result == ErrorCode::NoNode);
-        assert_eq!(sim.run_until(sim.now() + Duration::from_secs(5), refused), Ok(true));
+        let is_refused = || sim.log().iter().any(|record| record.result == ErrorCode::NoNode);
+        assert_eq!(sim.run_until(sim.now() + Duration::from_secs(5), is_refused), Ok(true));
         drop(acquiring);
         sim.run_for(Duration::from_secs(5), || {}).unwrap();
         let left = sim.children("/lock").unwrap_or_default();
@@ -64,9 +64,9 @@ fn who_gives_up_a_lock_whose_path_is_missing_leaves_no_node() {
     }
 }
 
-/// Whether a node was made before its reply was lost is asked of a member that may not have heard of it.
+/// After the reply to a create was lost, the client looks for the node on a member that may not have learned of it.
 #[test]
-fn a_member_that_lags_is_not_asked_what_was_made() {
+fn lost_reply_of_a_create_is_resolved_on_a_lagging_member() {
     for seed in 0..100 {
         let sim = Sim::new(seed, None);
         if sim.is_ensemble() {
@@ -77,8 +77,8 @@ fn a_member_that_lags_is_not_asked_what_was_made() {
             }
             let lock = Lock::new(&client, "/lock");
             let acquiring = lock.acquire();
-            let made = || !sim.log().is_empty();
-            assert_eq!(sim.run_until(sim.now() + Duration::from_secs(5), made), Ok(true));
+            let is_created = || !sim.log().is_empty();
+            assert_eq!(sim.run_until(sim.now() + Duration::from_secs(5), is_created), Ok(true));
             sim.cut_all();
             let until = sim.now() + Duration::from_secs(20);
             assert_eq!(sim.run_until(until, || acquiring.ready()), Ok(true), "seed {seed}");

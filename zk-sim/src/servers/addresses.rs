@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub const HOSTS: &str = "zk1:2181,zk2:2181,zk3:2181";
 
 /// Hosts that stay down: every other one never answers, the rest refuse connections.
-pub const DOWN: [&str; 4] = ["zk4:2181", "zk5:2181", "zk6:2181", "zk7:2181"];
+pub const DOWN_HOSTS: [&str; 4] = ["zk4:2181", "zk5:2181", "zk6:2181", "zk7:2181"];
 
-/// The address of one of [`HOSTS`] or [`DOWN`].
+/// The address of one of [`HOSTS`] or [`DOWN_HOSTS`].
 pub(crate) fn resolve(host: &str) -> Option<IpAddr> {
     let number: u8 = host.strip_prefix("zk")?.parse().ok()?;
     (1..=7).contains(&number).then_some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)))

@@ -10,7 +10,7 @@ mod output;
 mod query;
 mod standalone;
 
-pub use addresses::{DOWN, HOSTS};
+pub use addresses::{DOWN_HOSTS, HOSTS};
 pub(crate) use addresses::{machine_number, never_answers, resolve};
 pub(crate) use hosts::Hosts;
 pub(crate) use log::MAX_PACKET;

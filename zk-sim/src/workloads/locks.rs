@@ -1,13 +1,13 @@
-//! Clients that contend for a lock, for the two sides of a shared one, or for a semaphore.
+//! Clients that contend for a lock, a shared lock or a semaphore.
 //!
 //! What must hold:
-//! - no two clients are sure at one moment of what only one may hold, be they paused or not;
-//! - what is written under a lock is written under fencing tokens that never decrease;
-//! - in calm, everybody gets a turn;
-//! - whoever gave up waiting, at whatever moment, leaves no node behind.
+//! - at no moment do two contenders believe that they hold what only one may hold, even if they were paused;
+//! - what is written under a lock is written with fencing tokens that never decrease;
+//! - after recovery, every contender acquires it;
+//! - contenders that give up at any moment leave no node behind.
 //!
-//! In some worlds the sequence numbers are used up on the way: then everybody is told so. In some, those who
-//! contend may not list each other at times: then an acquire may fail.
+//! In some runs the sequence numbers are used up in the meantime; then every contender has to get that error. In
+//! some, contenders may not list the children of the lock's node at times; then acquiring may fail.
 
 use std::{
     future::poll_fn,
@@ -24,180 +24,183 @@ use zk_client::{
 
 use crate::{
     Change, Sim, SimHandler,
-    clients::{Actor, FOREVER, Stage, lock},
+    clients::{Clients, NO_START_TIMEOUT, SimClient, lock},
 };
 
 const PATH: &str = "/contested";
-/// Where those wait who want a lease.
-const TURNS: &str = "/contested-__lock__";
+/// Where contenders for a lease wait.
+const SEMAPHORE_QUEUE: &str = "/contested-__lock__";
 /// What is written under the lock.
 const FENCED: &str = "/fenced";
 
-/// What is contended for.
+/// What the clients contend for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Prize {
+enum Contested {
     Lock,
-    Shared,
+    SharedLock,
+    /// With so many leases.
     Semaphore(usize),
 }
 
-/// What is out of the ordinary with the node that those who wait have in common.
+/// What is wrong with the node whose children are the contenders' nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
     None,
-    /// Its sequence numbers are used up after so many.
-    Exhausted(i32),
-    /// It may not be read at times.
+    /// The sequence numbers are used up after so many.
+    SequenceExhausted(i32),
+    /// Its children may not be listed at times.
     Unreadable,
 }
 
-/// One way to get it.
-enum Way {
+/// The recipe that a contender uses.
+enum Recipe {
     Lock(Lock),
     Read(ReadLock),
     Write(WriteLock),
     Semaphore(Semaphore),
 }
 
-/// It, held.
+/// What a contender has acquired.
 #[derive(Debug, Clone)]
-enum Grip {
+enum Guard {
     Lock(LockGuard),
     Lease(Lease),
 }
 
-/// How long to wait for it.
+/// How a contender waits.
 #[derive(Debug, Clone, Copy)]
-enum Patience {
+enum WaitMode {
     Endless,
     Timeout(Duration),
-    /// The handle is dropped, or cancelled, after a while.
-    Dropped(Duration),
-    Cancelled(Duration),
-    None,
+    /// It drops the handle after a while.
+    Drop(Duration),
+    /// It cancels the call after a while.
+    Cancel(Duration),
+    /// It does not wait.
+    Try,
 }
 
-/// Who believes to hold what.
+/// What the contenders have acquired, and how far they are.
 #[derive(Default)]
-struct Court {
-    holdings: Vec<Holding>,
+struct Progress {
+    held: Vec<Held>,
     last_id: u64,
-    contenders: Vec<Standing>,
-    is_calm: bool,
+    contenders: Vec<ContenderState>,
+    /// Whether the clients have recovered from all faults.
+    is_recovered: bool,
     is_over: bool,
 }
 
-/// How a contender fares.
-struct Standing {
-    actor: Actor,
-    /// How often it had a turn in calm.
-    turns: u64,
+struct ContenderState {
+    client: SimClient,
+    /// How often it has acquired what it contends for since the recovery.
+    acquired: u64,
     has_ended: bool,
 }
 
-impl Court {
-    /// Whether it is so for all whose process was not killed.
-    fn all(&self, mut is_so: impl FnMut(&Standing) -> bool) -> bool {
-        self.contenders.iter().all(|standing| standing.actor.is_dead() || is_so(standing))
+impl Progress {
+    /// Whether something is true of all contenders whose process was not killed.
+    fn all(&self, mut is_true: impl FnMut(&ContenderState) -> bool) -> bool {
+        self.contenders.iter().all(|contender| contender.client.is_dead() || is_true(contender))
     }
 }
 
-struct Holding {
+struct Held {
     id: u64,
-    actor: Actor,
-    alone: bool,
-    grip: Grip,
+    client: SimClient,
+    is_exclusive: bool,
+    guard: Guard,
 }
 
-/// Runs the world.
+/// Runs the workload.
 ///
 /// # Errors
-/// What broke.
+/// What does not hold.
 pub fn locks(sim: &Sim) -> Result<(), String> {
     let mut random = sim.random();
-    let prize = match random.u8(..4) {
-        0 => Prize::Shared,
-        1 => Prize::Semaphore(random.usize(1..=3)),
-        _ => Prize::Lock,
+    let contested = match random.u8(..4) {
+        0 => Contested::SharedLock,
+        1 => Contested::Semaphore(random.usize(1..=3)),
+        _ => Contested::Lock,
     };
     let trouble = match random.u8(..8) {
-        0 => Trouble::Exhausted(random.i32(0..60)),
+        0 => Trouble::SequenceExhausted(random.i32(0..60)),
         1 => Trouble::Unreadable,
         _ => Trouble::None,
     };
-    sim.note(|| format!("{prize:?}, trouble: {trouble:?}"));
+    sim.note(|| format!("{contested:?}, trouble: {trouble:?}"));
     sim.create(FENCED);
-    let queue = prize.queue();
+    let queue = contested.queue();
     if trouble != Trouble::None {
         sim.create(queue);
     }
-    if let Trouble::Exhausted(after) = trouble {
+    if let Trouble::SequenceExhausted(after) = trouble {
         sim.set_sequence(queue, i32::MAX - after);
     }
-    let stage = Stage::new(sim, random.usize(3..=6), FOREVER);
-    let court = Arc::new(Mutex::new(Court::default()));
-    for actor in &stage.actors {
+    let clients = Clients::start(sim, random.usize(3..=6), NO_START_TIMEOUT);
+    let progress = Arc::new(Mutex::new(Progress::default()));
+    for client in &clients.all {
         for _ in 0..random.usize(1..=2) {
-            let number = lock(&court).contenders.len();
-            let standing = Standing { actor: actor.clone(), turns: 0, has_ended: false };
-            lock(&court).contenders.push(standing);
-            let contender = Contender {
+            let number = lock(&progress).contenders.len();
+            let state = ContenderState { client: client.clone(), acquired: 0, has_ended: false };
+            lock(&progress).contenders.push(state);
+            let contender = ContenderTask {
                 sim: sim.clone(),
-                actor: actor.clone(),
-                court: court.clone(),
+                client: client.clone(),
+                progress: progress.clone(),
                 random: sim.random(),
-                prize,
+                contested,
                 trouble,
                 number,
             };
-            actor.handler.spawn(contender.contend());
+            client.process.spawn(contender.run());
         }
     }
-    let look = || check_holders(sim, &lock(&court), prize);
+    let check = || check_holders(sim, &lock(&progress), contested);
     if trouble == Trouble::Unreadable {
         let process = sim.process();
-        let court = court.clone();
-        process.spawn(shut_at_times(sim.clone(), process.clone(), court, sim.random(), queue));
+        let progress = progress.clone();
+        process.spawn(forbid_reads(sim.clone(), process.clone(), progress, sim.random(), queue));
     }
-    stage.rough(Duration::from_secs(random.u64(5..40)), look)?;
-    stage.calm(look)?;
-    lock(&court).is_calm = true;
+    clients.run_with_faults(Duration::from_secs(random.u64(5..40)), check)?;
+    clients.recover(check)?;
+    lock(&progress).is_recovered = true;
     if trouble == Trouble::Unreadable {
         sim.set_acl(queue, &OPEN_ACL_UNSAFE);
     }
-    stage.wait("everybody has a turn", Duration::from_secs(120), || {
-        look();
-        lock(&court).all(|standing| standing.turns > 0)
+    clients.wait_until("all contenders have acquired it", Duration::from_secs(120), || {
+        check();
+        lock(&progress).all(|contender| contender.acquired > 0)
     })?;
-    lock(&court).is_over = true;
-    stage.wait("all have ended", Duration::from_secs(120), || {
-        look();
-        lock(&court).all(|standing| standing.has_ended)
+    lock(&progress).is_over = true;
+    clients.wait_until("all contenders have ended", Duration::from_secs(120), || {
+        check();
+        lock(&progress).all(|contender| contender.has_ended)
     })?;
-    stage.wait("no node is left", 2 * stage.timeout, || {
-        [PATH, TURNS]
+    clients.wait_until("no node is left", 2 * clients.session_timeout, || {
+        [PATH, SEMAPHORE_QUEUE]
             .iter()
             .all(|path| sim.children(path).is_none_or(|children| children.is_empty()))
     })?;
-    check_tokens(sim)?;
-    stage.watch_no_more()?;
-    lock(&court).contenders.clear();
-    stage.close()
+    check_fencing_tokens(sim)?;
+    clients.check_no_watches()?;
+    lock(&progress).contenders.clear();
+    clients.stop()
 }
 
-/// Lets nobody list the children of the node at `path`, again and again, until it is calm.
-async fn shut_at_times(
+/// Forbids and allows to list the children of the node at `path` in turn, until the clients have recovered.
+async fn forbid_reads(
     sim: Sim,
     process: SimHandler,
-    court: Arc<Mutex<Court>>,
+    progress: Arc<Mutex<Progress>>,
     mut random: fastrand::Rng,
     path: &'static str,
 ) {
     let others = Perms::CREATE | Perms::DELETE | Perms::WRITE | Perms::ADMIN;
     let unreadable = [Acl::new(others, "world", "anyone")];
-    while !lock(&court).is_calm {
+    while !lock(&progress).is_recovered {
         for acl in [unreadable.as_slice(), &OPEN_ACL_UNSAFE] {
-            if !lock(&court).is_calm {
+            if !lock(&progress).is_recovered {
                 sim.set_acl(path, acl);
             }
             process.sleep(Duration::from_micros(random.u64(..1_000_000))).await;
@@ -205,7 +208,7 @@ async fn shut_at_times(
     }
 }
 
-/// With a timeout or without.
+/// Acquires with a timeout or without.
 macro_rules! acquire {
     ($what:expr, $timeout:expr) => {
         match $timeout {
@@ -215,97 +218,98 @@ macro_rules! acquire {
     };
 }
 
-struct Contender {
+struct ContenderTask {
     sim: Sim,
-    actor: Actor,
-    court: Arc<Mutex<Court>>,
+    client: SimClient,
+    progress: Arc<Mutex<Progress>>,
     random: fastrand::Rng,
-    prize: Prize,
+    contested: Contested,
     trouble: Trouble,
     number: usize,
 }
 
-impl Contender {
-    async fn contend(mut self) {
-        while !lock(&self.court).is_over {
+impl ContenderTask {
+    async fn run(mut self) {
+        while !lock(&self.progress).is_over {
             let pause = self.millis(400);
-            self.actor.handler.sleep(pause).await;
-            let way = self.way();
-            let patience = self.patience();
-            match way.take(&self.actor, patience).await {
-                Ok(Some(grip)) => self.hold(grip, way.alone(self.prize)).await,
+            self.client.process.sleep(pause).await;
+            let recipe = self.recipe();
+            let mode = self.wait_mode();
+            match recipe.acquire(&self.client, mode).await {
+                Ok(Some(guard)) => self.hold(guard, recipe.is_exclusive(self.contested)).await,
                 Ok(None) => {}
                 Err(error) => match error.kind() {
                     ErrorKind::Timeout | ErrorKind::Cancelled => {}
                     ErrorKind::SequenceExhausted
-                        if matches!(self.trouble, Trouble::Exhausted(_)) =>
+                        if matches!(self.trouble, Trouble::SequenceExhausted(_)) =>
                     {
-                        let mut court = lock(&self.court);
-                        if court.is_calm {
-                            // It is as good as a turn: there are no more.
-                            court.contenders[self.number].turns += 1;
+                        let mut progress = lock(&self.progress);
+                        if progress.is_recovered {
+                            // This counts, since no sequence number is left.
+                            progress.contenders[self.number].acquired += 1;
                         }
                     }
                     ErrorKind::Server(ErrorCode::NoAuth) if self.trouble == Trouble::Unreadable => {
                     }
-                    _ => self.sim.fail(|| format!("no lock, but {error:?}")),
+                    _ => self.sim.fail(|| format!("acquiring ended with {error:?}")),
                 },
             }
         }
-        lock(&self.court).contenders[self.number].has_ended = true;
+        lock(&self.progress).contenders[self.number].has_ended = true;
     }
 
     fn millis(&mut self, most: u64) -> Duration {
         Duration::from_micros(self.random.u64(..most * 1_000))
     }
 
-    fn way(&mut self) -> Way {
-        let client = &self.actor.client;
-        match self.prize {
-            Prize::Lock => Way::Lock(Lock::new(client, PATH)),
-            Prize::Shared if self.random.bool() => Way::Read(ReadLock::new(client, PATH)),
-            Prize::Shared => Way::Write(WriteLock::new(client, PATH)),
-            Prize::Semaphore(leases) => {
+    fn recipe(&mut self) -> Recipe {
+        let zk = &self.client.zk;
+        match self.contested {
+            Contested::Lock => Recipe::Lock(Lock::new(zk, PATH)),
+            Contested::SharedLock if self.random.bool() => Recipe::Read(ReadLock::new(zk, PATH)),
+            Contested::SharedLock => Recipe::Write(WriteLock::new(zk, PATH)),
+            Contested::Semaphore(leases) => {
                 let options = SemaphoreOptions::default().max_leases(leases);
-                Way::Semaphore(Semaphore::with(client, PATH, options))
+                Recipe::Semaphore(Semaphore::with(zk, PATH, options))
             }
         }
     }
 
-    fn patience(&mut self) -> Patience {
+    fn wait_mode(&mut self) -> WaitMode {
         let most = [20, 300, 3_000][self.random.usize(..3)];
-        let while_ = self.millis(most);
+        let duration = self.millis(most);
         match self.random.u8(..8) {
-            _ if lock(&self.court).is_calm => Patience::Endless,
-            0 => Patience::Timeout(while_),
-            1 | 2 => Patience::Dropped(while_),
-            3 => Patience::Cancelled(while_),
-            4 => Patience::None,
-            _ => Patience::Endless,
+            _ if lock(&self.progress).is_recovered => WaitMode::Endless,
+            0 => WaitMode::Timeout(duration),
+            1 | 2 => WaitMode::Drop(duration),
+            3 => WaitMode::Cancel(duration),
+            4 => WaitMode::Try,
+            _ => WaitMode::Endless,
         }
     }
 
-    async fn hold(&mut self, grip: Grip, alone: bool) {
+    async fn hold(&mut self, guard: Guard, is_exclusive: bool) {
         self.sim.note(|| {
-            let (number, client) = (self.number, self.actor.number);
-            format!("contender {number} of client {client} has {grip:?}")
+            let (number, client) = (self.number, self.client.number);
+            format!("contender {number} of client {client} holds {guard:?}")
         });
         let id = {
-            let mut court = lock(&self.court);
-            court.last_id += 1;
-            if court.is_calm {
-                court.contenders[self.number].turns += 1;
+            let mut progress = lock(&self.progress);
+            progress.last_id += 1;
+            if progress.is_recovered {
+                progress.contenders[self.number].acquired += 1;
             }
-            let (id, actor) = (court.last_id, self.actor.clone());
-            court.holdings.push(Holding { id, actor, alone, grip: grip.clone() });
-            check_holders(&self.sim, &court, self.prize);
+            let (id, client) = (progress.last_id, self.client.clone());
+            let guard = guard.clone();
+            progress.held.push(Held { id, client, is_exclusive, guard });
+            check_holders(&self.sim, &progress, self.contested);
             id
         };
         for _ in 0..self.random.u8(..4) {
             let pause = self.millis(200);
-            self.actor.handler.sleep(pause).await;
-            if let Grip::Lock(guard) = &grip
-                && alone
+            self.client.process.sleep(pause).await;
+            if let Guard::Lock(guard) = &guard
+                && is_exclusive
             {
                 let token = guard.fencing_token().to_string();
                 let written = guard.transaction().set(FENCED, token, None).commit();
@@ -316,24 +320,25 @@ impl Contender {
                 }
             }
         }
-        if !lock(&self.court).is_calm && self.random.u8(..8) == 0 {
+        if !lock(&self.progress).is_recovered && self.random.u8(..8) == 0 {
             let pause = self.millis(10_000);
-            self.actor.handler.sleep(pause).await;
+            self.client.process.sleep(pause).await;
         }
-        self.sim
-            .note(|| format!("contender {} of client {} lets go", self.number, self.actor.number));
+        self.sim.note(|| {
+            format!("contender {} of client {} releases it", self.number, self.client.number)
+        });
         let (kept, others) = {
-            let mut court = lock(&self.court);
-            std::mem::take(&mut court.holdings).into_iter().partition(|held| held.id != id)
+            let mut progress = lock(&self.progress);
+            std::mem::take(&mut progress.held).into_iter().partition(|held| held.id != id)
         };
-        lock(&self.court).holdings = kept;
+        lock(&self.progress).held = kept;
         drop::<Vec<_>>(others);
         match self.random.u8(..3) {
-            0 => drop(grip),
-            1 => drop(grip.release()),
-            _ => match grip.release().await {
+            0 => drop(guard),
+            1 => drop(guard.release()),
+            _ => match guard.release().await {
                 Err(error) if error.kind() != ErrorKind::Cancelled => {
-                    self.sim.fail(|| format!("a release ends with {error:?}"));
+                    self.sim.fail(|| format!("a release ended with {error:?}"));
                 }
                 _ => {}
             },
@@ -341,62 +346,62 @@ impl Contender {
     }
 }
 
-impl Prize {
-    /// The node that those who wait have in common.
+impl Contested {
+    /// The node whose children are the contenders' nodes.
     const fn queue(self) -> &'static str {
         match self {
-            Self::Lock | Self::Shared => PATH,
-            Self::Semaphore(_) => TURNS,
+            Self::Lock | Self::SharedLock => PATH,
+            Self::Semaphore(_) => SEMAPHORE_QUEUE,
         }
     }
 }
 
-impl Way {
-    /// Whether nobody else may hold it at the same time.
-    const fn alone(&self, prize: Prize) -> bool {
+impl Recipe {
+    /// Whether only one contender may hold it at a time.
+    const fn is_exclusive(&self, contested: Contested) -> bool {
         match self {
             Self::Lock(_) | Self::Write(_) => true,
             Self::Read(_) => false,
-            Self::Semaphore(_) => matches!(prize, Prize::Semaphore(1)),
+            Self::Semaphore(_) => matches!(contested, Contested::Semaphore(1)),
         }
     }
 
-    async fn take(&self, actor: &Actor, patience: Patience) -> Result<Option<Grip>, Error> {
+    async fn acquire(&self, client: &SimClient, mode: WaitMode) -> Result<Option<Guard>, Error> {
         match self {
             Self::Lock(lock) => {
-                let try_it = || lock.try_acquire();
-                take(actor, patience, |t| acquire!(lock, t), try_it, Grip::Lock).await
+                let try_acquire = || lock.try_acquire();
+                acquire(client, mode, |t| acquire!(lock, t), try_acquire, Guard::Lock).await
             }
             Self::Read(lock) => {
-                let try_it = || lock.try_acquire();
-                take(actor, patience, |t| acquire!(lock, t), try_it, Grip::Lock).await
+                let try_acquire = || lock.try_acquire();
+                acquire(client, mode, |t| acquire!(lock, t), try_acquire, Guard::Lock).await
             }
             Self::Write(lock) => {
-                let try_it = || lock.try_acquire();
-                take(actor, patience, |t| acquire!(lock, t), try_it, Grip::Lock).await
+                let try_acquire = || lock.try_acquire();
+                acquire(client, mode, |t| acquire!(lock, t), try_acquire, Guard::Lock).await
             }
             Self::Semaphore(semaphore) => {
-                let try_it = || semaphore.try_acquire();
-                take(actor, patience, |t| acquire!(semaphore, t), try_it, Grip::Lease).await
+                let try_acquire = || semaphore.try_acquire();
+                acquire(client, mode, |t| acquire!(semaphore, t), try_acquire, Guard::Lease).await
             }
         }
     }
 }
 
-async fn take<T: Clone + Send + 'static>(
-    actor: &Actor,
-    patience: Patience,
+async fn acquire<T: Clone + Send + 'static>(
+    client: &SimClient,
+    mode: WaitMode,
     acquire: impl Fn(Option<Duration>) -> AsyncResult<T>,
     try_acquire: impl Fn() -> AsyncResult<Option<T>>,
-    grip: fn(T) -> Grip,
-) -> Result<Option<Grip>, Error> {
-    match patience {
-        Patience::Endless => acquire(None).await.map(|held| Some(grip(held))),
-        Patience::Timeout(after) => acquire(Some(after)).await.map(|held| Some(grip(held))),
-        Patience::None => try_acquire().await.map(|held| held.map(grip)),
-        Patience::Dropped(after) | Patience::Cancelled(after) => {
+    guard: fn(T) -> Guard,
+) -> Result<Option<Guard>, Error> {
+    match mode {
+        WaitMode::Endless => acquire(None).await.map(|held| Some(guard(held))),
+        WaitMode::Timeout(after) => acquire(Some(after)).await.map(|held| Some(guard(held))),
+        WaitMode::Try => try_acquire().await.map(|held| held.map(guard)),
+        WaitMode::Drop(after) | WaitMode::Cancel(after) => {
             let mut handle = acquire(None);
-            let mut sleep = pin!(actor.handler.sleep(after));
+            let mut sleep = pin!(client.process.sleep(after));
             let taken = poll_fn(|context| {
                 if let Poll::Ready(result) = pin!(&mut handle).poll(context) {
                     return Poll::Ready(Some(result));
@@ -404,9 +409,9 @@ async fn take<T: Clone + Send + 'static>(
                 sleep.as_mut().poll(context).map(|()| None)
             });
             match taken.await {
-                Some(result) => result.map(|held| Some(grip(held))),
+                Some(result) => result.map(|held| Some(guard(held))),
                 None => {
-                    if matches!(patience, Patience::Cancelled(_)) {
+                    if matches!(mode, WaitMode::Cancel(_)) {
                         handle.cancel();
                     }
                     drop(handle);
@@ -417,7 +422,7 @@ async fn take<T: Clone + Send + 'static>(
     }
 }
 
-impl Grip {
+impl Guard {
     fn is_held(&self) -> bool {
         match self {
             Self::Lock(guard) => guard.is_held(),
@@ -433,35 +438,35 @@ impl Grip {
     }
 }
 
-/// No more are sure of it than may be. A session that was ended behind its owner's back is no fault of
-/// the owner's, and who was killed is sure of nothing.
-fn check_holders(sim: &Sim, court: &Court, prize: Prize) {
-    let sure = |held: &&Holding| {
-        let session = held.actor.client.session_id();
-        held.grip.is_held()
-            && !held.actor.is_dead()
+/// Checks that no more contenders believe to hold it than may. Sessions that ended in a way that their owners
+/// could not know of do not count, nor do processes that were killed.
+fn check_holders(sim: &Sim, progress: &Progress, contested: Contested) {
+    let believes = |held: &&Held| {
+        let session = held.client.zk.session_id();
+        held.guard.is_held()
+            && !held.client.is_dead()
             && session.is_none_or(|session| !sim.ended_early(session))
     };
-    let holders: Vec<_> = court.holdings.iter().filter(sure).collect();
-    let most = match prize {
-        Prize::Semaphore(leases) => leases,
-        _ if holders.iter().any(|held| held.alone) => 1,
+    let holders: Vec<_> = progress.held.iter().filter(believes).collect();
+    let most = match contested {
+        Contested::Semaphore(leases) => leases,
+        _ if holders.iter().any(|held| held.is_exclusive) => 1,
         _ => usize::MAX,
     };
     if holders.len() > most {
         let paths: Vec<_> = holders
             .iter()
-            .map(|held| match &held.grip {
-                Grip::Lock(guard) => guard.path().to_owned(),
-                Grip::Lease(lease) => lease.path().to_owned(),
+            .map(|held| match &held.guard {
+                Guard::Lock(guard) => guard.path().to_owned(),
+                Guard::Lease(lease) => lease.path().to_owned(),
             })
             .collect();
-        sim.fail(|| format!("{} holders of {prize:?}: {paths:?}", holders.len()));
+        sim.fail(|| format!("{} holders of {contested:?}: {paths:?}", holders.len()));
     }
 }
 
-/// What was written was written in the order of its tokens.
-fn check_tokens(sim: &Sim) -> Result<(), String> {
+/// Checks that the fencing tokens of all writes never decrease.
+fn check_fencing_tokens(sim: &Sim) -> Result<(), String> {
     let mut last = 0;
     for record in sim.log().iter().filter(|record| record.result == ErrorCode::Ok) {
         for change in &record.changes {
@@ -472,7 +477,7 @@ fn check_tokens(sim: &Sim) -> Result<(), String> {
             let token = String::from_utf8_lossy(token).parse().unwrap_or(0);
             if token < last {
                 return Err(format!(
-                    "two writers: {:#x} wrote under {token:#x}, after one under {last:#x}",
+                    "transaction {:#x} wrote with token {token:#x} after one with {last:#x}",
                     record.zxid
                 ));
             }

@@ -1,4 +1,4 @@
-//! What happens, and what must hold.
+//! What clients do, and what must hold.
 
 mod locks;
 mod outages;
@@ -12,19 +12,19 @@ pub use outages::outages;
 pub use session::session;
 pub use watchers::watchers;
 
-/// A world: what it is called, and how it runs.
+/// A workload.
 #[derive(Debug, Clone, Copy)]
-pub struct World {
+pub struct Workload {
     /// Its name.
     pub name: &'static str,
-    /// Runs it to its end, or to the first thing that breaks.
+    /// Runs it to its end. Returns what does not hold.
     pub run: fn(&Sim) -> Result<(), String>,
 }
 
-/// All of them.
-pub const WORLDS: &[World] = &[
-    World { name: "session", run: session },
-    World { name: "locks", run: locks },
-    World { name: "watchers", run: watchers },
-    World { name: "outages", run: outages },
+/// All workloads.
+pub const WORKLOADS: &[Workload] = &[
+    Workload { name: "session", run: session },
+    Workload { name: "locks", run: locks },
+    Workload { name: "watchers", run: watchers },
+    Workload { name: "outages", run: outages },
 ];

@@ -1,9 +1,9 @@
-//! Servers that cannot be reached for a while, or that close each connection after their first answers, and
-//! clients at work with one host that lives and others that stay down.
+//! Servers that are unreachable for a while, or that close each connection after their first replies, and
+//! clients that make calls meanwhile. One host is up at times, and others stay down.
 //!
-//! What must hold, besides what [`Stage`] and the tap look at for every world:
-//! - a session whose host is back in half of its time is not lost;
-//! - no client begins to connect more often than its pauses allow.
+//! What must hold, besides the rules for every workload:
+//! - a session whose host is back within half of the session timeout is not lost;
+//! - no client begins to connect more often than its backoff allows.
 
 use std::{
     sync::{
@@ -16,99 +16,103 @@ use std::{
 use zk_client::{Handler, SessionState};
 
 use crate::{
-    DOWN, Sim,
-    clients::{Actor, FOREVER, Stage},
+    DOWN_HOSTS, Sim,
+    clients::{Clients, NO_START_TIMEOUT, SimClient},
 };
 
-/// The host that lives, at times.
-const LIVES: &str = "zk1:2181";
+/// The host that is up at times.
+const HOST: &str = "zk1:2181";
 
 /// For how long servers close connections early.
-const CLOSING: Duration = Duration::from_secs(5);
+const EARLY_CLOSE: Duration = Duration::from_secs(5);
 
-/// Runs the world.
+/// Runs the workload.
 ///
 /// # Errors
-/// What broke.
+/// What does not hold.
 pub fn outages(sim: &Sim) -> Result<(), String> {
     let mut random = sim.random();
-    let stage = Stage::new(sim, random.usize(1..=3), FOREVER);
-    let mut down = DOWN.to_vec();
+    let clients = Clients::start(sim, random.usize(1..=3), NO_START_TIMEOUT);
+    let mut down = DOWN_HOSTS.to_vec();
     random.shuffle(&mut down);
     down.truncate(random.usize(..=down.len()));
-    let hosts = [&[LIVES], &*down].concat();
+    let hosts = [&[HOST], &*down].concat();
     let is_over = Arc::new(AtomicBool::new(false));
-    for actor in &stage.actors {
-        if let Err(error) = actor.client.set_hosts(&hosts.join(",")) {
-            return Err(format!("client {}: {error}", actor.number));
+    for client in &clients.all {
+        if let Err(error) = client.zk.set_hosts(&hosts.join(",")) {
+            return Err(format!("client {}: {error}", client.number));
         }
-        work(actor, &is_over);
+        make_calls(client, &is_over);
     }
     for _ in 0..random.u8(1..5) {
-        stage.wait("all clients are connected", stage.timeout + Duration::from_secs(30), || {
-            stage.alive().all(|actor| actor.client.state() == SessionState::Connected)
+        let limit = clients.session_timeout + Duration::from_secs(30);
+        clients.wait_until("all clients are connected", limit, || {
+            clients.alive().all(|client| client.zk.state() == SessionState::Connected)
         })?;
-        sim.run_for(stage.timeout.mul_f64(2.0 * random.f64()), || {})?;
+        sim.run_for(clients.session_timeout.mul_f64(2.0 * random.f64()), || {})?;
         if random.bool() {
-            out_of_reach(&stage, &mut random)?;
+            be_unreachable(&clients, &mut random)?;
         } else {
-            closed_early(&stage, hosts.len())?;
+            close_early(&clients, hosts.len())?;
         }
     }
     is_over.store(true, Ordering::Relaxed);
-    stage.calm(|| {})?;
-    stage.close()
+    clients.recover(|| {})?;
+    clients.stop()
 }
 
 /// Makes a call now and then.
-fn work(actor: &Actor, is_over: &Arc<AtomicBool>) {
-    let (actor, is_over) = (actor.clone(), is_over.clone());
-    actor.handler.clone().spawn(async move {
+fn make_calls(client: &SimClient, is_over: &Arc<AtomicBool>) {
+    let (client, is_over) = (client.clone(), is_over.clone());
+    client.process.clone().spawn(async move {
         while !is_over.load(Ordering::Relaxed) {
-            drop(actor.client.exists("/"));
-            actor.handler.sleep(Duration::from_millis(100)).await;
+            drop(client.zk.exists("/"));
+            client.process.sleep(Duration::from_millis(100)).await;
         }
     });
 }
 
-/// The servers cannot be reached for up to half of the session timeout.
-fn out_of_reach(stage: &Stage, random: &mut fastrand::Rng) -> Result<(), String> {
-    let connected = |actor: &&Actor| actor.client.state() == SessionState::Connected;
-    let sessions: Vec<_> = stage
+/// The servers are unreachable for up to half of the session timeout.
+fn be_unreachable(clients: &Clients, random: &mut fastrand::Rng) -> Result<(), String> {
+    let connected = |client: &&SimClient| client.zk.state() == SessionState::Connected;
+    let sessions: Vec<_> = clients
         .alive()
         .filter(connected)
-        .map(|actor| (actor, actor.client.session_id(), actor.client.session_timeout()))
+        .map(|client| (client, client.zk.session_id(), client.zk.session_timeout()))
         .collect();
     let shortest = sessions.iter().map(|(_, _, timeout)| *timeout).min().unwrap_or_default();
-    stage.sim.set_unreachable(true);
-    stage.sim.run_for(shortest.mul_f64(0.2 + 0.3 * random.f64()), || {})?;
-    stage.sim.set_unreachable(false);
-    for (actor, session, timeout) in sessions {
-        let number = actor.number;
-        stage.wait(&format!("client {number} is back"), timeout, || connected(&actor))?;
-        if actor.client.session_id() != session {
-            return Err(format!("client {number} has lost its session, and could have kept it"));
+    clients.sim.set_unreachable(true);
+    clients.sim.run_for(shortest.mul_f64(0.2 + 0.3 * random.f64()), || {})?;
+    clients.sim.set_unreachable(false);
+    for (client, session, timeout) in sessions {
+        let number = client.number;
+        let what = format!("client {number} is connected again");
+        clients.wait_until(&what, timeout, || connected(&client))?;
+        if client.zk.session_id() != session {
+            return Err(format!(
+                "client {number} lost its session though its host was back in time"
+            ));
         }
     }
     Ok(())
 }
 
-/// All servers close each connection after their first answers.
-fn closed_early(stage: &Stage, hosts: usize) -> Result<(), String> {
-    let attempts = |actor: &Actor| stage.sim.connect_attempts(&actor.handler);
-    let before: Vec<_> = stage.actors.iter().map(attempts).collect();
-    stage.sim.set_close_early(true);
-    stage.sim.run_for(CLOSING, || {})?;
-    stage.sim.set_close_early(false);
-    for (actor, before) in stage.actors.iter().zip(before) {
-        let made = attempts(actor) - before;
-        // A few rounds until the pause is at its longest, and one each half of that from then on.
-        let longest = actor.client.session_timeout().mul_f64(1.0 / 3.0);
-        let rounds = 6 + CLOSING.div_duration_f64(longest / 2).ceil() as usize;
+/// All servers close each connection after their first replies.
+fn close_early(clients: &Clients, hosts: usize) -> Result<(), String> {
+    let attempts = |client: &SimClient| clients.sim.connect_attempts(&client.process);
+    let before: Vec<_> = clients.all.iter().map(attempts).collect();
+    clients.sim.set_close_early(true);
+    clients.sim.run_for(EARLY_CLOSE, || {})?;
+    clients.sim.set_close_early(false);
+    for (client, before) in clients.all.iter().zip(before) {
+        let made = attempts(client) - before;
+        // A few rounds until the backoff is at its longest; from then on, one in half of that time.
+        let longest = client.zk.session_timeout().mul_f64(1.0 / 3.0);
+        let rounds = 6 + EARLY_CLOSE.div_duration_f64(longest / 2).ceil() as usize;
         if made > rounds * hosts {
             return Err(format!(
-                "client {} has begun to connect {made} times to {hosts} hosts in {CLOSING:?}",
-                actor.number
+                "client {} began to connect {made} times to {hosts} hosts in {EARLY_CLOSE:?}",
+                client.number
             ));
         }
     }

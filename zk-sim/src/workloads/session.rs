@@ -1,14 +1,14 @@
-//! Calls and watches of a few clients, compared with what the server has really done.
+//! Calls and watches of a few clients, compared with what the servers have really done.
 //!
-//! What must hold, besides what [`Stage`] and the tap look at for every world:
-//! - a client that was started last is started, whatever it was in the middle of;
-//! - each call ends exactly once, and the calls of a client in the order in which they were made;
-//! - the server gets the writes of a client in that order, none of them twice;
-//! - a write that succeeded, or that the server refused, was done or refused by the server; one that was
-//!   not sent was not; one whose outcome is unknown may have been;
-//! - what a client reads of a node never goes back, until it is started again;
-//! - a watch fires once at most, and only if its node has changed; its event is there before any reply that
-//!   shows the change; no change goes by unnoticed; it ends otherwise with its session alone.
+//! What must hold, besides the rules for every workload:
+//! - the last start of a client succeeds, whatever state the client was in;
+//! - each call ends exactly once, and the calls of a client end in the order in which they were made;
+//! - the server receives the writes of a client in that order, and none twice;
+//! - a write that succeeded or was refused by the server was so on the server; one that was not sent never reached
+//!   the server; one whose outcome is unknown may have;
+//! - what a client reads of a node never goes back in time, until the client is started again;
+//! - a watch fires at most once, and only if its node has changed; its event comes before any reply that shows
+//!   the change; no change goes unnoticed; otherwise the watch ends with its session only.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,128 +25,129 @@ use zk_client::{
 
 use crate::{
     Change, HOSTS, Sim,
-    clients::{Actor, FOREVER, Stage, lock},
+    clients::{Clients, NO_START_TIMEOUT, SimClient, lock},
     servers::CREDENTIAL,
 };
 
 /// Nodes that all clients write to and watch.
-const SHARED: [&str; 3] = ["/a", "/b", "/b/c"];
+const SHARED_PATHS: [&str; 3] = ["/a", "/b", "/b/c"];
 
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum End {
-    Done,
+enum CallResult {
+    Succeeded,
     Refused(ErrorCode),
     NotSent,
     Unknown,
 }
 
 #[derive(Default)]
-struct Ledger {
-    /// By client: the ends of its calls, by number.
-    calls: Vec<Vec<Option<End>>>,
+struct History {
+    /// By client and call: how the call ended.
+    calls: Vec<Vec<Option<CallResult>>>,
     /// By client: how often it was started.
     starts: Vec<u32>,
-    /// By client: how its last start went.
+    /// By client: its last start.
     started: Vec<AsyncResult<()>>,
     /// By client: the last of its calls that has ended.
     ended: Vec<Option<usize>>,
-    /// By client, start and path: the newest change that was seen.
+    /// By client, start and path: the newest change that was read, by zxid.
     seen: HashMap<(usize, u32, &'static str), i64>,
-    watches: Vec<Armed>,
+    watches: Vec<WatchState>,
 }
 
-/// A watch that is armed, or was.
-struct Armed {
+/// A watch.
+struct WatchState {
     client: usize,
     path: &'static str,
-    kind: Kind,
-    /// The newest change of what is watched when it was armed.
+    kind: WatchKind,
+    /// The newest change of what is watched when the watch was set, by zxid.
     since: i64,
     fired: u32,
     watch: Watch,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum WatchKind {
     Data,
     Exists,
     Children,
 }
 
-/// Runs the world.
+/// Runs the workload.
 ///
 /// # Errors
-/// What broke.
+/// What does not hold.
 pub fn session(sim: &Sim) -> Result<(), String> {
     let mut random = sim.random();
-    let is_patient = random.bool();
-    let patience = if is_patient { FOREVER } else { Duration::from_millis(random.u64(200..5_000)) };
-    let stage = Stage::new(sim, random.usize(1..=4), patience);
-    let ledger = Arc::new(Mutex::new(Ledger::default()));
-    let going = Arc::new(Mutex::new(vec![true; stage.actors.len()]));
+    let has_timeout = random.bool();
+    let start_timeout =
+        if has_timeout { Duration::from_millis(random.u64(200..5_000)) } else { NO_START_TIMEOUT };
+    let clients = Clients::start(sim, random.usize(1..=4), start_timeout);
+    let history = Arc::new(Mutex::new(History::default()));
+    let running = Arc::new(Mutex::new(vec![true; clients.all.len()]));
     let end = sim.now() + Duration::from_secs(random.u64(5..40));
     {
-        let mut ledger = lock(&ledger);
-        ledger.calls = vec![Vec::new(); stage.actors.len()];
-        ledger.ended = vec![None; stage.actors.len()];
-        ledger.starts = vec![0; stage.actors.len()];
-        ledger.started = stage.actors.iter().map(|actor| actor.client.start()).collect();
+        let mut history = lock(&history);
+        history.calls = vec![Vec::new(); clients.all.len()];
+        history.ended = vec![None; clients.all.len()];
+        history.starts = vec![0; clients.all.len()];
+        history.started = clients.all.iter().map(|client| client.zk.start()).collect();
     }
-    for actor in &stage.actors {
-        if !is_patient {
-            actor.may_stop();
+    for client in &clients.all {
+        if has_timeout {
+            client.allow_stops();
         }
-        let client = Player {
+        let user = User {
             sim: sim.clone(),
-            actor: actor.clone(),
-            ledger: ledger.clone(),
+            client: client.clone(),
+            history: history.clone(),
             random: sim.random(),
             own: Vec::new(),
         };
-        let (going, number) = (going.clone(), actor.number);
-        zk_client::Handler::spawn(&actor.handler, async move {
-            client.play(end).await;
-            lock(&going)[number] = false;
+        let (running, number) = (running.clone(), client.number);
+        client.process.spawn(async move {
+            user.run(end).await;
+            lock(&running)[number] = false;
         });
     }
-    stage.rough(end.saturating_sub(sim.now()), || {})?;
-    stage.calm(|| {})?;
-    stage.wait("all have ended", stage.timeout, || {
-        stage.alive().all(|actor| !lock(&going)[actor.number])
+    clients.run_with_faults(end.saturating_sub(sim.now()), || {})?;
+    clients.recover(|| {})?;
+    clients.wait_until("all users have ended", clients.session_timeout, || {
+        clients.alive().all(|client| !lock(&running)[client.number])
     })?;
-    stage.wait("all calls have ended", stage.timeout, || {
-        let calls = &lock(&ledger).calls;
-        stage.alive().all(|actor| calls[actor.number].iter().all(Option::is_some))
+    clients.wait_until("all calls have ended", clients.session_timeout, || {
+        let calls = &lock(&history).calls;
+        clients.alive().all(|client| calls[client.number].iter().all(Option::is_some))
     })?;
-    check_starts(&stage, &lock(&ledger))?;
-    check_writes(&stage, &lock(&ledger))?;
-    check_watches(&stage, &lock(&ledger))?;
-    let watches = std::mem::take(&mut lock(&ledger).watches);
-    // Their callbacks want those that have not fired. To the servers, watches on the data of a path and on
-    // its being there are one.
+    check_starts(&clients, &lock(&history))?;
+    check_writes(&clients, &lock(&history))?;
+    check_watches(&clients, &lock(&history))?;
+    let watches = std::mem::take(&mut lock(&history).watches);
+    // The callbacks of watches that have not fired want them. For the servers, a watch on the data of a path
+    // and one on its existence are the same.
     let wanted: BTreeSet<_> = watches
         .iter()
-        .filter(|armed| !armed.watch.ready() && !stage.actors[armed.client].is_dead())
-        .map(|armed| (armed.client, armed.path, armed.kind == Kind::Children))
+        .filter(|state| !state.watch.ready() && !clients.all[state.client].is_dead())
+        .map(|state| (state.client, state.path, state.kind == WatchKind::Children))
         .collect();
     drop(watches);
-    stage.watches_are_left(wanted.len())?;
-    stage.close()
+    clients.wait_for_watches(wanted.len())?;
+    clients.stop()
 }
 
-/// One client at work.
-struct Player {
+/// Uses a client.
+struct User {
     sim: Sim,
-    actor: Actor,
-    ledger: Arc<Mutex<Ledger>>,
+    client: SimClient,
+    history: Arc<Mutex<History>>,
     random: fastrand::Rng,
     /// Paths of its own that it may have created.
     own: Vec<String>,
 }
 
-impl Player {
-    async fn play(mut self, end: Duration) {
+impl User {
+    async fn run(mut self, end: Duration) {
         let pace = self.random.u64(10..600);
         while self.sim.now() < end {
             for _ in 0..self.random.u8(1..4) {
@@ -159,64 +160,64 @@ impl Player {
                 self.call();
             }
             let pause = Duration::from_millis(self.random.u64(..pace));
-            self.actor.handler.sleep(pause).await;
+            self.client.process.sleep(pause).await;
             self.keep_started();
         }
         while !self.keep_started() {
-            self.actor.handler.sleep(Duration::from_millis(100)).await;
+            self.client.process.sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Starts the client again if that has failed; says whether it is started.
+    /// Starts the client again if its last start failed. Returns whether the client is started.
     fn keep_started(&self) -> bool {
-        let number = self.actor.number;
+        let number = self.client.number;
         let (is_started, has_failed) = {
-            let started = &lock(&self.ledger).started[number];
+            let started = &lock(&self.history).started[number];
             (started.successful(), started.exception().is_some())
         };
         if has_failed {
-            lock(&self.ledger).starts[number] += 1;
-            lock(&self.ledger).started[number] = self.actor.client.start();
+            lock(&self.history).starts[number] += 1;
+            lock(&self.history).started[number] = self.client.zk.start();
         }
         is_started
     }
 
-    /// Starts and stops the client a few times in a row, with or without waiting for that, and in the end
-    /// has it running, with another session.
+    /// Starts and stops the client a few times, with or without waiting for the result, and starts it with
+    /// another session at last.
     async fn start_and_stop(&mut self, end: Duration) {
-        self.actor.may_stop();
-        let client = self.actor.client.clone();
+        self.client.allow_stops();
+        let zk = self.client.zk.clone();
         for _ in 0..self.random.u8(..4) {
-            lock(&self.ledger).starts[self.actor.number] += 1;
-            let before = client.exists("/");
+            lock(&self.history).starts[self.client.number] += 1;
+            let before = zk.exists("/");
             let done = match self.random.u8(..3) {
-                0 => client.start(),
-                1 => client.stop(),
-                _ => client.restart(),
+                0 => zk.start(),
+                1 => zk.stop(),
+                _ => zk.restart(),
             };
             self.call();
-            let left = self.actor.handler.sleep(end.saturating_sub(self.sim.now()));
+            let left = self.client.process.sleep(end.saturating_sub(self.sim.now()));
             match self.random.u8(..3) {
                 0 => {}
                 1 => first_of(done, left).await,
                 _ => first_of(before, left).await,
             }
         }
-        lock(&self.ledger).starts[self.actor.number] += 1;
-        lock(&self.ledger).started[self.actor.number] = client.restart();
+        lock(&self.history).starts[self.client.number] += 1;
+        lock(&self.history).started[self.client.number] = zk.restart();
     }
 
-    /// Has the client use some of the servers from now on, and prove once more who it is.
+    /// Changes the hosts of the client, and may add its credential once more.
     fn change_settings(&mut self) {
         let mut hosts: Vec<_> = HOSTS.split(',').collect();
         self.random.shuffle(&mut hosts);
         hosts.truncate(self.random.usize(1..=hosts.len()));
-        if let Err(error) = self.actor.client.set_hosts(&hosts.join(",")) {
-            self.sim.fail(|| format!("client {}: {error}", self.actor.number));
+        if let Err(error) = self.client.zk.set_hosts(&hosts.join(",")) {
+            self.sim.fail(|| format!("client {}: {error}", self.client.number));
         }
         if self.random.bool() {
-            let (sim, client) = (self.sim.clone(), self.actor.number);
-            self.actor.client.add_auth(CREDENTIAL.0, CREDENTIAL.1).on_complete(move |result| {
+            let (sim, client) = (self.sim.clone(), self.client.number);
+            self.client.zk.add_auth(CREDENTIAL.0, CREDENTIAL.1).on_complete(move |result| {
                 if let Some(error) = result.err().filter(|it| it.kind() == ErrorKind::AuthFailed) {
                     sim.fail(|| format!("client {client}: {error}"));
                 }
@@ -225,47 +226,47 @@ impl Player {
     }
 
     fn call(&mut self) {
-        let client = self.actor.client.clone();
-        let path = SHARED[self.random.usize(..SHARED.len())];
+        let zk = self.client.zk.clone();
+        let path = SHARED_PATHS[self.random.usize(..SHARED_PATHS.len())];
         let number = self.begin();
-        let id = format!("{}-{number}", self.actor.number);
+        let id = format!("{}-{number}", self.client.number);
         match self.random.u8(..12) {
             0 => {
                 let mode = [CreateMode::Persistent, CreateMode::Ephemeral][self.random.usize(..2)];
                 let own = format!("/own-{id}");
                 self.own.push(own.clone());
                 let end = self.end(number);
-                let call = client.create(own, &id, mode);
+                let call = zk.create(own, &id, mode);
                 self.follow(call, move |result| end(result.map(drop)));
             }
             1 => {
                 let end = self.end(number);
                 let mode = CreateMode::PersistentSequential;
-                let call = client.create(format!("/seq-{id}-"), &id, mode);
+                let call = zk.create(format!("/seq-{id}-"), &id, mode);
                 self.follow(call, move |result| end(result.map(drop)));
             }
             2 if !self.own.is_empty() => {
                 let own = self.own.swap_remove(self.random.usize(..self.own.len()));
                 let end = self.end(number);
-                self.follow(client.delete(own, None), end);
+                self.follow(zk.delete(own, None), end);
             }
             3 | 4 => {
                 let end = self.end(number);
-                let call = client.set(path, &id, None);
+                let call = zk.set(path, &id, None);
                 self.follow(call, move |result| end(result.map(drop)));
             }
             5 => {
                 let end = self.end(number);
-                let call = client.create(path, &id, CreateMode::Persistent);
+                let call = zk.create(path, &id, CreateMode::Persistent);
                 self.follow(call, move |result| end(result.map(drop)));
             }
             6 => {
                 let end = self.end(number);
-                self.follow(client.delete(path, None), end);
+                self.follow(zk.delete(path, None), end);
             }
             7 => {
                 let end = self.end(number);
-                let transaction = client.transaction().set(path, &id, None).create(
+                let transaction = zk.transaction().set(path, &id, None).create(
                     format!("/multi-{id}"),
                     &id,
                     CreateMode::Persistent,
@@ -275,37 +276,38 @@ impl Player {
                 });
             }
             8 => {
-                let (end, arm) = (self.end(number), self.arm(path, Kind::Exists));
-                client.exists_and_watch(path).on_complete(move |result| {
+                let (end, record) = (self.end(number), self.record_watch(path, WatchKind::Exists));
+                zk.exists_and_watch(path).on_complete(move |result| {
                     if let Ok((stat, watch)) = &result {
-                        arm(stat.as_ref(), watch);
+                        record(stat.as_ref(), watch);
                     }
                     end(result.map(drop));
                 });
             }
             9 => {
-                let (end, arm) = (self.end(number), self.arm(path, Kind::Children));
-                client.get_children_and_watch(path).on_complete(move |result| {
+                let (end, record) =
+                    (self.end(number), self.record_watch(path, WatchKind::Children));
+                zk.get_children_and_watch(path).on_complete(move |result| {
                     if let Ok((_, stat, watch)) = &result {
-                        arm(Some(stat), watch);
+                        record(Some(stat), watch);
                     }
                     end(result.map(drop));
                 });
             }
             10 => {
-                let (end, arm) = (self.end(number), self.arm(path, Kind::Data));
-                client.get_and_watch(path).on_complete(move |result| {
+                let (end, record) = (self.end(number), self.record_watch(path, WatchKind::Data));
+                zk.get_and_watch(path).on_complete(move |result| {
                     if let Ok((_, stat, watch)) = &result {
-                        arm(Some(stat), watch);
+                        record(Some(stat), watch);
                     }
                     end(result.map(drop));
                 });
             }
             _ => {
-                let (end, see) = (self.end(number), self.see(path));
-                client.exists(path).on_complete(move |result| {
+                let (end, record) = (self.end(number), self.record_stat(path));
+                zk.exists(path).on_complete(move |result| {
                     if let Ok(stat) = &result {
-                        see(stat.as_ref());
+                        record(stat.as_ref());
                     }
                     end(result.map(drop));
                 });
@@ -313,8 +315,7 @@ impl Player {
         }
     }
 
-    /// Has `end` take in the end of a call. Some calls are given up, after a while in which anything may have
-    /// become of them.
+    /// Passes the result of a call to `end`. Some calls are cancelled after a while.
     fn follow<T: Clone + Send + 'static>(
         &mut self,
         call: AsyncResult<T>,
@@ -324,81 +325,81 @@ impl Player {
         if self.random.u8(..8) > 0 {
             return;
         }
-        let handler = self.actor.handler.clone();
+        let handler = self.client.process.clone();
         let pause = Duration::from_millis(self.random.u64(..100));
-        self.actor.handler.spawn(async move {
+        self.client.process.spawn(async move {
             handler.sleep(pause).await;
             call.cancel();
         });
     }
 
     fn begin(&self) -> usize {
-        let mut ledger = lock(&self.ledger);
-        let calls = &mut ledger.calls[self.actor.number];
+        let mut history = lock(&self.history);
+        let calls = &mut history.calls[self.client.number];
         calls.push(None);
         calls.len() - 1
     }
 
-    /// What takes in the end of a call.
+    /// Returns what records the result of a call.
     fn end(&self, number: usize) -> impl FnOnce(Result<(), Error>) + Send + 'static {
-        let (sim, ledger, client) = (self.sim.clone(), self.ledger.clone(), self.actor.number);
+        let (sim, history, client) = (self.sim.clone(), self.history.clone(), self.client.number);
         move |result| {
             sim.note(|| format!("client {client}, call {number}: {result:?}"));
             let end = match &result {
-                Ok(()) => End::Done,
+                Ok(()) => CallResult::Succeeded,
                 Err(error) if error.kind() == ErrorKind::Server(ErrorCode::NoAuth) => {
-                    return sim.fail(|| format!("client {client} could not prove who it is"));
+                    return sim.fail(|| format!("client {client} was not authenticated"));
                 }
                 Err(error) => match (error.kind(), error.outcome()) {
-                    (ErrorKind::Server(code), _) => End::Refused(code),
-                    (_, Some(Outcome::NotSent)) => End::NotSent,
-                    (_, Some(Outcome::Unknown)) => End::Unknown,
+                    (ErrorKind::Server(code), _) => CallResult::Refused(code),
+                    (_, Some(Outcome::NotSent)) => CallResult::NotSent,
+                    (_, Some(Outcome::Unknown)) => CallResult::Unknown,
                     (_, outcome) => {
-                        return sim.fail(|| format!("{outcome:?} of {error}"));
+                        return sim.fail(|| format!("outcome {outcome:?} of {error}"));
                     }
                 },
             };
-            let mut ledger = lock(&ledger);
-            if ledger.calls[client][number].replace(end).is_some() {
-                sim.fail(|| format!("call {number} of client {client} has ended twice"));
+            let mut history = lock(&history);
+            if history.calls[client][number].replace(end).is_some() {
+                sim.fail(|| format!("call {number} of client {client} ended twice"));
             }
-            // What is refused at once, or given up, does not wait for its turn.
+            // A call that fails at once or is cancelled does not wait for the calls before it.
             let at_once = [ErrorKind::ConnectionClosed, ErrorKind::Cancelled];
             if result.is_err_and(|error| at_once.contains(&error.kind())) {
                 return;
             }
-            let last = ledger.ended[client].replace(number);
+            let last = history.ended[client].replace(number);
             if last.is_some_and(|last| last > number) {
-                sim.fail(|| {
-                    format!("call {number} of client {client} has ended after call {last:?}")
-                });
+                sim.fail(|| format!("call {number} of client {client} ended after call {last:?}"));
             }
         }
     }
 
-    /// What takes in the state of a node.
-    fn see(&self, path: &'static str) -> impl Fn(Option<&Stat>) + Send + 'static + use<> {
-        let (sim, ledger, client) = (self.sim.clone(), self.ledger.clone(), self.actor.number);
-        let start = lock(&ledger).starts[client];
+    /// Returns what records the stat of a node.
+    fn record_stat(&self, path: &'static str) -> impl Fn(Option<&Stat>) + Send + 'static + use<> {
+        let (sim, history, client) = (self.sim.clone(), self.history.clone(), self.client.number);
+        let start = lock(&history).starts[client];
         move |stat| {
-            let mut ledger = lock(&ledger);
+            let mut history = lock(&history);
             let Some(stat) = stat else { return };
-            let last = ledger.seen.entry((client, start, path)).or_default();
+            let last = history.seen.entry((client, start, path)).or_default();
             if stat.mzxid < *last {
-                sim.fail(|| format!("{path} went back for client {client}: {stat:?}, {last:#x}"));
+                sim.fail(|| {
+                    format!("client {client} read an older {path}: {stat:?} after {last:#x}")
+                });
             }
             *last = stat.mzxid;
-            for armed in &ledger.watches {
-                let shows = match armed.kind {
-                    Kind::Data | Kind::Exists => stat.mzxid > armed.since,
-                    Kind::Children => stat.pzxid > armed.since,
+            for state in &history.watches {
+                let shows = match state.kind {
+                    WatchKind::Data | WatchKind::Exists => stat.mzxid > state.since,
+                    WatchKind::Children => stat.pzxid > state.since,
                 };
-                if armed.client == client && armed.path == path && shows && !armed.watch.ready() {
+                if state.client == client && state.path == path && shows && !state.watch.ready() {
                     sim.fail(|| {
                         format!(
-                            "client {client} saw {path} at {:#x} before the event of its watch of \
-                             {:#x}",
-                            stat.mzxid, armed.since
+                            "client {client} read {path} at {:#x} before the event of its watch, set \
+                             at {:#x}",
+                            stat.mzxid, state.since
                         )
                     });
                 }
@@ -406,44 +407,52 @@ impl Player {
         }
     }
 
-    /// What takes in a watch, or drops it at once: then it is to be taken off the server, unless it is
-    /// another's as well.
-    fn arm(
+    /// Returns what records a watch, or drops it at once. A dropped watch has to be removed from the server,
+    /// unless there is another one on the same path.
+    fn record_watch(
         &mut self,
         path: &'static str,
-        kind: Kind,
+        kind: WatchKind,
     ) -> impl FnOnce(Option<&Stat>, &Watch) + Send + 'static + use<> {
         let wanted = self.random.bool();
-        let (ledger, client, see) = (self.ledger.clone(), self.actor.number, self.see(path));
+        let (history, client, record_stat) =
+            (self.history.clone(), self.client.number, self.record_stat(path));
         let sim = self.sim.clone();
         move |stat, watch| {
-            see(stat);
+            record_stat(stat);
             if !wanted {
                 return;
             }
             let since = stat.map_or(0, |stat| match kind {
-                Kind::Data | Kind::Exists => stat.mzxid,
-                Kind::Children => stat.pzxid,
+                WatchKind::Data | WatchKind::Exists => stat.mzxid,
+                WatchKind::Children => stat.pzxid,
             });
-            let mut armed = lock(&ledger);
-            let number = armed.watches.len();
-            armed.watches.push(Armed { client, path, kind, since, fired: 0, watch: watch.clone() });
-            drop(armed);
-            let weak = Arc::downgrade(&ledger);
+            let mut locked = lock(&history);
+            let number = locked.watches.len();
+            locked.watches.push(WatchState {
+                client,
+                path,
+                kind,
+                since,
+                fired: 0,
+                watch: watch.clone(),
+            });
+            drop(locked);
+            let weak = Arc::downgrade(&history);
             watch.clone().on_event(move |event| {
-                let Some(ledger) = weak.upgrade() else { return };
+                let Some(history) = weak.upgrade() else { return };
                 sim.note(|| format!("client {client}, watch {number}: {event:?}"));
-                let mut ledger = lock(&ledger);
-                let Some(armed) = ledger.watches.get_mut(number) else { return };
-                armed.fired += 1;
+                let mut history = lock(&history);
+                let Some(state) = history.watches.get_mut(number) else { return };
+                state.fired += 1;
                 let fits = match event.kind {
-                    EventType::NodeDataChanged => armed.kind != Kind::Children,
-                    EventType::NodeChildrenChanged => armed.kind == Kind::Children,
+                    EventType::NodeDataChanged => state.kind != WatchKind::Children,
+                    EventType::NodeChildrenChanged => state.kind == WatchKind::Children,
                     EventType::NodeDeleted => true,
-                    EventType::NodeCreated => armed.kind == Kind::Exists,
+                    EventType::NodeCreated => state.kind == WatchKind::Exists,
                     _ => false,
                 };
-                if armed.fired > 1 || !fits || event.path != *path {
+                if state.fired > 1 || !fits || event.path != *path {
                     sim.fail(|| format!("{event:?} for the watch of client {client} on {path}"));
                 }
             });
@@ -451,7 +460,7 @@ impl Player {
     }
 }
 
-/// Completes when one of the two does.
+/// Completes as soon as one of the two does.
 async fn first_of<T>(one: impl Future<Output = T>, other: impl Future<Output = ()>) {
     let (mut one, mut other) = (pin!(one), pin!(other));
     poll_fn(|context| {
@@ -463,25 +472,25 @@ async fn first_of<T>(one: impl Future<Output = T>, other: impl Future<Output = (
     .await;
 }
 
-/// Whoever starts a client last has it started.
-fn check_starts(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
-    for actor in stage.alive() {
-        let started = &ledger.started[actor.number];
+/// Checks that the last start of each client has succeeded.
+fn check_starts(clients: &Clients, history: &History) -> Result<(), String> {
+    for client in clients.alive() {
+        let started = &history.started[client.number];
         if !started.successful() {
-            return Err(format!("the last start of client {}: {started:?}", actor.number));
+            return Err(format!("the last start of client {}: {started:?}", client.number));
         }
     }
     Ok(())
 }
 
-/// Compares what the clients believe of their writes with what the server has done.
-fn check_writes(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
-    // By client and call: what the server has answered.
-    let mut answers: BTreeMap<(usize, usize), ErrorCode> = BTreeMap::new();
-    // Sessions of a client that was stopped may overlap: what is sent last on one may come after what is sent
-    // first on the next.
+/// Compares the results of the clients' writes with what the servers have done.
+fn check_writes(clients: &Clients, history: &History) -> Result<(), String> {
+    // By client and call: the result on the server.
+    let mut results: BTreeMap<(usize, usize), ErrorCode> = BTreeMap::new();
+    // Sessions of a client that was stopped may overlap: its last request in one may arrive after its first one in
+    // the next.
     let mut last = HashMap::new();
-    for record in stage.sim.log() {
+    for record in clients.sim.log() {
         let id = record.changes.iter().find_map(|change| match change {
             Change::Create(_, id) | Change::Set(_, id) => Some(id),
             Change::Delete(_) => None,
@@ -489,58 +498,64 @@ fn check_writes(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
         let Some(id) = id else { continue };
         let id = String::from_utf8_lossy(id).into_owned();
         let parsed = id.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        let Some((client, call)) = parsed else { return Err(format!("the server was sent {id}")) };
+        let Some((client, call)) = parsed else {
+            return Err(format!("the server received the data {id}"));
+        };
         let last = last.insert((client, record.session), call);
         if last.is_some_and(|last| last > call) {
-            return Err(format!("the server got call {call} of client {client} after {last:?}"));
+            return Err(format!(
+                "the server received call {call} of client {client} after call {last:?}"
+            ));
         }
-        if answers.insert((client, call), record.result).is_some() {
-            return Err(format!("the server got call {call} of client {client} twice"));
+        if results.insert((client, call), record.result).is_some() {
+            return Err(format!("the server received call {call} of client {client} twice"));
         }
     }
-    for ((client, call), answer) in &answers {
-        let fits = match ledger.calls[*client].get(*call) {
-            Some(Some(End::Done)) => *answer == ErrorCode::Ok,
-            Some(Some(End::Refused(code))) => answer == code,
-            Some(Some(End::Unknown)) => true,
-            // Who was killed cannot say.
-            Some(None) => stage.actors[*client].is_dead(),
-            Some(Some(End::NotSent)) | None => false,
+    for ((client, call), result) in &results {
+        let fits = match history.calls[*client].get(*call) {
+            Some(Some(CallResult::Succeeded)) => *result == ErrorCode::Ok,
+            Some(Some(CallResult::Refused(code))) => result == code,
+            Some(Some(CallResult::Unknown)) => true,
+            // A client that was killed does not know.
+            Some(None) => clients.all[*client].is_dead(),
+            Some(Some(CallResult::NotSent)) | None => false,
         };
         if !fits {
-            let end = ledger.calls[*client].get(*call);
-            return Err(format!("call {call} of client {client}: {answer}, and not {end:?}"));
+            let end = history.calls[*client].get(*call);
+            return Err(format!(
+                "call {call} of client {client}: {result} on the server, but {end:?} for the client"
+            ));
         }
     }
     Ok(())
 }
 
-/// Whoever watches has heard of every change.
-fn check_watches(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
+/// Checks that watches have fired for every change.
+fn check_watches(clients: &Clients, history: &History) -> Result<(), String> {
     let stats: HashMap<&str, Option<Stat>> =
-        SHARED.iter().map(|path| (*path, stage.sim.stat(path))).collect();
-    for armed in &ledger.watches {
-        let (client, path, kind) = (armed.client, armed.path, armed.kind);
-        if stage.actors[client].is_dead() {
+        SHARED_PATHS.iter().map(|path| (*path, clients.sim.stat(path))).collect();
+    for state in &history.watches {
+        let (client, path, kind) = (state.client, state.path, state.kind);
+        if clients.all[client].is_dead() {
             continue;
         }
-        let of = |stat: &Stat| if kind == Kind::Children { stat.pzxid } else { stat.mzxid };
+        let of = |stat: &Stat| if kind == WatchKind::Children { stat.pzxid } else { stat.mzxid };
         let now = stats[path].as_ref().map_or(0, of);
-        match armed.watch.get_nowait() {
-            None if now != armed.since => {
+        match state.watch.get_nowait() {
+            None if now != state.since => {
                 return Err(format!(
-                    "client {client} has not heard of a change of {path} ({kind:?}), from {:#x} to \
-                     {now:#x}",
-                    armed.since
+                    "a watch of client {client} on {path} ({kind:?}) did not fire for a change from \
+                     {:#x} to {now:#x}",
+                    state.since
                 ));
             }
-            Some(Ok(_)) if armed.fired != 1 => {
-                return Err(format!("a watch of client {client} fired {} times", armed.fired));
+            Some(Ok(_)) if state.fired != 1 => {
+                return Err(format!("a watch of client {client} fired {} times", state.fired));
             }
             Some(Err(error)) => {
                 let fits = match error.kind() {
                     ErrorKind::SessionExpired => true,
-                    ErrorKind::ConnectionClosed => stage.actors[client].was_stopped(),
+                    ErrorKind::ConnectionClosed => clients.all[client].may_stop(),
                     _ => false,
                 };
                 if !fits {

@@ -1,10 +1,10 @@
-//! Clients with lasting watches on data and on children, while others write.
+//! Clients with a `DataWatch` and a `ChildrenWatch`, while others write.
 //!
 //! What must hold:
-//! - in calm, what a watch has told last is what the server has;
-//! - a state is not told twice in a row;
-//! - what is told never goes back;
-//! - a watch on children ends with its node, and with nothing else.
+//! - after recovery, the last state that a watch has reported is the state of the server;
+//! - a watch does not report the same state twice in a row;
+//! - the reported states never go back in time;
+//! - a watch on children ends with its node only.
 
 use std::{
     sync::{Arc, Mutex},
@@ -18,103 +18,102 @@ use zk_client::{
 
 use crate::{
     Sim,
-    clients::{Actor, FOREVER, Stage, lock},
+    clients::{Clients, NO_START_TIMEOUT, SimClient, lock},
 };
 
-/// Nodes whose data are watched; they come and go.
+/// Nodes whose data are watched. They are created and deleted.
 const DATA: [&str; 2] = ["/data", "/parent/data"];
-/// The node whose children are watched; it stays.
+/// The node whose children are watched. It is never deleted.
 const PARENT: &str = "/parent";
 
-/// What a watch on data has told: the transaction that wrote them, 0 for no node; `None` before anything.
-type ToldData = Arc<Mutex<Option<i64>>>;
-type ToldNames = Arc<Mutex<Option<Vec<String>>>>;
+/// The last write that a watch on data has reported, by zxid; 0 for no node, and `None` before any report.
+type ReportedData = Arc<Mutex<Option<i64>>>;
+/// The last names that a watch on children has reported.
+type ReportedNames = Arc<Mutex<Option<Vec<String>>>>;
 
-/// Runs the world.
+/// Runs the workload.
 ///
 /// # Errors
-/// What broke.
+/// What does not hold.
 pub fn watchers(sim: &Sim) -> Result<(), String> {
     let mut random = sim.random();
     sim.create(PARENT);
-    let stage = Stage::new(sim, random.usize(1..=4), FOREVER);
+    let clients = Clients::start(sim, random.usize(1..=4), NO_START_TIMEOUT);
     let end = sim.now() + Duration::from_secs(random.u64(5..40));
     let mut data_watches = Vec::new();
     let mut child_watches = Vec::new();
-    for actor in &stage.actors {
+    for client in &clients.all {
         for path in DATA {
-            data_watches.push((actor, path, watch_data(sim, actor, path)));
+            data_watches.push((client, path, watch_data(sim, client, path)));
         }
-        child_watches.push((actor, watch_children(sim, actor)));
-        actor.handler.spawn(write(sim.clone(), actor.clone(), sim.random(), end));
+        child_watches.push((client, watch_children(sim, client)));
+        client.process.spawn(write(sim.clone(), client.clone(), sim.random(), end));
     }
-    stage.rough(end.saturating_sub(sim.now()), || {})?;
-    stage.calm(|| {})?;
-    for (_, path, (told, watch)) in data_watches.iter().filter(|(actor, ..)| !actor.is_dead()) {
-        let (told, now) = (*lock(told), sim.stat(path).map_or(0, |stat| stat.mzxid));
-        if told != Some(now) || watch.running().ready() {
-            return Err(format!("{path} is at {now:#x}, and {told:x?} was told; {watch:?}"));
+    clients.run_with_faults(end.saturating_sub(sim.now()), || {})?;
+    clients.recover(|| {})?;
+    for (_, path, (last, watch)) in data_watches.iter().filter(|(client, ..)| !client.is_dead()) {
+        let (last, now) = (*lock(last), sim.stat(path).map_or(0, |stat| stat.mzxid));
+        if last != Some(now) || watch.running().ready() {
+            return Err(format!("{path} is at {now:#x}, but {last:x?} was reported; {watch:?}"));
         }
     }
-    for (_, (told, watch)) in child_watches.iter().filter(|(actor, _)| !actor.is_dead()) {
-        let (told, now) = (lock(told).clone(), sim.children(PARENT));
-        if told != now || watch.running().ready() {
-            return Err(format!("{PARENT} has {now:?}, and {told:?} were told; {watch:?}"));
+    for (_, (last, watch)) in child_watches.iter().filter(|(client, _)| !client.is_dead()) {
+        let (last, now) = (lock(last).clone(), sim.children(PARENT));
+        if last != now || watch.running().ready() {
+            return Err(format!("{PARENT} has {now:?}, but {last:?} was reported; {watch:?}"));
         }
     }
     drop((data_watches, child_watches));
-    stage.watch_no_more()?;
-    stage.close()
+    clients.check_no_watches()?;
+    clients.stop()
 }
 
-fn watch_data(sim: &Sim, actor: &Actor, path: &'static str) -> (ToldData, DataWatch) {
-    let told = ToldData::default();
-    let (sim, last, number) = (sim.clone(), told.clone(), actor.number);
+fn watch_data(sim: &Sim, client: &SimClient, path: &'static str) -> (ReportedData, DataWatch) {
+    let reported = ReportedData::default();
+    let (sim, last, number) = (sim.clone(), reported.clone(), client.number);
     let mut newest = 0;
-    let watch = DataWatch::new(&actor.client, path, move |news| {
-        let now = news.node.map_or(0, |(_, stat)| stat.mzxid);
-        sim.note(|| format!("client {number} is told that {path} is at {now:#x}"));
+    let watch = DataWatch::new(&client.zk, path, move |change| {
+        let now = change.node.map_or(0, |(_, stat)| stat.mzxid);
+        sim.note(|| format!("client {number}: {path} is at {now:#x}"));
         let before = lock(&last).replace(now);
         if before == Some(now) || now != 0 && now <= newest {
-            sim.fail(|| {
-                format!("client {number} is told of {path} at {now:#x}, after {before:x?}")
-            });
+            sim.fail(|| format!("client {number}: {path} is at {now:#x}, after {before:x?}"));
         }
         newest = newest.max(now);
         true
     });
-    (told, watch)
+    (reported, watch)
 }
 
-fn watch_children(sim: &Sim, actor: &Actor) -> (ToldNames, ChildrenWatch) {
-    let told = ToldNames::default();
-    let (sim, last, number) = (sim.clone(), told.clone(), actor.number);
-    let watch = ChildrenWatch::new(&actor.client, PARENT, move |news| {
-        let now: Vec<_> = news.names.iter().map(ToString::to_string).collect();
-        sim.note(|| format!("client {number} is told of {now:?}"));
+fn watch_children(sim: &Sim, client: &SimClient) -> (ReportedNames, ChildrenWatch) {
+    let reported = ReportedNames::default();
+    let (sim, last, number) = (sim.clone(), reported.clone(), client.number);
+    let watch = ChildrenWatch::new(&client.zk, PARENT, move |change| {
+        let now: Vec<_> = change.names.iter().map(ToString::to_string).collect();
+        sim.note(|| format!("client {number}: {PARENT} has {now:?}"));
         let before = lock(&last).replace(now.clone());
         if before.as_ref() == Some(&now) {
-            sim.fail(|| format!("client {number} is told of {now:?} twice"));
+            sim.fail(|| format!("client {number}: {now:?} was reported twice"));
         }
         true
     });
-    (told, watch)
+    (reported, watch)
 }
 
 /// Changes what is watched, now and then.
-async fn write(sim: Sim, actor: Actor, mut random: fastrand::Rng, end: Duration) {
-    let client = &actor.client;
+async fn write(sim: Sim, client: SimClient, mut random: fastrand::Rng, end: Duration) {
+    let zk = &client.zk;
     let pace = random.u64(10..2_000);
     while sim.now() < end {
-        actor.handler.sleep(Duration::from_millis(random.u64(..pace))).await;
+        client.process.sleep(Duration::from_millis(random.u64(..pace))).await;
         let path = DATA[random.usize(..DATA.len())];
         let child = format!("{PARENT}/{}", random.u8(..4));
         let result = match random.u8(..5) {
-            0 => client.create(path, b"", CreateMode::Persistent).await.map(drop),
-            1 => client.delete(path, None).await,
-            2 => client.create(child, b"", CreateMode::Ephemeral).await.map(drop),
-            3 => client.delete(child, None).await,
-            _ => client.set(path, b"", None).await.map(drop),
+            0 => zk.create(path, b"", CreateMode::Persistent).await.map(drop),
+            1 => zk.delete(path, None).await,
+            2 => zk.create(child, b"", CreateMode::Ephemeral).await.map(drop),
+            3 => zk.delete(child, None).await,
+            _ => zk.set(path, b"", None).await.map(drop),
         };
         match result.as_ref().map_err(zk_client::Error::kind) {
             Ok(())
@@ -122,7 +121,7 @@ async fn write(sim: Sim, actor: Actor, mut random: fastrand::Rng, end: Duration)
                 ErrorCode::NoNode | ErrorCode::NodeExists | ErrorCode::NotReadOnly,
             ))
             | Err(ErrorKind::ConnectionLoss | ErrorKind::SessionExpired) => {}
-            Err(_) => sim.fail(|| format!("a write ends with {result:?}")),
+            Err(_) => sim.fail(|| format!("a write ended with {result:?}")),
         }
     }
 }

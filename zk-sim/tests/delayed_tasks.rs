@@ -1,5 +1,4 @@
-//! What a client's tasks must not take for granted when they run late: meanwhile the session that they worked in
-//! has expired, and the next one is there.
+//! Tasks of a client that run late, after the session that they worked in has expired and the next one is there.
 
 use std::{
     future::{Future, poll_fn},
@@ -20,7 +19,7 @@ use zk_sim::{HOSTS, Sim, SimHandler, SimStream};
 /// Longer than anything takes here.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A process whose tasks can be held up, all but the first: that one drives its client.
+/// A process whose tasks can be delayed, except for the first one, which is the driver of the client.
 #[derive(Clone)]
 struct Gated {
     process: SimHandler,
@@ -54,7 +53,7 @@ impl Gate {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `task` while this is open.
+    /// Runs `task` while the gate is open.
     async fn pass(&self, task: impl Future<Output = ()>) {
         let mut task = pin!(task);
         poll_fn(|context| {
@@ -109,76 +108,76 @@ impl Handler for Gated {
     }
 }
 
-/// Lets time pass until `done`.
+/// Runs until `done` returns true.
 #[track_caller]
-fn until(sim: &Sim, done: impl FnMut() -> bool) {
+fn run_until(sim: &Sim, done: impl FnMut() -> bool) {
     assert_eq!(sim.run_until(sim.now() + LIMIT, done), Ok(true));
 }
 
-/// A client that is connected.
+/// Returns a connected client.
 #[track_caller]
 fn connected(sim: &Sim, handler: impl Handler) -> Client {
     let builder = Client::builder().hosts(HOSTS).default_acl(&OPEN_ACL_UNSAFE);
-    let client = builder.build_on(handler).expect("options that can be");
+    let client = builder.build_on(handler).expect("the options are valid");
     drop(client.start());
-    until(sim, || client.connected());
+    run_until(sim, || client.connected());
     client
 }
 
 /// Ends the session of `client`, and waits for the next one.
 #[track_caller]
 fn lose_session(sim: &Sim, client: &Client) {
-    let session = client.session_id().expect("it has a session");
+    let session = client.session_id().expect("the client has a session");
     sim.end_session(session);
-    until(sim, || client.connected() && client.session_id() != Some(session));
+    run_until(sim, || client.connected() && client.session_id() != Some(session));
 }
 
-/// The next session is held as well, but not what was held in the one before.
+/// A lock that was held in one session is not held in the next one.
 #[test]
-fn the_next_session_holds_no_lock_of_the_last() {
+fn lock_is_not_held_in_the_next_session() {
     let sim = Sim::new(0, None);
     let process = Gated::new(&sim);
     let client = connected(&sim, process.clone());
     let acquiring = Lock::new(&client, "/lock").acquire();
-    until(&sim, || acquiring.ready());
-    let guard = acquiring.value().expect("it is free");
+    run_until(&sim, || acquiring.ready());
+    let guard = acquiring.value().expect("the lock is free");
     assert!(guard.is_held());
-    // Nobody has told the guard that its session is lost.
+    // The task that tells the guard of the loss of its session is delayed.
     process.shut();
     lose_session(&sim, &client);
     assert!(!guard.lost().is_set() && !client.held_for().is_zero());
     assert!(!guard.is_held() && guard.held_for().is_zero());
     process.open();
-    until(&sim, || guard.lost().is_set());
+    run_until(&sim, || guard.lost().is_set());
     assert!(!guard.is_held());
     sim.end();
 }
 
-/// A contender who learns of its node only in the next session does not hold by it, though it is the first in line:
-/// an ensemble may tell of the end of a session before the nodes are gone.
+/// A contender that learns of its node only in the next session does not hold the lock, even if the node is the first
+/// in line: an ensemble may report the end of a session before its nodes are deleted.
 #[test]
-fn a_node_of_the_last_session_is_no_turn() {
+fn node_of_the_last_session_does_not_hold_the_lock() {
     let sim = Sim::new(0, None);
     let process = Gated::new(&sim);
     let (client, other) = (connected(&sim, process.clone()), connected(&sim, sim.process()));
     sim.create("/lock");
     let acquiring = Lock::new(&client, "/lock").acquire();
-    let nodes = || sim.children("/lock").expect("it is there");
-    until(&sim, || nodes().len() == 1);
+    let nodes = || sim.children("/lock").expect("the path exists");
+    run_until(&sim, || nodes().len() == 1);
     let node = nodes().remove(0);
-    // The reply is under way.
+    // The reply is in transit.
     process.shut();
     lose_session(&sim, &client);
     assert_eq!(nodes(), [""; 0]);
-    // It takes the place of what the embedded server has deleted at once.
+    // Stands in for the node, which the embedded server has deleted at once.
     let remains = other.create(format!("/lock/{node}"), b"", CreateMode::Ephemeral);
-    until(&sim, || remains.ready());
+    run_until(&sim, || remains.ready());
     process.open();
-    until(&sim, || nodes().len() == 2);
-    sim.run_for(LIMIT, || {}).expect("all is well");
+    run_until(&sim, || nodes().len() == 2);
+    sim.run_for(LIMIT, || {}).expect("no rule is violated");
     assert!(!acquiring.ready());
     drop(other.delete(format!("/lock/{node}"), None));
-    until(&sim, || acquiring.ready());
-    assert!(acquiring.value().expect("its turn").is_held());
+    run_until(&sim, || acquiring.ready());
+    assert!(acquiring.value().expect("the lock is free").is_held());
     sim.end();
 }
