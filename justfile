@@ -69,11 +69,11 @@ faults seconds="600" *args:
 reconnect-stats:
     cargo run --release -p zk-tests --example reconnect-stats
 
-# Whole clusters in one thread under virtual time, so many seeds of every world; or one: --world locks
+# Simulate whole clusters in one thread, this many seeds of every workload; or of one: --workload locks
 simulate seeds="10000" *args:
     cargo run --release -p zk-sim -- --seeds "$@"
 
-# Bugs put into a copy on purpose, which the simulation has to find
+# Bugs injected into a copy, each of which the simulation has to find
 simulate-mutants *patches:
     zk-sim/mutants.sh "$@"
 
