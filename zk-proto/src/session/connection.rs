@@ -18,36 +18,36 @@ impl<T: Clone> Session<T> {
         if until == now {
             self.connect(now);
         } else {
-            self.phase = Phase::Waiting { until, asked: now.after(delay) };
+            self.phase = Phase::Waiting { until, earliest: now.after(delay) };
         }
     }
 
     pub(super) fn connect(&mut self, now: Time) {
         let timeout = self.identity.timeouts.connect();
-        if let Some((host, patience)) = self.route.advance(now, timeout) {
-            let deadline = now.after(patience);
+        if let Some((host, host_timeout)) = self.route.advance(now, timeout) {
+            let deadline = now.after(host_timeout);
             tracing::debug!(%host, "connecting");
             self.phase = Phase::Connecting { deadline };
             self.outputs.push_back(Output::Connect { host, deadline });
         } else {
             let until = now.after(timeout);
-            self.phase = Phase::Waiting { until, asked: until };
+            self.phase = Phase::Waiting { until, earliest: until };
         }
     }
 
     /// Somebody wants something of the session: a client that is held back connects now.
-    pub(super) fn asked(&mut self, now: Time) {
+    pub(super) fn note_request(&mut self, now: Time) {
         self.last_request = Some(now);
-        if self.ends_hold_back().is_some_and(|until| until <= now) {
+        if self.end_hold_back().is_some_and(|until| until <= now) {
             self.connect(now);
         }
     }
 
     /// Somebody waits for the session: it is held back no longer. Until when it waits now, if it was.
-    pub(super) fn ends_hold_back(&mut self) -> Option<Time> {
+    pub(super) fn end_hold_back(&mut self) -> Option<Time> {
         match &mut self.phase {
-            Phase::Waiting { until, asked } if *asked < *until => {
-                *until = *asked;
+            Phase::Waiting { until, earliest } if *earliest < *until => {
+                *until = *earliest;
                 Some(*until)
             }
             _ => None,
@@ -69,13 +69,13 @@ impl<T: Clone> Session<T> {
         if at_work || waiters || self.queue.len() > 0 {
             return Duration::ZERO;
         }
-        let left = self.route.left(now).unwrap_or_default();
+        let left = self.route.session_time_left(now).unwrap_or_default();
         let window = self.config.reconnect_spread.min(part(left, 5).saturating_mul(3));
         self.rng.up_to(window)
     }
 
     pub(super) fn disconnect(&mut self) {
-        self.leaving = self.leaving.saturating_add(1);
+        self.queued_disconnects = self.queued_disconnects.saturating_add(1);
         self.outputs.push_back(Output::Disconnect);
     }
 
@@ -86,15 +86,20 @@ impl<T: Clone> Session<T> {
     }
 
     pub(super) fn lose_connection(&mut self, now: Time, cause: Cause, told_by_peer: bool) {
-        let was_asked = matches!(self.phase, Phase::Handshake { .. }) && !self.queue.has_prologue();
-        let cause = if was_asked && told_by_peer { self.shut_out(now, &cause) } else { cause };
+        let handshake_sent =
+            matches!(self.phase, Phase::Handshake { .. }) && !self.queue.has_prologue();
+        let cause = if handshake_sent && told_by_peer {
+            self.note_closed_handshake(now, &cause)
+        } else {
+            cause
+        };
         self.note_cause(&cause);
         let mut hold_back = Duration::ZERO;
         match &self.phase {
             Phase::Established(up) if up.closing.is_some() => return self.end(Reason::Closed),
             Phase::Established(up) => {
                 if up.search.is_none() {
-                    self.route.set_expiry(Some(up.alive.expiry()));
+                    self.route.set_expiry(Some(up.keepalive.expiry()));
                 }
                 self.route.lost(now, told_by_peer);
                 if told_by_peer {

@@ -33,7 +33,7 @@ const CATCH_UP: Duration = Duration::from_secs(10);
 
 /// Since when, and how often, handshakes were not answered but closed.
 #[derive(Debug)]
-pub(super) struct ShutOut {
+pub(super) struct ClosedHandshakes {
     since: Time,
     times: usize,
 }
@@ -68,9 +68,10 @@ impl<T: Clone> Session<T> {
     }
 
     /// The peer has closed the connection instead of answering the handshake. Returns what to say of it.
-    pub(super) fn shut_out(&mut self, now: Time, cause: &Cause) -> Cause {
-        let shut_out = self.shut_out.get_or_insert(ShutOut { since: now, times: 0 });
-        shut_out.times = shut_out.times.saturating_add(1);
+    pub(super) fn note_closed_handshake(&mut self, now: Time, cause: &Cause) -> Cause {
+        let closed_handshakes =
+            self.closed_handshakes.get_or_insert(ClosedHandshakes { since: now, times: 0 });
+        closed_handshakes.times = closed_handshakes.times.saturating_add(1);
         cause.saying(match self.identity.last_zxid {
             0 => format!("{cause} during the handshake"),
             zxid => format!(
@@ -82,17 +83,19 @@ impl<T: Clone> Session<T> {
 
     /// Whether the next handshake is to say that nothing was seen.
     pub(super) fn connects_as_new(&mut self, now: Time) -> bool {
-        let timeout = self.identity.timeouts.sane();
+        let timeout = self.identity.timeouts.bounded();
         let confirmed = self.identity.confirmed;
-        let patience = if confirmed { timeout } else { timeout.max(CATCH_UP) };
+        let host_timeout = if confirmed { timeout } else { timeout.max(CATCH_UP) };
         let zxid = self.identity.last_zxid;
         let hosts = self.route.len();
-        let over = zxid > 0 && self.route.left(now).is_none();
-        let Some(shut_out) = self.shut_out.as_mut().filter(|_| over) else { return false };
-        if shut_out.times < hosts || now.since(shut_out.since) < patience {
+        let over = zxid > 0 && self.route.session_time_left(now).is_none();
+        let Some(closed_handshakes) = self.closed_handshakes.as_mut().filter(|_| over) else {
+            return false;
+        };
+        if closed_handshakes.times < hosts || now.since(closed_handshakes.since) < host_timeout {
             return false;
         }
-        shut_out.times = 0;
+        closed_handshakes.times = 0;
         tracing::warn!(
             zxid = format_args!("{zxid:#x}"),
             "no server answers a client that has seen this transaction; asking as one that has not: \

@@ -19,23 +19,23 @@ use super::{
 
 impl<T: Clone> Session<T> {
     pub(super) fn begin_handshake(&mut self, now: Time, deadline: Time) {
-        let anew = self.connects_as_new(now);
+        let as_new = self.connects_as_new(now);
         let identity = &self.identity;
         let timeout = i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX);
         let request = ConnectRequest {
             protocol_version: 0,
-            last_zxid_seen: if anew { 0 } else { identity.last_zxid },
+            last_zxid_seen: if as_new { 0 } else { identity.last_zxid },
             timeout,
             session_id: if identity.confirmed { identity.id } else { 0 },
             password: Secret::new(Some(identity.password.expose())),
             read_only: Some(self.config.read_only.into()),
         };
         self.queue.prologue(|out| request.encode(out));
-        self.phase = Phase::Handshake { deadline, sent: now, anew };
+        self.phase = Phase::Handshake { deadline, sent: now, as_new };
     }
 
     /// The answer to a handshake that was sent at `sent`, and said that nothing was seen if `anew`.
-    pub(super) fn handle_handshake(&mut self, now: Time, sent: Time, anew: bool, frame: &Bytes) {
+    pub(super) fn handle_handshake(&mut self, now: Time, sent: Time, as_new: bool, frame: &Bytes) {
         if self.queue.has_prologue() {
             return self.drop_connection(now, "handshake: an answer to what was not sent".into());
         }
@@ -48,8 +48,8 @@ impl<T: Clone> Session<T> {
                 return self.drop_connection(now, format!("handshake: {cause}").into());
             }
         };
-        if !anew {
-            self.shut_out = None;
+        if !as_new {
+            self.closed_handshakes = None;
         }
         let resumed = self.identity.confirmed;
         let has_id = response.session_id != 0 || response.is_read_only();
@@ -67,7 +67,7 @@ impl<T: Clone> Session<T> {
             }
         };
         let is_other = response.session_id != self.identity.id;
-        if resumed && anew && !is_other {
+        if resumed && as_new && !is_other {
             let cause = "handshake: the server has the session, and may be behind what it has seen";
             self.route.prefer(self.route.current().cloned());
             return self.drop_connection(now, cause.into());
@@ -81,11 +81,11 @@ impl<T: Clone> Session<T> {
         self.identity = Identity {
             id: response.session_id,
             password: Secret::new(response.password.expose().clone().unwrap_or_default()),
-            last_zxid: if anew { 0 } else { self.identity.last_zxid },
+            last_zxid: if as_new { 0 } else { self.identity.last_zxid },
             confirmed: !read_only || (resumed && !is_other),
             timeouts,
         };
-        self.shut_out = None;
+        self.closed_handshakes = None;
         self.route.came_up(now);
         self.set_state(if read_only {
             SessionState::ConnectedReadOnly
@@ -94,7 +94,7 @@ impl<T: Clone> Session<T> {
         });
         let rearming = self.send_prologue();
         self.phase = Phase::Established(Box::new(Established {
-            alive: Keepalive::new(timeouts, sent, now),
+            keepalive: Keepalive::new(timeouts, sent, now),
             search: read_only.then(|| Search::new(now, &self.probes)),
             credentials_sent: 0,
             credentials_acked: 0,

@@ -61,17 +61,17 @@ const LONGEST_UNASKED: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Timeouts {
     session: Duration,
-    asked: Duration,
+    requested: Duration,
 }
 
 impl Timeouts {
     /// Before a server has granted one.
-    pub(super) const fn asked(asked: Duration) -> Self {
-        Self::granted(asked, asked)
+    pub(super) const fn requested(requested: Duration) -> Self {
+        Self::granted(requested, requested)
     }
 
-    pub(super) const fn granted(session: Duration, asked: Duration) -> Self {
-        Self { session, asked }
+    pub(super) const fn granted(session: Duration, requested: Duration) -> Self {
+        Self { session, requested }
     }
 
     pub(super) const fn session(self) -> Duration {
@@ -80,7 +80,7 @@ impl Timeouts {
 
     /// What the time for one host follows from: a server may grant far more than was asked for.
     pub(super) fn connect(self) -> Duration {
-        self.session.min(self.asked)
+        self.session.min(self.requested)
     }
 
     pub(super) fn ping(self) -> Duration {
@@ -89,13 +89,13 @@ impl Timeouts {
 
     /// How long there may be no answer.
     pub(super) fn read(self) -> Duration {
-        let session = self.sane();
+        let session = self.bounded();
         session.saturating_sub(part(session, 3))
     }
 
     /// How long there may be none while there is progress.
     pub(super) fn longest_answer(self) -> Duration {
-        self.sane().saturating_mul(LONGEST_ANSWER)
+        self.bounded().saturating_mul(LONGEST_ANSWER)
     }
 
     pub(super) fn lease(self) -> Duration {
@@ -103,8 +103,8 @@ impl Timeouts {
     }
 
     /// The session timeout, unless it is far from what was asked for.
-    pub(super) fn sane(self) -> Duration {
-        self.session.min(self.asked.max(LONGEST_UNASKED))
+    pub(super) fn bounded(self) -> Duration {
+        self.session.min(self.requested.max(LONGEST_UNASKED))
     }
 }
 
@@ -122,7 +122,7 @@ pub(super) struct Keepalive {
     /// How many bytes the frame that comes in lacks.
     missing: usize,
     last_sent: Time,
-    last_acked_send: Time,
+    last_acknowledged_send: Time,
     /// When those that are not answered were made.
     pings: VecDeque<Time>,
     /// How many of them, the youngest, are not handed out yet.
@@ -140,7 +140,7 @@ impl Keepalive {
             received: 0,
             missing: 0,
             last_sent: now,
-            last_acked_send: sent,
+            last_acknowledged_send: sent,
             pings: VecDeque::new(),
             pings_unsent: 0,
         }
@@ -177,8 +177,8 @@ impl Keepalive {
         self.pings_unsent = 0;
     }
 
-    pub(super) fn acked(&mut self, sent: Time) {
-        self.last_acked_send = self.last_acked_send.max(sent);
+    pub(super) fn acknowledged(&mut self, sent: Time) {
+        self.last_acknowledged_send = self.last_acknowledged_send.max(sent);
     }
 
     pub(super) fn ping_queued(&mut self, now: Time) {
@@ -202,7 +202,7 @@ impl Keepalive {
     }
 
     /// Why the connection is dead.
-    pub(super) fn death(&self, now: Time) -> String {
+    pub(super) fn silence(&self, now: Time) -> String {
         let silence = now.since(self.last_answer);
         match self.missing {
             0 => format!("no answer for {silence:.1?}"),
@@ -212,11 +212,11 @@ impl Keepalive {
 
     /// Until when the servers keep the session at least, if nothing more reaches them.
     pub(super) fn expiry(&self) -> Time {
-        self.last_acked_send.after(self.timeouts.sane())
+        self.last_acknowledged_send.after(self.timeouts.bounded())
     }
 
     pub(super) fn held_until(&self) -> Time {
-        self.last_acked_send.after(self.timeouts.lease())
+        self.last_acknowledged_send.after(self.timeouts.lease())
     }
 }
 
@@ -224,8 +224,8 @@ impl<T: Clone> Session<T> {
     /// Drops a connection that is dead. Returns whether it was.
     pub(super) fn drop_if_dead(&mut self, now: Time) -> bool {
         match &self.phase {
-            Phase::Established(up) if up.alive.dead_at() <= now => {
-                let cause = up.alive.death(now);
+            Phase::Established(up) if up.keepalive.dead_at() <= now => {
+                let cause = up.keepalive.silence(now);
                 self.drop_connection(now, cause.into());
                 true
             }
@@ -236,8 +236,8 @@ impl<T: Clone> Session<T> {
     /// Sends a ping if one is due.
     pub(super) fn ping_if_due(&mut self, now: Time) {
         let Phase::Established(up) = &mut self.phase else { return };
-        if up.alive.ping_due() <= now {
-            up.alive.ping_queued(now);
+        if up.keepalive.ping_due() <= now {
+            up.keepalive.ping_queued(now);
             self.queue.special(xid::PING, OpCode::Ping, |_| {});
         }
     }
@@ -245,7 +245,7 @@ impl<T: Clone> Session<T> {
     /// An answer has come in: a sign of life.
     pub(super) const fn answered(&mut self, now: Time) {
         if let Phase::Established(up) = &mut self.phase {
-            up.alive.answered(now);
+            up.keepalive.answered(now);
         }
     }
 
@@ -255,7 +255,7 @@ impl<T: Clone> Session<T> {
         self.identity.last_zxid = self.identity.last_zxid.max(header.zxid);
         let is_kept = !matches!(header.err, ErrorCode::SessionExpired | ErrorCode::SessionMoved);
         if let (Phase::Established(up), true) = (&mut self.phase, is_kept) {
-            up.alive.acked(entry.queued_at);
+            up.keepalive.acknowledged(entry.queued_at);
         }
     }
 
@@ -267,7 +267,7 @@ impl<T: Clone> Session<T> {
     #[must_use]
     pub fn held_until(&self) -> Option<Time> {
         match &self.phase {
-            Phase::Established(up) if up.search.is_none() => Some(up.alive.held_until()),
+            Phase::Established(up) if up.search.is_none() => Some(up.keepalive.held_until()),
             _ => None,
         }
     }
@@ -285,17 +285,17 @@ mod tests {
 
     #[test]
     fn spans_follow_from_the_timeout() {
-        let timeouts = Timeouts::asked(T);
+        let timeouts = Timeouts::requested(T);
         assert_eq!(timeouts.connect(), T);
         assert_eq!(timeouts.ping(), Duration::from_secs(4));
         assert_eq!(timeouts.read(), Duration::from_secs(8));
         assert_eq!(timeouts.lease(), Duration::from_secs(9));
-        assert_eq!(Timeouts::asked(T * 10).ping(), MAX_PING_INTERVAL);
+        assert_eq!(Timeouts::requested(T * 10).ping(), MAX_PING_INTERVAL);
     }
 
     #[test]
     fn a_session_is_held_by_what_was_acknowledged_not_by_what_was_sent_or_received() {
-        let mut alive = Keepalive::new(Timeouts::asked(T), at(0), at(1));
+        let mut alive = Keepalive::new(Timeouts::requested(T), at(0), at(1));
         assert_eq!(alive.held_until(), at(9));
         alive.ping_queued(at(4));
         assert_eq!(alive.pong(), None, "a reply to what was not sent");
@@ -303,10 +303,10 @@ mod tests {
         alive.received(at(5), 20);
         assert_eq!(alive.held_until(), at(9));
         assert_eq!(alive.pong(), Some(at(4)));
-        alive.acked(at(4));
+        alive.acknowledged(at(4));
         assert_eq!(alive.held_until(), at(13));
         assert_eq!(alive.pong(), None);
-        alive.acked(at(2));
+        alive.acknowledged(at(2));
         assert_eq!(alive.held_until(), at(13));
     }
 }

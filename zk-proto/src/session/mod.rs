@@ -94,7 +94,7 @@ pub use failure::{Cause, Failure, Outcome, QueueLimit, Reason};
 pub use output::{ConnectionState, Output, Reply, RequestId, SessionState, WatchedEvent};
 pub use watches::WatchKind;
 
-use expiry::ShutOut;
+use expiry::ClosedHandshakes;
 use keepalive::{Keepalive, Timeouts};
 use read_only::{Probes, Search};
 use removals::Removals;
@@ -104,7 +104,7 @@ use route::Route;
 use watches::WatchTable;
 
 /// What the first answer of a host tells of it if it is no packet.
-const fn stranger(error: FrameError) -> &'static str {
+const fn not_zookeeper_hint(error: FrameError) -> &'static str {
     let FrameError::BadLength(length) = error;
     match length.to_be_bytes() {
         [b'H', b'T', b'T', b'P'] => ": it is HTTP; is this a ZooKeeper port?",
@@ -121,7 +121,7 @@ enum Phase {
     /// Until `until`; no longer than until `asked` once somebody wants something of the session.
     Waiting {
         until: Time,
-        asked: Time,
+        earliest: Time,
     },
     Connecting {
         deadline: Time,
@@ -130,7 +130,7 @@ enum Phase {
     Handshake {
         deadline: Time,
         sent: Time,
-        anew: bool,
+        as_new: bool,
     },
     Established(Box<Established>),
     Ended(Reason),
@@ -139,7 +139,7 @@ enum Phase {
 /// A connection with a session on it.
 #[derive(Debug)]
 struct Established {
-    alive: Keepalive,
+    keepalive: Keepalive,
     /// On a read-only server: the search for a better one.
     search: Option<Search>,
     /// How many of the credentials were handed out on this connection.
@@ -179,7 +179,7 @@ impl Identity {
             password: Secret::new(Bytes::from_static(&[0; 16])),
             last_zxid,
             confirmed: false,
-            timeouts: Timeouts::asked(session_timeout),
+            timeouts: Timeouts::requested(session_timeout),
         }
     }
 }
@@ -232,13 +232,13 @@ pub struct Session<T> {
     probes: Probes,
     /// How many times [`Output::Disconnect`] is among them: what is heard of a connection until then is
     /// about the one that the session has left.
-    leaving: usize,
+    queued_disconnects: usize,
     /// The absolute path of the request at hand, to spare an allocation per request.
     scratch: String,
     /// How the last connection, or the last attempt at one, ended.
     last_cause: Option<Cause>,
     /// Since the last handshake that was answered.
-    shut_out: Option<ShutOut>,
+    closed_handshakes: Option<ClosedHandshakes>,
 }
 
 impl<T: Clone> Session<T> {
@@ -276,10 +276,10 @@ impl<T: Clone> Session<T> {
             outputs: VecDeque::new(),
             last_request: None,
             probes: Probes::default(),
-            leaving: 0,
+            queued_disconnects: 0,
             scratch: String::new(),
             last_cause: None,
-            shut_out: None,
+            closed_handshakes: None,
         }
     }
 
@@ -361,7 +361,7 @@ impl<T: Clone> Session<T> {
     /// The connection that [`Output::Connect`] asked for is open.
     pub fn handle_connected(&mut self, now: Time) {
         match self.phase {
-            Phase::Connecting { deadline } if self.leaving == 0 => {
+            Phase::Connecting { deadline } if self.queued_disconnects == 0 => {
                 self.begin_handshake(now, deadline);
             }
             _ => {}
@@ -371,15 +371,15 @@ impl<T: Clone> Session<T> {
     /// Bytes have come in; all whole frames are taken out of `input`.
     pub fn handle_data(&mut self, now: Time, input: &mut FrameReader) {
         if let Phase::Established(up) = &mut self.phase {
-            up.alive.received(now, input.received());
+            up.keepalive.received(now, input.received());
         }
         while matches!(self.phase, Phase::Handshake { .. } | Phase::Established(_))
-            && self.leaving == 0
+            && self.queued_disconnects == 0
         {
             match input.next_frame() {
                 Ok(Some(Frame::Whole(frame))) => match self.phase {
-                    Phase::Handshake { sent, anew, .. } => {
-                        self.handle_handshake(now, sent, anew, &frame);
+                    Phase::Handshake { sent, as_new, .. } => {
+                        self.handle_handshake(now, sent, as_new, &frame);
                     }
                     _ => self.handle_packet(now, &frame),
                 },
@@ -388,13 +388,13 @@ impl<T: Clone> Session<T> {
                 }
                 Ok(None) => {
                     if let Phase::Established(up) = &mut self.phase {
-                        up.alive.missing(input.missing());
+                        up.keepalive.missing(input.missing());
                     }
                     return;
                 }
                 Err(error) => {
                     let is_first = matches!(self.phase, Phase::Handshake { .. });
-                    let hint = if is_first { stranger(error) } else { "" };
+                    let hint = if is_first { not_zookeeper_hint(error) } else { "" };
                     self.drop_connection(now, format!("{error}{hint}").into());
                 }
             }
@@ -407,7 +407,7 @@ impl<T: Clone> Session<T> {
             self.phase,
             Phase::Connecting { .. } | Phase::Handshake { .. } | Phase::Established(_)
         );
-        if connected && self.leaving == 0 {
+        if connected && self.queued_disconnects == 0 {
             self.lose_connection(now, cause.into(), true);
         }
     }
@@ -442,7 +442,7 @@ impl<T: Clone> Session<T> {
             Phase::Established(up) => {
                 let sent = self.queue.transmit(true, out);
                 if sent {
-                    up.alive.sent(now);
+                    up.keepalive.sent(now);
                     for registered in self.credentials.iter_mut().skip(up.credentials_sent) {
                         registered.sent = true;
                     }
@@ -468,7 +468,7 @@ impl<T: Clone> Session<T> {
             Phase::Waiting { until, .. } => Some(*until),
             Phase::Connecting { deadline } | Phase::Handshake { deadline, .. } => Some(*deadline),
             Phase::Established(up) => {
-                let due = up.alive.dead_at().min(up.alive.ping_due());
+                let due = up.keepalive.dead_at().min(up.keepalive.ping_due());
                 let search = up.search.as_ref().and_then(Search::due);
                 let removal = self.next_removal_due();
                 [search, removal, up.closing].into_iter().flatten().fold(due, Time::min).into()
@@ -480,7 +480,7 @@ impl<T: Clone> Session<T> {
     pub fn poll_output(&mut self) -> Option<Output<T>> {
         let output = self.outputs.pop_front();
         if matches!(output, Some(Output::Disconnect)) {
-            self.leaving = self.leaving.saturating_sub(1);
+            self.queued_disconnects = self.queued_disconnects.saturating_sub(1);
         }
         output
     }
@@ -566,7 +566,7 @@ impl<T: Clone> Session<T> {
     /// connected for long.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.over().is_some()
+        self.closed_reason().is_some()
     }
 
     /// Why the session has ended, once it has.

@@ -134,7 +134,7 @@ pub enum Output<T> {
         /// What happened.
         event: WatchedEvent,
     },
-    /// A lasting watch goes on on a new connection; what happened since `since` may have been missed.
+    /// A persistent watch goes on on a new connection; what happened since `since` may have been missed.
     Gap {
         /// The request that armed it.
         id: RequestId,

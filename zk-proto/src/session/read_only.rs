@@ -59,12 +59,12 @@ impl<T: Clone> Session<T> {
         if search.next.is_none_or(|due| due > now) {
             return;
         }
-        search.asked = self.route.other(search.asked.as_ref());
+        search.asked = self.route.other_host(search.asked.as_ref());
         match search.asked.clone() {
             Some(host) => {
                 search.next = None;
                 let timeout = self.identity.timeouts.connect();
-                let deadline = now.after(self.route.patience(now, timeout));
+                let deadline = now.after(self.route.host_timeout(now, timeout));
                 self.outputs.push_back(Output::Probe { host, deadline });
             }
             None => {
@@ -80,7 +80,7 @@ impl<T: Clone> Session<T> {
         let Phase::Established(up) = &mut self.phase else { return };
         let Some(search) = &mut up.search else { return };
         self.probes.count();
-        if writable && up.closing.is_none() && self.route.lists(host) {
+        if writable && up.closing.is_none() && self.route.contains(host) {
             self.route.prefer(Some(host.clone()));
             self.drop_connection(now, format!("moving to {host}, which takes writes").into());
         } else {

@@ -4,7 +4,7 @@
 //! paths of all of its watches, and the newest transaction that it has seen. The server arms the watches
 //! again, and at once sends the events of those that something happened to meanwhile.
 //!
-//! setWatches2 exists since ZooKeeper 3.6, so it is sent only if a lasting watch needs it.
+//! setWatches2 exists since ZooKeeper 3.6, so it is sent only if a persistent watch needs it.
 
 use alloc::vec::Vec;
 
@@ -31,10 +31,10 @@ impl<T: Clone> Session<T> {
         let since = self.identity.last_zxid;
         let batches = self.watches.rearm_packets(since, MAX_PACKET.min(self.config.max_request));
         for batch in &batches {
-            let op = if batch.lasting { OpCode::SetWatches2 } else { OpCode::SetWatches };
+            let op = if batch.persistent { OpCode::SetWatches2 } else { OpCode::SetWatches };
             send(&mut self.queue, op, &batch.body);
         }
-        for watch in self.watches.lasting() {
+        for watch in self.watches.persistent() {
             self.outputs.push_back(Output::Gap { id: watch.id, token: watch.token.clone(), since });
         }
         batches.len()
@@ -44,17 +44,17 @@ impl<T: Clone> Session<T> {
 impl<T: Clone> WatchTable<T> {
     /// The packets that arm all watches again as of `last_zxid`, each of at most `limit` bytes.
     fn rearm_packets(&self, last_zxid: i64, limit: usize) -> Vec<Rearm> {
-        let lasting = self.lasting().next().is_some();
+        let persistent = self.persistent().next().is_some();
         let mut batches = Vec::new();
         let mut batch = Batch::default();
         for (path, kind) in self.armed_kinds() {
             if !batch.fits(path, limit) {
-                batches.push(core::mem::take(&mut batch).encode(last_zxid, lasting));
+                batches.push(core::mem::take(&mut batch).encode(last_zxid, persistent));
             }
             batch.add(kind, path);
         }
         if batch.len > 0 {
-            batches.push(batch.encode(last_zxid, lasting));
+            batches.push(batch.encode(last_zxid, persistent));
         }
         batches
     }
@@ -62,7 +62,7 @@ impl<T: Clone> WatchTable<T> {
 
 /// The body of one setWatches or setWatches2.
 struct Rearm {
-    lasting: bool,
+    persistent: bool,
     body: BytesMut,
 }
 
@@ -100,9 +100,9 @@ impl<'t> Batch<'t> {
         }
     }
 
-    fn encode(self, relative_zxid: i64, lasting: bool) -> Rearm {
+    fn encode(self, relative_zxid: i64, persistent: bool) -> Rearm {
         let mut body = BytesMut::new();
-        if lasting {
+        if persistent {
             SetWatches2 {
                 relative_zxid,
                 data_watches: self.data.into(),
@@ -121,7 +121,7 @@ impl<'t> Batch<'t> {
             }
             .encode(&mut body);
         }
-        Rearm { lasting, body }
+        Rearm { persistent, body }
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
         let batches = table.rearm_packets(77, 100_000);
         let mut paths = Vec::new();
         for batch in &batches {
-            assert!(!batch.lasting && batch.body.len() + 8 <= 100_000);
+            assert!(!batch.persistent && batch.body.len() + 8 <= 100_000);
             let body = Bytes::copy_from_slice(&batch.body);
             let packet = SetWatches::decode_all(&body).unwrap();
             assert_eq!(packet.relative_zxid, 77);
@@ -170,7 +170,7 @@ mod tests {
         let batches = table.rearm_packets(5, 100_000);
         let body = Bytes::copy_from_slice(&batches[0].body);
         let packet = SetWatches2::decode_all(&body).unwrap();
-        assert!(batches[0].lasting);
+        assert!(batches[0].persistent);
         assert_eq!(
             (&packet.data_watches[..], &packet.persistent_watches[..]),
             (&["/a"][..], &["/b"][..])

@@ -79,7 +79,7 @@ impl Removals {
     }
 
     /// How long an unwanted watch stays, if it stays for `grace` where removals are known.
-    fn stay(&self, grace: Duration) -> Option<Duration> {
+    fn delay(&self, grace: Duration) -> Option<Duration> {
         match self.support {
             Support::Unknown { losses } => {
                 Some(Backoff { min: grace, max: Duration::MAX }.pause(losses))
@@ -95,7 +95,7 @@ impl<T: Clone> Session<T> {
     /// that it could outlive its use on, or no removal.
     pub(super) fn removal_due(&self, now: Time) -> Option<Time> {
         let grace = self.config.unwatch_after.filter(|_| self.can_remove())?;
-        self.removals.stay(grace).map(|stay| now.after(stay))
+        self.removals.delay(grace).map(|stay| now.after(stay))
     }
 
     /// When [`remove_unwanted`](Self::remove_unwanted) has something to do next.
@@ -141,7 +141,7 @@ impl<T: Clone> Session<T> {
             ErrorCode::Ok | ErrorCode::NoWatcher => self.removals.support = Support::Yes,
             ErrorCode::Unimplemented => {
                 self.removals.support = Support::No;
-                self.watches.keep_unwanted();
+                self.watches.forget_unwanted();
             }
             _ => {}
         }

@@ -29,7 +29,7 @@ impl<T: Clone> Session<T> {
     pub(super) fn handle_packet(&mut self, now: Time, frame: &Bytes) {
         let mut input = Reader::new(frame);
         match ReplyHeader::decode(&mut input) {
-            Ok(header) => self.handle_headed(now, header, Body::Here(&mut input)),
+            Ok(header) => self.handle_with_header(now, header, Body::Here(&mut input)),
             Err(error) => self.drop_connection(now, format!("undecodable packet: {error}").into()),
         }
     }
@@ -38,20 +38,20 @@ impl<T: Clone> Session<T> {
     pub(super) fn handle_oversize(&mut self, now: Time, head: &Bytes, length: usize) {
         match ReplyHeader::decode_all(head) {
             Ok(header) if matches!(self.phase, Phase::Established(_)) => {
-                self.handle_headed(now, header, Body::TooLarge(length));
+                self.handle_with_header(now, header, Body::TooLarge(length));
             }
             _ => self.drop_connection(now, format!("packet of {length} bytes").into()),
         }
     }
 
-    fn handle_headed(&mut self, now: Time, header: ReplyHeader, body: Body<'_, '_>) {
+    fn handle_with_header(&mut self, now: Time, header: ReplyHeader, body: Body<'_, '_>) {
         let handled = match header.xid {
             xid::NOTIFICATION => {
                 self.handle_event(now, header, body);
                 Ok(())
             }
             _ if header.err == ErrorCode::SessionClosedRequireSaslAuth => {
-                self.handle_demand(header);
+                self.handle_auth_required(header);
                 Ok(())
             }
             xid::PING => self.handle_pong(header),
@@ -84,13 +84,13 @@ impl<T: Clone> Session<T> {
         match event {
             Ok(event) => {
                 let zxid = (header.zxid > 0).then_some(header.zxid);
-                self.take_event(now, &event, zxid);
+                self.handle_watcher_event(now, &event, zxid);
             }
-            Err(cause) => self.miss_event(&cause),
+            Err(cause) => self.handle_unreadable_event(&cause),
         }
     }
 
-    fn take_event(&mut self, now: Time, event: &WatcherEvent, zxid: Option<i64>) {
+    fn handle_watcher_event(&mut self, now: Time, event: &WatcherEvent, zxid: Option<i64>) {
         // While watches are armed again, the server tells of a deletion for the data watch, and arms the
         // exist watch; here it ends both.
         let rearming = matches!(&self.phase, Phase::Established(up) if up.rearming > 0);
@@ -99,14 +99,14 @@ impl<T: Clone> Session<T> {
             && self.watches.is_armed(WatchKind::Exist, &event.path);
         self.fire(event.kind, &event.path, zxid);
         if let (true, Some(due)) = (armed_again, self.removal_due(now)) {
-            self.watches.forgo(WatchKind::Exist, &event.path, due);
+            self.watches.mark_unwanted(WatchKind::Exist, &event.path, due);
         }
     }
 
     /// An event cannot be read, so that it is not known whose it is: the server is asked again for all
     /// that is watched, as on a new connection. If it answers with such an event again, it is not asked
     /// once more.
-    fn miss_event(&mut self, cause: &str) {
+    fn handle_unreadable_event(&mut self, cause: &str) {
         let Phase::Established(up) = &self.phase else { return };
         let again = up.rearming > 0;
         tracing::warn!(
@@ -136,20 +136,20 @@ impl<T: Clone> Session<T> {
 
     fn handle_pong(&mut self, header: ReplyHeader) -> Handled {
         let Phase::Established(up) = &mut self.phase else { return Ok(()) };
-        let sent = up.alive.pong().ok_or_else(|| Broken("reply to no ping".into()))?;
+        let sent = up.keepalive.pong().ok_or_else(|| ProtocolError("reply to no ping".into()))?;
         match header.err {
             ErrorCode::Ok => {
-                up.alive.acked(sent);
+                up.keepalive.acknowledged(sent);
                 Ok(())
             }
             // The server does not have the session, or not any more.
-            error => Err(Broken(format!("ping refused: {error}").into())),
+            error => Err(ProtocolError(format!("ping refused: {error}").into())),
         }
     }
 
     /// The server has closed the session, whatever it was asked, as no credential was sent that it demands
     /// (`org.apache.zookeeper.server.AuthenticationHelper`). It would do so again.
-    fn handle_demand(&mut self, header: ReplyHeader) {
+    fn handle_auth_required(&mut self, header: ReplyHeader) {
         let schemes: BTreeSet<_> =
             self.credentials.iter().map(|it| it.credential.scheme.clone()).collect();
         let sent = schemes.into_iter().collect();
@@ -169,7 +169,7 @@ impl<T: Clone> Session<T> {
     fn handle_auth(&mut self, header: ReplyHeader) -> Handled {
         let Phase::Established(up) = &mut self.phase else { return Ok(()) };
         if up.credentials_acked >= up.credentials_sent {
-            return Err(Broken("reply to no auth packet".into()));
+            return Err(ProtocolError("reply to no auth packet".into()));
         }
         let registered = self.credentials.get_mut(up.credentials_acked);
         let (scheme, waiters) = registered.map_or_else(Default::default, |registered| {
@@ -197,16 +197,19 @@ impl<T: Clone> Session<T> {
     fn handle_rearmed(&mut self, header: ReplyHeader) -> Handled {
         let Phase::Established(up) = &mut self.phase else { return Ok(()) };
         let due = if self.queue.has_prologue() { 0 } else { up.rearming };
-        up.rearming = due.checked_sub(1).ok_or_else(|| Broken("reply to no setWatches".into()))?;
+        up.rearming =
+            due.checked_sub(1).ok_or_else(|| ProtocolError("reply to no setWatches".into()))?;
         match header.err {
             ErrorCode::Ok => Ok(()),
-            error => Err(Broken(format!("watches could not be armed again: {error}").into())),
+            error => {
+                Err(ProtocolError(format!("watches could not be armed again: {error}").into()))
+            }
         }
     }
 
     fn handle_reply(&mut self, now: Time, header: ReplyHeader, body: Body<'_, '_>) -> Handled {
         let Some((mut entry, path)) = self.queue.pop_matching(header.xid) else {
-            return Err(Broken(format!("reply with xid {} out of turn", header.xid).into()));
+            return Err(ProtocolError(format!("reply with xid {} out of turn", header.xid).into()));
         };
         if entry.change == Some(WatchChange::Unwanted) {
             drop(path);
@@ -242,7 +245,7 @@ impl<T: Clone> Session<T> {
         let response = match response {
             Ok(response) => response,
             Err(reason) => {
-                self.forgo_watch(now, &entry, err, path.as_deref());
+                self.leave_watch_unwanted(now, &entry, err, path.as_deref());
                 self.fail(
                     entry.take_caller(),
                     entry.op,
@@ -278,40 +281,46 @@ impl<T: Clone> Session<T> {
         path: Option<&str>,
     ) {
         if entry.forgotten {
-            return self.forgo_watch(now, entry, err, path);
+            return self.leave_watch_unwanted(now, entry, err, path);
         }
         let (Some(change), Some(path)) = (entry.change, path) else { return };
         let path = entry.chroot.join(path).into_owned();
         if let (WatchChange::Removed(kind), ErrorCode::Ok) = (change, err) {
             let path = path.into();
-            for event in removed_by(kind) {
+            for event in events_of_removal(kind) {
                 self.fire(*event, &path, None);
             }
             return;
         }
         if change.arms() {
-            self.watches.settle(&path);
+            self.watches.end_arming(&path);
         }
-        if let (Some(kind), Some(watch)) = (armed_by(change, err), entry.watch()) {
+        if let (Some(kind), Some(watch)) = (armed_kind(change, err), entry.watch()) {
             self.watches.arm(kind, path, watch);
         }
     }
 
     /// A request has left a watch on the server, maybe, and nobody wants it.
-    fn forgo_watch(&mut self, now: Time, entry: &InFlight<T>, err: ErrorCode, path: Option<&str>) {
+    fn leave_watch_unwanted(
+        &mut self,
+        now: Time,
+        entry: &InFlight<T>,
+        err: ErrorCode,
+        path: Option<&str>,
+    ) {
         let (Some(change), Some(path)) = (entry.change.filter(|change| change.arms()), path) else {
             return;
         };
         let path = entry.chroot.join(path);
-        self.watches.settle(&path);
-        if let (Some(kind), Some(due)) = (armed_by(change, err), self.removal_due(now)) {
-            self.watches.forgo(kind, &path, due);
+        self.watches.end_arming(&path);
+        if let (Some(kind), Some(due)) = (armed_kind(change, err), self.removal_due(now)) {
+            self.watches.mark_unwanted(kind, &path, due);
         }
     }
 }
 
 /// Which watch a request has left on the server.
-const fn armed_by(change: WatchChange, err: ErrorCode) -> Option<WatchKind> {
+const fn armed_kind(change: WatchChange, err: ErrorCode) -> Option<WatchKind> {
     match (change, err) {
         (WatchChange::ArmedByExists, ErrorCode::Ok) => Some(WatchKind::Data),
         (WatchChange::ArmedByExists, ErrorCode::NoNode) => Some(WatchKind::Exist),
@@ -321,7 +330,7 @@ const fn armed_by(change: WatchChange, err: ErrorCode) -> Option<WatchKind> {
 }
 
 /// The events that tell of watches removed by request: servers leave it to the client to make them.
-const fn removed_by(kind: WatcherType) -> &'static [EventType] {
+const fn events_of_removal(kind: WatcherType) -> &'static [EventType] {
     use EventType::{ChildWatchRemoved, DataWatchRemoved, PersistentWatchRemoved};
     match kind {
         WatcherType::Children => &[ChildWatchRemoved],
@@ -332,10 +341,10 @@ const fn removed_by(kind: WatcherType) -> &'static [EventType] {
     }
 }
 
-type Handled = Result<(), Broken>;
+type Handled = Result<(), ProtocolError>;
 
 /// A packet that is out of turn: the connection is of no more use.
-struct Broken(Cause);
+struct ProtocolError(Cause);
 
 /// What stands behind the header of a packet.
 enum Body<'p, 'f> {

@@ -68,9 +68,9 @@ impl<T: Clone> Session<T> {
         match submitted {
             Ok(()) => {
                 self.last_id = id.0;
-                self.asked(now);
+                self.note_request(now);
                 if let Some(path) = armed_path {
-                    self.watches.expect(chroot.join(path).into_owned());
+                    self.watches.begin_arming(chroot.join(path).into_owned());
                 }
                 Ok(id)
             }
@@ -94,12 +94,12 @@ impl<T: Clone> Session<T> {
         credential: Credential,
         token: T,
     ) -> Result<RequestId, Box<Failure>> {
-        if let Some(reason) = self.over() {
+        if let Some(reason) = self.closed_reason() {
             return Err(self.failure(reason, Outcome::NotSent, OpCode::Auth, None));
         }
         let id = RequestId(self.last_id.saturating_add(1));
         self.last_id = id.0;
-        self.ends_hold_back();
+        self.end_hold_back();
         let caller = Caller { id, token };
         if let Some(at) = self.position(&credential) {
             self.add_auth_again(at, caller);
@@ -149,7 +149,7 @@ impl<T: Clone> Session<T> {
     }
 
     /// Why nothing more is taken from a user.
-    pub(super) fn over(&self) -> Option<Reason> {
+    pub(super) fn closed_reason(&self) -> Option<Reason> {
         match &self.phase {
             Phase::Ended(reason) => Some(reason.clone()),
             Phase::Established(up) if up.closing.is_some() => Some(Reason::Closed),
@@ -158,7 +158,7 @@ impl<T: Clone> Session<T> {
     }
 
     /// The limit that what waits has reached.
-    fn full(&self) -> Option<QueueLimit> {
+    fn reached_limit(&self) -> Option<QueueLimit> {
         if self.in_flight() >= self.config.max_in_flight {
             Some(QueueLimit::Requests(self.config.max_in_flight))
         } else if self.queue.bytes() >= self.config.max_queued_bytes {
@@ -169,13 +169,13 @@ impl<T: Clone> Session<T> {
     }
 
     fn admit(&self, request: &Request<'_>) -> Result<(), Reason> {
-        if let Some(reason) = self.over() {
+        if let Some(reason) = self.closed_reason() {
             return Err(reason);
         }
         if matches!(self.phase, Phase::Idle) {
             return Err(Reason::NotStarted);
         }
-        if let Some(limit) = self.full() {
+        if let Some(limit) = self.reached_limit() {
             return Err(Reason::QueueFull { limit });
         }
         // A check that holds gets no answer outside of a multi.

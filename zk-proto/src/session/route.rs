@@ -6,7 +6,7 @@
 //! pause. Between rounds there is a pause, see [`Backoff`]. After the loss of a session that has proven
 //! itself the first round is of the *other* hosts, and the next one begins with the host that was lost.
 //!
-//! That host is *home*: the session was well there, and it may be back in a moment. While it fails fast,
+//! That host is *last_host*: the session was well there, and it may be back in a moment. While it fails fast,
 //! as by a refused connection, asking it costs nothing: it is tried again after every host that used up
 //! its time, so that hosts which never answer do not keep the session from it. A host that was never
 //! tried, because it has just been listed, comes next, without a pause.
@@ -25,7 +25,7 @@
 //!
 //! The servers keep a session for T after the last packet that has reached them. Until then, a pause takes
 //! at most a third of what is left, and a host too, but for the floor, of which a second is a quarter of
-//! one while home fails fast. So there are several rounds before the session expires, and one that was cut
+//! one while last_host fails fast. So there are several rounds before the session expires, and one that was cut
 //! off from its only live host for half of T is not lost.
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
@@ -36,24 +36,24 @@ use crate::{HostPort, Time, backoff::Backoff, rng::Rng, time::part};
 use super::pace::Pace;
 
 /// How long a host may take at least, unless a quarter of the session timeout is less.
-const MIN_PATIENCE: Duration = Duration::from_secs(1);
+const MIN_HOST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a host may take at most.
-const MAX_PATIENCE: Duration = Duration::from_secs(30);
+const MAX_HOST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often the least time for a host is doubled at most.
 const MAX_DOUBLINGS: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Route {
-    /// Each once, in the order of their turns.
+    /// Each once, in the order of their remaining.
     hosts: Vec<Arc<HostPort>>,
     /// Whose turn is still to come in this round.
-    turns: VecDeque<Arc<HostPort>>,
+    remaining: VecDeque<Arc<HostPort>>,
     pace: Pace,
     current: Option<Arc<HostPort>>,
     preferred: Option<Arc<HostPort>>,
-    home: Option<Home>,
+    last_host: Option<LastHost>,
     /// When the present or the last attempt began, and how long it may take.
     attempt: (Time, Duration),
     /// Whether the last attempt failed by using up its time.
@@ -70,7 +70,7 @@ pub(super) struct Route {
 
 /// The host of the last session.
 #[derive(Debug)]
-struct Home {
+struct LastHost {
     host: Arc<HostPort>,
     /// Whether it fails at once, if it does.
     fails_fast: bool,
@@ -80,11 +80,11 @@ impl Route {
     pub(super) fn new(hosts: &[HostPort], shuffle: bool, backoff: Backoff, rng: &mut Rng) -> Self {
         let mut route = Self {
             hosts: Vec::new(),
-            turns: VecDeque::new(),
+            remaining: VecDeque::new(),
             pace: Pace::new(backoff),
             current: None,
             preferred: None,
-            home: None,
+            last_host: None,
             attempt: (Time::ZERO, Duration::ZERO),
             was_slow: false,
             all_slow: false,
@@ -100,7 +100,7 @@ impl Route {
         self.hosts.len()
     }
 
-    pub(super) fn lists(&self, host: &HostPort) -> bool {
+    pub(super) fn contains(&self, host: &HostPort) -> bool {
         self.hosts.iter().any(|listed| **listed == *host)
     }
 
@@ -111,10 +111,13 @@ impl Route {
 
     /// How long to wait before the next attempt.
     pub(super) fn delay(&self, now: Time, session_timeout: Duration, rng: &mut Rng) -> Duration {
-        if self.preferred.is_some() || self.home_again().is_some() || !self.turns.is_empty() {
+        if self.preferred.is_some()
+            || self.retry_last_host().is_some()
+            || !self.remaining.is_empty()
+        {
             return Duration::ZERO;
         }
-        self.pace.wait(now, session_timeout, self.left(now), rng)
+        self.pace.wait(now, session_timeout, self.session_time_left(now), rng)
     }
 
     /// The host of the next attempt, and how long it may take; `None` when there are no hosts.
@@ -127,23 +130,23 @@ impl Route {
             Some(host) => host,
             None => self.next_turn(now)?,
         };
-        let patience = self.patience(now, session_timeout);
+        let host_timeout = self.host_timeout(now, session_timeout);
         self.current = Some(host.clone());
-        self.attempt = (now, patience);
+        self.attempt = (now, host_timeout);
         self.was_slow = false;
-        Some((host, patience))
+        Some((host, host_timeout))
     }
 
     fn next_turn(&mut self, now: Time) -> Option<Arc<HostPort>> {
-        if let Some(home) = self.home_again().cloned() {
-            self.turns.retain(|host| *host != home);
-            return Some(home);
+        if let Some(last_host) = self.retry_last_host().cloned() {
+            self.remaining.retain(|host| *host != last_host);
+            return Some(last_host);
         }
-        if self.turns.is_empty() || self.pace.is_fresh() {
-            self.turns = self.in_turn(self.current.as_ref()).cloned().collect();
+        if self.remaining.is_empty() || self.pace.is_fresh() {
+            self.remaining = self.hosts_after(self.current.as_ref()).cloned().collect();
             self.begin_round(now);
         }
-        self.turns.pop_front()
+        self.remaining.pop_front()
     }
 
     fn begin_round(&mut self, now: Time) {
@@ -154,15 +157,16 @@ impl Route {
         self.pace.begin_round(now);
     }
 
-    /// Home, if another host has just used up its time and home would not.
-    fn home_again(&self) -> Option<&Arc<HostPort>> {
-        let home = self.home.as_ref().filter(|home| self.was_slow && home.fails_fast)?;
-        Some(&home.host).filter(|host| self.current.as_ref() != Some(host))
+    /// LastHost, if another host has just used up its time and last_host would not.
+    fn retry_last_host(&self) -> Option<&Arc<HostPort>> {
+        let last_host =
+            self.last_host.as_ref().filter(|last_host| self.was_slow && last_host.fails_fast)?;
+        Some(&last_host.host).filter(|host| self.current.as_ref() != Some(host))
     }
 
     /// All hosts, from the one whose turn it is after `host`: the first one after the last, or after one
     /// that is not listed.
-    fn in_turn(&self, host: Option<&Arc<HostPort>>) -> impl Iterator<Item = &Arc<HostPort>> {
+    fn hosts_after(&self, host: Option<&Arc<HostPort>>) -> impl Iterator<Item = &Arc<HostPort>> {
         let at = self.hosts.iter().position(|listed| Some(listed) == host);
         let next = at.map_or(0, |at| at.saturating_add(1)).min(self.hosts.len());
         let (first, last) = self.hosts.split_at(next);
@@ -170,33 +174,33 @@ impl Route {
     }
 
     /// How long the next host may take to accept a connection and to answer the handshake.
-    pub(super) fn patience(&self, now: Time, session_timeout: Duration) -> Duration {
+    pub(super) fn host_timeout(&self, now: Time, session_timeout: Duration) -> Duration {
         let hosts = u32::try_from(self.hosts.len().max(1)).unwrap_or(u32::MAX);
         let measured = self.came_up_in.saturating_mul(2);
-        let second = MIN_PATIENCE.min(part(session_timeout, 4));
+        let second = MIN_HOST_TIMEOUT.min(part(session_timeout, 4));
         let floor = second.max(measured);
         let doubled = Backoff { min: floor, max: Duration::MAX }.pause(self.doublings);
-        let mut patience = part(session_timeout, hosts).max(doubled);
-        if let Some(left) = self.left(now) {
-            let least = match &self.home {
-                Some(home) if home.fails_fast => part(second, 4).max(measured),
+        let mut host_timeout = part(session_timeout, hosts).max(doubled);
+        if let Some(left) = self.session_time_left(now) {
+            let least = match &self.last_host {
+                Some(last_host) if last_host.fails_fast => part(second, 4).max(measured),
                 _ => floor,
             };
-            patience = patience.min(part(left, 3).max(least));
+            host_timeout = host_timeout.min(part(left, 3).max(least));
         }
-        patience.min(session_timeout).min(MAX_PATIENCE)
+        host_timeout.min(session_timeout).min(MAX_HOST_TIMEOUT)
     }
 
     /// What is left of the session that is to be resumed; `None` if there is none, or nothing is left.
-    pub(super) fn left(&self, now: Time) -> Option<Duration> {
+    pub(super) fn session_time_left(&self, now: Time) -> Option<Duration> {
         self.expiry.map(|expiry| expiry.since(now)).filter(|left| !left.is_zero())
     }
 
     /// Whose turn it is after `last`, or at first after the present host, which is left out; `None` when
     /// there is no other.
-    pub(super) fn other(&self, last: Option<&Arc<HostPort>>) -> Option<Arc<HostPort>> {
+    pub(super) fn other_host(&self, last: Option<&Arc<HostPort>>) -> Option<Arc<HostPort>> {
         let current = self.current.as_ref();
-        self.in_turn(last.or(current)).find(|host| Some(*host) != current).cloned()
+        self.hosts_after(last.or(current)).find(|host| Some(*host) != current).cloned()
     }
 
     /// The next attempt goes to `host`, at once.
@@ -208,13 +212,13 @@ impl Route {
 
     /// The present attempt has failed.
     pub(super) fn failed(&mut self, now: Time) {
-        let (began, patience) = self.attempt;
-        self.was_slow = now.since(began).saturating_mul(2) >= patience;
+        let (began, host_timeout) = self.attempt;
+        self.was_slow = now.since(began).saturating_mul(2) >= host_timeout;
         self.all_slow &= self.was_slow;
-        if let Some(home) = &mut self.home
-            && self.current.as_ref() == Some(&home.host)
+        if let Some(last_host) = &mut self.last_host
+            && self.current.as_ref() == Some(&last_host.host)
         {
-            home.fails_fast = !self.was_slow;
+            last_host.fails_fast = !self.was_slow;
         }
     }
 
@@ -223,7 +227,7 @@ impl Route {
         self.came_up_in = now.since(self.attempt.0);
         self.doublings = 0;
         self.all_slow = false;
-        self.home = self.current.clone().map(|host| Home { host, fails_fast: true });
+        self.last_host = self.current.clone().map(|host| LastHost { host, fails_fast: true });
         self.pace.came_up(now);
     }
 
@@ -234,13 +238,13 @@ impl Route {
 
     /// The connection to the present host is lost, as its peer says or else for its silence.
     pub(super) fn lost(&mut self, now: Time, told_by_peer: bool) {
-        if let Some(home) = &mut self.home {
-            home.fails_fast = told_by_peer;
+        if let Some(last_host) = &mut self.last_host {
+            last_host.fails_fast = told_by_peer;
         }
         if self.pace.is_fresh() {
             let current = self.current.as_ref();
-            let others = self.in_turn(current).filter(|host| Some(*host) != current);
-            self.turns = others.cloned().collect();
+            let others = self.hosts_after(current).filter(|host| Some(*host) != current);
+            self.remaining = others.cloned().collect();
             self.begin_round(now);
         }
     }
@@ -254,7 +258,7 @@ impl Route {
     pub(super) fn replace(&mut self, hosts: &[HostPort], shuffle: bool, rng: &mut Rng) -> Replaced {
         let old = core::mem::take(&mut self.hosts);
         for host in hosts {
-            if !self.lists(host) {
+            if !self.contains(host) {
                 let known = old.iter().find(|known| ***known == *host).cloned();
                 self.hosts.push(known.unwrap_or_else(|| Arc::new(host.clone())));
             }
@@ -262,14 +266,14 @@ impl Route {
         if shuffle {
             rng.shuffle(&mut self.hosts);
         }
-        let mut turns: VecDeque<_> =
+        let mut remaining: VecDeque<_> =
             self.hosts.iter().filter(|host| !old.contains(host)).cloned().collect();
-        let has_new = !turns.is_empty();
-        turns.extend(self.turns.drain(..).filter(|host| self.hosts.contains(host)));
-        self.turns = turns;
+        let has_new = !remaining.is_empty();
+        remaining.extend(self.remaining.drain(..).filter(|host| self.hosts.contains(host)));
+        self.remaining = remaining;
         self.preferred = None;
-        self.home.take_if(|home| !self.hosts.contains(&home.host));
-        let keeps_current = self.current.as_ref().is_none_or(|current| self.lists(current));
+        self.last_host.take_if(|last_host| !self.hosts.contains(&last_host.host));
+        let keeps_current = self.current.as_ref().is_none_or(|current| self.contains(current));
         Replaced { keeps_current, has_new }
     }
 }

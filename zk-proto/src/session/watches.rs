@@ -28,9 +28,9 @@ pub enum WatchKind {
     Exist,
     /// One-shot, on a node's children: one came or went, or the node was deleted.
     Child,
-    /// Lasting, on the node and its children.
+    /// Persistent, on the node and its children.
     Persistent,
-    /// Lasting, on the node and everything below it.
+    /// Persistent, on the node and everything below it.
     PersistentRecursive,
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Watch<T> {
 
 #[derive(Debug)]
 pub(super) struct WatchTable<T> {
-    by_path: BTreeMap<String, Place<T>>,
+    by_path: BTreeMap<String, PathWatches<T>>,
     by_id: BTreeMap<RequestId, String>,
     /// When the unwanted watches of a path are to be looked at, the earliest first; each path once.
     removals: VecDeque<(Time, String)>,
@@ -87,7 +87,7 @@ pub(super) struct WatchTable<T> {
 
 /// What there is about a path.
 #[derive(Debug)]
-struct Place<T> {
+struct PathWatches<T> {
     watches: Vec<(WatchKind, Watch<T>)>,
     /// How many requests that arm a watch here wait for their answer.
     arming: usize,
@@ -102,21 +102,21 @@ struct Unwanted {
     /// A data or exist watch: servers do not tell them apart.
     data: bool,
     child: bool,
-    lasting: bool,
+    persistent: bool,
     /// Before that they are left there, as they may be wanted again.
     until: Time,
 }
 
 impl Unwanted {
     const fn any(&self) -> bool {
-        self.data || self.child || self.lasting
+        self.data || self.child || self.persistent
     }
 
     const fn of(&mut self, kind: WatchKind) -> &mut bool {
         match kind {
             WatchKind::Data | WatchKind::Exist => &mut self.data,
             WatchKind::Child => &mut self.child,
-            WatchKind::Persistent | WatchKind::PersistentRecursive => &mut self.lasting,
+            WatchKind::Persistent | WatchKind::PersistentRecursive => &mut self.persistent,
         }
     }
 
@@ -129,7 +129,7 @@ impl Unwanted {
         );
         self.child &=
             !matches!(event, E::NodeChildrenChanged | E::NodeDeleted | E::ChildWatchRemoved);
-        self.lasting &= !matches!(event, E::PersistentWatchRemoved);
+        self.persistent &= !matches!(event, E::PersistentWatchRemoved);
     }
 }
 
@@ -139,13 +139,13 @@ impl<T> Default for WatchTable<T> {
     }
 }
 
-impl<T> Default for Place<T> {
+impl<T> Default for PathWatches<T> {
     fn default() -> Self {
         Self { watches: Vec::new(), arming: 0, unwanted: Unwanted::default(), queued: false }
     }
 }
 
-impl<T> Place<T> {
+impl<T> PathWatches<T> {
     const fn is_empty(&self) -> bool {
         self.watches.is_empty() && self.arming == 0 && !self.unwanted.any()
     }
@@ -162,18 +162,18 @@ impl<T> Place<T> {
     }
 
     /// The removal that takes the unwanted watches away and no other; `None` if there is none now. Servers
-    /// before 3.9 take lasting watches away with data and child watches, and only so.
+    /// before 3.9 take persistent watches away with data and child watches, and only so.
     fn removal(&self) -> Option<WatcherType> {
-        let Unwanted { data, child, lasting, .. } = self.unwanted;
+        let Unwanted { data, child, persistent, .. } = self.unwanted;
         if self.arming > 0 || !self.unwanted.any() {
             None
         } else if self.watches.is_empty() {
-            Some(match (data, child, lasting) {
+            Some(match (data, child, persistent) {
                 (true, false, false) => WatcherType::Data,
                 (false, true, false) => WatcherType::Children,
                 _ => WatcherType::Any,
             })
-        } else if lasting || self.watches.iter().any(|(kind, _)| !kind.is_one_shot()) {
+        } else if persistent || self.watches.iter().any(|(kind, _)| !kind.is_one_shot()) {
             None
         } else {
             Some(if data { WatcherType::Data } else { WatcherType::Children })
@@ -183,17 +183,17 @@ impl<T> Place<T> {
 
 impl<T: Clone> WatchTable<T> {
     /// A request that arms a watch on `path` is on its way.
-    pub(super) fn expect(&mut self, path: String) {
+    pub(super) fn begin_arming(&mut self, path: String) {
         let place = self.by_path.entry(path).or_default();
         place.arming = place.arming.saturating_add(1);
     }
 
     /// Such a request was answered.
-    pub(super) fn settle(&mut self, path: &str) {
+    pub(super) fn end_arming(&mut self, path: &str) {
         if let Some(place) = self.by_path.get_mut(path) {
             place.arming = place.arming.saturating_sub(1);
         }
-        self.review(path);
+        self.update(path);
     }
 
     pub(super) fn arm(&mut self, kind: WatchKind, path: String, watch: Watch<T>) {
@@ -211,8 +211,8 @@ impl<T: Clone> WatchTable<T> {
         let at = place.watches.iter().position(|(_, watch)| watch.id == id)?;
         let (kind, watch) = place.watches.remove(at);
         match due {
-            Some(due) => self.forgo(kind, &path, due),
-            None => self.review(&path),
+            Some(due) => self.mark_unwanted(kind, &path, due),
+            None => self.update(&path),
         }
         Some(watch.token)
     }
@@ -224,9 +224,9 @@ impl<T: Clone> WatchTable<T> {
 
     /// The server has a watch of this kind, which was wanted: if nobody else wants it, it may be removed
     /// at `due`.
-    pub(super) fn forgo(&mut self, kind: WatchKind, path: &str, due: Time) {
+    pub(super) fn mark_unwanted(&mut self, kind: WatchKind, path: &str, due: Time) {
         if !self.by_path.contains_key(path) {
-            self.by_path.insert(path.to_owned(), Place::default());
+            self.by_path.insert(path.to_owned(), PathWatches::default());
         }
         if let Some(place) = self.by_path.get_mut(path)
             && !place.wants(kind)
@@ -234,12 +234,12 @@ impl<T: Clone> WatchTable<T> {
             *place.unwanted.of(kind) = true;
             place.unwanted.until = due;
         }
-        self.review(path);
+        self.update(path);
     }
 
     /// Sees to it that unwanted watches which can be removed are in the queue, and that a path about which
     /// there is nothing is not in the table.
-    fn review(&mut self, path: &str) {
+    fn update(&mut self, path: &str) {
         let Some(place) = self.by_path.get_mut(path) else { return };
         if place.is_empty() && !place.queued {
             self.by_path.remove(path);
@@ -269,7 +269,7 @@ impl<T: Clone> WatchTable<T> {
                 // It was wanted meanwhile.
                 None => {}
             }
-            self.review(&path);
+            self.update(&path);
             if let Some(removal) = removal {
                 return Some((path, removal));
             }
@@ -282,11 +282,11 @@ impl<T: Clone> WatchTable<T> {
         for place in self.by_path.values_mut() {
             place.arming = 0;
         }
-        self.keep_unwanted();
+        self.forget_unwanted();
     }
 
     /// Unwanted watches are not to be removed.
-    pub(super) fn keep_unwanted(&mut self) {
+    pub(super) fn forget_unwanted(&mut self) {
         self.removals.clear();
         self.by_path.retain(|_, place| {
             place.unwanted = Unwanted::default();
@@ -315,7 +315,7 @@ impl<T: Clone> WatchTable<T> {
                 }
                 true
             });
-            self.review(path);
+            self.update(path);
         }
         if !matches!(event, EventType::PersistentWatchRemoved)
             && WatchKind::PersistentRecursive.wants(event)
@@ -362,8 +362,8 @@ impl<T: Clone> WatchTable<T> {
         })
     }
 
-    /// The lasting watches, which miss what happens between two connections.
-    pub(super) fn lasting(&self) -> impl Iterator<Item = &Watch<T>> {
+    /// The persistent watches, which miss what happens between two connections.
+    pub(super) fn persistent(&self) -> impl Iterator<Item = &Watch<T>> {
         self.by_path
             .values()
             .flat_map(|place| &place.watches)

@@ -252,11 +252,11 @@ fn connects_after(hosts: u16, timeout: u64, takes: u64) -> usize {
             world.tick(1);
         }
         let deadline = world.session.poll_timeout().expect("an attempt has a deadline");
-        let patience = deadline.since(world.now).as_millis() as u64;
-        if patience > takes {
+        let host_timeout = deadline.since(world.now).as_millis() as u64;
+        if host_timeout > takes {
             return attempt;
         }
-        world.tick(patience);
+        world.tick(host_timeout);
     }
     panic!("never");
 }

@@ -5,6 +5,7 @@
 //! [`World::absorb`], [`World::read`] and [`World::tick`].
 
 mod broken;
+mod closed_handshakes;
 mod handshake;
 mod hosts;
 mod life;
@@ -13,7 +14,6 @@ mod random;
 mod read_only;
 mod requests;
 mod secrets;
-mod shut_out;
 mod time;
 mod watches;
 

@@ -352,14 +352,14 @@ fn names() -> Response {
 #[test]
 fn an_unwanted_watch_is_taken_off_after_the_grace() {
     use WatcherType::{Any, Children, Data};
-    let lasting = add_watch("/a", AddWatchMode::Persistent);
+    let persistent = add_watch("/a", AddWatchMode::Persistent);
     for (requests, kind) in [
         (vec![(get("/a", true), data(b""))], Data),
         (vec![(exists("/a", true), Response::Exists(stat()))], Data),
         (vec![(children("/a", true), names())], Children),
-        (vec![(lasting.clone(), ADDED)], Any),
+        (vec![(persistent.clone(), ADDED)], Any),
         (vec![(get("/a", true), data(b"")), (children("/a", true), names())], Any),
-        (vec![(get("/a", true), data(b"")), (lasting, ADDED)], Any),
+        (vec![(get("/a", true), data(b"")), (persistent, ADDED)], Any),
     ] {
         let mut world = World::up(1);
         for (request, reply) in &requests {
@@ -403,11 +403,11 @@ fn a_watch_is_kept_for_as_long_as_anybody_wants_it() {
 fn lasting_watches_and_others_of_a_path_go_together() {
     // To servers before 3.9 they are one.
     let mut world = World::up(1);
-    let lasting = done(&mut world, &add_watch("/a", AddWatchMode::Persistent), &ADDED);
+    let persistent = done(&mut world, &add_watch("/a", AddWatchMode::Persistent), &ADDED);
     let data_watch = done(&mut world, &get("/a", true), &data(b""));
     world.unwatch(RequestId(data_watch));
     assert_eq!(sent_within(&mut world, 2 * GRACE), [""; 0]);
-    world.unwatch(RequestId(lasting));
+    world.unwatch(RequestId(persistent));
     assert_eq!(sent_within(&mut world, GRACE + 100), ["3 removeWatches /a Any"]);
 }
 

@@ -24,7 +24,7 @@ fn greeted(world: &mut World) -> &Hello {
 }
 
 /// Every handshake is closed until one says that nothing was seen; how long that took, in milliseconds.
-fn shut_out(world: &mut World) -> u64 {
+fn closed_handshakes(world: &mut World) -> u64 {
     let from = world.now;
     while greeted(world).last_zxid > 0 {
         world.cut();
@@ -56,7 +56,7 @@ fn a_server_that_may_be_behind_is_named_so() {
 fn a_session_that_wiped_servers_do_not_know_is_lost_and_replaced() {
     for hosts in [1, 3] {
         let mut world = suspended(hosts);
-        let took = shut_out(&mut world);
+        let took = closed_handshakes(&mut world);
         // Until then a server may come up that has the session.
         assert!((T..2 * T).contains(&took), "{took}");
         assert_eq!(world.hellos.last().unwrap().id, ID);
@@ -67,7 +67,7 @@ fn a_session_that_wiped_servers_do_not_know_is_lost_and_replaced() {
         assert_eq!(lines[..3], ["disconnect", "LOST", "#1 unwatched SessionExpired"]);
         // A server that has caught up may take the new one; there is none.
         let from = world.now;
-        shut_out(&mut world);
+        closed_handshakes(&mut world);
         assert!(world.now.since(from) < millis(T));
         assert_eq!(world.hellos.last().unwrap().id, 0);
         world.send(&welcome(ID + 1, T as i32, Some(false)));
@@ -81,7 +81,7 @@ fn a_session_that_wiped_servers_do_not_know_is_lost_and_replaced() {
 #[test]
 fn a_server_that_has_the_session_and_may_be_behind_is_not_read_from() {
     let mut world = suspended(1);
-    shut_out(&mut world);
+    closed_handshakes(&mut world);
     world.events();
     world.send(&welcome(ID, T as i32, Some(false)));
     assert_eq!(world.events(), ["disconnect", "connect h1"]);
