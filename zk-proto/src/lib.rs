@@ -1,21 +1,86 @@
-//! ZooKeeper's protocol as a pure state machine.
+//! ZooKeeper's wire format and client session as a pure state machine.
 //!
-//! This crate knows the wire format of both ends and how a client's session lives. It has no sockets,
-//! clocks, threads or randomness: bytes and time go in, bytes and events come out, and the same inputs
-//! give the same outputs. `zk-client` puts it on a runtime; a proxy, a fuzzer or a simulation takes what
-//! it needs of it.
+//! This crate has no sockets, clocks, threads or random source: bytes and time are its inputs, bytes and events are
+//! its outputs, and the same inputs give the same outputs. It is `no_std` with `alloc`, so the compiler proves it.
 //!
-//! # A session, driven by hand
+//! Use it to write a proxy, a fuzzer, a simulation, a server for tests, or a client of your own. To talk to
+//! ZooKeeper from a program, use `zk-client`, which runs this crate on tokio, smol, async-std or plain threads.
 //!
-//! All there is to it: feed a [`Session`](session::Session) what happens and when, then poll it until it
-//! has nothing more to say.
+//! # The run loop
+//!
+//! A driver tells the [`Session`](session::Session) what happened and when, and polls it for what to do. This is a
+//! complete client on a blocking socket:
+//!
+//! ```no_run
+//! use std::{io::{ErrorKind, Read, Write}, net::TcpStream, time::{Duration, Instant}};
+//!
+//! use bytes::BytesMut;
+//! use zk_proto::{
+//!     Chroot, ConnectString, Request, Time,
+//!     frame::FrameReader,
+//!     records::ExistsRequest,
+//!     session::{Config, Output, Session},
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (hosts, chroot) = "127.0.0.1:2181/app".parse::<ConnectString>()?.into_parts();
+//! let start = Instant::now();
+//! let now = || Time::from_origin(start.elapsed());
+//! let mut session = Session::new(Config::new(hosts), 42); // a random seed
+//! let mut connection = None;
+//!
+//! session.start(now());
+//! let exists = Request::Exists(ExistsRequest { path: "/config", watch: true.into() });
+//! session.submit(now(), &chroot, &exists, "my token")?;
+//! while session.end_reason().is_none() {
+//!     while let Some(output) = session.poll_output() {
+//!         match output {
+//!             Output::Connect { host, .. } => match TcpStream::connect((&*host.host, host.port)) {
+//!                 Ok(socket) => {
+//!                     connection = Some((socket, FrameReader::new(session.config().max_reply)));
+//!                     session.handle_connected(now());
+//!                 }
+//!                 Err(error) => session.handle_disconnected(now(), error.to_string()),
+//!             },
+//!             Output::Disconnect => connection = None,
+//!             Output::Completed { token, result, .. } => println!("{token}: {result:?}"),
+//!             event => println!("{event:?}"), // a state change, a watch that fired, ...
+//!         }
+//!     }
+//!     let wait = session.poll_timeout().map_or(Duration::MAX, |due| due.since(now()));
+//!     let Some((socket, input)) = &mut connection else {
+//!         std::thread::sleep(wait);
+//!         session.handle_timeout(now());
+//!         continue;
+//!     };
+//!     let mut bytes = BytesMut::new();
+//!     session.poll_transmit(now(), &mut bytes);
+//!     socket.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
+//!     match socket.write_all(&bytes).and_then(|()| socket.read(input.spare())) {
+//!         Ok(len @ 1..) => {
+//!             input.advance(len);
+//!             session.handle_data(now(), input);
+//!         }
+//!         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+//!         closed => {
+//!             session.handle_disconnected(now(), format!("{closed:?}"));
+//!             connection = None;
+//!         }
+//!     }
+//!     session.handle_timeout(now());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Tests need no socket, because time and bytes are values:
 //!
 //! ```
 //! use std::time::Duration;
 //!
 //! use bytes::BytesMut;
 //! use zk_proto::{
-//!     Chroot, Request, Time, Ustring,
+//!     Chroot, Request, Time,
 //!     frame::{Frame, FrameReader, write_frame},
 //!     jute::{Decode, Encode, Secret},
 //!     records::{ConnectRequest, ConnectResponse, ExistsRequest},
@@ -25,72 +90,77 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let hosts = "127.0.0.1:2181".parse::<zk_proto::ConnectString>()?.into_parts().0;
 //! let mut session = Session::new(Config::new(hosts), 42);
-//! let mut now = Time::from_origin(Duration::from_secs(1)); // your clock
-//! let mut outgoing = BytesMut::new(); // what your socket is to send
-//! let mut incoming = FrameReader::new(session.config().max_reply); // what it has received
+//! let now = Time::from_origin(Duration::from_secs(1));
+//! let mut outgoing = BytesMut::new();
+//! let mut incoming = FrameReader::new(session.config().max_reply);
 //!
-//! // Start: the session asks for a connection. Open one, then say so.
+//! // The session asks for a connection. Open one, then report it.
 //! session.start(now);
 //! assert!(matches!(session.poll_output(), Some(Output::Connect { .. })));
 //! session.handle_connected(now);
 //!
-//! // It has a handshake to send.
+//! // The session sends the handshake.
 //! assert!(session.poll_transmit(now, &mut outgoing));
-//! # // The server's end of the wire, out of the same codec.
+//! # // The server's side, with the same codec.
 //! # let mut server = FrameReader::new(1024);
 //! # server.extend(&outgoing);
 //! # let Ok(Some(Frame::Whole(frame))) = server.next_frame() else { panic!() };
-//! # let asked = ConnectRequest::decode_all(&frame)?;
-//! # let answer = ConnectResponse {
+//! # let request = ConnectRequest::decode_all(&frame)?;
+//! # let response = ConnectResponse {
 //! #     protocol_version: 0,
-//! #     timeout: asked.timeout,
+//! #     timeout: request.timeout,
 //! #     session_id: 7,
 //! #     password: Secret::new(Some(vec![1; 16].into())),
 //! #     read_only: Some(false.into()),
 //! # };
 //! # let mut from_socket = BytesMut::new();
-//! # write_frame(&mut from_socket, |out| answer.encode(out));
-//! // … and here is the answer. Take it in, and see what follows.
+//! # write_frame(&mut from_socket, |out| response.encode(out));
+//! // The server's response establishes the session.
 //! incoming.extend(&from_socket);
 //! session.handle_data(now, &mut incoming);
 //! assert!(matches!(session.poll_output(), Some(Output::State(SessionState::Connected))));
 //!
-//! // Requests go out with the next bytes; their results come as outputs.
+//! // Requests are sent with the next bytes; their results are outputs.
 //! let exists = Request::Exists(ExistsRequest { path: "/app", watch: true.into() });
-//! let id = session.submit(now, &Chroot::default(), &exists, "a token of yours")?;
+//! let id = session.submit(now, &Chroot::default(), &exists, "token")?;
 //! outgoing.clear();
 //! assert!(session.poll_transmit(now, &mut outgoing));
 //!
-//! // Wake up no later than this, to ping, to give up a silent server, to connect again.
+//! // The next deadline: to ping, to give up a silent server, or to reconnect.
 //! let due = session.poll_timeout().unwrap();
-//! now = due;
-//! session.handle_timeout(now);
+//! session.handle_timeout(due);
 //! # let _ = id;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # What is where
+//! # Modules
 //!
-//! | module | what it is for |
+//! | module | purpose |
 //! |---|---|
-//! | [`frame`] | cutting a byte stream into packets, within limits |
-//! | [`jute`] | integers, strings, buffers, vectors |
-//! | [`records`] | every record of the protocol, to read and to write |
-//! | [`Request`], [`Response`] | which record belongs to which operation |
+//! | [`frame`] | splits a byte stream into packets, within limits |
+//! | [`jute`] | encodes and decodes integers, strings, buffers and vectors |
+//! | [`records`] | the records of the protocol |
+//! | [`Request`], [`Response`] | the records of each operation |
 //! | [`session`] | the client's session: handshake, keep-alive, requests, watches, credentials, hosts |
-//! | [`path`], [`Chroot`], [`hosts`] | paths, and where they and the servers are |
+//! | [`path`], [`Chroot`], [`hosts`] | paths, the chroot, and connection strings |
 //!
-//! A proxy uses [`frame`], [`records`], [`Request`] and [`Response`], and never [`session`].
+//! A proxy uses [`frame`], [`records`], [`Request`] and [`Response`], but not [`session`].
 //!
-//! # What holds everywhere
+//! # Guarantees
 //!
-//! - Whatever comes from the network gives a value or an error: it cannot panic, hang, or make this crate
-//!   take more memory than what was received warrants. The lints that forbid panics are denied in the
-//!   codec and the session; there is no unsafe code.
-//! - Replies share the memory of the frame that they came in. A large frame is a slice of the buffer that it was
-//!   read into; a small one is copied, so that a value that is kept does not keep that buffer.
-//! - `Debug` and errors show no content of nodes, no credential and no session password.
+//! - Bytes from the network give a value or an error. They cannot cause a panic, an endless loop, or an allocation
+//!   that is larger than the received bytes warrant. The lints that forbid panics are denied in the codec and the
+//!   session, and there is no unsafe code.
+//! - Replies share the memory of the frame that they came in. A large frame is a slice of the receive buffer; a
+//!   small one is copied, so that a value that is kept does not keep the whole buffer alive.
+//! - `Debug` output and errors contain no node data, no credentials and no session passwords.
+//!
+//! # Features
+//!
+//! - `std` (default): adds [`Stat::created`](records::Stat::created) and
+//!   [`Stat::modified`](records::Stat::modified), and enables `std` in the dependencies. Without it the crate is
+//!   `no_std` and needs `alloc` and atomics.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
