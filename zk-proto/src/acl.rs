@@ -1,4 +1,4 @@
-//! Who may do what with a node.
+//! Access control lists (ACLs): who may do what with a znode.
 #![cfg_attr(
     not(test),
     deny(
@@ -24,7 +24,7 @@ use crate::{
 
 /// A set of permissions (`org.apache.zookeeper.ZooDefs.Perms`).
 ///
-/// Bits without a name are kept. `Display` gives the letters that ZooKeeper's own tools use: `cdrwa`.
+/// Unknown bits are kept. `Display` writes the letters that ZooKeeper's own tools use: `cdrwa`.
 ///
 /// ```
 /// use zk_proto::Perms;
@@ -38,40 +38,40 @@ use crate::{
 pub struct Perms(i32);
 
 impl Perms {
-    /// None.
+    /// No permission.
     pub const NONE: Self = Self(0);
-    /// To read the data and the names of children.
+    /// Read the data and list the children.
     pub const READ: Self = Self(1);
-    /// To set the data.
+    /// Set the data.
     pub const WRITE: Self = Self(2);
-    /// To make children.
+    /// Create children.
     pub const CREATE: Self = Self(4);
-    /// To delete children.
+    /// Delete children.
     pub const DELETE: Self = Self(8);
-    /// To set the access list.
+    /// Set the ACL.
     pub const ADMIN: Self = Self(16);
-    /// All five.
+    /// All five permissions.
     pub const ALL: Self = Self(31);
 
-    /// The set with these bits.
+    /// Creates a set from its bits on the wire.
     #[must_use]
     pub const fn from_bits(bits: i32) -> Self {
         Self(bits)
     }
 
-    /// The bits as they stand on the wire.
+    /// Returns the bits on the wire.
     #[must_use]
     pub const fn bits(self) -> i32 {
         self.0
     }
 
-    /// Whether all of `other` is in this set.
+    /// Returns true if all permissions in `other` are in this set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether any of `other` is in this set.
+    /// Returns true if any permission in `other` is in this set.
     #[must_use]
     pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -100,7 +100,7 @@ impl BitAnd for Perms {
     }
 }
 
-/// All permissions with a name that are not in the set.
+/// Returns the named permissions that are not in this set.
 impl Not for Perms {
     type Output = Self;
 
@@ -171,10 +171,10 @@ impl<'a> Decode<'a> for Perms {
 /// `Debug` hides what may be a password or its hash: `digest` ids show as `user:<secret>`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
-    /// How the identity is proven: `world`, `auth`, `digest`, `ip`, `x509`, `sasl`, or a scheme that
-    /// the server has been extended by.
+    /// How the identity is authenticated: `world`, `auth`, `digest`, `ip`, `x509`, `sasl`, or a scheme of a
+    /// server plugin.
     pub scheme: Ustring,
-    /// Who it is, in a form that depends on the scheme: `anyone`, empty, `user:base64(sha1(user:password))`,
+    /// The identity, in a form that depends on the scheme: `anyone`, empty, `user:base64(sha1(user:password))`,
     /// an address, a distinguished name, a principal.
     pub id: Ustring,
 }
@@ -186,8 +186,9 @@ impl Id {
         Self { scheme: Ustring::from_static("world"), id: Ustring::from_static("anyone") }
     }
 
-    /// In an access list that is sent: all identities that the session has proven
-    /// (`ZooDefs.Ids.AUTH_IDS`). The server stores those in its place.
+    /// All authenticated identities of the session (`ZooDefs.Ids.AUTH_IDS`).
+    ///
+    /// This is for ACLs in requests. The server replaces it by those identities.
     #[must_use]
     pub const fn authenticated() -> Self {
         Self { scheme: Ustring::from_static("auth"), id: Ustring::new() }
@@ -224,14 +225,14 @@ impl Describe for Id {
     }
 }
 
-/// The part of an id that may be shown.
+/// Shows the part of an id that is not secret.
 struct PublicId<'a>(&'a Id);
 
 impl Describe for PublicId<'_> {
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Id { scheme, id } = self.0;
         match (scheme.as_str(), id.split_once(':')) {
-            // Their ids hold no secret, and an address may hold a colon.
+            // The ids of these schemes are not secret, and an address may contain a colon.
             ("world" | "ip" | "sasl" | "x509", _) | (_, None) => fmt::Debug::fmt(id, f),
             (_, Some((user, _))) => write!(f, "\"{}:<secret>\"", user.escape_debug()),
         }
@@ -239,9 +240,9 @@ impl Describe for PublicId<'_> {
 }
 
 record! {
-    /// What one identity may do (`org.apache.zookeeper.data.ACL`).
+    /// One entry of an ACL: the permissions of one identity (`org.apache.zookeeper.data.ACL`).
     ///
-    /// An access list is a list of these; it holds for its node alone, not for the nodes below.
+    /// The ACL of a znode applies to that znode only, not to its children.
     ///
     /// ```
     /// use zk_proto::{Acl, Perms};
@@ -251,27 +252,29 @@ record! {
     /// ```
     #[derive(PartialOrd, Ord, Hash)]
     pub struct Acl {
-        /// What it may do.
+        /// The permissions.
         pub perms: Perms,
-        /// Who.
+        /// The identity.
         pub id: Id,
     }
 }
 
 impl Acl {
-    /// Lets the identity `id` of `scheme` do `perms`.
+    /// Grants `perms` to the identity `id` of `scheme`.
     #[must_use]
     pub fn new(perms: Perms, scheme: impl Into<Ustring>, id: impl Into<Ustring>) -> Self {
         Self { perms, id: Id { scheme: scheme.into(), id: id.into() } }
     }
 
-    /// Lets everyone do everything.
+    /// Grants all permissions to everyone.
     #[must_use]
     pub const fn open_unsafe() -> Self {
         Self { perms: Perms::ALL, id: Id::anyone() }
     }
 
-    /// Lets the session's own identities do everything; refused as [`InvalidAcl`] when it has none.
+    /// Grants all permissions to the session's own identities.
+    ///
+    /// The server refuses it with [`InvalidAcl`] if the session has none.
     ///
     /// [`InvalidAcl`]: crate::ErrorCode::InvalidAcl
     #[must_use]
@@ -279,20 +282,20 @@ impl Acl {
         Self { perms: Perms::ALL, id: Id::authenticated() }
     }
 
-    /// Lets everyone read.
+    /// Grants everyone permission to read.
     #[must_use]
     pub const fn read_unsafe() -> Self {
         Self { perms: Perms::READ, id: Id::anyone() }
     }
 }
 
-/// The access list with [`Acl::open_unsafe`] (`ZooDefs.Ids.OPEN_ACL_UNSAFE`).
+/// The ACL with [`Acl::open_unsafe`] (`ZooDefs.Ids.OPEN_ACL_UNSAFE`).
 pub static OPEN_ACL_UNSAFE: [Acl; 1] = [Acl::open_unsafe()];
 
-/// The access list with [`Acl::creator_all`] (`ZooDefs.Ids.CREATOR_ALL_ACL`).
+/// The ACL with [`Acl::creator_all`] (`ZooDefs.Ids.CREATOR_ALL_ACL`).
 pub static CREATOR_ALL_ACL: [Acl; 1] = [Acl::creator_all()];
 
-/// The access list with [`Acl::read_unsafe`] (`ZooDefs.Ids.READ_ACL_UNSAFE`).
+/// The ACL with [`Acl::read_unsafe`] (`ZooDefs.Ids.READ_ACL_UNSAFE`).
 pub static READ_ACL_UNSAFE: [Acl; 1] = [Acl::read_unsafe()];
 
 #[cfg(test)]
@@ -318,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_show_as_letters() {
+    fn permissions_display_as_letters() {
         let cases = [
             (Perms::ALL, "cdrwa"),
             (Perms::NONE, ""),

@@ -1,40 +1,40 @@
-//! [`CreateMode`]: what kind of node a create makes.
+//! [`CreateMode`]: the kind of znode that a create makes.
 
 use crate::open_enum::open_enum;
 
 open_enum! {
-    /// The kind of node that a create makes (`org.apache.zookeeper.CreateMode`).
+    /// The kind of znode to create (`org.apache.zookeeper.CreateMode`).
     ///
-    /// A sequential node's name gets a number of ten digits appended, which grows from one child of
-    /// the parent to the next.
+    /// The server appends a sequence number of ten digits to the name of a sequential znode. The number
+    /// increases with each child of the parent.
     #[derive(Default)]
     pub enum CreateMode, else "create mode" {
-        /// Lives until it is deleted.
+        /// The znode exists until it is deleted.
         #[default]
         Persistent = 0, "persistent";
-        /// Lives as long as the session that made it; has no children.
+        /// The server deletes the znode at the end of the session that created it. It cannot have children.
         Ephemeral = 1, "ephemeral";
         /// Persistent and sequential.
         PersistentSequential = 2, "persistent sequential";
         /// Ephemeral and sequential.
         EphemeralSequential = 3, "ephemeral sequential";
-        /// Deleted by the server some time after its last child.
+        /// The server deletes the znode some time after its last child was deleted.
         Container = 4, "container";
-        /// Deleted by the server once it was left without change and without children for its TTL.
+        /// The server deletes the znode if it was not changed and had no children for its time to live (TTL).
         PersistentWithTtl = 5, "persistent with TTL";
-        /// As [`PersistentWithTtl`](Self::PersistentWithTtl), and sequential.
+        /// Like [`PersistentWithTtl`](Self::PersistentWithTtl), and sequential.
         PersistentSequentialWithTtl = 6, "persistent sequential with TTL";
     }
 }
 
 impl CreateMode {
-    /// Whether the node goes with its session.
+    /// Returns true if the server deletes the znode at the end of the session.
     #[must_use]
     pub const fn is_ephemeral(self) -> bool {
         matches!(self, Self::Ephemeral | Self::EphemeralSequential)
     }
 
-    /// Whether the server appends a number to the name.
+    /// Returns true if the server appends a sequence number to the name.
     #[must_use]
     pub const fn is_sequential(self) -> bool {
         matches!(
@@ -45,13 +45,13 @@ impl CreateMode {
         )
     }
 
-    /// Whether the node is a container; such nodes take [`OpCode::CreateContainer`](crate::OpCode::CreateContainer).
+    /// Returns true for a container. Containers are created with [`OpCode::CreateContainer`](crate::OpCode::CreateContainer).
     #[must_use]
     pub const fn is_container(self) -> bool {
         matches!(self, Self::Container)
     }
 
-    /// Whether the node has a TTL; such nodes take [`OpCode::CreateTtl`](crate::OpCode::CreateTtl).
+    /// Returns true if the znode has a TTL. Such znodes are created with [`OpCode::CreateTtl`](crate::OpCode::CreateTtl).
     #[must_use]
     pub const fn has_ttl(self) -> bool {
         matches!(self, Self::PersistentWithTtl | Self::PersistentSequentialWithTtl)

@@ -1,13 +1,13 @@
-//! Framing: every packet is an int length and as many bytes, both ways.
+//! Framing: in both directions, every packet is an int length followed by that many bytes.
 //!
-//! [`FrameReader`] is where bytes come in. It belongs to whoever owns the socket, which reads straight
-//! into [`spare`](FrameReader::spare). A frame that takes a good part of that memory leaves as a slice of it; a small
-//! one is copied, so that whoever keeps it does not keep the whole buffer. What holds:
-//! - a length is checked against the limit before memory is taken for it, and memory grows with what
-//!   has really been received, not with what a length promises;
-//! - a frame over the limit is not an error: its head is handed out (enough to tell which request it
-//!   answers) and its body is dropped as it comes in;
-//! - any split of the same bytes gives the same frames.
+//! [`FrameReader`] is the receive buffer. The owner of the socket reads directly into
+//! [`spare`](FrameReader::spare). A frame that fills a large part of the buffer is returned as a slice of it; a
+//! small one is copied, so that a frame that is kept does not keep the whole buffer alive. Invariants:
+//! - a length is checked against the limit before memory is allocated for it, and the buffer grows with the
+//!   bytes that were received, not with the length that was announced;
+//! - a frame over the limit is not an error: its first bytes are returned, which identify the request that it
+//!   answers, and its body is discarded as it arrives;
+//! - the frames do not depend on how the bytes are split into reads.
 
 mod pages;
 
@@ -17,14 +17,14 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use pages::Pages;
 
-/// Bytes of a frame's length prefix.
+/// The length of a frame's length prefix in bytes.
 pub const LENGTH_LEN: usize = 4;
 
-/// Bytes of an oversize frame that are handed out: a reply's header
+/// How many bytes of an oversize frame are returned: a reply header
 /// ([`ReplyHeader`](crate::records::ReplyHeader)).
 pub const HEAD_LEN: usize = 16;
 
-/// The largest frame whose body is drained; a longer one is taken for a broken peer.
+/// The largest frame that is accepted and discarded. A longer one is an error.
 pub const DRAIN_LIMIT: usize = 256 << 20;
 
 /// The server's default limit for a packet (`jute.maxbuffer`): 1,048,575 bytes.
@@ -33,24 +33,24 @@ pub const DEFAULT_MAX_BUFFER: usize = 0xf_ffff;
 const SMALL_CHUNK: usize = 4 << 10;
 const LARGE_CHUNK: usize = 64 << 10;
 
-/// A frame shares the buffer that it was read into if it takes up at least this part of it; it keeps all of it alive.
+/// A frame shares the receive buffer, and keeps it alive, if it fills at least this fraction (1/4) of it.
 const LARGE_PART: usize = 4;
 
-/// Why a byte stream is no sequence of frames.
+/// Why a byte stream cannot be split into frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// A negative length, or one beyond [`DRAIN_LIMIT`].
+    /// A length is negative or larger than [`DRAIN_LIMIT`].
     #[error("frame length {0} is out of range")]
     BadLength(i32),
 }
 
-/// One frame, without its length prefix. `Debug` shows no content: it may be a password or a node's data.
+/// A frame without its length prefix. `Debug` does not show the content, which may be secret.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Frame {
     /// A frame within the limit.
     Whole(Bytes),
-    /// A frame over the limit; its body is dropped.
+    /// A frame over the limit. Its body is discarded.
     Oversize {
         /// The first [`HEAD_LEN`] bytes.
         head: Bytes,
@@ -68,7 +68,7 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// Cuts a stream of bytes into frames. `Debug` shows none of them.
+/// Splits a byte stream into frames. `Debug` does not show their content.
 ///
 /// ```
 /// use zk_proto::frame::{Frame, FrameReader};
@@ -80,14 +80,14 @@ impl fmt::Debug for Frame {
 /// assert_eq!(reader.next_frame(), Ok(Some(Frame::Whole("hi".into()))));
 /// ```
 pub struct FrameReader {
-    /// All of it is initialised. From `start` to `end` it was received and is not cut yet; the rest is spare.
+    /// All of it is initialised. `start..end` was received and is not split into frames yet; the rest is spare.
     buffer: BytesMut,
     start: usize,
     end: usize,
-    /// The length with which the buffer was made: large frames have been split off it since.
+    /// The length at which the buffer was allocated. Large frames have been split off since.
     allocated: usize,
     pages: Pages,
-    /// Bytes of an oversize body that are still to come.
+    /// How many bytes of an oversize body are still to be discarded.
     drain: usize,
     limit: usize,
     chunk: usize,
@@ -95,7 +95,7 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// A reader for a new connection, which hands out frames of at most `limit` bytes.
+    /// Creates a reader for a new connection that returns frames of at most `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
@@ -111,12 +111,12 @@ impl FrameReader {
         }
     }
 
-    /// What was received and is not cut yet.
+    /// The received bytes that are not split into frames yet.
     fn filled(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Room to read into. Follow up with [`advance`](Self::advance).
+    /// Returns free space to read into. Call [`advance`](Self::advance) after the read.
     pub fn spare(&mut self) -> &mut [u8] {
         let outgrown = self.end == 0 && self.allocated < self.chunk;
         if outgrown || self.buffer.len().saturating_sub(self.end) < self.chunk / 4 {
@@ -125,16 +125,15 @@ impl FrameReader {
         self.buffer.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// Moves what was received to the front of the buffer, or to a fresh one. The copy is of the one frame that is
-    /// only partly here.
+    /// Moves the received bytes, which are the incomplete last frame, to the front of this buffer or to a new one.
     fn make_room(&mut self) {
         let filled = self.end.saturating_sub(self.start);
         let enough = self.buffer.len().saturating_sub(filled) >= self.chunk / 4;
         if enough && self.allocated >= self.chunk && self.start >= filled {
             self.buffer.copy_within(self.start..self.end, 0);
         } else {
-            // Frames that were split off the old one keep it alive for as long as they need it. Growing with what was
-            // received keeps a hostile length from taking memory.
+            // Frames that were split off the old buffer keep it alive as long as they need it. The new buffer is sized
+            // by the received bytes, so that an announced length cannot allocate memory.
             self.allocated = self.chunk.max(filled.saturating_mul(2));
             let mut fresh = BytesMut::zeroed(self.allocated);
             if let (Some(to), Some(from)) =
@@ -148,7 +147,7 @@ impl FrameReader {
         self.end = filled;
     }
 
-    /// Says that the first `len` bytes of [`spare`](Self::spare) were received.
+    /// Marks the first `len` bytes of [`spare`](Self::spare) as received.
     pub fn advance(&mut self, len: usize) {
         let spare = self.buffer.len().saturating_sub(self.end);
         let new = len.min(spare);
@@ -164,7 +163,7 @@ impl FrameReader {
         }
     }
 
-    /// Takes in bytes that were received elsewhere, by copying them.
+    /// Appends a copy of bytes that were received elsewhere.
     pub fn extend(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let spare = self.spare();
@@ -178,20 +177,22 @@ impl FrameReader {
         }
     }
 
-    /// The next `len` bytes, which stay, or `None` until they are here.
+    /// Returns the next `len` bytes without consuming them, or `None` if they have not all been received.
     #[must_use]
     pub fn peek(&self, len: usize) -> Option<&[u8]> {
         self.filled().get(..len)
     }
 
-    /// How many bytes were received altogether.
+    /// Returns how many bytes have been received in total.
     #[must_use]
     pub const fn received(&self) -> u64 {
         self.received
     }
 
-    /// How many bytes the next frame lacks, as far as its length is known; 0 if none of it is here. Ask
-    /// when [`next_frame`](Self::next_frame) has returned `None`.
+    /// Returns how many bytes of the next frame are missing, or 0 if none of it has been received. Until its
+    /// length is known, the missing bytes of the length count.
+    ///
+    /// Call this after [`next_frame`](Self::next_frame) has returned `None`.
     #[must_use]
     pub fn missing(&self) -> usize {
         if self.drain > 0 {
@@ -208,10 +209,10 @@ impl FrameReader {
         }
     }
 
-    /// The next frame, or `None` until more bytes are here.
+    /// Returns the next frame, or `None` if it has not been received completely.
     ///
     /// # Errors
-    /// When the next length cannot be one. The connection is of no more use then.
+    /// Returns an error if the next length is not valid. The connection cannot be used any more.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some((prefix, body)) = self.filled().split_first_chunk::<LENGTH_LEN>() else {
             return Ok(None);
@@ -245,7 +246,7 @@ impl FrameReader {
         }
     }
 
-    /// Cuts the next `len` bytes, which are here.
+    /// Splits off the next `len` bytes, which have been received.
     fn split(&mut self, len: usize) -> Bytes {
         if len.saturating_mul(LARGE_PART) < self.allocated {
             let filled = self.buffer.get(self.start..self.end).unwrap_or_default();
@@ -270,7 +271,7 @@ impl fmt::Debug for FrameReader {
     }
 }
 
-/// Appends one frame to `out`: what `body` writes, behind its length.
+/// Appends a frame to `out`: its length, and what `body` writes.
 pub fn write_frame(out: &mut BytesMut, body: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_i32(0);
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_oversize_frame_gives_its_head_and_the_next_one_follows() {
+    fn an_oversize_frame_returns_its_head_and_the_next_frame_follows() {
         let frames = frames(&stream(), 1_000, 64);
         assert_eq!(frames[1], Frame::Oversize { head: vec![7; 16].into(), length: 100 });
         assert_eq!(frames[3], Frame::Oversize { head: vec![9; 16].into(), length: 20_000 });
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promised_length_takes_no_memory() {
+    fn an_announced_length_allocates_no_memory() {
         let mut reader = FrameReader::new(DRAIN_LIMIT);
         reader.extend(&(DRAIN_LIMIT as i32).to_be_bytes());
         assert_eq!(reader.next_frame(), Ok(None));
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_counts_what_came_and_knows_what_is_missing() {
+    fn received_and_missing_bytes_are_counted() {
         let mut reader = FrameReader::new(64);
         for (bytes, received, missing) in [
             (&[][..], 0, 0),
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn large_frames_share_the_memory_they_were_read_into() {
+    fn large_frames_share_the_buffer() {
         for len in [SMALL_CHUNK / LARGE_PART, 2_000] {
             let mut reader = FrameReader::new(10_000);
             let spare = reader.spare();
@@ -378,14 +379,14 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_are_small_against_the_buffer_do_not_share_it() {
+    fn small_frames_do_not_share_the_buffer() {
         let mut stream = BytesMut::new();
         for len in [100, 1_000, 10_000].into_iter().cycle().take(300) {
             write_frame(&mut stream, |out| out.put_bytes(len as u8, len));
         }
         let mut reader = FrameReader::new(100_000);
         let mut small = 0;
-        // Each read fills the buffer, until that is at its largest.
+        // Each read fills the buffer, until the buffer has its maximum size.
         while !stream.is_empty() {
             let spare = reader.spare();
             let buffer = spare.as_ptr_range();
@@ -404,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_whose_frames_were_copied_is_used_again() {
+    fn a_buffer_whose_frames_were_copied_is_reused() {
         let mut stream = BytesMut::new();
         (0..1_000).for_each(|_| write_frame(&mut stream, |out| out.put_bytes(7, 100)));
         let mut reader = FrameReader::new(1_000);

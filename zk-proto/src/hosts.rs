@@ -1,8 +1,7 @@
-//! Connection strings: `h1:2181,h2,[::1]:2182/app`, the form that every ZooKeeper client takes.
+//! Connection strings such as `h1:2181,h2,[::1]:2182/app`, which all ZooKeeper clients accept.
 //!
-//! What holds here: a string is read in full or refused with an error that names the part at fault
-//! (nothing is skipped or guessed), the order of the hosts is kept, and a value that was parsed
-//! displays as text that parses to the same value.
+//! Parsing never skips or guesses: a string is accepted as a whole, or refused with an error that names the
+//! invalid part. The order of the hosts is kept. `Display` writes a string that parses to the same value.
 #![cfg_attr(
     not(test),
     deny(
@@ -29,30 +28,30 @@ use core::{
 
 use crate::{Chroot, PathError};
 
-/// The port of a host that names none.
+/// The default port.
 pub const DEFAULT_PORT: u16 = 2181;
 
-/// Why a text is not a connection string.
+/// Why a connection string is not valid.
 ///
 /// ```
 /// use zk_proto::ConnectString;
 ///
 /// let error = "zk1:2181,zk2:21811111".parse::<ConnectString>().unwrap_err();
-/// assert_eq!(error.to_string(), r#""21811111" in "zk2:21811111" is no port from 1 to 65535"#);
+/// assert_eq!(error.to_string(), r#""21811111" in "zk2:21811111" is not a port from 1 to 65535"#);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostsError {
-    /// Not one host.
-    #[error("no host is given")]
+    /// The string has no host.
+    #[error("there is no host")]
     NoHosts,
-    /// Nothing between two commas, or nothing before a port.
+    /// A host is empty: there is nothing between two commas, or nothing before a port.
     #[error("a host is missing in {text:?}")]
     EmptyHost {
-        /// The text around it.
+        /// The surrounding text.
         text: Box<str>,
     },
-    /// A character that no host name has.
+    /// A host has a character that is not valid in host names.
     #[error("host {host:?} has the forbidden character {character:?}")]
     BadHost {
         /// The host as given.
@@ -60,58 +59,55 @@ pub enum HostsError {
         /// The character.
         character: char,
     },
-    /// A port that is no number from 1 to 65535.
-    #[error("{port:?} in {text:?} is no port from 1 to 65535")]
+    /// A port is not a number from 1 to 65535.
+    #[error("{port:?} in {text:?} is not a port from 1 to 65535")]
     BadPort {
         /// The host and port as given.
         text: Box<str>,
         /// The port as given.
         port: Box<str>,
     },
-    /// Several colons without brackets: where the address ends would be a guess.
-    #[error("{text:?} has several colons: put an IPv6 address in brackets, as in [::1]:2181")]
+    /// A host has several colons and no brackets, so the end of the address is ambiguous.
+    #[error("{text:?} has several colons: put an IPv6 address in brackets, such as [::1]:2181")]
     BareIpv6 {
         /// The host as given.
         text: Box<str>,
     },
-    /// Brackets that do not hold an IPv6 address, or are followed by something other than a port.
-    #[error("{text:?} is no IPv6 address in brackets, as in [::1]:2181")]
+    /// The brackets do not contain an IPv6 address, or are followed by something other than a port.
+    #[error("{text:?} is not an IPv6 address in brackets, such as [::1]:2181")]
     BadIpv6 {
         /// The host as given.
         text: Box<str>,
     },
-    /// A scheme, as in `zk://host`: a connection string has none.
-    #[error("scheme {scheme:?}: a connection string has none, it starts with a host")]
+    /// The string has a scheme, such as `zk://host`. Connection strings do not have one.
+    #[error("unexpected scheme {scheme:?}: a connection string starts with a host")]
     Scheme {
-        /// What stands before `://`.
+        /// The text before `://`.
         scheme: Box<str>,
     },
-    /// A chroot behind each host, as in `h1/app,h2/app`: there is one chroot, and it stands last.
-    #[error(
-        "{text:?}: the chroot goes behind the last host and stands for all, as in h1:2181,h2:2181/app"
-    )]
+    /// There is a chroot after each host, as in `h1/app,h2/app`. There is only one chroot, after the last host.
+    #[error("chroot in {text:?}: write it once, after the last host, such as h1:2181,h2:2181/app")]
     ChrootNotLast {
-        /// From the first slash on.
+        /// The text from the first slash on.
         text: Box<str>,
     },
-    /// What cannot be parsed has an `@`: it may be a user and a password, so that nothing of it is repeated here.
+    /// The string is not valid and has an `@`. It may contain a password, so the error repeats none of it.
     #[error(
-        "a connection string has no user, no password and no \"@\": a credential is given by `auth`"
+        "a connection string has no user, no password and no \"@\": add credentials with `auth`"
     )]
     Credential,
-    /// The chroot is no valid path.
-    #[error("bad chroot {:?}", source.path())]
+    /// The chroot is not a valid path.
+    #[error("invalid chroot {:?}", source.path())]
     BadChroot {
-        /// What is wrong with it.
+        /// Why it is not valid.
         #[from]
         source: PathError,
     },
 }
 
-/// One server's address: a host name or an IP address, not yet resolved, and a port.
+/// The address of a server: a port, and a host name or an IP address that is not resolved yet.
 ///
-/// Text is checked when it is parsed. What is put together from parts is taken as it is: a host
-/// that cannot be one fails where it is resolved.
+/// Parsing checks the host and the port. [`new`](Self::new) checks nothing: resolving an invalid host fails.
 ///
 /// ```
 /// use zk_proto::HostPort;
@@ -123,14 +119,14 @@ pub enum HostsError {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPort {
-    /// The name or the address; an IPv6 address stands without brackets.
+    /// The host name or the IP address. IPv6 addresses have no brackets.
     pub host: String,
     /// The port.
     pub port: u16,
 }
 
 impl HostPort {
-    /// The server at `host`, a name or an IP address without brackets, and `port`.
+    /// Creates an address from `host`, a name or an IP address without brackets, and `port`.
     #[must_use]
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self { host: host.into(), port }
@@ -145,7 +141,7 @@ impl FromStr for HostPort {
     }
 }
 
-/// An error that repeats nothing of `text` if that may hold a password.
+/// Replaces an error that would repeat a part of `text`, if `text` may contain a password.
 fn without_secrets(error: HostsError, text: &str) -> HostsError {
     if text.contains('@') { HostsError::Credential } else { error }
 }
@@ -205,7 +201,7 @@ impl From<SocketAddr> for HostPort {
     }
 }
 
-/// A number from 1 to 65535, digits only.
+/// Parses a number from 1 to 65535 that has digits only.
 fn parse_port(port: &str) -> Option<u16> {
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -213,9 +209,9 @@ fn parse_port(port: &str) -> Option<u16> {
     port.parse().ok().filter(|&port| port != 0)
 }
 
-/// Checks a host name or IPv4 address; `text` is what an error names as its surroundings.
+/// Checks a host name or an IPv4 address. `text` is the surrounding text for errors.
 ///
-/// Names beyond ASCII are left to the resolver.
+/// Characters beyond ASCII are allowed; the resolver decides about them.
 fn check_name(host: &str, text: &str) -> Result<(), HostsError> {
     if host.is_empty() {
         return Err(HostsError::EmptyHost { text: text.into() });
@@ -231,7 +227,7 @@ fn check_name(host: &str, text: &str) -> Result<(), HostsError> {
     }
 }
 
-/// Whether this is an IPv6 address, with or without a zone (`fe80::1%eth0`).
+/// Returns true for an IPv6 address, with or without a zone (`fe80::1%eth0`).
 fn is_ipv6(host: &str) -> bool {
     let (address, zone) = match host.split_once('%') {
         Some((address, zone)) => (address, Some(zone)),
@@ -240,12 +236,11 @@ fn is_ipv6(host: &str) -> bool {
     address.parse::<Ipv6Addr>().is_ok() && zone.is_none_or(|zone| check_name(zone, zone).is_ok())
 }
 
-/// Where an ensemble is: its servers in the order given, and the chroot.
+/// A connection string: the servers of an ensemble in the order given, and a chroot.
 ///
-/// Servers are parted by commas; a port that is left out is 2181; IPv6 addresses stand in brackets;
-/// from the first slash on it is the chroot, which may end with a slash. Blanks around the whole and around
-/// each server go.
-/// Displayed, every port stands in it.
+/// Commas separate the servers. The default port is 2181. IPv6 addresses are in brackets. The chroot starts
+/// at the first slash and may end with a slash. Whitespace around the string and around each server is
+/// ignored. `Display` writes every port.
 ///
 /// ```
 /// use zk_proto::ConnectString;
@@ -265,7 +260,7 @@ pub struct ConnectString {
 }
 
 impl ConnectString {
-    /// Puts one together from its parts.
+    /// Creates a connection string from its parts.
     ///
     /// ```
     /// use zk_proto::{Chroot, ConnectString, HostPort};
@@ -277,8 +272,8 @@ impl ConnectString {
     /// ```
     ///
     /// # Errors
-    /// [`HostsError::NoHosts`] if there is none, and [`HostsError::ChrootNotLast`] if the chroot reads like
-    /// one behind each host, such as `/app,h2/app`: it could not be told from that once it is displayed.
+    /// Returns [`HostsError::NoHosts`] if `hosts` is empty, and [`HostsError::ChrootNotLast`] if the displayed
+    /// chroot would read like a chroot after each host, such as `/app,h2/app`.
     pub fn new(hosts: impl Into<Vec<HostPort>>, chroot: Chroot) -> Result<Self, HostsError> {
         let hosts = hosts.into();
         if hosts.is_empty() {
@@ -290,19 +285,19 @@ impl ConnectString {
         Ok(Self { hosts, chroot })
     }
 
-    /// The servers, at least one, in the order given.
+    /// Returns the servers in the order given. There is at least one.
     #[must_use]
     pub fn hosts(&self) -> &[HostPort] {
         &self.hosts
     }
 
-    /// The chroot; the true root when there is none.
+    /// Returns the chroot; the server's root if the string has none.
     #[must_use]
     pub const fn chroot(&self) -> &Chroot {
         &self.chroot
     }
 
-    /// The servers and the chroot.
+    /// Returns the servers and the chroot.
     #[must_use]
     pub fn into_parts(self) -> (Vec<HostPort>, Chroot) {
         (self.hosts, self.chroot)
@@ -335,7 +330,7 @@ impl ConnectString {
                 host => host.parse(),
             })
             .collect::<Result<Vec<HostPort>, _>>()?;
-        // Whitespace before that slash would be lost when this is displayed and parsed again.
+        // Whitespace before the last slash would be lost by `Display` and parsing.
         let trimmed = chroot
             .strip_suffix('/')
             .filter(|chroot| !chroot.ends_with(|c: char| c == '/' || c.is_whitespace()));
@@ -344,7 +339,7 @@ impl ConnectString {
     }
 }
 
-/// Whether a chroot is given behind each host, as in `/app,h2/app`.
+/// Returns true if there is a chroot after each host, as in `/app,h2/app`.
 fn is_repeated(chroot: &str) -> bool {
     let mut parts = chroot.split(',');
     let first = parts.next().unwrap_or_default();
@@ -378,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_a_password_is_not_repeated() {
+    fn errors_do_not_repeat_passwords() {
         for text in [
             "canary:canary@h1:2181",
             "h1,canary:canary@h2",
@@ -397,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_that_are_accepted() {
+    fn valid_strings() {
         for (text, hosts, chroot, shown) in [
             ("h1", &[("h1", 2181)][..], "/", "h1:2181"),
             ("h1/app/", &[("h1", 2181)], "/app", "h1:2181/app"),
@@ -440,12 +435,12 @@ mod tests {
     }
 
     #[test]
-    fn strings_that_are_refused() {
+    fn invalid_strings() {
         for (text, message) in [
-            ("", "no host is given"),
-            (" \n", "no host is given"),
-            ("/app", "no host is given"),
-            (" /app", "no host is given"),
+            ("", "there is no host"),
+            (" \n", "there is no host"),
+            ("/app", "there is no host"),
+            (" /app", "there is no host"),
             (",", r#"a host is missing in ",""#),
             ("h1,,h2", r#"a host is missing in "h1,,h2""#),
             ("h1, /app", r#"a host is missing in "h1, ""#),
@@ -454,34 +449,37 @@ mod tests {
             ("h1;h2", r#"host "h1;h2" has the forbidden character ';'"#),
             ("h1\0", r#"host "h1\0" has the forbidden character '\0'"#),
             ("h]", r#"host "h]" has the forbidden character ']'"#),
-            ("h1:", r#""" in "h1:" is no port from 1 to 65535"#),
-            ("h1:0", r#""0" in "h1:0" is no port from 1 to 65535"#),
-            ("h1:+1", r#""+1" in "h1:+1" is no port from 1 to 65535"#),
-            ("h1:65536", r#""65536" in "h1:65536" is no port from 1 to 65535"#),
-            ("h1:x/app", r#""x" in "h1:x" is no port from 1 to 65535"#),
-            ("[::1]:", r#""" in "[::1]:" is no port from 1 to 65535"#),
+            ("h1:", r#""" in "h1:" is not a port from 1 to 65535"#),
+            ("h1:0", r#""0" in "h1:0" is not a port from 1 to 65535"#),
+            ("h1:+1", r#""+1" in "h1:+1" is not a port from 1 to 65535"#),
+            ("h1:65536", r#""65536" in "h1:65536" is not a port from 1 to 65535"#),
+            ("h1:x/app", r#""x" in "h1:x" is not a port from 1 to 65535"#),
+            ("[::1]:", r#""" in "[::1]:" is not a port from 1 to 65535"#),
             (
                 "::1",
-                r#""::1" has several colons: put an IPv6 address in brackets, as in [::1]:2181"#,
+                r#""::1" has several colons: put an IPv6 address in brackets, such as [::1]:2181"#,
             ),
             (
                 "h1:1:2",
-                r#""h1:1:2" has several colons: put an IPv6 address in brackets, as in [::1]:2181"#,
+                r#""h1:1:2" has several colons: put an IPv6 address in brackets, such as [::1]:2181"#,
             ),
-            ("[::1", r#""[::1" is no IPv6 address in brackets, as in [::1]:2181"#),
-            ("[]", r#""[]" is no IPv6 address in brackets, as in [::1]:2181"#),
-            ("[h1]:2181", r#""[h1]:2181" is no IPv6 address in brackets, as in [::1]:2181"#),
-            ("[::1]2181", r#""[::1]2181" is no IPv6 address in brackets, as in [::1]:2181"#),
-            ("[fe80::1%]", r#""[fe80::1%]" is no IPv6 address in brackets, as in [::1]:2181"#),
-            ("zk://h1", r#"scheme "zk": a connection string has none, it starts with a host"#),
-            ("h1//app", r#"bad chroot "//app""#),
-            ("h1/app//", r#"bad chroot "/app//""#),
-            ("h1/app /", r#"bad chroot "/app /""#),
+            ("[::1", r#""[::1" is not an IPv6 address in brackets, such as [::1]:2181"#),
+            ("[]", r#""[]" is not an IPv6 address in brackets, such as [::1]:2181"#),
+            ("[h1]:2181", r#""[h1]:2181" is not an IPv6 address in brackets, such as [::1]:2181"#),
+            ("[::1]2181", r#""[::1]2181" is not an IPv6 address in brackets, such as [::1]:2181"#),
+            (
+                "[fe80::1%]",
+                r#""[fe80::1%]" is not an IPv6 address in brackets, such as [::1]:2181"#,
+            ),
+            ("zk://h1", r#"unexpected scheme "zk": a connection string starts with a host"#),
+            ("h1//app", r#"invalid chroot "//app""#),
+            ("h1/app//", r#"invalid chroot "/app//""#),
+            ("h1/app /", r#"invalid chroot "/app /""#),
             (
                 "h1/app,h2:2182/app",
-                r#""/app,h2:2182/app": the chroot goes behind the last host and stands for all, as in h1:2181,h2:2181/app"#,
+                r#"chroot in "/app,h2:2182/app": write it once, after the last host, such as h1:2181,h2:2181/app"#,
             ),
-            ("h1/a/../b", r#"bad chroot "/a/../b""#),
+            ("h1/a/../b", r#"invalid chroot "/a/../b""#),
         ] {
             let error = text.parse::<ConnectString>().unwrap_err();
             assert_eq!(error.to_string(), message, "{text:?}");
@@ -489,13 +487,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_chroot_says_why() {
+    fn an_invalid_chroot_has_a_source() {
         let error = "h1/app/./x".parse::<ConnectString>().unwrap_err();
         assert!(error.source().unwrap().to_string().contains(r#"path "/app/./x""#), "{error:?}");
     }
 
     #[test]
-    fn made_from_parts() {
+    fn from_parts() {
         assert_eq!(ConnectString::new([], Chroot::ROOT), Err(HostsError::NoHosts));
         let ambiguous = Chroot::new("/é,é/é").unwrap();
         assert_eq!(
@@ -509,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn made_from_socket_addresses() {
+    fn from_socket_addresses() {
         for address in ["127.0.0.1:2181", "[::1]:2182", "[fe80::1%3]:2181"] {
             let parsed: SocketAddr = address.parse().unwrap();
             assert_eq!(HostPort::from(parsed).to_string(), address);
@@ -527,7 +525,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_displayed_is_read_back(
+        fn display_and_parse_round_trip(
             hosts in proptest::collection::vec(host_port(), 1..5),
             chroot in "(/[a-zé,:]{1,4}){0,3}",
         ) {
@@ -541,7 +539,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_accepted_is_read_back(text in "[ah1 ,:/\\[\\].%0-2]{0,24}") {
+        fn parse_and_display_round_trip(text in "[ah1 ,:/\\[\\].%0-2]{0,24}") {
             if let Ok(parsed) = text.parse::<ConnectString>() {
                 prop_assert_eq!(parsed.to_string().parse(), Ok(parsed));
             }

@@ -1,12 +1,12 @@
-//! Jute, the serialisation under ZooKeeper's protocol: big-endian integers, length-prefixed buffers
-//! and strings, counted vectors (`org.apache.jute.BinaryInputArchive` / `BinaryOutputArchive`).
+//! Jute, the serialisation format of ZooKeeper's protocol: big-endian integers, length-prefixed buffers
+//! and strings, counted vectors (`org.apache.jute.BinaryInputArchive` and `BinaryOutputArchive`).
 //!
-//! What holds here:
-//! - A length or count is checked against the bytes at hand before anything is allocated for it.
-//! - Reading borrows: strings and buffers are slices of the frame, or [`Bytes`] that share it.
-//! - `decode(encode(x)) == x`, and `encode(decode(b)) == b` for every `b` that is accepted. Where Java
-//!   and kazoo read several forms alike ([`Bool`], [`List`], [`Ustring`]), each is accepted, and the value
-//!   remembers which it was; values are equal if they mean the same, whatever their form.
+//! Invariants:
+//! - A length or count is checked against the remaining bytes before anything is allocated for it.
+//! - Decoding borrows: strings and buffers are slices of the frame, or [`Bytes`] that share its memory.
+//! - `decode(encode(x)) == x`, and `encode(decode(b)) == b` for every accepted `b`. Some values have several
+//!   encodings that the Java client and kazoo accept ([`Bool`], [`List`], [`Ustring`]). Each is accepted here,
+//!   and the value remembers its encoding. Values with the same meaning are equal.
 //! - `Debug` of a record shows buffers by their length, never their content.
 #![cfg_attr(
     not(test),
@@ -30,61 +30,61 @@ use crate::Ustring;
 
 pub use forms::{Bool, List};
 
-/// Why bytes could not be read as a record.
+/// Why a record could not be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The frame ends inside a value.
     #[error("frame ends early: {needed} bytes needed, {left} left")]
     Truncated {
-        /// How many bytes the value takes.
+        /// How many bytes the value needs.
         needed: usize,
         /// How many were left.
         left: usize,
     },
-    /// A length or count that is negative (other than -1 for null) or larger than what the frame can hold.
-    #[error("length {length} with {left} bytes left")]
+    /// A length or count is negative (other than -1 for null) or larger than the rest of the frame.
+    #[error("length {length} is out of range: {left} bytes left")]
     BadLength {
-        /// The length or count as it stands on the wire.
+        /// The length or count.
         length: i32,
-        /// How many bytes were left behind it.
+        /// How many bytes were left after it.
         left: usize,
     },
-    /// Null where the protocol has a value.
+    /// A value is null and must not be.
     #[error("null where a value is required")]
     Null,
-    /// A string in a request that is not UTF-8. One in a reply is no error: see [`Ustring`].
+    /// A string in a request is not UTF-8. In a reply this is not an error; see [`Ustring`].
     #[error("string is not UTF-8")]
     NotUtf8,
-    /// Bytes after the end of the record.
+    /// There are bytes after the end of the record.
     #[error("{0} bytes after the end of the record")]
     Trailing(usize),
-    /// An operation that has no such record.
+    /// The operation has no record of this kind.
     #[error("operation {0} has no record to decode")]
     UnknownOperation(i32),
 }
 
-/// A value that can be written in jute's form.
+/// A value that can be encoded.
 pub trait Encode {
     /// Appends this value to `out`.
     fn encode(&self, out: &mut BytesMut);
 }
 
-/// A value that can be read from jute's form; `'a` is the life of the frame it is read from.
+/// A value that can be decoded. `'a` is the lifetime of the frame.
 pub trait Decode<'a>: Sized {
-    /// The fewest bytes that a value takes; bounds what a count may ask for.
+    /// The minimum encoded length in bytes. It limits the count of a vector.
     const MIN_LEN: usize;
 
-    /// Reads one value.
+    /// Decodes one value.
     ///
     /// # Errors
-    /// When the bytes at hand are no such value.
+    /// Returns an error if the bytes are not a valid value.
     fn decode(input: &mut Reader<'a>) -> Result<Self, DecodeError>;
 
-    /// Reads one value that takes all of `frame`.
+    /// Decodes one value that takes up all of `frame`.
     ///
     /// # Errors
-    /// As [`Decode::decode`], and [`DecodeError::Trailing`] when bytes are left over.
+    /// Returns the errors of [`Decode::decode`], and [`DecodeError::Trailing`] if bytes are left.
     fn decode_all(frame: &'a Bytes) -> Result<Self, DecodeError> {
         let mut input = Reader::new(frame);
         let value = Self::decode(&mut input)?;
@@ -93,16 +93,16 @@ pub trait Decode<'a>: Sized {
     }
 }
 
-/// How a field shows in a record's `Debug`: readable, but with no content of nodes and no secret.
+/// How a record's `Debug` shows a field: readable, but without node data and secrets.
 pub(crate) trait Describe {
     /// Writes the description.
     ///
     /// # Errors
-    /// When the formatter fails.
+    /// Returns an error if the formatter fails.
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// Reads jute values from a frame.
+/// Decodes values from a frame.
 #[derive(Clone)]
 pub struct Reader<'a> {
     frame: &'a Bytes,
@@ -110,28 +110,28 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the start of `frame`.
+    /// Creates a reader at the start of `frame`.
     #[must_use]
     pub fn new(frame: &'a Bytes) -> Self {
         Self { frame, rest: frame }
     }
 
-    /// How many bytes have not been read.
+    /// Returns how many bytes are left.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.rest.len()
     }
 
-    /// The bytes not yet read, sharing the frame's memory.
+    /// Returns the bytes that are left. They share the frame's memory.
     #[must_use]
     pub fn rest(&self) -> Bytes {
         self.frame.slice_ref(self.rest)
     }
 
-    /// Ends the reading.
+    /// Checks that no bytes are left.
     ///
     /// # Errors
-    /// [`DecodeError::Trailing`] when bytes are left.
+    /// Returns [`DecodeError::Trailing`] if bytes are left.
     pub fn finish(&self) -> Result<(), DecodeError> {
         match self.rest.len() {
             0 => Ok(()),
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
     /// Takes the next `len` bytes.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`] when fewer are left.
+    /// Returns [`DecodeError::Truncated`] if fewer are left.
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let (head, rest) = self
             .rest
@@ -161,10 +161,10 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    /// Reads a buffer: an int length and as many bytes, or `None` for length -1.
+    /// Decodes a buffer: an int length and that many bytes, or `None` for the length -1.
     ///
     /// # Errors
-    /// When the length is not in `-1..=remaining`.
+    /// Returns an error if the length is not in `-1..=remaining`.
     pub fn buffer(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
         let length = i32::decode(self)?;
         if length == NULL {
@@ -177,10 +177,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a vector's count, or `None` for -1. `min_len` is the fewest bytes that an item takes.
+    /// Decodes the count of a vector, or `None` for -1. `min_len` is the minimum encoded length of an item.
     ///
     /// # Errors
-    /// When the count is negative or more than the bytes at hand can hold.
+    /// Returns an error if the count is negative, or more than the remaining bytes can hold.
     pub fn count(&mut self, min_len: usize) -> Result<Option<usize>, DecodeError> {
         let length = i32::decode(self)?;
         if length == NULL {
@@ -193,9 +193,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The part of the frame that `part` borrows, sharing its memory.
-    ///
-    /// `part` must come from this reader.
+    /// Returns `part`, which must come from this reader, as [`Bytes`] that share the frame's memory.
     pub fn share(&self, part: &'a [u8]) -> Bytes {
         self.frame.slice_ref(part)
     }
@@ -210,7 +208,7 @@ impl fmt::Debug for Reader<'_> {
 /// The length or count of null.
 const NULL: i32 = -1;
 
-/// A jute length for `len` items or bytes. Frames are far smaller than 2 GiB, so this saturates.
+/// Writes a length or count. Frames are far smaller than 2 GiB, so this saturates.
 fn put_len(out: &mut BytesMut, len: usize) {
     out.put_i32(i32::try_from(len).unwrap_or(i32::MAX));
 }
@@ -301,7 +299,7 @@ impl<'a> Decode<'a> for Ustring {
     }
 }
 
-/// What has a null form on the wire: length or count -1.
+/// A type that can be null: length or count -1.
 pub(crate) trait Nullable {}
 impl Nullable for &[u8] {}
 impl Nullable for Bytes {}
@@ -426,7 +424,7 @@ impl<T: Describe> fmt::Debug for Described<'_, T> {
     }
 }
 
-/// A value that must not show in logs, errors or `Debug`: a password, a token, a credential.
+/// A value that `Debug`, errors and logs must not show: a password, a token, a credential.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Secret<T>(T);
 
@@ -436,7 +434,7 @@ impl<T> Secret<T> {
         Self(value)
     }
 
-    /// The value itself. Keep it out of logs.
+    /// Returns the value. Do not log it.
     pub const fn expose(&self) -> &T {
         &self.0
     }
@@ -468,8 +466,8 @@ impl<'a, T: Decode<'a>> Decode<'a> for Secret<T> {
     }
 }
 
-/// Defines a record: its fields in wire order, from which [`Encode`], [`Decode`], [`Describe`] and
-/// `Debug` follow.
+/// Defines a record by its fields in wire order, and implements [`Encode`], [`Decode`], [`Describe`] and
+/// `Debug` for it.
 macro_rules! record {
     (
         $(#[$meta:meta])*

@@ -1,8 +1,8 @@
-//! Sets of codes that a newer peer may add to.
+//! Enums that keep codes which this version does not know.
 
-/// Defines an enum over `i32` codes that keeps the codes it has no name for.
+/// Defines an enum over `i32` codes with a variant `Unknown` for all other codes.
 ///
-/// From each line follow the variant, its code and its text; from the whole [`Encode`], [`Decode`],
+/// Each line gives a variant, its code and its text. The macro implements [`Encode`], [`Decode`],
 /// [`Describe`], `Display` and the conversions.
 ///
 /// [`Encode`]: crate::jute::Encode
@@ -17,21 +17,21 @@ macro_rules! open_enum {
     ) => {
         $(#[$meta])*
         ///
-        /// On the wire it is an int. Equality is that of variants: make a value of a code with
-        /// `from`, which gives `Unknown` for nothing that has a name.
+        /// The wire format is an int. Use `from` to convert a code: it returns `Unknown` only for codes
+        /// without a named variant, so that equal codes are equal values.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum $name {
             $( $(#[$variant_meta])* $variant, )*
-            /// A code that this version has no name for.
+            /// A code that this version does not know.
             Unknown(i32),
         }
 
         impl $name {
-            /// All that have a name.
+            /// All named variants.
             pub const ALL: &[Self] = &[$( Self::$variant, )*];
 
-            /// The value with this code.
+            /// Returns the value with this code.
             #[must_use]
             pub const fn from_code(code: i32) -> Self {
                 match code {
@@ -40,7 +40,7 @@ macro_rules! open_enum {
                 }
             }
 
-            /// The code as it stands on the wire.
+            /// Returns the code on the wire.
             #[must_use]
             pub const fn code(self) -> i32 {
                 match self {

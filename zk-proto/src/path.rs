@@ -1,11 +1,12 @@
-//! Paths of nodes: what a server accepts as one, and the small arithmetic that clients do on them.
+//! Validation of znode paths, and functions that take paths apart and join them.
 //!
-//! A path is text such as `/app/config`: it starts with `/`, its names are parted by single
-//! slashes, and the root is `/` alone. [`validate`] stands before every call, so it makes one pass
-//! over the bytes and leaves the details to a second look that only unusual paths get.
+//! A path is a string such as `/app/config`: it starts with `/`, single slashes separate its names, and
+//! the root is `/`. Every path that a client sends is checked by [`validate`] or [`validate_for_create`].
+//! These run for every call, so they make one pass over the bytes, and check rule by rule only if that
+//! pass finds something unusual.
 //!
-//! The rules are the server's (`org.apache.zookeeper.common.PathUtils`). Those of its characters
-//! that need two UTF-16 units (all above U+FFFF) are surrogates to it, and so they are refused.
+//! The rules are the server's (`org.apache.zookeeper.common.PathUtils`). The server reads UTF-16 and
+//! refuses surrogates, so it refuses every character above U+FFFF.
 //!
 //! ```
 //! use zk_proto::path;
@@ -29,7 +30,7 @@
 
 use alloc::{boxed::Box, string::String};
 
-/// Why a text is not the path of a node.
+/// Why a path is not valid.
 ///
 /// ```
 /// use zk_proto::path;
@@ -42,46 +43,46 @@ use alloc::{boxed::Box, string::String};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathError {
-    /// Nothing at all; the root is `/`.
+    /// The path is empty. The path of the root is `/`.
     #[error("path is empty")]
     Empty,
-    /// The first character is not `/`.
+    /// The path does not start with `/`.
     #[error(r#"path {path:?} does not start with "/""#)]
     NotAbsolute {
         /// The path as given.
         path: Box<str>,
     },
-    /// A `/` at the end of a path other than the root.
+    /// The path ends with `/` and is not the root.
     #[error(r#"path {path:?} ends with "/" at byte {at}"#)]
     TrailingSlash {
         /// The path as given.
         path: Box<str>,
-        /// Where that slash is.
+        /// The byte offset of that slash.
         at: usize,
     },
-    /// Two slashes with nothing between them.
+    /// Two slashes follow each other.
     #[error("path {path:?} has an empty name at byte {at}")]
     EmptyName {
         /// The path as given.
         path: Box<str>,
-        /// Where the second slash is.
+        /// The byte offset of the second slash.
         at: usize,
     },
-    /// A name that is `.` or `..`.
+    /// A name is `.` or `..`.
     #[error(r#"path {path:?} has the relative name "." or ".." at byte {at}"#)]
     RelativeName {
         /// The path as given.
         path: Box<str>,
-        /// Where the name starts.
+        /// The byte offset of the name.
         at: usize,
     },
-    /// A character that no name may hold: controls, U+D800 to U+F8FF, U+FFF0 to U+FFFF, and all
-    /// above U+FFFF.
+    /// A name contains a forbidden character: a control character, U+D800 to U+F8FF, U+FFF0 to U+FFFF,
+    /// or any character above U+FFFF.
     #[error("path {path:?} has the forbidden character {character:?} at byte {at}")]
     ForbiddenCharacter {
         /// The path as given.
         path: Box<str>,
-        /// Where the character starts.
+        /// The byte offset of the character.
         at: usize,
         /// The character.
         character: char,
@@ -89,7 +90,7 @@ pub enum PathError {
 }
 
 impl PathError {
-    /// The path that was refused.
+    /// Returns the path that was refused.
     #[must_use]
     pub fn path(&self) -> &str {
         match self {
@@ -102,7 +103,7 @@ impl PathError {
         }
     }
 
-    /// The byte of the path at which it goes wrong.
+    /// Returns the byte offset of the error in the path.
     #[must_use]
     pub fn position(&self) -> usize {
         match self {
@@ -115,7 +116,7 @@ impl PathError {
     }
 }
 
-/// Checks that `path` is one that a server accepts.
+/// Checks that `path` is valid.
 ///
 /// ```
 /// use zk_proto::path::validate;
@@ -128,15 +129,15 @@ impl PathError {
 /// ```
 ///
 /// # Errors
-/// [`PathError`] says what is wrong, and where.
+/// Returns a [`PathError`] that says what is wrong and where.
 pub fn validate(path: &str) -> Result<(), PathError> {
     check(path, Ending::AsIs)
 }
 
-/// Checks the path of a node to be made.
+/// Checks that `path` is valid for a znode to be created.
 ///
-/// The server appends the number to the path of a sequential node before it looks at it, so that
-/// one may end in `/`: its name is the number alone.
+/// The server appends the sequence number to the path of a sequential znode before it checks the path.
+/// Such a path may therefore end with `/`; the name of the znode is then the number alone.
 ///
 /// ```
 /// use zk_proto::path::validate_for_create;
@@ -146,17 +147,17 @@ pub fn validate(path: &str) -> Result<(), PathError> {
 /// ```
 ///
 /// # Errors
-/// As [`validate`].
+/// Returns an error for the same reasons as [`validate`].
 pub fn validate_for_create(path: &str, sequential: bool) -> Result<(), PathError> {
     check(path, if sequential { Ending::Numbered } else { Ending::AsIs })
 }
 
-/// What follows the last byte of a path.
+/// What follows the path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
     /// Nothing.
     AsIs,
-    /// The digits that the server appends.
+    /// The sequence number that the server appends.
     Numbered,
 }
 
@@ -164,9 +165,9 @@ fn check(path: &str, ending: Ending) -> Result<(), PathError> {
     if is_plain(path.as_bytes(), ending) { Ok(()) } else { check_each(path, ending) }
 }
 
-/// Whether all is well at first sight: printable ASCII, and no `/` before another or before a dot.
+/// Returns true if the path is valid by the simplest test: printable ASCII, and no `/` before `/` or `.`.
 ///
-/// Free of branches, so that it compiles to a few vector instructions per 16 bytes.
+/// The loop has no branches, so it compiles to a few vector instructions per 16 bytes.
 fn is_plain(path: &[u8], ending: Ending) -> bool {
     let Some((b'/', names)) = path.split_first() else {
         return false;
@@ -180,7 +181,7 @@ fn is_plain(path: &[u8], ending: Ending) -> bool {
     !odd & (names.last() != Some(&b'/') || ending == Ending::Numbered)
 }
 
-/// The rules one by one.
+/// Checks the rules one by one.
 #[cold]
 fn check_each(path: &str, ending: Ending) -> Result<(), PathError> {
     let names = match path.strip_prefix('/') {
@@ -247,7 +248,7 @@ const fn is_forbidden(character: char) -> bool {
     )
 }
 
-/// The path of the node above, or `None` for the root.
+/// Returns the path of the parent, or `None` for the root.
 ///
 /// ```
 /// use zk_proto::path::parent;
@@ -255,7 +256,7 @@ const fn is_forbidden(character: char) -> bool {
 /// assert_eq!(parent("/app/config"), Some("/app"));
 /// assert_eq!(parent("/app"), Some("/"));
 /// assert_eq!(parent("/"), None);
-/// // Where a sequential node without a name of its own will be:
+/// // The parent of a sequential znode whose name is only its number:
 /// assert_eq!(parent("/queue/"), Some("/queue"));
 /// ```
 #[must_use]
@@ -269,7 +270,7 @@ pub fn parent(path: &str) -> Option<&str> {
     }
 }
 
-/// The last name in a path; empty for the root.
+/// Returns the last name in a path; it is empty for the root.
 ///
 /// ```
 /// use zk_proto::path::name;
@@ -282,10 +283,9 @@ pub fn name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-/// The path of `child`, a name or a path of several, below `base`.
+/// Joins `base` and `child`, a name or a relative path, with exactly one slash between them.
 ///
-/// There is exactly one slash at the seam. The result is as valid as its parts: check it when they
-/// come from outside.
+/// The result is not checked. It is valid if both parts are.
 ///
 /// ```
 /// use zk_proto::path::join;
@@ -293,7 +293,7 @@ pub fn name(path: &str) -> &str {
 /// assert_eq!(join("/app", "config"), "/app/config");
 /// assert_eq!(join("/", "app/config"), "/app/config");
 /// assert_eq!(join("/app", "/config"), "/app/config");
-/// // A sequential node whose name is its number:
+/// // A sequential znode whose name is only its number:
 /// assert_eq!(join("/queue", ""), "/queue/");
 /// ```
 #[must_use]
@@ -303,9 +303,8 @@ pub fn join(base: &str, child: &str) -> String {
     [base, "/", child].concat()
 }
 
-/// The nodes between the root and `path`, from the top: what must exist before `path` can be made.
-///
-/// Neither the root nor `path` itself is among them.
+/// Returns the paths of all ancestors of `path` except the root, from the top down: the znodes that must
+/// exist before `path` can be created.
 ///
 /// ```
 /// use zk_proto::path::ancestors;
@@ -313,25 +312,25 @@ pub fn join(base: &str, child: &str) -> String {
 /// assert!(ancestors("/a/b/c").eq(["/a", "/a/b"]));
 /// assert!(ancestors("/a/b/c").rev().eq(["/a/b", "/a"]));
 /// assert!(ancestors("/a").eq::<[&str; 0]>([]));
-/// // A sequential node without a name of its own:
+/// // A sequential znode whose name is only its number:
 /// assert!(ancestors("/a/b/").eq(["/a", "/a/b"]));
 /// ```
 pub fn ancestors(path: &str) -> impl DoubleEndedIterator<Item = &str> + Clone {
     path.match_indices('/').filter(|&(at, _)| at > 0).filter_map(|(at, _)| path.get(..at))
 }
 
-/// How many characters the number of a sequential node takes at least.
+/// The minimum length of a sequence number in characters.
 const SEQUENCE_LEN: usize = 10;
 
-/// The number that the server put at the end of a sequential node's name.
+/// Returns the sequence number at the end of a sequential znode's name.
 ///
-/// Sort siblings by it, not by their text: prefixes differ, and the number is a signed 32-bit one
-/// that the server writes with `%010d`, so that after `2147483647` comes `-2147483648`, which takes
-/// one character more.
+/// Sort siblings by this number, not by name. Their prefixes may differ, and the number is a signed 32-bit
+/// integer that the server writes with `%010d`: it wraps from `2147483647` to `-2147483648`, which is one
+/// character longer.
 ///
-/// Ten digits after a `-` can be read in two ways. The `-` is taken for a sign where the number
-/// would not fit otherwise, or where a letter or digit does not precede it: in `lock-1000000000` it
-/// belongs to the name, in `n_-1000000000` to the number. [`sequence_after`] needs no such guess.
+/// Ten digits after a `-` are ambiguous. The `-` is read as a sign if the number is out of range without it,
+/// or if no letter or digit precedes it: in `lock-1000000000` it is part of the name, in `n_-1000000000` part
+/// of the number. [`sequence_after`] has no such ambiguity.
 ///
 /// ```
 /// use zk_proto::path::sequence;
@@ -347,7 +346,7 @@ pub fn sequence(name: &str) -> Option<i32> {
         return negative(digits).and_then(|value| i32::try_from(value).ok());
     }
     let value = decimal(number)?;
-    // With its sign, a number of ten digits is one that needs them all.
+    // `%010d` counts the sign, so ten digits after a sign have no leading zero.
     let may_be_negative = number.first() != Some(&b'0');
     let signed = match before {
         [.., ahead, b'-'] => !ahead.is_ascii_alphanumeric() || i32::try_from(value).is_err(),
@@ -358,8 +357,8 @@ pub fn sequence(name: &str) -> Option<i32> {
     i32::try_from(value).ok()
 }
 
-/// The number of a sequential node that was made with the name `prefix`: exact, unlike
-/// [`sequence`].
+/// Returns the sequence number of a znode that was created with the name `prefix`. Unlike [`sequence`],
+/// this is never ambiguous.
 ///
 /// ```
 /// use zk_proto::path::sequence_after;
@@ -380,12 +379,12 @@ pub fn sequence_after(prefix: &str, name: &str) -> Option<i32> {
     (number.len() == len).then_some(value)
 }
 
-/// The value of digits behind a sign: nothing writes a zero so.
+/// Returns the value of the digits after a minus sign; `None` for zero, which is never written with a sign.
 fn negative(digits: &[u8]) -> Option<i64> {
     decimal(digits).filter(|value| *value != 0).map(i64::wrapping_neg)
 }
 
-/// The value of one to ten decimal digits.
+/// Returns the value of one to ten decimal digits.
 fn decimal(digits: &[u8]) -> Option<i64> {
     if digits.is_empty() || digits.len() > SEQUENCE_LEN || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -401,7 +400,7 @@ mod tests {
 
     use super::*;
 
-    /// The server's rules, written as it writes them: over UTF-16 units, one by one.
+    /// The server's rules as it implements them, over UTF-16 code units.
     fn server_accepts(path: &str, sequential: bool) -> bool {
         let mut path: Vec<u16> = path.encode_utf16().collect();
         if sequential {
@@ -431,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_are_accepted() {
+    fn valid_paths() {
         for path in [
             "/",
             "/a",
@@ -453,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_are_refused() {
+    fn invalid_paths() {
         type Make = fn(Box<str>, usize) -> PathError;
         let trailing: Make = |path, at| PathError::TrailingSlash { path, at };
         let empty: Make = |path, at| PathError::EmptyName { path, at };
@@ -502,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn sequential_paths_are_judged_with_their_number() {
+    fn sequential_paths_are_validated_with_their_number() {
         for path in ["/", "/a/", "/a/.", "/a/..", "/a", "/ä/"] {
             assert_eq!(validate_for_create(path, true), Ok(()), "{path:?}");
         }

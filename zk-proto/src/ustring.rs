@@ -1,23 +1,22 @@
-//! [`Ustring`], a string that shares the frame it was read from and remembers how it was written there.
+//! [`Ustring`]: a string that shares the memory of its frame and remembers its encoding.
 
 use alloc::{borrow::ToOwned, string::String, sync::Arc, vec::Vec};
 use core::{borrow::Borrow, cmp::Ordering, fmt, hash, ops::Deref, str::Utf8Error};
 
 use bytes::Bytes;
 
-/// Jute's `ustring`: text whose bytes may be shared with the frame that it came in.
+/// Jute's `ustring`: a string whose bytes may be shared with the frame that it came in.
 ///
-/// It derefs to `str`, compares and hashes as `str`, and clones without copying. A clone keeps the
-/// memory of its whole frame alive: make a `String` of it to keep a small name for long.
+/// It derefs to `str`, compares and hashes as `str`, and clones without copying. A clone keeps the memory of
+/// its frame alive: convert it to a `String` to keep a small name for a long time.
 ///
-/// # What is not UTF-8
+/// # Strings that are not UTF-8
 ///
-/// Peers do not always write UTF-8. ZooKeeper and its Java client write a character above U+FFFF as its
-/// two surrogates, of three bytes each (CESU-8); others write null where there is no text, or bytes of
-/// another encoding. As in those readers none of this is an error. [`from_wire`](Self::from_wire) makes
-/// the text: a pair of surrogates is its character, null is the empty text, and what is no character at
-/// all is U+FFFD. The bytes are kept beside the text: [`wire`](Self::wire) has them, and a record that
-/// is written again has them too.
+/// Peers do not always write UTF-8. ZooKeeper and its Java client write a character above U+FFFF as two
+/// surrogates of three bytes each (CESU-8); others write null for an empty string, or bytes in another
+/// encoding. None of this is an error. [`from_wire`](Self::from_wire) decodes a pair of surrogates to its
+/// character, null to the empty string, and everything else that is not valid to U+FFFD. The original bytes
+/// are kept: [`wire`](Self::wire) returns them, and encoding writes them.
 ///
 /// ```
 /// use zk_proto::Ustring;
@@ -34,9 +33,9 @@ pub struct Ustring(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    /// UTF-8: the text as it stands on the wire.
+    /// UTF-8, which is the encoding on the wire.
     Utf8(Bytes),
-    /// Other bytes, or null, which is read as the empty text.
+    /// Other bytes, or null, which is the empty string.
     Other(Option<Arc<Other>>),
 }
 
@@ -47,34 +46,34 @@ struct Other {
 }
 
 impl Ustring {
-    /// The empty string.
+    /// Creates an empty string.
     #[must_use]
     pub const fn new() -> Self {
         Self(Repr::Utf8(Bytes::new()))
     }
 
-    /// Null: the empty text that is written as length -1.
+    /// Creates a null string: an empty string that is encoded as length -1.
     #[must_use]
     pub const fn null() -> Self {
         Self(Repr::Other(None))
     }
 
-    /// A string that needs no memory of its own.
+    /// Creates a string from static text, without an allocation.
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
         Self(Repr::Utf8(Bytes::from_static(text.as_bytes())))
     }
 
-    /// Checks that `bytes` are UTF-8 and wraps them without copying.
+    /// Creates a string from UTF-8 bytes without copying them.
     ///
     /// # Errors
-    /// When they are not UTF-8. [`from_wire`](Self::from_wire) takes any bytes.
+    /// Returns an error if `bytes` are not UTF-8. [`from_wire`](Self::from_wire) accepts any bytes.
     pub fn from_utf8(bytes: Bytes) -> Result<Self, Utf8Error> {
         core::str::from_utf8(&bytes)?;
         Ok(Self(Repr::Utf8(bytes)))
     }
 
-    /// What a peer has written, whatever it is: see [above](Self#what-is-not-utf-8). UTF-8 is not copied.
+    /// Decodes the bytes that a peer has written; see [above](Self#strings-that-are-not-utf-8). UTF-8 is not copied.
     #[must_use]
     pub fn from_wire(bytes: Bytes) -> Self {
         match core::str::from_utf8(&bytes) {
@@ -86,10 +85,10 @@ impl Ustring {
         }
     }
 
-    /// What a ZooKeeper server makes of this string: what it reads from these bytes, and what it writes
-    /// for that.
+    /// Returns the string that a ZooKeeper server writes after it has read this one.
     ///
-    /// It reads no surrogates: each becomes U+FFFD. It writes a character above U+FFFF as two of them.
+    /// When it reads, each surrogate becomes U+FFFD. When it writes, a character above U+FFFF becomes two
+    /// surrogates.
     ///
     /// ```
     /// use zk_proto::Ustring;
@@ -118,14 +117,14 @@ impl Ustring {
         Self(Repr::Other(Some(Arc::new(Other { wire, text }))))
     }
 
-    /// The text.
+    /// Returns the string.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // Checked when the value was made; checked again as this crate has no unsafe code.
+        // It was checked at construction. It is checked again because this crate has no unsafe code.
         core::str::from_utf8(self.text()).unwrap_or_default()
     }
 
-    /// The bytes of the text.
+    /// Returns the UTF-8 bytes of the string.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.text()
@@ -139,7 +138,7 @@ impl Ustring {
         }
     }
 
-    /// The bytes as they stand on the wire; `None` for null.
+    /// Returns the bytes on the wire; `None` for null.
     #[must_use]
     pub fn wire(&self) -> Option<&Bytes> {
         match &self.0 {
@@ -148,14 +147,14 @@ impl Ustring {
         }
     }
 
-    /// Whether it is null, and so the empty text.
+    /// Returns true if the string is null, and therefore empty.
     #[must_use]
     pub const fn is_null(&self) -> bool {
         matches!(self.0, Repr::Other(None))
     }
 
-    /// Drops the first `len` bytes of the text, without copying if it is UTF-8 on the wire up to there;
-    /// `None` when that is no character boundary.
+    /// Removes the first `len` bytes of the string, without copying if they are the same on the wire. Returns
+    /// `None` if `len` is not at a character boundary.
     pub(crate) fn split_prefix(&self, len: usize) -> Option<Self> {
         let rest = self.as_str().get(len..)?;
         Some(match &self.0 {
@@ -168,22 +167,22 @@ impl Ustring {
     }
 }
 
-/// Whether there is a character above U+FFFF in `utf8`: those alone begin with such a byte.
+/// Returns true if `utf8` has a character above U+FFFF. Only those have bytes from 0xf0 on.
 fn has_supplementary(utf8: &[u8]) -> bool {
     utf8.iter().any(|byte| *byte >= 0xf0)
 }
 
-/// What a reader does with two surrogates in a row.
+/// How a pair of surrogates is decoded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Surrogates {
-    /// It takes them for the character that they stand for.
+    /// As the character that it encodes.
     Paired,
-    /// It takes each for no character.
+    /// As two invalid characters.
     Refused,
 }
 
-/// The text of bytes that are not UTF-8. A surrogate that is not taken is one U+FFFD, as for Java; of
-/// other bytes it is one for each run that could have been the beginning of a character.
+/// Decodes bytes that are not UTF-8. A surrogate that is not part of an accepted pair becomes one U+FFFD, as in
+/// Java; so does each run of other bytes that could be the beginning of a character.
 fn decode(bytes: &[u8], surrogates: Surrogates) -> String {
     let mut text = String::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -203,7 +202,7 @@ fn decode(bytes: &[u8], surrogates: Surrogates) -> String {
     text
 }
 
-/// The surrogate that `bytes` begin with.
+/// Returns the surrogate at the start of `bytes`.
 fn surrogate(bytes: &[u8]) -> Option<u16> {
     match bytes {
         [0xed, second @ 0xa0..=0xbf, third @ 0x80..=0xbf, ..] => {
@@ -213,13 +212,13 @@ fn surrogate(bytes: &[u8]) -> Option<u16> {
     }
 }
 
-/// The character whose two surrogates `bytes` begin with.
+/// Returns the character whose surrogates are at the start of `bytes`.
 fn surrogate_pair(bytes: &[u8]) -> Option<char> {
     let pair = [surrogate(bytes)?, surrogate(bytes.get(3..)?)?];
     char::decode_utf16(pair).next()?.ok()
 }
 
-/// The bytes that Java's `BinaryOutputArchive` writes for `text`: three for each surrogate.
+/// Encodes `text` like Java's `BinaryOutputArchive`, with three bytes for each surrogate.
 fn encode_java(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     for character in text.chars() {

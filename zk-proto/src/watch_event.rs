@@ -1,23 +1,23 @@
-//! The codes around watches: what has happened, and which watches are meant.
+//! The enums of watches: event types, connection states, and kinds of watches.
 
 use crate::open_enum::open_enum;
 
 open_enum! {
-    /// What has happened on a watched path (`org.apache.zookeeper.Watcher.Event.EventType`).
+    /// The type of a watch event (`org.apache.zookeeper.Watcher.Event.EventType`).
     pub enum EventType, else "event" {
-        /// Nothing on any path: the state of the session has changed. Servers do not send it.
+        /// The session state has changed; there is no path. Servers do not send it.
         None = -1, "None";
-        /// The node was made.
+        /// The znode was created.
         NodeCreated = 1, "NodeCreated";
-        /// The node was deleted.
+        /// The znode was deleted.
         NodeDeleted = 2, "NodeDeleted";
-        /// The node's data were set, be it to what they were.
+        /// The znode's data were set, possibly to the same value.
         NodeDataChanged = 3, "NodeDataChanged";
-        /// A child of the node was made or deleted.
+        /// A child of the znode was created or deleted.
         NodeChildrenChanged = 4, "NodeChildrenChanged";
-        /// A watch on data, or on a missing node, was removed by request.
+        /// A watch on the data, or on a missing znode, was removed by request.
         DataWatchRemoved = 5, "DataWatchRemoved";
-        /// A watch on children was removed by request.
+        /// A watch on the children was removed by request.
         ChildWatchRemoved = 6, "ChildWatchRemoved";
         /// A persistent watch was removed by request.
         PersistentWatchRemoved = 7, "PersistentWatchRemoved";
@@ -25,9 +25,9 @@ open_enum! {
 }
 
 open_enum! {
-    /// The state of the connection that an event tells (`org.apache.zookeeper.Watcher.Event.KeeperState`).
+    /// The connection state in a watch event (`org.apache.zookeeper.Watcher.Event.KeeperState`).
     ///
-    /// Servers send [`SyncConnected`](Self::SyncConnected) with every event; clients make the others.
+    /// Servers always send [`SyncConnected`](Self::SyncConnected). The others are used by clients only.
     pub enum KeeperState, else "state" {
         /// There is no connection.
         Disconnected = 0, "Disconnected";
@@ -37,7 +37,7 @@ open_enum! {
         AuthFailed = 4, "AuthFailed";
         /// Connected to a server without a quorum.
         ConnectedReadOnly = 5, "ConnectedReadOnly";
-        /// The SASL exchange has succeeded.
+        /// SASL authentication succeeded.
         SaslAuthenticated = 6, "SaslAuthenticated";
         /// The client was closed.
         Closed = 7, "Closed";
@@ -47,31 +47,31 @@ open_enum! {
 }
 
 open_enum! {
-    /// How far a persistent watch reaches (`org.apache.zookeeper.AddWatchMode`).
+    /// The scope of a persistent watch (`org.apache.zookeeper.AddWatchMode`).
     #[derive(Default)]
     pub enum AddWatchMode, else "watch mode" {
-        /// The node's data and children.
+        /// The znode's data and children.
         #[default]
         Persistent = 0, "persistent";
-        /// The node and all nodes below it; without
-        /// [`NodeChildrenChanged`](EventType::NodeChildrenChanged), which the children's own events
-        /// make needless.
+        /// The znode and all its descendants. There are no
+        /// [`NodeChildrenChanged`](EventType::NodeChildrenChanged) events, because the children have events of
+        /// their own.
         PersistentRecursive = 1, "persistent recursive";
     }
 }
 
 open_enum! {
-    /// Which watches of a path to check or remove (`org.apache.zookeeper.Watcher.WatcherType`).
+    /// The kind of watches to check or remove (`org.apache.zookeeper.Watcher.WatcherType`).
     pub enum WatcherType, else "watch type" {
-        /// Those on children.
+        /// Watches on the children.
         Children = 1, "children";
-        /// Those on data or on a missing node.
+        /// Watches on the data or on a missing znode.
         Data = 2, "data";
-        /// All of them.
+        /// All watches.
         Any = 3, "any";
-        /// Persistent ones. Since 3.9; older servers refuse it as a request that they cannot read.
+        /// Persistent watches. Since 3.9; older servers fail to decode the request.
         Persistent = 4, "persistent";
-        /// Persistent recursive ones. Since 3.9; as [`Persistent`](Self::Persistent).
+        /// Persistent recursive watches. Since 3.9, like [`Persistent`](Self::Persistent).
         PersistentRecursive = 5, "persistent recursive";
     }
 }

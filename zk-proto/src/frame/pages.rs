@@ -1,22 +1,22 @@
-//! Where small frames are copied to, so that they do not keep the buffer alive that they were read into.
+//! Memory that small frames are copied to, so that they do not keep the receive buffer alive.
 
 use alloc::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// How much memory small frames share, in bytes. A value that is kept keeps no more than this alive.
+/// The size of a page in bytes. A small frame that is kept keeps no more than this alive.
 const PAGE: usize = 2 << 10;
 
-/// Up to this length frames share a page; a longer one has memory of its own.
+/// Frames up to this length share a page. A longer frame has an allocation of its own.
 const SHARED: usize = PAGE / 4;
 
-/// How many pages that are full are remembered, to be used again once nobody has a frame in them any more.
+/// How many full pages are remembered, to be reused when all their frames have been dropped.
 const REMEMBERED: usize = 32;
 
-/// How many of them are looked at for one that is free.
-const LOOKS: usize = 2;
+/// How many of them are checked when a page is needed.
+const CHECKS: usize = 2;
 
-/// Memory that frames are copied to.
+/// The current page, and full pages for reuse.
 #[derive(Default)]
 pub(super) struct Pages {
     page: Option<BytesMut>,
@@ -25,7 +25,7 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// A copy of `bytes`.
+    /// Returns a copy of `bytes`.
     pub(super) fn copy(&mut self, bytes: &[u8]) -> Bytes {
         if bytes.len() > SHARED {
             return Bytes::copy_from_slice(bytes);
@@ -33,7 +33,7 @@ impl Pages {
         let page = match &mut self.page {
             Some(page) if page.capacity() >= bytes.len() => page,
             _ => {
-                let page = self.turn();
+                let page = self.next_page();
                 self.page.insert(page)
             }
         };
@@ -41,20 +41,20 @@ impl Pages {
         page.split().freeze()
     }
 
-    /// Another page: one whose frames are gone, or else a fresh one.
-    fn turn(&mut self) -> BytesMut {
+    /// Returns a page whose frames have been dropped, or else a new one.
+    fn next_page(&mut self) -> BytesMut {
         if let Some(mut page) = self.page.take() {
             if page.try_reclaim(PAGE) {
                 return page;
             }
             self.full.push_back(page);
         }
-        for _ in 0..LOOKS {
+        for _ in 0..CHECKS {
             let Some(mut oldest) = self.full.pop_front() else { break };
             if oldest.try_reclaim(PAGE) {
                 return oldest;
             }
-            // Somebody keeps a frame in it. It must not stand in the way of the others.
+            // A frame in it is still in use. Move it to the back, so that the next pages are checked.
             if self.full.len() < REMEMBERED {
                 self.full.push_back(oldest);
             }
@@ -67,7 +67,7 @@ impl Pages {
 mod tests {
     use super::*;
 
-    /// How many pages `frames` lie in, if none of them is longer than a page.
+    /// How many pages `frames` use, if none of them is longer than a page.
     fn pages(frames: &[Bytes]) -> usize {
         let mut places: Vec<_> = frames.iter().map(|frame| frame.as_ptr() as usize).collect();
         places.sort_unstable();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_used_again() {
+    fn pages_are_reused() {
         let mut pages_of = Pages::default();
         for kept in [1, 10, 100] {
             let mut window: VecDeque<_> = (0..kept).map(|_| pages_of.copy(&[1; 100])).collect();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_frames_are_left_alone_and_few_pages_are_remembered() {
+    fn kept_frames_are_not_overwritten_and_few_pages_are_remembered() {
         let mut pages_of = Pages::default();
         let mut kept = Vec::new();
         for number in 0..20_000_u32 {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lengths_are_copied_too() {
+    fn any_length_is_copied() {
         let mut pages_of = Pages::default();
         for len in [0, 1, SHARED, SHARED + 1, PAGE, 10 * PAGE] {
             assert_eq!(pages_of.copy(&vec![7; len]), vec![7; len]);

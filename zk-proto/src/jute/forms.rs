@@ -1,5 +1,5 @@
-//! Values that Java and kazoo read in several forms: each remembers the form it had on the wire, and is equal
-//! to those that mean the same.
+//! Values with several encodings that the Java client and kazoo accept. Each value remembers its encoding, and is
+//! equal to all values with the same meaning.
 
 use alloc::vec::Vec;
 use core::{
@@ -11,7 +11,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::{Decode, DecodeError, Describe, Described, Encode, Reader};
 
-/// Jute's boolean: a byte, which is true unless it is 0. It remembers the byte.
+/// Jute's boolean: a byte that is true unless it is 0. The value remembers the byte.
 ///
 /// ```
 /// use zk_proto::jute::Bool;
@@ -23,12 +23,12 @@ use super::{Decode, DecodeError, Describe, Described, Encode, Reader};
 pub struct Bool(u8);
 
 impl Bool {
-    /// True, as everyone writes it.
+    /// True, encoded as 1.
     pub const TRUE: Self = Self(1);
     /// False.
     pub const FALSE: Self = Self(0);
 
-    /// Whether it is true.
+    /// Returns the value as a `bool`.
     #[must_use]
     pub const fn get(self) -> bool {
         self.0 != 0
@@ -82,9 +82,10 @@ impl Describe for Bool {
     }
 }
 
-/// Jute's vector of a reply or of watches: items behind their count. It derefs to a slice.
+/// Jute's vector: a count and that many items. It derefs to a slice.
 ///
-/// A count below 0 is read as no items, as by Java and kazoo; -1 is null. It remembers the count.
+/// A negative count is an empty vector, as in the Java client and kazoo; -1 is null. The value remembers the
+/// count.
 ///
 /// ```
 /// use zk_proto::jute::List;
@@ -99,12 +100,12 @@ pub struct List<T>(Counted<T>);
 #[derive(Clone)]
 enum Counted<T> {
     Items(Vec<T>),
-    /// No items, by a count below 0.
+    /// No items, encoded as a negative count.
     Negative(i32),
 }
 
 impl<T> List<T> {
-    /// No items.
+    /// Creates an empty list.
     #[must_use]
     pub const fn new() -> Self {
         Self(Counted::Items(Vec::new()))
@@ -230,8 +231,8 @@ mod tests {
         T::decode_all(&Bytes::copy_from_slice(bytes))
     }
 
-    /// What the bytes mean; they are kept.
-    fn kept<T: for<'a> Decode<'a> + Encode>(bytes: &[u8]) -> T {
+    /// Decodes the bytes, and checks that the value is encoded to the same bytes.
+    fn round_trip<T: for<'a> Decode<'a> + Encode>(bytes: &[u8]) -> T {
         let value: T = decode(bytes).unwrap();
         let mut out = BytesMut::new();
         value.encode(&mut out);
@@ -240,18 +241,18 @@ mod tests {
     }
 
     #[test]
-    fn what_java_and_kazoo_read_alike_is_equal_and_keeps_its_form() {
+    fn equal_values_keep_their_encoding() {
         for (byte, value) in [(0, false), (1, true), (2, true), (0xff, true)] {
-            assert_eq!(kept::<Bool>(&[byte]).get(), value);
-            assert_eq!(kept::<Bool>(&[byte]), value.into());
+            assert_eq!(round_trip::<Bool>(&[byte]).get(), value);
+            assert_eq!(round_trip::<Bool>(&[byte]), value.into());
         }
         assert_eq!(decode::<Bool>(&[1, 1]), Err(DecodeError::Trailing(1)));
         for count in [0, -1, -2, i32::MIN] {
-            assert_eq!(kept::<List<i64>>(&count.to_be_bytes()), List::new());
+            assert_eq!(round_trip::<List<i64>>(&count.to_be_bytes()), List::new());
         }
-        assert_eq!(kept::<Ustring>(&[0xff; 4]), "");
-        assert_eq!(kept::<Ustring>(&[0, 0, 0, 1, 0xff]), "\u{fffd}");
-        assert_eq!(kept::<Option<Ustring>>(&[0xff; 4]), None);
+        assert_eq!(round_trip::<Ustring>(&[0xff; 4]), "");
+        assert_eq!(round_trip::<Ustring>(&[0, 0, 0, 1, 0xff]), "\u{fffd}");
+        assert_eq!(round_trip::<Option<Ustring>>(&[0xff; 4]), None);
         assert_eq!(
             decode::<Ustring>(&[0xff, 0xff, 0xff, 0xfe]),
             Err(DecodeError::BadLength { length: -2, left: 0 })

@@ -1,13 +1,12 @@
-//! Which record belongs to which operation: all of it is in one table, at the end of this file.
+//! [`Request`] and [`Response`]: the records of each operation. The table is at the end of this file.
 //!
-//! A request is a [`RequestHeader`] and the operation's record; a reply is a [`ReplyHeader`] and the
-//! record that answers the operation. The reply does not say which operation it answers: who reads one
-//! must know what was asked. Neither holds for the handshake
-//! ([`ConnectRequest`](crate::records::ConnectRequest)) and for notifications
-//! ([`WatcherEvent`](crate::records::WatcherEvent)).
+//! A request is a [`RequestHeader`] and the operation's record; a reply is a [`ReplyHeader`] and the reply's
+//! record. The reply does not contain its operation, so a decoder must know the request. The handshake
+//! ([`ConnectRequest`](crate::records::ConnectRequest)) and watch events
+//! ([`WatcherEvent`](crate::records::WatcherEvent)) have other formats.
 //!
-//! What holds here: a record may be read as all of its packet, or, as servers and clients do, as the
-//! beginning of it; an operation that is not in the table goes through as bytes.
+//! A record can be decoded as a whole packet or, as servers and clients do, as the start of one. An operation
+//! that is not in the table is kept as bytes.
 #![cfg_attr(
     not(test),
     deny(
@@ -31,17 +30,16 @@ use crate::{
     records::*,
 };
 
-/// Makes [`Request`] and [`Response`] of lines of the form
-/// `operation(record of the request) at field with the path -> record of the reply;`.
+/// Defines [`Request`] and [`Response`] by lines of the form
+/// `Operation(record of the request) at field with the path -> record of the reply;`.
 macro_rules! operations {
     ($life:lifetime: $(
         $op:ident $( ($request:ty) )? $( at $path:ident )? $( -> $reply:ty )? ;
     )*) => {
-        /// A request, without its xid.
+        /// A request without its xid.
         ///
-        /// It borrows what it is about: to be written from where that lives, or read while the frame is at
-        /// hand. Every variant is named as its [`OpCode`] and holds the operation's record; those without
-        /// have no body.
+        /// It borrows its content from the caller or from the frame. Every variant has the name of its
+        /// [`OpCode`] and contains the operation's record, if there is one.
         ///
         /// ```
         /// use bytes::BytesMut;
@@ -69,13 +67,13 @@ macro_rules! operations {
             Unknown {
                 /// The operation.
                 op: OpCode,
-                /// All that stands behind the header.
+                /// All bytes after the header.
                 body: &$life [u8],
             },
         }
 
         impl<$life> Request<$life> {
-            /// Which operation it is.
+            /// Returns the operation.
             #[must_use]
             pub const fn op(&self) -> OpCode {
                 match self {
@@ -84,7 +82,7 @@ macro_rules! operations {
                 }
             }
 
-            /// The path that it is about; of a multi that of the first operation.
+            /// Returns the path of the request; for a multi, the path of its first operation.
             #[must_use]
             pub fn path(&self) -> Option<&$life str> {
                 match self {
@@ -96,8 +94,8 @@ macro_rules! operations {
                 }
             }
 
-            /// The same request about `path`; unchanged where [`path`](Self::path) is not a field of its
-            /// record, or null.
+            /// Replaces the path of the request. A request whose record has no path, or a null path, is
+            /// returned unchanged.
             #[must_use]
             pub fn with_path(mut self, path: &$life str) -> Self {
                 match &mut self {
@@ -107,7 +105,7 @@ macro_rules! operations {
                 self
             }
 
-            /// Appends its record to `out`.
+            /// Appends the record to `out`.
             pub fn encode_body(&self, out: &mut BytesMut) {
                 match self {
                     $(
@@ -119,21 +117,20 @@ macro_rules! operations {
                 }
             }
 
-            /// Reads the record of a request for `op`, which is all that is left of the packet.
+            /// Decodes the record of a request for `op`, which must be all that is left of the packet.
             ///
             /// # Errors
-            /// When it is no such record, or more than that.
+            /// Returns an error if the record is not valid, or if bytes are left.
             pub fn decode(op: OpCode, input: &mut Reader<$life>) -> Result<Self, DecodeError> {
                 let request = Self::decode_prefix(op, input)?;
                 input.finish()?;
                 Ok(request)
             }
 
-            /// As [`decode`](Self::decode), but leaves what stands behind the record, which servers
-            /// ignore.
+            /// Like [`decode`](Self::decode), but allows bytes after the record, which servers ignore.
             ///
             /// # Errors
-            /// When it is no such record.
+            /// Returns an error if the record is not valid.
             pub fn decode_prefix(
                 op: OpCode,
                 input: &mut Reader<$life>,
@@ -168,9 +165,9 @@ macro_rules! operations {
             }
         }
 
-        /// The body of a reply. Every variant is named as the [`OpCode`] that it answers.
+        /// The body of a reply. Every variant has the name of the [`OpCode`] that it answers.
         ///
-        /// It shares the memory of the frame that it came in.
+        /// It shares the memory of its frame.
         ///
         /// ```
         /// use bytes::Bytes;
@@ -190,15 +187,15 @@ macro_rules! operations {
                 #[doc = concat!("The reply to [`OpCode::", stringify!($op), "`].")]
                 $op($reply),
             )? )*
-            /// No body: the operation has none, or it failed.
+            /// There is no body, because the operation has none or failed.
             Empty,
-            /// The reply to an operation that this version does not know, or what a refusal says in a form
-            /// of its own: all that stands behind the header.
+            /// The reply to an operation that this version does not know, or a failed reply with an unknown
+            /// body: all bytes after the header.
             Unknown(Bytes),
         }
 
         impl Response {
-            /// Appends its record to `out`.
+            /// Appends the record to `out`.
             pub fn encode_body(&self, out: &mut BytesMut) {
                 match self {
                     $( $( Self::$op(reply) => <$reply as Encode>::encode(reply, out), )? )*
@@ -207,16 +204,16 @@ macro_rules! operations {
                 }
             }
 
-            /// Reads the record of the reply to `op`, which is all that is left of the packet. `err` is the
-            /// header's.
+            /// Decodes the record of the reply to `op`, which must be all that is left of the packet. `err` is
+            /// the error code of the header.
             ///
-            /// An operation that failed has no such record, and clients do not look for one: what is there
-            /// all the same, as with multi and SASL, is read if it is that record, and is
-            /// [`Unknown`](Self::Unknown) if not. Some servers answer addWatch without a record; that is
-            /// [`Empty`](Self::Empty).
+            /// A failed operation usually has no record. If bytes follow the header all the same, as for
+            /// multi and SASL, they are decoded as the record if possible, and are
+            /// [`Unknown`](Self::Unknown) otherwise. Some servers reply to addWatch without a record; that
+            /// is [`Empty`](Self::Empty).
             ///
             /// # Errors
-            /// When the operation was done, and this is no such record, or more than that.
+            /// Returns an error if the operation succeeded and the record is not valid, or bytes are left.
             pub fn decode(
                 op: OpCode,
                 err: ErrorCode,
@@ -227,11 +224,11 @@ macro_rules! operations {
                 Ok(response)
             }
 
-            /// As [`decode`](Self::decode), but leaves what stands behind the record, which clients
-            /// ignore, in `input`.
+            /// Like [`decode`](Self::decode), but leaves the bytes after the record, which clients ignore,
+            /// in `input`.
             ///
             /// # Errors
-            /// When the operation was done, and this is no such record.
+            /// Returns an error if the operation succeeded and the record is not valid.
             pub fn decode_prefix(
                 op: OpCode,
                 err: ErrorCode,
@@ -288,7 +285,7 @@ macro_rules! operations {
     };
 }
 
-/// The field of a request's record that has its path.
+/// The path field of a request's record.
 trait PathField<'a> {
     fn path(&self) -> Option<&'a str>;
     fn set_path(&mut self, path: &'a str);
@@ -315,7 +312,7 @@ impl<'a> PathField<'a> for Option<&'a str> {
 }
 
 impl Request<'_> {
-    /// Appends the packet, without its length, to `out`: a [`RequestHeader`] with `xid`, and the record.
+    /// Appends the packet without its length prefix to `out`: a [`RequestHeader`] with `xid`, and the record.
     pub fn encode(&self, xid: i32, out: &mut BytesMut) {
         RequestHeader { xid, op: self.op() }.encode(out);
         self.encode_body(out);
@@ -323,7 +320,7 @@ impl Request<'_> {
 }
 
 impl Response {
-    /// Appends the packet, without its length, to `out`: `header` and the record.
+    /// Appends the packet without its length prefix to `out`: `header` and the record.
     pub fn encode(&self, header: &ReplyHeader, out: &mut BytesMut) {
         header.encode(out);
         self.encode_body(out);
