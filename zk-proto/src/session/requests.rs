@@ -20,7 +20,7 @@ impl<T: Clone> Session<T> {
     /// Queues a request. `request` has paths below `chroot`; the answer's are below it again.
     ///
     /// While the session is suspended the request waits for the next connection. Its end comes as
-    /// [`Output::Completed`] with `token`, in the order of requests. The events of a watch that the
+    /// [`Output::Completed`](super::Output::Completed) with `token`, in the order of requests. The events of a watch that the
     /// request arms come with a clone of it.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl<T: Clone> Session<T> {
     }
 
     /// Adds a credential, for this connection and all later ones. The reply comes as
-    /// [`Output::Completed`] with `token`; a refusal ends the session. One that is there
+    /// [`Output::Completed`](super::Output::Completed) with `token`; a refusal ends the session. One that is there
     /// already is not sent again: both share the server's answer.
     ///
     /// # Errors
