@@ -18,8 +18,8 @@ use zk_handler::{AsyncRead, AsyncWrite, Handler};
 use zk_proto::{Time, frame::FrameReader, session::Cause};
 
 use crate::{
+    cell::Wakers,
     connect::{open, probe},
-    result::Wakers,
     shared::{Action, DriverState, Effect, Shared, SpawnDriver},
 };
 

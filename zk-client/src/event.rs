@@ -10,7 +10,7 @@ use std::{
 
 use zk_handler::CallbackQueue;
 
-use crate::result::{Cell, Wakers};
+use crate::cell::{Cell, Wakers};
 
 /// Something that happens once, and that any number of tasks and threads may wait for: kazoo's
 /// `event_object`. Clones are the same event.

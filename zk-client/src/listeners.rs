@@ -15,7 +15,7 @@ use std::{
 use zk_handler::CallbackQueue;
 use zk_proto::session::SessionState;
 
-use crate::result::Wakers;
+use crate::cell::Wakers;
 
 /// Names a listener, for [`Client::remove_listener`](crate::Client::remove_listener).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,365 +1,142 @@
-//! [`AsyncResult`], the handle that every call returns.
-//!
-//! The cell behind a handle is all the memory that a request has of its own. The driver completes it;
-//! one future, any number of blocked threads and any number of callbacks may wait on it.
+//! [`AsyncResult`], the handle that every call returns, and [`Promise`], its counterpart for work that runs in a task.
 
 use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
 };
 
 use zk_handler::CallbackQueue;
 use zk_proto::session::Outcome;
 
-use crate::{Error, ErrorKind, Event};
+use crate::{
+    CallbackId, Error, ErrorKind, Event,
+    cell::{Cell, Wakers},
+};
 
-/// The result of a call that was sent already: kazoo's `IAsyncResult`.
+/// The handle of a call: its result, now or later.
 ///
-/// It can be awaited in any runtime, waited on without one, and given callbacks. It may also be
-/// dropped: the request goes out all the same.
+/// The request was queued when the call returned; the handle only waits for the result. Await it on any runtime, block a
+/// thread on it with [`get`](Self::get), give it a callback with [`on_complete`](Self::on_complete), or drop it.
 ///
 /// ```no_run
 /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
-/// let a = zk.get("/a"); // both are on their way now
+/// let a = zk.get("/a"); // both requests are on their way now
 /// let b = zk.get("/b");
 /// let (data, stat) = a.await?; // in async code
 /// let (data, stat) = b.get()?; // in a thread that may block
-/// zk.get("/c").on_complete(|result| println!("{result:?}")); // called when it is there
+/// zk.get("/c").on_complete(|result| println!("{result:?}")); // called with the result
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// What is delivered, and in which order: results are complete in the order in which the server
-/// answered, and a watch's event before the results that the server sent after it. Callbacks of results
-/// run in that order too, one at a time, on a queue of their own.
-#[must_use = "the request is on its way, but its result is lost if nobody looks; `drop` it to say so"]
+/// # Order
+/// Results complete in the order in which the server replied, and a watch fires before the results of later replies.
+/// Callbacks of results run in that order too, one at a time, in a callback queue of the client.
+///
+/// # Cancel safety
+/// Dropping the handle does not take back a request: the server may still apply it. Work of several requests, such as
+/// [`create`](crate::Client::create) with `makepath`, also goes on. What may be given up is stopped and undone when its
+/// handle is dropped or [cancelled](Self::cancel): the acquire of a lock or a lease, a [`Retry`](crate::Retry), a task of
+/// [`spawn_cancellable`](crate::Client::spawn_cancellable).
+///
+/// To wait without giving up, as in a `select!`, poll the handle by reference (`&mut handle`): no result is lost.
+#[doc(alias = "IAsyncResult")]
+#[must_use = "the request is sent in any case, but its result is lost; `drop` the handle to say that this is intended"]
 pub struct AsyncResult<T> {
     cell: Arc<Cell<T>>,
     callback_queue: Option<CallbackQueue>,
-    /// The outcome of what is given up before its result is there.
-    given_up: Option<Outcome>,
-    /// Tells work that goes on in a task that nobody wants its result any more.
+    /// The outcome that the error has if the call is given up before its result is known.
+    outcome_if_given_up: Option<Outcome>,
+    /// Set when the caller gives up, for work that stops then.
     abandon: Option<Event>,
 }
 
-/// Names a callback, for [`AsyncResult::remove_callback`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CallbackId(u64);
-
-/// A callback, and how to make a value for it: several may want one.
-struct Callback<T> {
-    id: CallbackId,
-    call: Call<T>,
-    clone: fn(&Result<T, Error>) -> Result<T, Error>,
-}
-
-type Function<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
-
-/// What to call, until it is called or removed. While it is queued, its handle and the queue share it.
-type Call<T> = Arc<Mutex<Option<Function<T>>>>;
-
-fn take<T>(call: &Call<T>) -> Option<Function<T>> {
-    call.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
-
-pub(crate) struct Cell<T> {
-    state: Mutex<State<T>>,
-    done: Condvar,
-}
-
-struct State<T> {
-    value: Option<Result<T, Error>>,
-    complete: bool,
-    wakers: Wakers,
-    blocked: usize,
-    callbacks: Vec<Callback<T>>,
-    last_callback: u64,
-}
-
-impl<T> Cell<T> {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(State {
-                value: None,
-                complete: false,
-                wakers: Wakers::default(),
-                blocked: 0,
-                callbacks: Vec::new(),
-                last_callback: 0,
-            }),
-            done: Condvar::new(),
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn is_complete(&self) -> bool {
-        self.lock().complete
-    }
-}
-
-impl<T: Send + 'static> Cell<T> {
-    /// Sets the result; the first one counts. Callbacks go to `callback_queue`, wakers to `wakers`. Returns whether
-    /// it was the first.
-    pub(crate) fn complete(
-        &self,
-        value: Result<T, Error>,
-        callback_queue: Option<&CallbackQueue>,
-        wakers: &mut Wakers,
-    ) -> bool {
-        let mut state = self.lock();
-        if state.complete {
-            return false;
-        }
-        for Callback { call, clone, .. } in &state.callbacks {
-            queue(callback_queue, call.clone(), clone(&value));
-        }
-        state.value = Some(value);
-        state.complete = true;
-        wakers.append(&mut state.wakers);
-        let blocked = state.blocked > 0;
-        drop(state);
-        if blocked {
-            self.done.notify_all();
-        }
-        true
-    }
-
-    /// Blocks the thread until the result is there, or `timeout` is over. Returns whether it is there.
-    ///
-    /// # Panics
-    /// If that takes waiting, and `callback_queue` says that this thread must not.
-    #[track_caller]
-    pub(crate) fn wait(
-        &self,
-        timeout: Option<Duration>,
-        callback_queue: Option<&CallbackQueue>,
-    ) -> bool {
-        if self.is_complete() || timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return self.is_complete();
-        }
-        if let Some(callback_queue) = callback_queue {
-            callback_queue.assert_may_block();
-        }
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut state = self.lock();
-        state.blocked += 1;
-        while !state.complete {
-            state = match deadline {
-                None => self.done.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        break;
-                    }
-                    let waited = self.done.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-        state.blocked -= 1;
-        state.complete
-    }
-
-    /// The result, taken out of the cell.
-    fn poll_take(&self, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
-        let mut state = self.lock();
-        if state.complete {
-            return Poll::Ready(state.take());
-        }
-        state.wakers.register(context.waker());
-        Poll::Pending
-    }
-}
-
-impl<T: Clone + Send + 'static> Cell<T> {
-    /// The result, left in the cell for others.
-    pub(crate) fn poll_clone(&self, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
-        let mut state = self.lock();
-        match &state.value {
-            Some(value) => Poll::Ready(value.clone()),
-            None => {
-                state.wakers.register(context.waker());
-                Poll::Pending
-            }
-        }
-    }
-
-    pub(crate) fn peek(&self) -> Option<Result<T, Error>> {
-        self.lock().value.clone()
-    }
-
-    pub(crate) fn on_complete(
-        &self,
-        callback_queue: Option<&CallbackQueue>,
-        callback: impl FnOnce(Result<T, Error>) + Send + 'static,
-    ) -> CallbackId {
-        let mut state = self.lock();
-        state.last_callback += 1;
-        let id = CallbackId(state.last_callback);
-        let call: Call<T> = Arc::new(Mutex::new(Some(Box::new(callback))));
-        state.callbacks.push(Callback { id, call: call.clone(), clone: Clone::clone });
-        let value = state.value.clone();
-        drop(state);
-        if let Some(value) = value {
-            queue(callback_queue, call, value);
-        }
-        id
-    }
-}
-
-impl<T> State<T> {
-    fn take(&mut self) -> Result<T, Error> {
-        self.value.take().unwrap_or_else(|| Err(Error::invalid("the result was taken before")))
-    }
-}
-
-/// Has `call` called with `value`, if it is still there by then.
-fn queue<T: Send + 'static>(
-    callback_queue: Option<&CallbackQueue>,
-    call: Call<T>,
-    value: Result<T, Error>,
-) {
-    let job = move || {
-        if let Some(call) = take(&call) {
-            call(value);
-        }
-    };
-    match callback_queue {
-        Some(callback_queue) => callback_queue.push(job),
-        None => job(),
-    }
-}
-
-/// Wakers, each task's once. The first needs no memory of its own.
-#[derive(Default)]
-pub(crate) struct Wakers {
-    first: Option<Waker>,
-    more: Vec<Waker>,
-}
-
-impl Wakers {
-    pub(crate) fn register(&mut self, waker: &Waker) {
-        match &mut self.first {
-            None => self.first = Some(waker.clone()),
-            Some(first) if first.will_wake(waker) => {}
-            Some(_) if self.more.iter().any(|other| other.will_wake(waker)) => {}
-            Some(_) => self.more.push(waker.clone()),
-        }
-    }
-
-    /// Takes over all of `other`. A task that waits for many results has them complete in a row, so it
-    /// is enough to compare with the last.
-    pub(crate) fn append(&mut self, other: &mut Self) {
-        for waker in other.first.take().into_iter().chain(other.more.drain(..)) {
-            let last = self.more.last().or(self.first.as_ref());
-            match last {
-                None => self.first = Some(waker),
-                Some(last) if last.will_wake(&waker) => {}
-                Some(_) => self.more.push(waker),
-            }
-        }
-    }
-
-    /// Wakes them all. Call it with no lock held.
-    pub(crate) fn wake(&mut self) {
-        if let Some(first) = self.first.take() {
-            first.wake();
-        }
-        for waker in self.more.drain(..) {
-            waker.wake();
-        }
-    }
-}
-
 impl<T: Clone + Send + 'static> AsyncResult<T> {
-    /// `given_up` is the outcome that it has if it is given up before its result is there; `None` if it is
-    /// no request.
+    /// `outcome_if_given_up` is `None` for what is not a request.
     pub(crate) fn new(
         cell: Arc<Cell<T>>,
         callback_queue: CallbackQueue,
-        given_up: Option<Outcome>,
+        outcome_if_given_up: Option<Outcome>,
     ) -> Self {
-        Self { cell, callback_queue: Some(callback_queue), given_up, abandon: None }
+        Self { cell, callback_queue: Some(callback_queue), outcome_if_given_up, abandon: None }
     }
 
-    /// The result of a request. It goes out, or is out already, whoever gives it up.
+    /// The handle of a request. If the caller gives up, the request may still be applied.
     pub(crate) fn of_request(cell: Arc<Cell<T>>, callback_queue: CallbackQueue) -> Self {
         Self::new(cell, callback_queue, Some(Outcome::Unknown))
     }
 
-    /// A result that is there already.
+    /// A handle that is complete already.
     pub(crate) fn of(value: Result<T, Error>, callback_queue: Option<CallbackQueue>) -> Self {
         let cell = Cell::new();
         cell.complete(value, None, &mut Wakers::default());
-        Self { cell, callback_queue, given_up: None, abandon: None }
+        Self { cell, callback_queue, outcome_if_given_up: None, abandon: None }
     }
 
-    /// Has `abandon` set when this handle is cancelled or dropped before its result is there.
+    /// Sets `abandon` when this handle is cancelled or dropped.
     pub(crate) fn abandoned_by(mut self, abandon: Event) -> Self {
         self.abandon = Some(abandon);
         self
     }
 
-    /// Whether the result is there, good or bad.
+    /// Whether the call is complete, with a value or an error.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.cell.is_complete()
     }
 
-    /// Whether the result is there and good.
+    /// Whether the call is complete with a value.
     #[must_use]
     pub fn successful(&self) -> bool {
-        matches!(self.cell.lock().value, Some(Ok(_)))
+        self.cell.is_complete_and(Result::is_ok)
     }
 
-    /// The value, if it is there and good.
+    /// Returns the value, if the call is complete with one.
     #[must_use]
     pub fn value(&self) -> Option<T> {
         self.get_nowait()?.ok()
     }
 
-    /// The error, if it is there.
+    /// Returns the error, if the call is complete with one.
     #[must_use]
     pub fn exception(&self) -> Option<Error> {
         self.get_nowait()?.err()
     }
 
-    /// The result, if it is there.
+    /// Returns the result, if the call is complete. Does not block.
     #[must_use]
     pub fn get_nowait(&self) -> Option<Result<T, Error>> {
         self.cell.peek()
     }
 
-    /// Blocks the thread until the result is there, and returns it.
+    /// Blocks the thread until the call is complete, and returns the result.
     ///
-    /// It is for threads and callbacks, not for tasks of an async runtime, where it may wait for ever: it blocks a
-    /// thread that the client may need.
+    /// Use it in threads and callbacks only. A task of an async runtime must await the handle instead: if it blocks, it
+    /// may block the thread that the client needs.
     ///
     /// # Errors
-    /// The request's.
+    /// The error of the call.
     ///
     /// # Panics
-    /// If the result is not there yet, and the thread is known to run tasks of the client's runtime. On tokio that is
-    /// known of all tasks, and of what `block_on` runs; on smol and async-std of threads on which the client has run;
-    /// with plain threads, of the I/O thread.
+    /// If the call is not complete, and the thread is known to run tasks of the client's runtime. On tokio, these are
+    /// all threads of tasks and of `block_on`; on smol and async-std, threads that have run tasks of a client; with
+    /// plain threads, the I/O thread.
     #[track_caller]
     pub fn get(self) -> Result<T, Error> {
         self.wait(None);
-        self.cell.lock().take()
+        self.cell.take()
     }
 
-    /// Blocks the thread until the result is there, and returns it; or fails when `timeout` is over first.
-    /// The request goes on then, and the result can still be waited for.
+    /// Blocks the thread until the call is complete or `timeout` has passed, and returns the result.
+    ///
+    /// After a timeout the call goes on, and the handle can still be used.
     ///
     /// # Errors
-    /// The request's, or [`Timeout`](crate::ErrorKind::Timeout).
+    /// The error of the call; [`Timeout`](crate::ErrorKind::Timeout) if it is not complete in time.
     ///
     /// # Panics
     /// As [`get`](Self::get).
@@ -370,8 +147,8 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
         result.unwrap_or_else(|| Err(Error::timeout("the result", timeout)))
     }
 
-    /// Blocks the thread until the result is there, or `timeout` is over (`None`: for ever). Returns
-    /// whether it is there. The request goes on either way.
+    /// Blocks the thread until the call is complete or `timeout` has passed (`None`: no timeout). Returns whether the
+    /// call is complete. It goes on in any case.
     ///
     /// # Panics
     /// As [`get`](Self::get).
@@ -381,7 +158,7 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
     }
 
     /// # Panics
-    /// Where a thread must not wait for the client.
+    /// If the thread must not block on the client.
     #[track_caller]
     pub(crate) fn assert_may_block(&self) {
         if let Some(callback_queue) = &self.callback_queue {
@@ -389,10 +166,11 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
         }
     }
 
-    /// Has `callback` called with the result once that is there, on the client's queue of completions:
-    /// off the client's I/O, in order, at once if the result is there already.
+    /// Adds a callback, which is called with the result once, when the call is complete; soon, if it is complete
+    /// already.
     ///
-    /// The callback may block; then later ones wait. Dropping this handle does not remove it.
+    /// Callbacks run in the client's callback queue of results, one at a time. A callback may block, which delays later
+    /// ones. Dropping the handle does not remove its callbacks.
     #[doc(alias = "rawlink")]
     pub fn on_complete(
         &self,
@@ -401,15 +179,22 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
         self.cell.on_complete(self.callback_queue.as_ref(), callback)
     }
 
-    /// Gives up waiting: the result is [`Cancelled`](crate::ErrorKind::Cancelled), unless it was there
-    /// already. Returns whether it was not.
+    /// Removes a callback, even if it is queued already. Returns true if it was not called yet; then it never is.
+    #[doc(alias = "unlink")]
+    pub fn remove_callback(&self, id: CallbackId) -> bool {
+        self.cell.remove_callback(id)
+    }
+
+    /// Gives up: the call completes with [`Cancelled`](crate::ErrorKind::Cancelled). Returns false if it was complete
+    /// already.
     ///
-    /// A request is done all the same, so that its [`outcome`](Error::outcome) is
-    /// [`Unknown`](Outcome::Unknown); work that goes on, such as waiting for a lock, is stopped and undone.
+    /// A request may still be applied, so that the error's [`outcome`](Error::outcome) is
+    /// [`Unknown`](Outcome::Unknown). What may be given up is stopped and undone: see
+    /// [cancel safety](Self#cancel-safety).
     pub fn cancel(&self) -> bool {
         let mut wakers = Wakers::default();
         let cancelled = self.cell.complete(
-            Err(Error::cancelled(self.given_up)),
+            Err(Error::cancelled(self.outcome_if_given_up)),
             self.callback_queue.as_ref(),
             &mut wakers,
         );
@@ -420,29 +205,17 @@ impl<T: Clone + Send + 'static> AsyncResult<T> {
         cancelled
     }
 
-    /// Whether it was [cancelled](Self::cancel).
+    /// Whether the call was [cancelled](Self::cancel).
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        let state = self.cell.lock();
-        matches!(&state.value, Some(Err(error)) if error.kind() == ErrorKind::Cancelled)
-    }
-
-    /// Removes a callback that was not called yet, even if it is queued already; says whether it did.
-    /// It is not called after that.
-    #[doc(alias = "unlink")]
-    pub fn remove_callback(&self, id: CallbackId) -> bool {
-        let removed = {
-            let mut state = self.cell.lock();
-            let at = state.callbacks.iter().position(|callback| callback.id == id);
-            at.map(|at| state.callbacks.remove(at).call)
-        };
-        // What the callback holds is dropped with no lock held.
-        removed.is_some_and(|call| take(&call).is_some())
+        self.cell.is_complete_and(
+            |result| matches!(result, Err(error) if error.kind() == ErrorKind::Cancelled),
+        )
     }
 }
 
-/// A result that is there already, good or bad: for code that is tested without a server. Callbacks of it are
-/// called at once, by the thread that adds them.
+/// Makes a handle that is complete already, to test code without a server. Its callbacks are called at once, by the
+/// thread that adds them.
 ///
 /// ```
 /// use zk_client::{AsyncResult, Error, ErrorKind};
@@ -476,40 +249,45 @@ impl<T: Clone + Send + 'static> Future for AsyncResult<T> {
 
 impl<T> fmt::Debug for AsyncResult<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.cell.lock();
-        f.write_str(match (&state.value, state.complete) {
-            (Some(Ok(_)), _) => "AsyncResult(ok)",
-            (Some(Err(_)), _) => "AsyncResult(error)",
-            (None, true) => "AsyncResult(taken)",
-            (None, false) => "AsyncResult(pending)",
+        f.write_str(if self.cell.is_complete_and(Result::is_ok) {
+            "AsyncResult(ok)"
+        } else if self.cell.is_complete_and(Result::is_err) {
+            "AsyncResult(error)"
+        } else if self.cell.is_complete() {
+            "AsyncResult(taken)"
+        } else {
+            "AsyncResult(pending)"
         })
     }
 }
 
-/// The other end of an [`AsyncResult`] that is worked out by a task. Dropped unkept, as when the runtime
-/// shuts down, it fails the result.
+/// Completes an [`AsyncResult`] from a task. If it is dropped first, as when the runtime shuts down, the call fails.
 pub(crate) struct Promise<T: Clone + Send + 'static> {
     cell: Arc<Cell<T>>,
     callback_queue: CallbackQueue,
-    given_up: Option<Outcome>,
+    outcome_if_given_up: Option<Outcome>,
 }
 
 impl<T: Clone + Send + 'static> Promise<T> {
-    /// `given_up` as for [`AsyncResult::new`].
+    /// `outcome_if_given_up` as for [`AsyncResult::new`].
     pub(crate) fn new(
         callback_queue: CallbackQueue,
-        given_up: Option<Outcome>,
+        outcome_if_given_up: Option<Outcome>,
     ) -> (Self, AsyncResult<T>) {
         let cell = Cell::new();
-        let promise = Self { cell: cell.clone(), callback_queue: callback_queue.clone(), given_up };
-        (promise, AsyncResult::new(cell, callback_queue, given_up))
+        let promise = Self {
+            cell: cell.clone(),
+            callback_queue: callback_queue.clone(),
+            outcome_if_given_up,
+        };
+        (promise, AsyncResult::new(cell, callback_queue, outcome_if_given_up))
     }
 
-    pub(crate) fn keep(self, value: Result<T, Error>) {
-        self.complete(value);
+    pub(crate) fn complete(self, value: Result<T, Error>) {
+        self.set(value);
     }
 
-    fn complete(&self, value: Result<T, Error>) {
+    fn set(&self, value: Result<T, Error>) {
         let mut wakers = Wakers::default();
         self.cell.complete(value, Some(&self.callback_queue), &mut wakers);
         wakers.wake();
@@ -518,8 +296,8 @@ impl<T: Clone + Send + 'static> Promise<T> {
 
 impl<T: Clone + Send + 'static> Drop for Promise<T> {
     fn drop(&mut self) {
-        let why = "the runtime dropped the work behind this result";
-        self.complete(Err(Error::runtime(self.given_up, why)));
+        let message = "the runtime dropped the task that works on this result";
+        self.set(Err(Error::runtime(self.outcome_if_given_up, message)));
     }
 }
 
@@ -528,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_given_up_has_the_outcome_that_it_was_given() {
+    fn a_call_that_is_given_up_has_the_outcome_of_its_promise() {
         let callback_queue = || CallbackQueue::new("test", zk_handler_thread::ThreadHandler::new());
         for outcome in [Some(Outcome::Unknown), None] {
             let (promise, dropped) = Promise::<()>::new(callback_queue(), outcome);

@@ -22,8 +22,9 @@ use zk_proto::{
 
 use crate::{
     AsyncResult, Error, WatchedEvent,
+    cell::{Cell, Wakers},
     listeners::Listeners,
-    result::{Cell, Promise, Wakers},
+    result::Promise,
     runtime::{self, ErasedHandler},
 };
 
@@ -435,7 +436,7 @@ impl Shared {
             core.restarting.push(promise);
         } else if core.session.state().is_connected() && core.starting.is_empty() {
             drop(core);
-            promise.keep(Ok(()));
+            promise.complete(Ok(()));
         } else {
             core.starting.push(promise);
             let deadline = self.now().after(self.connect_timeout);
@@ -472,14 +473,14 @@ impl Shared {
         }
         wakers.wake();
         for promise in stopping {
-            promise.keep(Ok(()));
+            promise.complete(Ok(()));
         }
     }
 
     pub(crate) fn stop(&self) -> AsyncResult<()> {
         let (promise, result) = Promise::new(self.completions.clone(), None);
         if let Some(promise) = self.close(Some(promise)) {
-            promise.keep(Ok(()));
+            promise.complete(Ok(()));
         }
         result
     }
@@ -503,7 +504,7 @@ impl Shared {
         });
         wakers.wake();
         for promise in restarting {
-            promise.keep(Err(Error::of_session(Reason::Closed)));
+            promise.complete(Err(Error::of_session(Reason::Closed)));
         }
         stopped
     }
@@ -543,7 +544,7 @@ impl Shared {
         task: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> AsyncResult<T> {
         let (promise, result) = Promise::new(self.completions.clone(), given_up);
-        self.spawn(async move { promise.keep(task.await) });
+        self.spawn(async move { promise.complete(task.await) });
         result
     }
 }
@@ -720,7 +721,7 @@ impl Shared {
                 }
                 Effect::State(state) => self.listeners.tell(state, &self.completions, wakers),
                 Effect::EndStates => self.listeners.end_streams(wakers),
-                Effect::Keep(promise, result) => promise.keep(result),
+                Effect::Keep(promise, result) => promise.complete(result),
             }
         }
         wakers.wake();

@@ -13,7 +13,7 @@ use zk_proto::session::WatchedEvent;
 
 use crate::{
     Error,
-    result::Cell,
+    cell::Cell,
     shared::{Shared, WatchId},
 };
 

@@ -17,8 +17,8 @@ use zk_proto::{Ustring, records::Stat, session::WatchedEvent};
 
 use crate::{
     AsyncResult, Client, Error, ErrorKind, Face, Watch,
+    cell::Wakers,
     from_reply::is_no_node,
-    result::Wakers,
     retry::patiently,
     stop::{Stop, unless},
 };
