@@ -84,7 +84,7 @@ crate::blocking::faces! {
     /// not tell.
     pub fn server_version(&self) -> AsyncResult<[u32; 3]> {
         let answer = self.four_letter_word("srvr");
-        self.shared().work(async move {
+        self.shared().spawn_task(async move {
             let answer = answer.await?;
             version(&answer).ok_or_else(|| Error::invalid_reply(None, "the server does not tell its version"))
         })

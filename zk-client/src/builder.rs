@@ -9,7 +9,7 @@ use zk_proto::{
     session::{Backoff, Config, Credential, SessionTicket},
 };
 
-use crate::{AsyncResult, Client, Error, Retry, driver, shared::Shared};
+use crate::{AsyncResult, Client, Error, Retry, driver, inner::ClientInner};
 
 /// How a client is to behave. Everything has a default but the hosts; what is wrong is told by
 /// [`build`](Self::build) or [`connect`](Self::connect).
@@ -208,9 +208,9 @@ impl ClientBuilder {
         }
         config.hosts = hosts;
         let spawn_driver = driver::spawn_on(handler.clone());
-        let shared =
-            Shared::new(handler, spawn_driver, config, self.connect_timeout, chroot.clone());
-        Ok(Client::new(shared, chroot, self.default_acl, self.command_retry))
+        let inner =
+            ClientInner::new(handler, spawn_driver, config, self.connect_timeout, chroot.clone());
+        Ok(Client::new(inner, chroot, self.default_acl, self.command_retry))
     }
 
     /// Makes a client that runs on the default runtime (see the [crate's page](crate#runtimes)). It does
@@ -295,8 +295,8 @@ impl ClientBuilder {
         match client {
             Ok(client) => {
                 let started = client.start();
-                let shared = client.shared().clone();
-                shared.work(async move { started.await.map(|()| client) })
+                let inner = client.shared().clone();
+                inner.spawn_task(async move { started.await.map(|()| client) })
             }
             Err(error) => AsyncResult::of(Err(error), None),
         }

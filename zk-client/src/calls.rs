@@ -15,9 +15,9 @@ use zk_proto::{
 use crate::{
     AsData, AsyncResult, Client, CreateOptions, Error, ErrorKind, Transaction, Watch,
     create::no_acl,
+    from_reply::FromReply,
     from_reply::{is_no_node, response},
     retry::{bide, passes, patiently},
-    shared::FromReply,
 };
 
 /// The version that fits any.
@@ -58,7 +58,7 @@ crate::blocking::faces! {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
             let created = self.create_protected(path, data, &options);
-            return self.shared().work_on(async { created.await.map(|(path, _)| path) });
+            return self.shared().spawn_request(async { created.await.map(|(path, _)| path) });
         }
         self.create_node(path, data, &options, false)
     }
@@ -75,7 +75,7 @@ crate::blocking::faces! {
     ) -> AsyncResult<(Ustring, Stat)> {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
-            return self.shared().work_on(self.create_protected(path, data, &options));
+            return self.shared().spawn_request(self.create_protected(path, data, &options));
         }
         self.create_node(path, data, &options, true)
     }
@@ -105,7 +105,7 @@ crate::blocking::faces! {
         let exists = self.exists(path.as_ref());
         let path = self.absolute(path.as_ref()).into_owned();
         let (client, acl) = (self.clone(), Arc::<[Acl]>::from(acl.as_ref()));
-        self.shared().work_on(async move {
+        self.shared().spawn_request(async move {
             match exists.await {
                 Ok(Some(_)) => Ok(()),
                 Ok(None) => client.create_parents(&path, &acl).made().await,
@@ -270,7 +270,7 @@ crate::blocking::faces! {
         let set = self.set(path.as_ref(), &data, version);
         let (client, path) = (self.clone(), path.as_ref().to_owned());
         let data = data.as_data().map(Bytes::copy_from_slice);
-        self.shared().work_on(async move {
+        self.shared().spawn_request(async move {
             let error = match set.await {
                 Err(error) if error.outcome() == Some(Outcome::Unknown) => error,
                 result => return result,
@@ -316,7 +316,7 @@ crate::blocking::faces! {
     ) -> AsyncResult<()> {
         let delete = self.delete(path.as_ref(), version);
         let (client, path) = (self.clone(), path.as_ref().to_owned());
-        self.shared().work_on(async move {
+        self.shared().spawn_request(async move {
             let error = match delete.await {
                 Err(error) if error.outcome() == Some(Outcome::Unknown) => error,
                 result => return result,
@@ -338,7 +338,7 @@ crate::blocking::faces! {
     pub fn delete_recursive(&self, path: impl AsRef<str>) -> AsyncResult<()> {
         let children = self.get_children(path.as_ref());
         let (client, path) = (self.clone(), path.as_ref().to_owned());
-        self.shared().work_on(async move {
+        self.shared().spawn_request(async move {
             let mut children = match children.await {
                 Err(error) if is_no_node(&error) => return Ok(()),
                 children => children?,
@@ -404,7 +404,7 @@ impl Client {
         T: FromReply + Clone + Send + 'static,
     {
         if options.makes_path() {
-            return self.shared().work_on(self.creation(path, data, options, with_stat));
+            return self.shared().spawn_request(self.creation(path, data, options, with_stat));
         }
         let sent = self.send_create(path, data, options, with_stat);
         sent.unwrap_or_else(|error| self.failed(error))
@@ -644,7 +644,7 @@ impl Client {
     }
 
     pub(crate) fn failed<T: Clone + Send + 'static>(&self, error: Error) -> AsyncResult<T> {
-        AsyncResult::of(Err(error), Some(self.shared().completions.clone()))
+        AsyncResult::of(Err(error), Some(self.shared().dispatcher.completions.clone()))
     }
 
     fn absolute<'p>(&'p self, path: &'p str) -> Cow<'p, str> {

@@ -14,8 +14,8 @@ use zk_proto::{
 
 use crate::{
     AsyncResult, ClientBuilder, Error, Event, ListenerId, Retry, States,
+    inner::ClientInner,
     listeners::Listeners,
-    shared::Shared,
     stop::{Stop, unless},
 };
 
@@ -41,7 +41,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
+    inner: Arc<ClientInner>,
     chroot: Chroot,
     default_acl: Option<Arc<[Acl]>>,
     command_retry: Retry,
@@ -64,7 +64,7 @@ pub struct Client {
 /// ```
 #[derive(Clone)]
 pub struct WeakClient {
-    shared: Weak<Shared>,
+    inner: Weak<ClientInner>,
     chroot: Chroot,
     default_acl: Option<Arc<[Acl]>>,
     command_retry: Retry,
@@ -77,7 +77,7 @@ impl WeakClient {
     pub fn upgrade(&self) -> Option<Client> {
         Some(Client {
             closer: self.closer.upgrade()?,
-            shared: self.shared.upgrade()?,
+            inner: self.inner.upgrade()?,
             chroot: self.chroot.clone(),
             default_acl: self.default_acl.clone(),
             command_retry: self.command_retry.clone(),
@@ -92,7 +92,7 @@ impl fmt::Debug for WeakClient {
 }
 
 /// Closes the session when the last client is gone.
-struct Closer(Arc<Shared>);
+struct Closer(Arc<ClientInner>);
 
 impl Drop for Closer {
     fn drop(&mut self) {
@@ -102,13 +102,13 @@ impl Drop for Closer {
 
 impl Client {
     pub(crate) fn new(
-        shared: Arc<Shared>,
+        inner: Arc<ClientInner>,
         chroot: Chroot,
         default_acl: Option<Arc<[Acl]>>,
         command_retry: Retry,
     ) -> Self {
-        let closer = Arc::new(Closer(shared.clone()));
-        Self { shared, chroot, default_acl, command_retry, closer }
+        let closer = Arc::new(Closer(inner.clone()));
+        Self { inner, chroot, default_acl, command_retry, closer }
     }
 
     /// A builder with the defaults; it wants [hosts](ClientBuilder::hosts).
@@ -130,7 +130,7 @@ impl Client {
     #[must_use]
     pub fn downgrade(&self) -> WeakClient {
         WeakClient {
-            shared: Arc::downgrade(&self.shared),
+            inner: Arc::downgrade(&self.inner),
             chroot: self.chroot.clone(),
             default_acl: self.default_acl.clone(),
             command_retry: self.command_retry.clone(),
@@ -138,8 +138,8 @@ impl Client {
         }
     }
 
-    pub(crate) const fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) const fn shared(&self) -> &Arc<ClientInner> {
+        &self.inner
     }
 
     pub(crate) const fn default_acl(&self) -> Option<&Arc<[Acl]>> {
@@ -151,9 +151,10 @@ impl Client {
     /// Starts to connect, and returns an event that happens when there is a session: kazoo's
     /// `start_async`. It does not happen when [`start`](Self::start) fails.
     pub fn start_async(&self) -> Event {
-        let (started, event) = (self.start(), Event::set_on(self.shared.completions.clone()));
+        let (started, event) =
+            (self.start(), Event::set_on(self.inner.dispatcher.completions.clone()));
         let happened = event.clone();
-        self.shared.spawn(async move {
+        self.inner.spawn(async move {
             if started.await.is_ok() {
                 happened.set();
             }
@@ -166,14 +167,14 @@ impl Client {
     /// How the session stands.
     #[must_use]
     pub fn state(&self) -> SessionState {
-        self.shared.lock().session.state()
+        self.inner.lock().lifecycle.session.state()
     }
 
     /// The state of the connection.
     #[doc(alias = "client_state")]
     #[must_use]
     pub fn connection_state(&self) -> ConnectionState {
-        self.shared.lock().session.connection_state()
+        self.inner.lock().lifecycle.session.connection_state()
     }
 
     /// Whether there is a connection, read-only or not.
@@ -186,26 +187,26 @@ impl Client {
     /// before the first connection, and after a stop.
     #[must_use]
     pub fn session_id(&self) -> Option<SessionId> {
-        self.shared.lock().session.session_id()
+        self.inner.lock().lifecycle.session.session_id()
     }
 
     /// The session timeout that the server granted; before that, the one to ask for.
     #[must_use]
     pub fn session_timeout(&self) -> Duration {
-        self.shared.lock().session.session_timeout()
+        self.inner.lock().lifecycle.session.session_timeout()
     }
 
     /// What it takes to go on with this session in another client: see [`ClientBuilder::client_id`].
     /// `None` without a session that can be gone on with: before the first connection, and after a stop.
     #[must_use]
     pub fn client_id(&self) -> Option<SessionTicket> {
-        self.shared.lock().session.ticket()
+        self.inner.lock().lifecycle.session.ticket()
     }
 
     /// The server of the present connection, or of the last attempt at one.
     #[must_use]
     pub fn host(&self) -> Option<String> {
-        self.shared.lock().session.host().map(ToString::to_string)
+        self.inner.lock().lifecycle.session.host().map(ToString::to_string)
     }
 
     /// For how much longer the servers surely keep the session, were the connection to be cut now:
@@ -216,7 +217,7 @@ impl Client {
     /// must not happen even then needs a lock's fencing token.
     #[must_use]
     pub fn held_for(&self) -> Duration {
-        self.shared.held_for(|_| true)
+        self.inner.held_for(|_| true)
     }
 
     // ---- listeners --------------------------------------------------------------------------------
@@ -258,11 +259,11 @@ impl Client {
     /// stopped.
     #[must_use]
     pub fn states(&self) -> States {
-        self.listeners().stream(self.shared.completions.clone())
+        self.listeners().stream(self.inner.dispatcher.completions.clone())
     }
 
     fn listeners(&self) -> &Listeners {
-        &self.shared.listeners
+        &self.inner.dispatcher.listeners
     }
 
     /// Calls `call` until it succeeds, or the client's policy
@@ -292,7 +293,7 @@ impl Client {
         &self,
         task: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> AsyncResult<T> {
-        self.shared.work(task)
+        self.inner.spawn_task(task)
     }
 
     /// As [`spawn`](Self::spawn); the task is given an event that is set when its handle is cancelled
@@ -303,7 +304,7 @@ impl Client {
         R: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let abandon = Event::new();
-        self.shared.work(task(abandon.clone())).abandoned_by(abandon)
+        self.inner.spawn_task(task(abandon.clone())).abandoned_by(abandon)
     }
 
     /// As [`spawn_cancellable`](Self::spawn_cancellable), for a task that is a request.
@@ -313,15 +314,15 @@ impl Client {
         R: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let abandon = Event::new();
-        self.shared.work_on(task(abandon.clone())).abandoned_by(abandon)
+        self.inner.spawn_request(task(abandon.clone())).abandoned_by(abandon)
     }
 
     /// Completes after `duration`, by the client's runtime, wherever it is awaited; at once when that
     /// runtime has ended.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
-        let (shared, due) = (self.shared.clone(), self.shared.now().after(duration));
+        let (inner, due) = (self.inner.clone(), self.inner.now().after(duration));
         let slept = self.spawn_cancellable(move |abandon| async move {
-            unless(&Stop::on(abandon), shared.sleep_until(due)).await;
+            unless(&Stop::on(abandon), inner.sleep_until(due)).await;
             Ok(())
         });
         async {
@@ -346,13 +347,14 @@ impl Client {
     /// # }
     /// ```
     pub fn remove_auth(&self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> bool {
-        self.shared.remove_auth(&Credential::new(scheme, auth))
+        let credential = Credential::new(scheme, auth);
+        self.inner.with_lifecycle(|lifecycle, _| lifecycle.remove_auth(&credential))
     }
 
     /// The hosts of the ensemble, as they were given last.
     #[must_use]
     pub fn hosts(&self) -> Vec<HostPort> {
-        self.shared.lock().session.config().hosts.clone()
+        self.inner.lock().lifecycle.session.config().hosts.clone()
     }
 
     /// Another list of hosts, as in [`ClientBuilder::hosts`], with this client's chroot or without one. The
@@ -368,7 +370,8 @@ impl Client {
                 self.chroot.as_str()
             )));
         }
-        self.shared.set_hosts(hosts.into_parts().0);
+        let hosts = hosts.into_parts().0;
+        self.inner.with_lifecycle(|lifecycle, now| lifecycle.set_hosts(now, hosts));
         Ok(())
     }
 
@@ -417,7 +420,7 @@ crate::blocking::faces! {
     /// (`zookeeper.enforce.auth.enabled`, `zookeeper.sessionRequireClientSASLAuth`) says so only at the
     /// first request or ping: the session is [`Lost`](SessionState::Lost) then, and calls fail as `AuthFailed`.
     pub fn start(&self) -> AsyncResult<()> {
-        self.shared.start()
+        self.inner.start()
     }
 
     /// Closes the session: calls made before are done first, then the server is told, and ephemeral
@@ -427,7 +430,7 @@ crate::blocking::faces! {
     /// # Errors
     /// When the runtime ended meanwhile.
     pub fn stop(&self) -> AsyncResult<()> {
-        self.shared.stop()
+        self.inner.stop()
     }
 
     /// Stops and starts: a new session.
@@ -448,14 +451,14 @@ crate::blocking::faces! {
     /// more use then, and its state is [`Lost`](SessionState::Lost). Before it is
     /// [started](Self::start) again, [remove](Self::remove_auth) the credential.
     pub fn add_auth(&self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> AsyncResult<()> {
-        self.shared.add_auth(Credential::new(scheme, auth))
+        self.inner.add_auth(Credential::new(scheme, auth))
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("runtime", &self.shared.runtime_name())
+            .field("runtime", &self.inner.runtime_name())
             .field("state", &self.state())
             .field("session", &self.session_id())
             .field("chroot", &self.chroot)

@@ -1,13 +1,13 @@
-//! The driver: one task per client that moves bytes and time between a handler and a session.
+//! The driver: the event loop of a client, one task that moves bytes and time between a handler and a session.
 //!
-//! Each turn takes one look at the connection (one write of all that is queued, one read of all that
-//! has arrived) and one at the session, under its lock, until neither has anything more; then it sleeps.
-//! Results are handed out between the two, with no lock held.
+//! Each turn polls the connection once (one write of all that is queued, one read of all that has arrived), polls the
+//! session once under the client's lock, and then dispatches results and acts on the connection with no lock held. When a
+//! turn finds nothing to do, the driver sleeps until the connection, the timer or a [call](crate::inner) wakes it.
 
 use std::{
     fmt,
     future::Future,
-    io,
+    io, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -20,25 +20,29 @@ use zk_proto::{Time, frame::FrameReader, session::Cause};
 use crate::{
     cell::Wakers,
     connect::{open, probe},
-    shared::{Action, DriverState, Effect, Shared, SpawnDriver},
+    dispatch::Effect,
+    inner::{ClientInner, SpawnDriver},
+    lifecycle::Action,
 };
 
 pub(crate) struct Driver<H: Handler> {
-    shared: Arc<Shared>,
+    inner: Arc<ClientInner>,
     handler: H,
     connection: Connection<H::Stream>,
-    /// What has happened on the connection since the session last heard of it.
-    news: News,
+    /// What has happened on the connection since the last poll of the session.
+    event: ConnectionEvent,
     reader: FrameReader,
-    writing: BytesMut,
+    /// What the session has sent, and the connection has not taken yet.
+    unwritten: BytesMut,
     timer: Option<Timer>,
+    /// Buffers, which keep their memory from turn to turn.
     effects: Vec<Effect>,
     actions: Vec<Action>,
     wakers: Wakers,
-    /// Attempts so far: where to begin in the addresses of a host that has several.
+    /// How many attempts to connect there were. It says with which address of a host to begin.
     attempts: usize,
     max_reply: usize,
-    done: bool,
+    has_ended: bool,
 }
 
 enum Connection<S> {
@@ -47,58 +51,58 @@ enum Connection<S> {
     Open(S),
 }
 
-enum News {
+enum ConnectionEvent {
     None,
     Connected,
     Received,
     Lost(Cause),
 }
 
-/// How a look at the session went.
+/// The result of a poll of the session.
 #[derive(PartialEq, Eq)]
-enum Look {
-    /// There is nothing to do but wait; the session's callers wake the driver from now on.
+enum Progress {
+    /// There is nothing to do: the driver sleeps, and will be woken.
     Idle,
-    /// There was something, and there may be more.
+    /// There was something to do, and there may be more.
     Busy,
-    /// The session has ended: there is nothing to do but what it has asked for last.
+    /// The session has ended.
     Ended,
 }
 
 struct Timer {
-    due: Time,
+    deadline: Time,
     sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// How many turns the driver takes before it lets other tasks run.
-const TURNS: usize = 32;
+const MAX_TURNS: usize = 32;
 
-/// How the driver of a client that runs on `handler` is spawned.
+/// Returns the function that spawns the driver of a client on `handler`.
 pub(crate) fn spawn_on(handler: impl Handler) -> SpawnDriver {
-    Box::new(move |shared| handler.spawn(Driver::new(shared, handler.clone())))
+    Box::new(move |inner| handler.spawn(Driver::new(inner, handler.clone())))
 }
 
 impl<H: Handler> Driver<H> {
-    pub(crate) fn new(shared: Arc<Shared>, handler: H) -> Self {
-        let max_reply = shared.lock().session.config().max_reply;
+    fn new(inner: Arc<ClientInner>, handler: H) -> Self {
+        let max_reply = inner.lock().lifecycle.session.config().max_reply;
         Self {
-            shared,
+            inner,
             handler,
             connection: Connection::None,
-            news: News::None,
+            event: ConnectionEvent::None,
             reader: FrameReader::new(max_reply),
-            writing: BytesMut::new(),
+            unwritten: BytesMut::new(),
             timer: None,
             effects: Vec::new(),
             actions: Vec::new(),
             wakers: Wakers::default(),
             attempts: 0,
             max_reply,
-            done: false,
+            has_ended: false,
         }
     }
 
-    /// One look at the connection: leaves what has come of it in `news`.
+    /// Writes and reads once, and leaves the result in `event`.
     fn poll_connection(&mut self, context: &mut Context<'_>) {
         match &mut self.connection {
             Connection::None => {}
@@ -107,131 +111,129 @@ impl<H: Handler> Driver<H> {
                 Poll::Ready(Ok(stream)) => {
                     self.connection = Connection::Open(stream);
                     self.reader = FrameReader::new(self.max_reply);
-                    self.writing.clear();
-                    self.news = News::Connected;
+                    self.unwritten.clear();
+                    self.event = ConnectionEvent::Connected;
                 }
-                Poll::Ready(Err(error)) => self.lost(Cause::of(error)),
+                Poll::Ready(Err(error)) => self.lose_connection(Cause::of(error)),
             },
             Connection::Open(stream) => {
                 let mut stream = Pin::new(stream);
-                let mut wrote = false;
-                while !self.writing.is_empty() {
-                    match stream.as_mut().poll_write(context, &self.writing) {
+                let mut has_written = false;
+                while !self.unwritten.is_empty() {
+                    match stream.as_mut().poll_write(context, &self.unwritten) {
                         Poll::Pending => break,
                         Poll::Ready(Ok(written @ 1..)) => {
-                            self.writing.advance(written);
-                            wrote = true;
+                            self.unwritten.advance(written);
+                            has_written = true;
                         }
-                        Poll::Ready(Ok(0)) => return self.lost("closed while writing".into()),
-                        Poll::Ready(Err(error)) => return self.lost(Cause::of(error)),
+                        Poll::Ready(Ok(0)) => {
+                            return self.lose_connection("closed while writing".into());
+                        }
+                        Poll::Ready(Err(error)) => return self.lose_connection(Cause::of(error)),
                     }
                 }
-                if wrote && let Poll::Ready(Err(error)) = stream.as_mut().poll_flush(context) {
-                    return self.lost(Cause::of(error));
+                if has_written && let Poll::Ready(Err(error)) = stream.as_mut().poll_flush(context)
+                {
+                    return self.lose_connection(Cause::of(error));
                 }
                 match stream.as_mut().poll_read(context, self.reader.spare()) {
                     Poll::Pending => {}
                     Poll::Ready(Ok(read @ 1..)) => {
                         self.reader.advance(read);
-                        self.news = News::Received;
+                        self.event = ConnectionEvent::Received;
                     }
-                    Poll::Ready(Ok(0)) => self.lost("closed by the server".into()),
-                    Poll::Ready(Err(error)) => self.lost(Cause::of(error)),
+                    Poll::Ready(Ok(0)) => self.lose_connection("closed by the server".into()),
+                    Poll::Ready(Err(error)) => self.lose_connection(Cause::of(error)),
                 }
             }
         }
     }
 
-    fn lost(&mut self, cause: Cause) {
+    fn lose_connection(&mut self, cause: Cause) {
         self.connection = Connection::None;
-        self.writing.clear();
-        self.news = News::Lost(cause);
+        self.unwritten.clear();
+        self.event = ConnectionEvent::Lost(cause);
     }
 
-    /// One look at the session, under its lock.
-    fn poll_session(&mut self, context: &Context<'_>) -> Look {
+    /// Hands the session what has happened and takes its outputs, under the client's lock. If there is nothing to do, sets
+    /// the timer and leaves the waker of `context` to those who will have something.
+    fn poll_session(&mut self, context: &Context<'_>) -> Progress {
         let now = Time::from_origin(self.handler.now());
-        let mut guard = self.shared.lock();
-        let core = &mut *guard;
-        let mut busy = true;
-        // Callers may have had the session leave a connection: what has come of that is no news.
-        core.drain(now, &mut self.effects, &mut self.actions);
+        let mut state = self.inner.lock();
+        let lifecycle = &mut state.lifecycle;
+        let mut is_busy = true;
+        // A call may have made the session leave the connection. Then the event is of the connection that was left.
+        lifecycle.take_outputs(now, &mut self.effects, &mut self.actions);
         if self.actions.iter().any(Action::leaves_connection) {
-            self.news = News::None;
+            self.event = ConnectionEvent::None;
         }
-        match std::mem::replace(&mut self.news, News::None) {
-            News::None => busy = false,
-            News::Connected => core.session.handle_connected(now),
-            News::Received => core.session.handle_data(now, &mut self.reader),
-            News::Lost(cause) => core.session.handle_disconnected(now, cause),
+        match mem::replace(&mut self.event, ConnectionEvent::None) {
+            ConnectionEvent::None => is_busy = false,
+            ConnectionEvent::Connected => lifecycle.session.handle_connected(now),
+            ConnectionEvent::Received => lifecycle.session.handle_data(now, &mut self.reader),
+            ConnectionEvent::Lost(cause) => lifecycle.session.handle_disconnected(now, cause),
         }
-        if core.session.poll_timeout().is_some_and(|due| due <= now) {
-            core.session.handle_timeout(now);
+        if lifecycle.session.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            lifecycle.session.handle_timeout(now);
         }
-        core.check_start(now, self.shared.connect_timeout(), &mut self.effects);
-        core.drain(now, &mut self.effects, &mut self.actions);
-        if matches!(self.connection, Connection::Open(_)) && self.writing.is_empty() {
-            busy |= core.session.poll_transmit(now, &mut self.writing);
+        lifecycle.check_start_deadline(now, &mut self.effects);
+        lifecycle.take_outputs(now, &mut self.effects, &mut self.actions);
+        if matches!(self.connection, Connection::Open(_)) && self.unwritten.is_empty() {
+            is_busy |= lifecycle.session.poll_transmit(now, &mut self.unwritten);
         }
-        if core.check_end(&mut self.effects) {
-            return Look::Ended;
+        if lifecycle.check_session_end(&mut self.effects) {
+            return Progress::Ended;
         }
-        if busy || !self.effects.is_empty() || !self.actions.is_empty() {
-            return Look::Busy;
+        if is_busy || !self.effects.is_empty() || !self.actions.is_empty() {
+            return Progress::Busy;
         }
-        let due = [core.session.poll_timeout(), core.start_deadline].into_iter().flatten().min();
-        core.driver = DriverState::Asleep(context.waker().clone());
-        drop(guard);
-        self.set_timer(due);
-        Look::Idle
+        let deadline = lifecycle.next_deadline();
+        ClientInner::sleep_driver(state, context.waker());
+        self.set_timer(deadline);
+        Progress::Idle
     }
 
-    /// Sees to it that the timer goes off no later than `due`. One that goes off earlier will do: most
-    /// deadlines move on with every packet, and need no timer of their own.
-    fn set_timer(&mut self, due: Option<Time>) {
-        let Some(due) = due else { return };
-        if self.timer.as_ref().is_none_or(|timer| timer.due > due) {
-            let sleep = Box::pin(self.handler.sleep_until(due.since_origin()));
-            self.timer = Some(Timer { due, sleep });
+    /// Sets the timer to go off at `deadline` or earlier. Most deadlines move on with every packet: an earlier timer is
+    /// kept, and the driver sleeps again when it goes off.
+    fn set_timer(&mut self, deadline: Option<Time>) {
+        let Some(deadline) = deadline else { return };
+        if self.timer.as_ref().is_none_or(|timer| timer.deadline > deadline) {
+            let sleep = Box::pin(self.handler.sleep_until(deadline.since_origin()));
+            self.timer = Some(Timer { deadline, sleep });
         }
     }
 
     /// Whether the timer has gone off.
     fn poll_timer(&mut self, context: &mut Context<'_>) -> bool {
         let Some(timer) = &mut self.timer else { return false };
-        let gone = timer.sleep.as_mut().poll(context).is_ready();
-        if gone {
+        let is_over = timer.sleep.as_mut().poll(context).is_ready();
+        if is_over {
             self.timer = None;
         }
-        gone
+        is_over
     }
 
-    fn act(&mut self) {
-        for action in std::mem::take(&mut self.actions) {
+    fn perform_actions(&mut self) {
+        for action in mem::take(&mut self.actions) {
             match action {
                 Action::Disconnect => {
-                    // What is still to be written, such as a last request, goes as far as it can.
+                    // The last request, a close, was written already as far as the connection took it.
                     self.connection = Connection::None;
-                    self.writing.clear();
-                    self.news = News::None;
+                    self.unwritten.clear();
+                    self.event = ConnectionEvent::None;
                 }
                 Action::Connect(host, deadline) => {
                     self.attempts += 1;
-                    self.connection = Connection::Opening(Box::pin(open(
-                        self.handler.clone(),
-                        host,
-                        deadline,
-                        self.attempts,
-                    )));
+                    let opening = open(self.handler.clone(), host, deadline, self.attempts);
+                    self.connection = Connection::Opening(Box::pin(opening));
                 }
                 Action::Probe(host, deadline) => {
-                    let shared = self.shared.clone();
-                    let handler = self.handler.clone();
+                    let (inner, handler) = (self.inner.clone(), self.handler.clone());
                     self.handler.spawn(async move {
-                        let writable =
+                        let is_writable =
                             probe(handler, host.clone(), deadline).await.unwrap_or(false);
-                        shared.with_session(|core, now| {
-                            core.session.handle_probed(now, &host, writable);
+                        inner.with_lifecycle(|lifecycle, now| {
+                            lifecycle.session.handle_probed(now, &host, is_writable);
                         });
                     });
                 }
@@ -248,20 +250,20 @@ impl<H: Handler> Future for Driver<H> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        for _ in 0..TURNS {
+        for _ in 0..MAX_TURNS {
             this.poll_connection(context);
-            let look = this.poll_session(context);
-            if look == Look::Idle {
+            let progress = this.poll_session(context);
+            if progress == Progress::Idle {
                 if this.poll_timer(context) {
                     continue;
                 }
                 return Poll::Pending;
             }
-            this.shared.carry_out(&mut this.effects, &mut this.wakers);
-            this.act();
-            if look == Look::Ended {
-                this.done = true;
-                this.shared.driver_ends();
+            this.inner.dispatcher.dispatch(&mut this.effects, &mut this.wakers);
+            this.perform_actions();
+            if progress == Progress::Ended {
+                this.has_ended = true;
+                this.inner.end_driver();
                 return Poll::Ready(());
             }
         }
@@ -271,26 +273,26 @@ impl<H: Handler> Future for Driver<H> {
 }
 
 impl<H: Handler> Drop for Driver<H> {
-    /// The runtime ends before the client did: whoever waits is told, and so is the server if it can be.
+    /// If the runtime drops the driver before the session has ended: fails all calls, and tries to tell the server.
     fn drop(&mut self) {
-        if self.done {
+        if self.has_ended {
             return;
         }
         let now = Time::from_origin(self.handler.now());
-        let mut guard = self.shared.lock();
-        let core = &mut *guard;
-        core.session.close(now);
-        core.session.poll_transmit(now, &mut self.writing);
+        let mut state = self.inner.lock();
+        let lifecycle = &mut state.lifecycle;
+        lifecycle.session.close(now);
+        lifecycle.session.poll_transmit(now, &mut self.unwritten);
         if let Connection::Open(stream) = &mut self.connection {
             let context = &mut Context::from_waker(Waker::noop());
-            let _ = Pin::new(stream).poll_write(context, &self.writing);
+            let _ = Pin::new(stream).poll_write(context, &self.unwritten);
         }
-        core.session.handle_disconnected(now, "the runtime ended");
-        core.drain(now, &mut self.effects, &mut self.actions);
-        core.check_end(&mut self.effects);
-        core.abandon(&mut self.effects);
-        drop(guard);
-        self.shared.carry_out(&mut self.effects, &mut self.wakers);
+        lifecycle.session.handle_disconnected(now, "the runtime ended");
+        lifecycle.take_outputs(now, &mut self.effects, &mut self.actions);
+        lifecycle.check_session_end(&mut self.effects);
+        lifecycle.abandon(&mut self.effects);
+        drop(state);
+        self.inner.dispatcher.dispatch(&mut self.effects, &mut self.wakers);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What calls make of replies.
+//! [`FromReply`], how the result of a call is made from the reply.
 
 use bytes::Bytes;
 use zk_proto::{
@@ -7,24 +7,30 @@ use zk_proto::{
     session::{Failure, Outcome, Reason, Reply},
 };
 
-use crate::{Error, ErrorKind, shared::FromReply};
+use crate::{Error, ErrorKind};
 
-/// A call that gets a reply of another operation: cannot be, as the session matches the two.
+/// How a request ended, as the session says it.
+pub(crate) type ReplyResult = Result<Reply, Box<Failure>>;
+
+/// A type that can be made from the reply to its call.
+pub(crate) trait FromReply: Sized {
+    fn from_reply(reply: ReplyResult) -> Result<Self, Error>;
+}
+
+/// The error of a reply that is of another operation. It does not occur: the session matches replies to requests.
 fn mismatch() -> Error {
     Error::invalid_reply(Some(Outcome::Applied), "the reply is that of another operation")
 }
 
-pub(crate) type Answer = Result<Reply, Box<Failure>>;
-
-pub(crate) fn response(answer: Answer) -> Result<Response, Error> {
-    answer.map(|reply| reply.response).map_err(Error::from)
+pub(crate) fn response(reply: ReplyResult) -> Result<Response, Error> {
+    reply.map(|reply| reply.response).map_err(Error::from)
 }
 
 macro_rules! from_reply {
     ($type:ty, $( $pattern:pat => $value:expr ),+ $(,)?) => {
         impl FromReply for $type {
-            fn from_reply(answer: Answer) -> Result<Self, Error> {
-                match response(answer)? {
+            fn from_reply(reply: ReplyResult) -> Result<Self, Error> {
+                match response(reply)? {
                     $( $pattern => Ok($value), )+
                     _ => Err(mismatch()),
                 }
@@ -68,20 +74,20 @@ from_reply!((Ustring, Stat),
 );
 
 impl FromReply for Option<Stat> {
-    fn from_reply(answer: Answer) -> Result<Self, Error> {
-        if let Err(failure) = &answer
+    fn from_reply(reply: ReplyResult) -> Result<Self, Error> {
+        if let Err(failure) = &reply
             && failure.reason == Reason::Server(ErrorCode::NoNode)
         {
             return Ok(None);
         }
-        match response(answer)? {
+        match response(reply)? {
             Response::Exists(stat) => Ok(Some(stat)),
             _ => Err(mismatch()),
         }
     }
 }
 
-/// Whether an error is the server's word that a node is not there.
+/// Whether the server says that the node does not exist.
 pub(crate) fn is_no_node(error: &Error) -> bool {
     error.kind() == ErrorKind::Server(ErrorCode::NoNode)
 }

@@ -82,7 +82,7 @@ impl Listeners {
     }
 
     /// Tells everybody who listens now. Streams have the state when this returns; callbacks are queued.
-    pub(crate) fn tell(
+    pub(crate) fn notify(
         &self,
         state: SessionState,
         callback_queue: &CallbackQueue,

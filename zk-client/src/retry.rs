@@ -191,7 +191,7 @@ impl Retry {
             };
             let until = tries.next(error, shared.now(), shared.random_part())?;
             while let Some(pause) = tries.pause(until, shared.now())? {
-                shared.completions.assert_may_block();
+                shared.dispatcher.completions.assert_may_block();
                 std::thread::sleep(pause.since(shared.now()));
             }
         }

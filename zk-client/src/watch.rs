@@ -1,29 +1,40 @@
-//! [`Watch`], a one-shot watch that is armed.
+//! [`Watch`], a one-shot watch, and the calls that arm one.
 
 use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
-use zk_proto::session::WatchedEvent;
+use zk_handler::CallbackQueue;
+use zk_proto::{
+    Chroot, Request,
+    session::{Failure, WatchedEvent},
+};
 
 use crate::{
-    Error,
-    cell::Cell,
-    shared::{Shared, WatchId},
+    AsyncResult, Error,
+    cell::{Cell, Wakers},
+    from_reply::ReplyResult,
+    inner::{ClientInner, WatchId},
+    pending_call::PendingCall,
 };
 
 /// A one-shot watch that a read has armed.
 ///
-/// It lives over reconnects, and fires once: await it, block on it, or give it a callback. When its
-/// session ends it ends with an error instead, [`SessionExpired`](crate::ErrorKind::SessionExpired) or
-/// [`ConnectionClosed`](crate::ErrorKind::ConnectionClosed). When the last clone is dropped the watch
-/// is forgotten; once nobody else watches the same of its path, it is
-/// [taken off the server](crate::ClientBuilder::unwatch_after), too.
+/// The watch survives reconnects, and fires once. Await it, block a thread on it, or give it a callback. If its session
+/// ends first, the watch ends with an error: [`SessionExpired`](crate::ErrorKind::SessionExpired) or
+/// [`ConnectionClosed`](crate::ErrorKind::ConnectionClosed).
+///
+/// The watch is removed when its last clone is dropped. If nobody else watches the same path in the same way, it is
+/// [removed from the server](crate::ClientBuilder::unwatch_after) too.
+///
+/// # Cancel safety
+/// To wait without losing the watch, as in a `select!`, poll it by reference (`&mut watch`) or poll a clone. No event is
+/// lost: every clone gets it, even if it is polled later.
 ///
 /// ```no_run
 /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
@@ -35,24 +46,23 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone)]
-#[must_use = "a watch is forgotten when it is dropped"]
+#[must_use = "a watch is removed when it is dropped"]
 pub struct Watch {
     armed: Arc<Armed>,
 }
 
 struct Armed {
-    shared: Arc<Shared>,
+    inner: Arc<ClientInner>,
     id: WatchId,
     cell: Arc<Cell<WatchedEvent>>,
 }
 
 impl Watch {
-    pub(crate) fn new(shared: Arc<Shared>, id: WatchId, cell: Arc<Cell<WatchedEvent>>) -> Self {
-        Self { armed: Arc::new(Armed { shared, id, cell }) }
-    }
-
-    /// Has `callback` called with the event, on the client's queue of watches: off the client's I/O, in
-    /// the order of events, once. It is never called for the end of the session.
+    /// Calls `callback` with the event, once. If the session ends first, `callback` is not called: see
+    /// [`on_result`](Self::on_result).
+    ///
+    /// Callbacks of watches run in a callback queue of the client, one at a time, in the order of the events. The watch
+    /// stays armed until then, though this handle is consumed.
     pub fn on_event(self, callback: impl FnOnce(WatchedEvent) + Send + 'static) {
         self.on_result(|result| {
             if let Ok(event) = result {
@@ -61,46 +71,46 @@ impl Watch {
         });
     }
 
-    /// As [`on_event`](Self::on_event), and `callback` is also called for the end of the session, with the
-    /// error that the watch ends with.
+    /// Calls `callback` with the event, or with the error if the session ends first. Otherwise as
+    /// [`on_event`](Self::on_event).
     pub fn on_result(self, callback: impl FnOnce(Result<WatchedEvent, Error>) + Send + 'static) {
         let armed = self.armed.clone();
-        self.armed.cell.on_complete(Some(&self.armed.shared.events), move |result| {
-            // The watch lives until its callback is called.
+        self.armed.cell.on_complete(Some(&self.armed.inner.dispatcher.events), move |result| {
+            // The watch is kept until its callback is called.
             drop(armed);
             callback(result);
         });
     }
 
-    /// Whether it has fired, or ended with its session.
+    /// Whether the watch has fired, or ended with its session.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.armed.cell.is_complete()
     }
 
-    /// The event or the end, if it is there.
+    /// Returns the event, or the error, if the watch has fired or ended. Does not block.
     #[must_use]
     pub fn get_nowait(&self) -> Option<Result<WatchedEvent, Error>> {
         self.armed.cell.peek()
     }
 
-    /// Blocks the thread until it fires, or ends, or `timeout` is over (`None`: for ever). Returns
-    /// whether it has.
+    /// Blocks the thread until the watch fires or ends, or `timeout` has passed (`None`: no timeout). Returns whether the
+    /// watch has fired or ended.
     ///
     /// # Panics
-    /// As [`AsyncResult::get`](crate::AsyncResult::get).
+    /// As [`AsyncResult::get`].
     #[track_caller]
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
-        self.armed.cell.wait(timeout.into(), Some(&self.armed.shared.events))
+        self.armed.cell.wait(timeout.into(), Some(&self.armed.inner.dispatcher.events))
     }
 
-    /// Blocks the thread until it fires, and returns the event.
+    /// Blocks the thread until the watch fires, and returns the event.
     ///
     /// # Errors
-    /// When the session ended first.
+    /// If the session ends first.
     ///
     /// # Panics
-    /// As [`AsyncResult::get`](crate::AsyncResult::get).
+    /// As [`AsyncResult::get`].
     #[track_caller]
     pub fn get(self) -> Result<WatchedEvent, Error> {
         loop {
@@ -123,7 +133,7 @@ impl Future for Watch {
 impl Drop for Armed {
     fn drop(&mut self) {
         if !self.cell.is_complete() {
-            self.shared.unwatch(self.id);
+            self.inner.unwatch(self.id);
         }
     }
 }
@@ -131,5 +141,71 @@ impl Drop for Armed {
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.ready() { "Watch(done)" } else { "Watch(armed)" })
+    }
+}
+
+impl ClientInner {
+    /// Sends a request that arms a watch. `map` makes the result from the reply and the watch.
+    pub(crate) fn call_watch<T>(
+        self: &Arc<Self>,
+        chroot: &Chroot,
+        request: &Request<'_>,
+        map: impl FnOnce(ReplyResult, Watch) -> Result<T, Error> + Send + 'static,
+    ) -> AsyncResult<T>
+    where
+        T: Clone + Send + 'static,
+    {
+        let cell = Cell::new();
+        let call = Arc::new(WatchCall { waiting: Mutex::new(None), watch_cell: Cell::new() });
+        let submitted: Result<(), Box<Failure>> = self.with_lifecycle(|lifecycle, now| {
+            let id = lifecycle.session.submit(now, chroot, request, call.clone())?;
+            let id = Self::watch_id(lifecycle, id);
+            call.set_waiting(WaitingForReply { cell: cell.clone(), map, inner: self.clone(), id });
+            Ok(())
+        });
+        if let Err(failure) = submitted {
+            self.complete(&cell, Err(failure.into()));
+        }
+        self.handle_of(cell)
+    }
+}
+
+/// A call that arms a watch.
+struct WatchCall<T, F> {
+    /// Set from when the request is queued until its reply arrives. It must not be kept longer: the session keeps the
+    /// call for as long as the watch is armed, and this owns the client.
+    waiting: Mutex<Option<WaitingForReply<T, F>>>,
+    watch_cell: Arc<Cell<WatchedEvent>>,
+}
+
+struct WaitingForReply<T, F> {
+    cell: Arc<Cell<T>>,
+    map: F,
+    inner: Arc<ClientInner>,
+    id: WatchId,
+}
+
+impl<T, F> WatchCall<T, F> {
+    fn set_waiting(&self, waiting: WaitingForReply<T, F>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
+    }
+}
+
+impl<T, F> PendingCall for WatchCall<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(ReplyResult, Watch) -> Result<T, Error> + Send,
+{
+    fn complete(&self, reply: ReplyResult, callback_queue: &CallbackQueue, wakers: &mut Wakers) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(WaitingForReply { cell, map, inner, id }) = waiting {
+            let armed = Armed { inner, id, cell: self.watch_cell.clone() };
+            let watch = Watch { armed: Arc::new(armed) };
+            cell.complete(map(reply, watch), Some(callback_queue), wakers);
+        }
+    }
+
+    fn watch_cell(&self) -> Option<&Cell<WatchedEvent>> {
+        Some(&self.watch_cell)
     }
 }

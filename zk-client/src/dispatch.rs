@@ -1,0 +1,63 @@
+//! The dispatch of results: to calls, watches, listeners and promises, with no lock held.
+
+use std::sync::Arc;
+
+use zk_handler::{CallbackQueue, Handler};
+use zk_proto::session::{SessionState, WatchedEvent};
+
+use crate::{
+    Error, cell::Wakers, from_reply::ReplyResult, listeners::Listeners, pending_call::PendingCall,
+    result::Promise,
+};
+
+/// A result to be dispatched.
+pub(crate) enum Effect {
+    CompleteCall(Arc<dyn PendingCall>, ReplyResult),
+    /// The watch that the call has armed fired, or ended with its session.
+    CompleteWatch(Arc<dyn PendingCall>, Result<WatchedEvent, Error>),
+    ChangeState(SessionState),
+    /// The client has stopped: no change of state follows.
+    EndStates,
+    CompletePromise(Promise<()>, Result<(), Error>),
+}
+
+/// Where results go.
+pub(crate) struct Dispatcher {
+    /// Runs the callbacks of results, and the listeners.
+    pub(crate) completions: CallbackQueue,
+    /// Runs the callbacks of watches.
+    pub(crate) events: CallbackQueue,
+    pub(crate) listeners: Listeners,
+}
+
+impl Dispatcher {
+    pub(crate) fn new<H: Handler>(handler: &H) -> Self {
+        Self {
+            completions: CallbackQueue::new("completions", handler.clone()),
+            events: CallbackQueue::new("watches", handler.clone()),
+            listeners: Listeners::default(),
+        }
+    }
+
+    /// Dispatches `effects` in order, and wakes the tasks that wait for them. Call it with no lock held.
+    pub(crate) fn dispatch(&self, effects: &mut Vec<Effect>, wakers: &mut Wakers) {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::CompleteCall(call, reply) => {
+                    call.complete(reply, &self.completions, wakers);
+                }
+                Effect::CompleteWatch(call, event) => {
+                    if let Some(cell) = call.watch_cell() {
+                        cell.complete(event, Some(&self.events), wakers);
+                    }
+                }
+                Effect::ChangeState(state) => {
+                    self.listeners.notify(state, &self.completions, wakers);
+                }
+                Effect::EndStates => self.listeners.end_streams(wakers),
+                Effect::CompletePromise(promise, result) => promise.complete(result),
+            }
+        }
+        wakers.wake();
+    }
+}
