@@ -1,9 +1,9 @@
-"""kazoo in the benchmark `locks`: many contenders for one lock, and when each got it and gave it up.
+"""kazoo's part in the benchmark `locks`: many contenders for one lock.
 
     kazoo_lock.py HOSTS PATH CLIENTS CONTENDERS
 
-Prints "ready" once all contend. At the end of a line of input the first holder lets go; then each one's
-"ACQUIRED RELEASING", in nanoseconds of the monotonic clock, in the order of acquisition.
+Prints "ready" once all contenders wait. After a line of input, the first holder releases the lock. Then prints, for each
+holder in the order of acquisition, "ACQUIRED RELEASING" in nanoseconds of the monotonic clock.
 """
 
 import sys
@@ -39,7 +39,7 @@ def main():
         thread.start()
     while len(zks[0].get_children(path)) <= contenders:
         time.sleep(0.05)
-    # The last ones watch by now.
+    # Lets the last contenders set their watches.
     time.sleep(1)
     print("ready", flush=True)
     sys.stdin.readline()

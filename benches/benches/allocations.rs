@@ -1,6 +1,9 @@
-//! Counts what each client allocates for a request, before the stub. `cargo bench -p zk-benches --bench
-//! allocations`.
-#![allow(clippy::print_stdout, reason = "tables are what this is for")]
+//! Counts the allocations of each client per request, against the stub.
+//!
+//! ```sh
+//! cargo bench -p zk-benches --bench allocations
+//! ```
+#![allow(clippy::print_stdout, reason = "a benchmark prints tables")]
 
 use std::alloc::System;
 
@@ -27,11 +30,11 @@ fn count<P: Peer>(server: &Server, load: Load) {
     let hosts = server.hosts.clone();
     let (allocations, bytes) = block_on(0, async move {
         let peer = P::connect(&hosts).await;
-        load.put(&peer, Until::Sent(REQUESTS / 10)).await;
+        load.run(&peer, Until::Sent(REQUESTS / 10)).await;
         let region = Region::new(ALLOCATOR);
-        let latencies = load.put(&peer, Until::Sent(REQUESTS)).await;
+        let latencies = load.run(&peer, Until::Sent(REQUESTS)).await;
         let change = region.change();
-        // The load's own memory is that of the latencies.
+        // The load itself allocates only the latencies.
         let bytes = change.bytes_allocated - latencies.capacity() * size_of::<u32>();
         (change.allocations + change.reallocations, bytes)
     });

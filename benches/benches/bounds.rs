@@ -1,14 +1,17 @@
-//! What the client's bounds are worth in memory. `cargo bench -p zk-benches --bench bounds`.
+//! Measures how the client bounds its memory.
 //!
-//! Two tables:
-//! - 5,000 sets of 100 kB are made while there is no connection, with the default bound on queued bytes and
-//!   without: how many are taken, what the others are told, and what the process grows by;
-//! - 2,000 values of 100 bytes are kept out of many more that are read, or each out of a read beside one of 60 kB:
-//!   what they keep alive.
+//! ```sh
+//! cargo bench -p zk-benches --bench bounds
+//! ```
 //!
-//! Memory is what the allocator has handed out and not got back, and what the system counts as the process's own
-//! (`VmRSS`).
-#![allow(clippy::print_stdout, reason = "tables are what this is for")]
+//! It prints two tables:
+//! - 5,000 sets of 100 kB are called while there is no connection, with the default bound on queued bytes and without
+//!   one: how many are queued, the error of the others, and the growth of the process;
+//! - 2,000 values of 100 bytes are kept out of many more that are read, or each is read together with one of 60 kB: the
+//!   memory that they keep alive.
+//!
+//! Memory is what is allocated from the heap, and the resident memory of the process (`VmRSS`).
+#![allow(clippy::print_stdout, reason = "a benchmark prints tables")]
 
 use std::{alloc::System, fs, time::Duration};
 
@@ -29,19 +32,19 @@ fn main() {
     println!("{SETS} sets of {SET_LEN} bytes while suspended\n");
     println!(
         "{:<22} {:>6} {:>8} {:>8} {:>8}",
-        "bound on bytes", "taken", "refused", "heap MB", "RSS MB"
+        "bound on bytes", "queued", "refused", "heap MB", "RSS MB"
     );
-    suspended("64 MiB, the default", |builder| builder);
+    suspended("64 MiB (default)", |builder| builder);
     suspended("none", |builder| builder.max_queued_bytes(usize::MAX));
-    println!("\n{KEPT} values of {DATA_LEN} bytes, kept\n");
+    println!("\n{KEPT} values of {DATA_LEN} bytes are kept\n");
     println!("{:<34} {:>8} {:>8} {:>14}", "out of", "heap MB", "RSS MB", "bytes/value");
-    kept("themselves", 1, false);
-    kept("20 reads each, 64 under way", 20, false);
-    kept("500 reads each, 64 under way", 500, false);
-    kept("a read of 60 kB beside each", 1, true);
+    kept("as many reads", 1, false);
+    kept("20 reads each, 64 in flight", 20, false);
+    kept("500 reads each, 64 in flight", 500, false);
+    kept("a read of 60 kB with each", 1, true);
 }
 
-/// Memory since some moment.
+/// The growth of memory since its creation.
 struct Growth<'a> {
     heap: Region<'a, System>,
     resident: f64,
@@ -52,7 +55,7 @@ impl Growth<'_> {
         Self { heap: Region::new(ALLOCATOR), resident: resident() }
     }
 
-    /// Bytes on the heap, and megabytes of the process.
+    /// The growth of the heap in bytes, and of the resident memory in megabytes.
     fn get(&self) -> (f64, f64) {
         let change = self.heap.change();
         let heap = change.bytes_allocated as f64 - change.bytes_deallocated as f64;
@@ -81,22 +84,22 @@ fn suspended(bound: &'static str, option: fn(ClientBuilder) -> ClientBuilder) {
         let calls: Vec<_> = (0..SETS).map(|_| zk.set(PATH, &data, None)).collect();
         let errors: Vec<_> = calls.iter().filter_map(|call| call.exception()).collect();
         let (heap, resident) = growth.get();
-        let (taken, refused) = (SETS - errors.len(), errors.len());
-        println!("{bound:<22} {taken:>6} {refused:>8} {:>8.1} {resident:>8.1}", heap / 1e6);
+        let (queued, refused) = (SETS - errors.len(), errors.len());
+        println!("{bound:<22} {queued:>6} {refused:>8} {:>8.1} {resident:>8.1}", heap / 1e6);
         if let Some(error) = errors.first() {
             println!("    {:?}: {error}", error.kind());
         }
     });
 }
 
-/// Keeps the last one of every `reads` values that are read, or of every one that is read beside a large one.
+/// Keeps the last of every `reads` values that are read, or each value that is read together with a large one.
 fn kept(out_of: &'static str, reads: usize, large: bool) {
     const WINDOW: usize = 64;
     let server = Server::stub();
     let hosts = server.hosts.clone();
     block_on(0, async move {
         let zk = Client::connect(hosts).await.expect("a session");
-        // The buffers have their size by then.
+        // Lets the buffers reach their size.
         for _ in 0..100 {
             let calls: Vec<_> = (0..WINDOW).map(|_| zk.get(PATH)).collect();
             for call in calls {

@@ -1,22 +1,22 @@
-//! Reads one node of 100 bytes over one connection, beside the crate `zookeeper-client`.
+//! Reads a znode of 100 bytes over one connection, in comparison with the crate `zookeeper-client`.
 //!
 //! ```sh
-//! cargo bench -p zk-benches --bench get              # all of it
+//! cargo bench -p zk-benches --bench get              # everything
 //! cargo bench -p zk-benches --bench get -- --quick   # short rounds
 //! ZK_HOSTS=127.0.0.1:2181 cargo bench -p zk-benches --bench get
 //! ```
 //!
-//! The servers are a stub that answers at once, in a process of its own, so that the client is what is
-//! measured, and real ZooKeeper: one that this starts, or that of `ZK_HOSTS`. A load `2x64` is two tasks
-//! with 64 requests under way each. Rounds of the two clients take turns; every figure is the median of
-//! the rounds. Processor time and context switches are those of this process, that is of the client.
+//! There are two servers: a stub that answers at once, in a process of its own, so that the client dominates what is
+//! measured, and ZooKeeper, which is started or is that of `ZK_HOSTS`. The load `2x64` is two tasks with 64 requests in
+//! flight each. Rounds of the two clients alternate; each figure is the median of the rounds. Processor time and context
+//! switches are those of this process, which runs the client.
 //!
-//! Options: `--workers N` gives the runtime so many workers (default 2; 0 is a runtime of one thread),
-//! `--server stub` or `--server zookeeper` leaves the other out.
+//! Options: `--workers N` sets the number of workers of the runtime (default 2; 0 means the current-thread runtime).
+//! `--server stub` and `--server zookeeper` select one server.
 //!
-//! To count instructions and system calls, run one client alone, before the stub, in one thread, for so
-//! many requests; `--load 1x64` is the default, `--client zookeeper-client` the other client. What a
-//! request costs is the difference of two runs by that of their requests:
+//! To count instructions and system calls, run one client against the stub, on one thread, for a number of requests. The
+//! default is `--load 1x64`; `--client zookeeper-client` selects the other client. The cost of a request is the difference
+//! between two runs, divided by the difference between their numbers of requests:
 //!
 //! ```sh
 //! cargo bench -p zk-benches --bench get --no-run
@@ -24,7 +24,7 @@
 //! valgrind --tool=callgrind target/release/deps/get-* --profile 40000
 //! strace -f -c target/release/deps/get-* --profile 100000
 //! ```
-#![allow(clippy::print_stdout, reason = "tables are what this is for")]
+#![allow(clippy::print_stdout, reason = "a benchmark prints tables")]
 
 use std::{env, thread, time::Duration};
 
@@ -87,7 +87,7 @@ impl Options {
 }
 
 fn number(text: &str) -> usize {
-    text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
+    text.parse().unwrap_or_else(|_| panic!("{text} is not a number"))
 }
 
 fn main() {
@@ -117,21 +117,21 @@ fn main() {
     }
 }
 
-/// Runs one client alone.
+/// Runs one client against the stub.
 fn profile(options: &Options, requests: usize) {
     let server = Server::stub();
     let (hosts, load) = (server.hosts.clone(), options.load);
     let theirs = options.client == Theirs::NAME;
     block_on(0, async move {
         if theirs {
-            load.put(&Theirs::connect(&hosts).await, Until::Sent(requests)).await;
+            load.run(&Theirs::connect(&hosts).await, Until::Sent(requests)).await;
         } else {
-            load.put(&Ours::connect(&hosts).await, Until::Sent(requests)).await;
+            load.run(&Ours::connect(&hosts).await, Until::Sent(requests)).await;
         }
     });
 }
 
-/// Puts both clients before `server`, under each load, in turns.
+/// Measures both clients on `server` under each load, in alternating rounds.
 fn compare(options: &Options, server: &Server) {
     for load in LOADS {
         let (hosts, rounds, round) = (server.hosts.clone(), options.rounds, options.round);
@@ -153,13 +153,13 @@ fn compare(options: &Options, server: &Server) {
     }
 }
 
-/// What one round gave, or several.
+/// The figures of a round, or the medians of several.
 struct Figures([f64; 5]);
 
 async fn measure<P: Peer>(peer: &P, load: Load, round: Duration) -> Figures {
     let before = Usage::now();
     let start = std::time::Instant::now();
-    let mut latencies = load.put(peer, Until::Elapsed(round)).await;
+    let mut latencies = load.run(peer, Until::Elapsed(round)).await;
     let elapsed = start.elapsed();
     let used = Usage::now().since(before);
     latencies.sort_unstable();

@@ -1,19 +1,19 @@
-//! Many contenders for one lock: how long it takes from one's release to the next one's acquisition, and
-//! how many events the server sends for it; beside kazoo.
+//! Many contenders for one lock, in comparison with kazoo: the time from a release to the next acquisition, and the
+//! number of events that the server sends.
 //!
 //! ```sh
 //! cargo bench -p zk-benches --bench locks               # 1,000 contenders
-//! cargo bench -p zk-benches --bench locks -- 100        # so many
+//! cargo bench -p zk-benches --bench locks -- 100        # 100 contenders
 //! ```
 //!
-//! Ten sessions have a tenth of the contenders each. All wait for one holder; when that lets go, each one
-//! that gets the lock gives it up at once. The server is standalone and does not force its writes to the
-//! disk. `events` is what the server counts: watch events sent, per release; ours has one more in all, as the
-//! first holder holds for so long that it watches its own node. A hand-over takes a delete,
-//! an event, and a look at the contenders; `delete` and `children` are round trips of just these, measured
-//! alone before the contest, the latter with as many children as there are contenders; both clients are
-//! measured by the same ones.
-#![allow(clippy::print_stdout, reason = "a table is what this is for")]
+//! The contenders are spread over ten sessions. All wait for one holder; after its release, each contender releases the
+//! lock as soon as it has acquired it. The server is standalone and does not sync its writes to the disk.
+//!
+//! `events` is the number of watch events per release that the server counts. This client has one more in total, because
+//! the first holder holds the lock long enough to watch its own node. Handing over the lock takes a delete, an event, and
+//! a list of the contenders. `delete` and `children` are the round trips of a delete and of such a list, measured alone
+//! before the contest, with as many children as there are contenders. They are the same for both clients.
+#![allow(clippy::print_stdout, reason = "a benchmark prints tables")]
 
 use std::{
     env,
@@ -32,11 +32,11 @@ use zk_client::{
 use zk_tests::Ensemble;
 
 const CLIENTS: usize = 10;
-/// How often a round trip is measured.
+/// How many times a round trip is measured.
 const SAMPLES: usize = 300;
 
-/// When one got the lock, and when it gave it up, on a monotonic clock.
-type Tenure = (Duration, Duration);
+/// When a contender acquired the lock and when it released it, on a monotonic clock.
+type Holding = (Duration, Duration);
 
 fn main() {
     let mut args = env::args().skip(1).filter(|arg| arg != "--bench");
@@ -62,9 +62,9 @@ fn main() {
     println!("\nround trips, p50: delete {delete:.0} us, children {children:.0} us");
 }
 
-/// Prints what the hand-overs took; returns their median.
-fn row(name: &str, tenures: &[Tenure], events: u64, trips: f64) -> f64 {
-    let mut handed: Vec<u32> = tenures
+/// Prints the time that a handover takes. Returns the median.
+fn row(name: &str, holdings: &[Holding], events: u64, trips: f64) -> f64 {
+    let mut handed: Vec<u32> = holdings
         .windows(2)
         .map(|pair| pair[1].0.saturating_sub(pair[0].1))
         .map(|gap| u32::try_from(gap.as_nanos()).unwrap_or(u32::MAX))
@@ -76,7 +76,7 @@ fn row(name: &str, tenures: &[Tenure], events: u64, trips: f64) -> f64 {
     p50
 }
 
-/// How many watch events the server has sent so far.
+/// The number of watch events that the server has sent so far.
 fn events(server: &Ensemble) -> u64 {
     let mntr = server.node(0).four_letter_word("mntr");
     let of = |event: &str| {
@@ -92,7 +92,7 @@ async fn connect(hosts: &str) -> Client {
     zk.default_acl(&OPEN_ACL_UNSAFE).connect().await.expect("a session")
 }
 
-/// The medians of a delete's and of a look at `count` children, in microseconds.
+/// The median round trips of a delete and of a list of `count` children, in microseconds.
 async fn round_trips(hosts: &str, count: usize) -> (f64, f64) {
     let zk = connect(hosts).await;
     zk.create("/trips", b"", CreateMode::Persistent).await.expect("a node");
@@ -121,7 +121,7 @@ async fn round_trips(hosts: &str, count: usize) -> (f64, f64) {
     (median(&deletes), median(&reads))
 }
 
-/// A number that looks as arbitrary as an id.
+/// A number that looks like a random id.
 const fn id_like(number: usize) -> u128 {
     (number as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
 }
@@ -130,8 +130,8 @@ fn elapsed(start: Instant) -> u32 {
     u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX)
 }
 
-/// Ours: a task for each contender.
-async fn contest(hosts: &str, contenders: usize) -> Vec<Tenure> {
+/// Runs the contest with this client: a task for each contender.
+async fn contest(hosts: &str, contenders: usize) -> Vec<Holding> {
     let mut zks = Vec::new();
     for _ in 0..CLIENTS {
         zks.push(connect(hosts).await);
@@ -144,35 +144,35 @@ async fn contest(hosts: &str, contenders: usize) -> Vec<Tenure> {
             tokio::spawn(async move {
                 let guard: LockGuard = lock.acquire().await.expect("the lock");
                 let acquired = origin.elapsed();
-                let tenure = (acquired, origin.elapsed());
+                let holding = (acquired, origin.elapsed());
                 guard.release().await.expect("a release");
-                tenure
+                holding
             })
         })
         .collect();
     while zks[0].get_children("/ours").await.expect("the contenders").len() <= contenders {
         tokio::task::yield_now().await;
     }
-    // The last ones watch by now.
+    // Lets the last contenders set their watches.
     tokio::task::spawn_blocking(|| thread::sleep(Duration::from_secs(1))).await.expect("a pause");
-    let mut tenures = vec![(origin.elapsed(), origin.elapsed())];
+    let mut holdings = vec![(origin.elapsed(), origin.elapsed())];
     first.release().await.expect("a release");
     for contender in waiting {
-        tenures.push(contender.await.expect("a contender"));
+        holdings.push(contender.await.expect("a contender"));
     }
-    tenures.sort_unstable();
+    holdings.sort_unstable();
     for zk in zks {
         zk.stop().await.expect("a stop");
     }
-    tenures
+    holdings
 }
 
-/// kazoo: a thread for each contender, in a process of its own.
-fn kazoo(hosts: &str, contenders: usize) -> Vec<Tenure> {
+/// Runs the contest with kazoo: a thread for each contender, in a process of its own.
+fn kazoo(hosts: &str, contenders: usize) -> Vec<Holding> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let setup = Command::new(root.join("../tests/kazoo/setup.sh")).output().expect("a shell");
     let python = String::from_utf8(setup.stdout).expect("a path");
-    assert!(setup.status.success(), "there is no Python with kazoo: {python}");
+    assert!(setup.status.success(), "no Python with kazoo: {python}");
     let mut peer = Command::new(python.trim())
         .arg(root.join("kazoo_lock.py"))
         .args([hosts, "/kazoo", &CLIENTS.to_string(), &contenders.to_string()])
@@ -180,19 +180,19 @@ fn kazoo(hosts: &str, contenders: usize) -> Vec<Tenure> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("kazoo");
-    let mut lines = BufReader::new(peer.stdout.take().expect("it is piped")).lines();
+    let mut lines = BufReader::new(peer.stdout.take().expect("a pipe")).lines();
     let ready = lines.next().expect("a line").expect("a line");
     assert_eq!(ready, "ready");
-    peer.stdin.take().expect("it is piped").write_all(b"go\n").expect("kazoo listens");
+    peer.stdin.take().expect("a pipe").write_all(b"go\n").expect("a write");
     let nanos = |word: &str| Duration::from_nanos(word.parse().expect("a moment"));
-    let mut tenures: Vec<_> = lines
+    let mut holdings: Vec<_> = lines
         .map(|line| {
             let line = line.expect("a line");
             let (acquired, releasing) = line.split_once(' ').expect("two moments");
             (nanos(acquired), nanos(releasing))
         })
         .collect();
-    assert!(peer.wait().expect("its end").success(), "kazoo failed");
-    tenures.sort_unstable();
-    tenures
+    assert!(peer.wait().expect("the process ends").success(), "kazoo failed");
+    holdings.sort_unstable();
+    holdings
 }

@@ -1,18 +1,17 @@
-//! The handlers side by side: what a request costs on each of them, and an idle session.
+//! Compares the handlers: the cost of a request, and of an idle session.
 //!
 //! ```sh
 //! cargo bench -p zk-benches --bench runtimes              # the tables of docs/runtimes.md
 //! cargo bench -p zk-benches --bench runtimes -- --quick   # short rounds
 //! ```
 //!
-//! Every figure comes from a process that has one handler and nothing else, before a stub server in
-//! another process that answers at once. Rounds of the handlers take turns; figures are the medians of
-//! the rounds. Requests read a node of 100 bytes over one connection, and are made by a task of the
-//! runtime; in the rows of blocking calls by the main thread, which waits for the results. At depth 1 a
-//! request is made when the last one is answered; at depth 256 so many are under way. Processor time is
-//! that of the client's process. tokio has two workers; smol has one thread, as it does of its own, and
-//! async-std one for each processor, or one as well. Memory is what the process has in RAM, all in all.
-#![allow(clippy::print_stdout, reason = "tables are what this is for")]
+//! Each figure is from a process with one handler. The server is a stub in another process, which answers at once. Rounds
+//! of the handlers alternate; the figures are the medians of the rounds. A request reads a znode of 100 bytes. All share
+//! one connection, and are sent by a task of the runtime or, in the rows "blocking calls", by the main thread, which
+//! blocks on the results. Depth is the number of requests in flight. Processor time is that of the client's process.
+//! tokio has two workers, smol has one thread, its default, and async-std has a thread for each processor, or one. Memory
+//! is the resident memory of the process.
+#![allow(clippy::print_stdout, reason = "a benchmark prints tables")]
 
 use std::{
     env, fs,
@@ -23,7 +22,7 @@ use std::{
 };
 
 use tokio::runtime::{Builder, Runtime};
-use zk_benches::{Ours, Server, Until, Usage, keep_under_way, median, percentile, serve_if_asked};
+use zk_benches::{Ours, Server, Until, Usage, keep_in_flight, median, percentile, serve_if_asked};
 use zk_client::Client;
 use zk_handler::Handler;
 use zk_handler_async_std::AsyncStdHandler;
@@ -32,7 +31,7 @@ use zk_handler_thread::ThreadHandler;
 use zk_handler_tokio::TokioHandler;
 use zk_tests::tasks::block_on;
 
-/// Where requests are measured.
+/// The runtimes on which requests are measured.
 const BUSY: [&str; 8] = [
     "tokio",
     "tokio, current-thread",
@@ -44,7 +43,7 @@ const BUSY: [&str; 8] = [
     "thread, blocking calls",
 ];
 
-/// Where idle sessions are, and how many of them.
+/// The runtimes on which idle sessions are measured, and the numbers of sessions.
 const IDLE: [&str; 6] =
     ["tokio", "tokio, current-thread", "smol", "async-std", "thread, shared", "thread"];
 const SESSIONS: [usize; 3] = [1, 100, 1000];
@@ -65,7 +64,7 @@ fn main() {
     }
 }
 
-/// Runs `rounds` of `millis` milliseconds on each runtime, and prints what came of it.
+/// Runs `rounds` of `millis` milliseconds on each runtime, and prints the tables.
 fn tables(rounds: usize, millis: usize) {
     let server = Server::stub();
     println!(
@@ -103,7 +102,7 @@ fn tables(rounds: usize, millis: usize) {
     }
 }
 
-/// Measures in a process of its own.
+/// Runs one measurement in a process of its own.
 fn in_process(runtime: &str, hosts: &str, measure: &str, amount: usize) -> [f64; 4] {
     let own = env::current_exe().expect("this program");
     let mut command = Command::new(own);
@@ -117,14 +116,16 @@ fn in_process(runtime: &str, hosts: &str, measure: &str, amount: usize) -> [f64;
         .expect("a process");
     let text = String::from_utf8_lossy(&output.stdout);
     let figures: Vec<_> = text.split_whitespace().flat_map(str::parse).collect();
-    figures.try_into().unwrap_or_else(|_| panic!("{measure} on {runtime} came to nothing: {text}"))
+    figures
+        .try_into()
+        .unwrap_or_else(|_| panic!("{measure} on {runtime} printed no figures: {text}"))
 }
 
 fn measure_on(name: &str, hosts: &str, measure: &str, amount: usize) -> [f64; 4] {
     let measure = match measure {
         "requests" => Measure::Requests(Duration::from_millis(amount as u64)),
         "sessions" => Measure::Sessions(amount),
-        other => panic!("{other} cannot be measured"),
+        other => panic!("unknown measurement {other}"),
     };
     match name {
         "tokio" | "tokio, blocking calls" => {
@@ -146,7 +147,7 @@ fn measure_on(name: &str, hosts: &str, measure: &str, amount: usize) -> [f64; 4]
             let handler = ThreadHandler::new();
             measure.on(hosts, || handler.clone(), in_task)
         }
-        other => panic!("there is no runtime {other}"),
+        other => panic!("unknown runtime {other}"),
     }
 }
 
@@ -154,24 +155,24 @@ fn enabled(builder: &mut Builder) -> Runtime {
     builder.enable_all().build().expect("a runtime")
 }
 
-/// Who makes the requests.
+/// How requests are sent.
 type Caller = fn(&Client, usize, Duration) -> Vec<u32>;
 
 fn in_task(zk: &Client, depth: usize, time: Duration) -> Vec<u32> {
-    let requests = keep_under_way(Ours(zk.clone()), depth, Until::Elapsed(time));
+    let requests = keep_in_flight(Ours(zk.clone()), depth, Until::Elapsed(time));
     zk.spawn(async { Ok(requests.await) }).get().expect("the latencies")
 }
 
 fn in_thread(zk: &Client, depth: usize, time: Duration) -> Vec<u32> {
-    block_on(keep_under_way(Ours(zk.clone()), depth, Until::Elapsed(time)))
+    block_on(keep_in_flight(Ours(zk.clone()), depth, Until::Elapsed(time)))
 }
 
-/// What is measured.
+/// A measurement.
 enum Measure {
-    /// For so long at each depth: p50 and p99 at depth 1 in µs, requests per second and processor time
-    /// per request in µs at depth 256.
+    /// Requests for this time at each depth: p50 and p99 in µs at depth 1, requests per second and processor time per
+    /// request in µs at depth 256.
     Requests(Duration),
-    /// So many of them, idle: memory in kB and threads.
+    /// This number of idle sessions: memory in kB, and threads.
     Sessions(usize),
 }
 
@@ -197,12 +198,12 @@ impl Measure {
             Self::Sessions(count) => {
                 let mut clients = Vec::with_capacity(count);
                 while clients.len() < count {
-                    // Not so many at once that the server's backlog overflows.
+                    // In batches, so that the server's backlog does not overflow.
                     let batch: Vec<_> =
                         (0..(count - clients.len()).min(50)).map(|_| connect()).collect();
                     clients.extend(batch.into_iter().map(|zk| zk.get().expect("a session")));
                 }
-                // What a runtime started for the connecting, it may end now.
+                // Lets the runtime end the threads that it has started for connecting.
                 thread::sleep(Duration::from_secs(2));
                 [status("VmRSS:"), status("Threads:"), 0.0, 0.0]
             }

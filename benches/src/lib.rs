@@ -1,5 +1,4 @@
-//! What the benchmarks share: clients behind one trait, the load that they are put under, servers to
-//! put them before, and what they cost.
+//! Shared code of the benchmarks: clients behind one trait, loads, servers, and measurement of resource usage.
 
 mod load;
 mod peer;
@@ -7,16 +6,16 @@ mod server;
 mod stub;
 mod usage;
 
-pub use load::{Load, Until, keep_under_way};
+pub use load::{Load, Until, keep_in_flight};
 pub use peer::{Ours, Peer, Theirs};
 pub use server::{DATA_LEN, LARGE_LEN, LARGE_PATH, PATH, Server};
 pub use stub::serve_if_asked;
 pub use usage::{Usage, median, percentile};
 
-/// Runs `task` in a tokio runtime with so many `workers`; with none, in this thread alone.
+/// Runs `task` on a tokio runtime with this number of `workers`, or on the current thread if it is 0.
 ///
 /// # Panics
-/// When there can be no runtime.
+/// If the runtime cannot be created.
 pub fn block_on<T: Send + 'static>(
     workers: usize,
     task: impl Future<Output = T> + Send + 'static,
@@ -30,6 +29,6 @@ pub fn block_on<T: Send + 'static>(
         }
     };
     let runtime = builder.enable_all().build().expect("a runtime");
-    // As a task: what `block_on` itself is given does not run on a worker.
+    // As a task, because the future of `block_on` itself does not run on a worker.
     runtime.block_on(async { tokio::spawn(task).await.expect("the task does not panic") })
 }

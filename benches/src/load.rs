@@ -1,4 +1,4 @@
-//! The load: how many requests are under way at once, and for how long.
+//! Loads: how many requests are in flight at once, and for how long.
 
 use std::{
     collections::VecDeque,
@@ -8,21 +8,21 @@ use std::{
 
 use crate::Peer;
 
-/// How many requests are under way at once.
+/// The number of requests in flight.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
-    /// So many tasks ...
+    /// The number of tasks.
     pub tasks: usize,
-    /// ... each with so many requests under way.
+    /// The number of requests that each task has in flight.
     pub window: usize,
 }
 
-/// When a task stops to send.
+/// When a task stops sending.
 #[derive(Debug, Clone, Copy)]
 pub enum Until {
     /// After this time.
     Elapsed(Duration),
-    /// After so many requests.
+    /// After this number of requests.
     Sent(usize),
 }
 
@@ -33,17 +33,17 @@ impl fmt::Display for Load {
 }
 
 impl Load {
-    /// Puts `peer` under this load, and returns each request's latency in nanoseconds, in no order.
+    /// Runs this load on `peer`. Returns the latency of each request in nanoseconds, unordered.
     ///
     /// # Panics
-    /// When a request fails.
-    pub async fn put<P: Peer>(self, peer: &P, until: Until) -> Vec<u32> {
+    /// If a request fails.
+    pub async fn run<P: Peer>(self, peer: &P, until: Until) -> Vec<u32> {
         let until = match until {
             Until::Sent(requests) => Until::Sent(requests / self.tasks),
             elapsed => elapsed,
         };
         let tasks: Vec<_> = (0..self.tasks)
-            .map(|_| tokio::spawn(keep_under_way(peer.clone(), self.window, until)))
+            .map(|_| tokio::spawn(keep_in_flight(peer.clone(), self.window, until)))
             .collect();
         let mut latencies = Vec::new();
         for task in tasks {
@@ -53,23 +53,23 @@ impl Load {
     }
 }
 
-/// One task of a [`Load`]: keeps `window` requests under way. With each reply the next one is sent.
-pub async fn keep_under_way<P: Peer>(peer: P, window: usize, until: Until) -> Vec<u32> {
+/// One task of a [`Load`]: keeps `window` requests in flight, by sending one for each reply.
+pub async fn keep_in_flight<P: Peer>(peer: P, window: usize, until: Until) -> Vec<u32> {
     let start = Instant::now();
     let (end, mut left) = match until {
         Until::Elapsed(time) => (start + time, usize::MAX),
         Until::Sent(requests) => (start + Duration::from_secs(3600), requests),
     };
     let mut latencies = Vec::with_capacity(left.min(1 << 22));
-    let mut under_way: VecDeque<_> = (0..window).map(|_| (start, peer.get())).collect();
+    let mut in_flight: VecDeque<_> = (0..window).map(|_| (start, peer.get())).collect();
     left = left.saturating_sub(window);
-    while let Some((sent, reply)) = under_way.pop_front() {
+    while let Some((sent, reply)) = in_flight.pop_front() {
         reply.await;
         let now = Instant::now();
         latencies.push(u32::try_from((now - sent).as_nanos()).unwrap_or(u32::MAX));
         if left > 0 && now < end {
             left -= 1;
-            under_way.push_back((now, peer.get()));
+            in_flight.push_back((now, peer.get()));
         }
     }
     latencies

@@ -1,18 +1,18 @@
-//! The clients under test.
+//! The clients that are compared.
 
 use std::future::Future;
 
 use crate::{DATA_LEN, PATH};
 
-/// A client under test; clones share one connection.
+/// A client. Clones share one connection.
 pub trait Peer: Clone + Send + Sync + 'static {
-    /// What it is called in tables.
+    /// Its name in tables.
     const NAME: &'static str;
 
     /// Connects to `hosts`.
     fn connect(hosts: &str) -> impl Future<Output = Self> + Send;
 
-    /// Sends a request for the node's data; the future is for the reply alone.
+    /// Sends a request for the data of the znode, and returns a future of the reply.
     fn get(&self) -> impl Future<Output = ()> + Send + 'static;
 }
 

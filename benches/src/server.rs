@@ -1,4 +1,4 @@
-//! What the clients are put before.
+//! The servers that the clients connect to.
 
 use std::{any::Any, env};
 
@@ -6,32 +6,32 @@ use zk_client::{Client, CreateMode, OPEN_ACL_UNSAFE};
 
 use crate::stub::Stub;
 
-/// The node that is read.
+/// The znode that is read.
 pub const PATH: &str = "/zk-benches-get";
-/// How much data it has.
+/// The size of its data.
 pub const DATA_LEN: usize = 100;
 
-/// A node that the stub alone has, with a lot of data ...
+/// A znode with large data, which only the stub has.
 pub const LARGE_PATH: &str = "/zk-benches-large";
-/// ... of so many bytes.
+/// The size of its data.
 pub const LARGE_LEN: usize = 60_000;
 
-/// A server with the node to read; it goes when this is dropped.
+/// A server with the znode to read. Dropping it stops the server.
 #[derive(Debug)]
 pub struct Server {
-    /// For the table.
+    /// Its name in tables.
     pub name: &'static str,
-    /// Where it is.
+    /// Its connect string.
     pub hosts: String,
     _stub: Option<Stub>,
     _ensemble: Option<Box<dyn Any + Send>>,
 }
 
 impl Server {
-    /// A stub that answers at once.
+    /// Starts the stub, which answers at once.
     ///
     /// # Panics
-    /// When it does not start.
+    /// If it does not start.
     #[must_use]
     pub fn stub() -> Self {
         let stub = Stub::start().expect("a stub server");
@@ -39,10 +39,10 @@ impl Server {
         Self { name: "stub", hosts, _stub: Some(stub), _ensemble: None }
     }
 
-    /// ZooKeeper: that of `ZK_HOSTS`, or else the one that `start` starts, which has these `hosts`.
+    /// Connects to the ZooKeeper of `ZK_HOSTS`, or starts one by `start`, whose connect string `hosts` returns.
     ///
     /// # Panics
-    /// When it does not start, or does not take the node.
+    /// If it does not start, or the znode cannot be created.
     #[must_use]
     pub fn zookeeper<E: Send + 'static>(start: fn() -> E, hosts: fn(&E) -> String) -> Self {
         let (hosts, ensemble) = match env::var("ZK_HOSTS") {

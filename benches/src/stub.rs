@@ -1,4 +1,4 @@
-//! A server that does next to nothing, in a process of its own: before it, the client is what is
+//! The stub: a server that does as little as possible, in a process of its own, so that the client dominates what is
 //! measured.
 
 use std::{
@@ -22,10 +22,10 @@ use zk_proto::{
 
 use crate::{DATA_LEN, LARGE_LEN, LARGE_PATH};
 
-/// What asks a benchmark to be the stub instead.
+/// The argument that makes a benchmark run as the stub.
 const ARGUMENT: &str = "--be-the-stub";
 
-/// Makes this process the stub if that is what it was started for. To be called first of all.
+/// Runs the stub if this process was started for that. Must be called first in `main`.
 pub fn serve_if_asked() {
     if env::args().any(|argument| argument == ARGUMENT) {
         let served = serve();
@@ -33,7 +33,7 @@ pub fn serve_if_asked() {
     }
 }
 
-/// A process that is the stub.
+/// The process of the stub.
 #[derive(Debug)]
 pub(crate) struct Stub {
     process: Child,
@@ -63,7 +63,7 @@ impl Drop for Stub {
     }
 }
 
-/// Serves until the standard input ends, as it does when the process that started this one is gone.
+/// Serves until the standard input ends, which happens when the parent process ends.
 fn serve() -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     writeln!(io::stdout(), "{}", listener.local_addr()?)?;
@@ -75,7 +75,7 @@ fn serve() -> io::Result<()> {
     io::copy(&mut io::stdin(), &mut io::sink()).map(drop)
 }
 
-/// Answers all that is asked on one connection: one write for what one read has brought.
+/// Serves one connection, with one write for all requests of one read.
 fn answer(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut input = FrameReader::new(DEFAULT_MAX_BUFFER);

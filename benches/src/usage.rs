@@ -1,20 +1,20 @@
-//! What this process has used up.
+//! The resource usage of this process, and statistics.
 
 use std::{fs, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What this process has used up so far.
+/// The resource usage of this process.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    /// Processor time of all its threads, in user space and in the kernel.
+    /// The processor time of all its threads, user and system.
     pub cpu: Duration,
-    /// How often its threads gave up a processor or had to.
+    /// The number of context switches of its threads.
     pub switches: u64,
 }
 
 impl Usage {
-    /// So far.
+    /// The usage so far.
     #[must_use]
     pub fn now() -> Self {
         let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -23,7 +23,7 @@ impl Usage {
         Self { cpu: Duration::new(seconds, nanos), switches: switches() }
     }
 
-    /// From `earlier` to this.
+    /// The usage since `earlier`.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Usage {
     }
 }
 
-/// Of the threads that live; where there is no such file, none.
+/// The context switches of the current threads; 0 if the system does not report them.
 fn switches() -> u64 {
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return 0 };
     let texts =
@@ -47,14 +47,14 @@ fn switches() -> u64 {
         .sum()
 }
 
-/// The median of `values`, of which there is at least one.
+/// The median of `values`, which must not be empty.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// So many percent of `sorted`, of which there is at least one, are no greater.
+/// The percentile of `sorted`, which must be sorted and not empty.
 #[must_use]
 pub fn percentile(sorted: &[u32], percent: usize) -> u32 {
     sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
