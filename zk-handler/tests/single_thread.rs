@@ -1,8 +1,7 @@
-//! How to add a runtime: a handler for one that this project knows nothing of, and its tests.
+//! An example of a handler for another runtime, with its tests. `docs/adding-a-runtime.md` explains it.
 //!
-//! The runtime is a single thread that runs all tasks, as programs have one that they put together of
-//! `async-executor`, `async-io` and their like. It uses nothing but what any crate can;
-//! `docs/adding-a-runtime.md` goes through it.
+//! The runtime is a single thread that runs all tasks, made of `async-executor` and `async-io`. The handler only uses the
+//! public API of this crate.
 
 use std::{
     future::{Future, pending},
@@ -19,18 +18,18 @@ use async_io::Timer;
 use async_net::TcpStream;
 use zk_handler::{Handler, mark_task_thread};
 
-/// The runtime: tasks, and the thread that runs them.
+/// The runtime: an executor, and the thread that runs it.
 static RUNTIME: LazyLock<Executor<'static>> = LazyLock::new(|| {
-    // A task that panics ends alone: the thread goes on with the others.
+    // A panic ends only its task: the thread goes on with the others.
     thread::spawn(|| {
-        // So that a call that blocks in a task panics instead of waiting for ever.
+        // Makes a blocking call in a task panic instead of waiting forever.
         mark_task_thread();
         while catch_unwind(|| async_io::block_on(RUNTIME.run(pending::<()>()))).is_err() {}
     });
     Executor::new()
 });
 
-/// The handler. This one has no state, since there is one runtime; others hold a handle on theirs.
+/// The handler. It has no state, since there is one runtime. Other handlers hold a handle to their runtime.
 #[derive(Clone)]
 struct SingleThread;
 

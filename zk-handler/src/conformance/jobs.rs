@@ -1,4 +1,4 @@
-//! Jobs, and queues of them.
+//! Tests of jobs and callback queues.
 
 use std::{
     sync::{
@@ -10,12 +10,12 @@ use std::{
     time::Duration,
 };
 
-use super::util::{Gate, echo, echo_back, expect, pair, run, sleep, yield_now};
+use super::util::{Gate, echo, echo_back, pair, recv, run, sleep, yield_now};
 use crate::{CallbackQueue, Handler};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// A job that blocks holds up no task, no timer and no connection.
+/// A job that blocks does not hold up tasks, timers or connections.
 pub fn job_runs_off_the_tasks<H: Handler>(handler: H) {
     let gate = Gate::default();
     let (event, events) = channel();
@@ -23,12 +23,12 @@ pub fn job_runs_off_the_tasks<H: Handler>(handler: H) {
         let (gate, event) = (gate.clone(), event.clone());
         handler.dispatch(move || {
             let _ = event.send("runs");
-            gate.pass();
+            gate.block();
             let _ = event.send("ended");
         });
     }
     for _ in 0..4 {
-        assert_eq!(expect(&events, "a job"), "runs");
+        assert_eq!(recv(&events, "a job"), "runs");
     }
     let (mut stream, peer) = pair(&handler);
     let echoing = thread::spawn(move || echo_back(peer));
@@ -40,14 +40,14 @@ pub fn job_runs_off_the_tasks<H: Handler>(handler: H) {
     assert!(events.try_recv().is_err(), "a job did not block");
     gate.open();
     for _ in 0..4 {
-        assert_eq!(expect(&events, "a job"), "ended");
+        assert_eq!(recv(&events, "a job"), "ended");
     }
     echoing.join().expect("the peer").expect("the peer");
 }
 
-/// A job may spawn tasks and dispatch jobs; so may a task.
+/// A job can spawn tasks and dispatch jobs, and so can a task.
 pub fn job_can_spawn_and_dispatch<H: Handler>(handler: H) {
-    let (done, outcome) = channel();
+    let (done, result) = channel();
     let inside = handler.clone();
     handler.dispatch(move || {
         inside.clone().spawn(async move {
@@ -60,10 +60,10 @@ pub fn job_can_spawn_and_dispatch<H: Handler>(handler: H) {
             });
         });
     });
-    expect(&outcome, "the last task");
+    recv(&result, "the last task");
 }
 
-/// A panic ends the job that it happens in, and no other.
+/// A panic ends only the job in which it happens.
 pub fn job_panic_does_not_affect_others<H: Handler>(handler: H) {
     for _ in 0..4 {
         let (unused, ended) = channel::<()>();
@@ -71,16 +71,16 @@ pub fn job_panic_does_not_affect_others<H: Handler>(handler: H) {
             let _unused = unused;
             panic!("a job panics, as it is meant to");
         });
-        assert!(ended.recv_timeout(super::util::PATIENCE).is_err());
+        assert!(ended.recv_timeout(super::util::TIMEOUT).is_err());
     }
-    let (done, outcome) = channel();
+    let (done, result) = channel();
     handler.dispatch(move || {
         let _ = done.send(());
     });
-    expect(&outcome, "a job that comes after");
+    recv(&result, "a job that comes after");
 }
 
-/// A job may wait for the client, and so may a thread that has nothing to do with the runtime.
+/// A job may block, and so may a thread that does not belong to the runtime.
 pub fn job_may_block<H: Handler>(handler: H) {
     run(&handler, "a task", yield_now());
     let (say, said) = channel();
@@ -88,14 +88,14 @@ pub fn job_may_block<H: Handler>(handler: H) {
     handler.dispatch(move || {
         let _ = say.send(here.may_block());
     });
-    assert!(expect(&said, "a job"), "a job may not wait");
+    assert!(recv(&said, "a job"), "a job may not block");
     thread::spawn(move || {
         let _ = again.send(handler.may_block());
     });
-    assert!(expect(&said, "a thread"), "a thread may not wait");
+    assert!(recv(&said, "a thread"), "a thread may not block");
 }
 
-/// Many jobs block at once: each has its thread.
+/// Many jobs can block at once: each has a thread of its own.
 pub fn jobs_can_all_block_at_once<H: Handler>(handler: H) {
     const COUNT: usize = 32;
     let gate = Gate::default();
@@ -104,16 +104,16 @@ pub fn jobs_can_all_block_at_once<H: Handler>(handler: H) {
         let (gate, started) = (gate.clone(), started.clone());
         handler.dispatch(move || {
             let _ = started.send(());
-            gate.pass();
+            gate.block();
         });
     }
     for number in 0..COUNT {
-        expect(&starts, &format!("job {number} of {COUNT}, all of which block"));
+        recv(&starts, &format!("job {number} of {COUNT}, all of which block"));
     }
     gate.open();
 }
 
-/// Jobs run one at a time, in the order in which each of several producers has put them in.
+/// Jobs run one at a time, and those of each producer run in the order in which it has pushed them.
 pub fn callback_queue_keeps_the_order<H: Handler>(handler: H) {
     const COUNT: usize = 2500;
     let queue = CallbackQueue::new("order", handler.clone());
@@ -151,13 +151,13 @@ pub fn callback_queue_keeps_the_order<H: Handler>(handler: H) {
         }
     }
     for _ in 0..4 {
-        expect(&ends, "a producer");
+        recv(&ends, "a producer");
     }
     let (done, last) = channel();
     queue.push(move || {
         let _ = done.send(());
     });
-    expect(&last, "the last job");
+    recv(&last, "the last job");
     let seen = seen.lock().unwrap();
     for producer in 0..4 {
         let numbers = seen.iter().filter(|seen| seen.0 == producer).map(|seen| seen.1);
@@ -165,10 +165,10 @@ pub fn callback_queue_keeps_the_order<H: Handler>(handler: H) {
     }
 }
 
-/// A job that panics does not stop the queue.
+/// A panic in a job does not stop the queue.
 pub fn callback_queue_survives_panics<H: Handler>(handler: H) {
     let queue = CallbackQueue::new("panics", handler);
-    let (done, outcome) = channel();
+    let (done, result) = channel();
     for number in 0..10 {
         let done = done.clone();
         queue.push(move || {
@@ -177,11 +177,11 @@ pub fn callback_queue_survives_panics<H: Handler>(handler: H) {
         });
     }
     for number in [0, 2, 4, 6, 8] {
-        assert_eq!(expect(&outcome, "the next job"), number);
+        assert_eq!(recv(&result, "the next job"), number);
     }
 }
 
-/// A job that blocks holds up its own queue alone.
+/// A job that blocks only holds up its own queue.
 pub fn callback_queue_is_independent_of_others<H: Handler>(handler: H) {
     let queues =
         [CallbackQueue::new("first", handler.clone()), CallbackQueue::new("second", handler)];
@@ -192,10 +192,10 @@ pub fn callback_queue_is_independent_of_others<H: Handler>(handler: H) {
             let (gate, event) = (gate.clone(), event.clone());
             move || {
                 let _ = event.send("blocked");
-                gate.pass();
+                gate.block();
             }
         });
-        assert_eq!(expect(&events, "the job that blocks"), "blocked");
+        assert_eq!(recv(&events, "the job that blocks"), "blocked");
         queues[blocked].push({
             let event = event.clone();
             move || {
@@ -209,23 +209,23 @@ pub fn callback_queue_is_independent_of_others<H: Handler>(handler: H) {
             });
         }
         for _ in 0..100 {
-            assert_eq!(expect(&events, "the other queue"), "free");
+            assert_eq!(recv(&events, "the other queue"), "free");
         }
         gate.open();
-        assert_eq!(expect(&events, "the job behind"), "behind it");
+        assert_eq!(recv(&events, "the job behind"), "behind it");
     }
 }
 
-/// Jobs may put others in their own queue, and in another; those come last.
+/// A job can push jobs to its own queue and to another one. They run last.
 pub fn callback_queue_accepts_jobs_from_its_jobs<H: Handler>(handler: H) {
     let queues =
         [CallbackQueue::new("first", handler.clone()), CallbackQueue::new("second", handler)];
-    let (done, outcome) = channel();
+    let (done, result) = channel();
     let gate = Gate::default();
     queues[0].push({
         let (queues, gate, done) = (queues.clone(), gate.clone(), done.clone());
         move || {
-            gate.pass();
+            gate.block();
             let again = done.clone();
             queues[0].clone().push(move || {
                 let _ = again.send(2);
@@ -244,22 +244,22 @@ pub fn callback_queue_accepts_jobs_from_its_jobs<H: Handler>(handler: H) {
     });
     gate.open();
     for number in 0..4 {
-        assert_eq!(expect(&outcome, "the next job"), number);
+        assert_eq!(recv(&result, "the next job"), number);
     }
 }
 
-/// What a queue was given it runs, also when nobody is left who has it.
+/// A queue runs all its jobs even if its last clone is dropped.
 pub fn callback_queue_can_be_dropped<H: Handler>(handler: H) {
     let queue = CallbackQueue::new("dropped", handler);
-    let (done, outcome) = channel();
+    let (done, result) = channel();
     let gate = Gate::default();
     queue.push({
         let gate = gate.clone();
-        move || gate.pass()
+        move || gate.block()
     });
     for number in 0..100 {
         let done = done.clone();
-        // The last clone goes with the last job.
+        // The last clone is dropped by the last job.
         let itself = queue.clone();
         queue.push(move || {
             drop(itself);
@@ -269,6 +269,6 @@ pub fn callback_queue_can_be_dropped<H: Handler>(handler: H) {
     drop(queue);
     gate.open();
     for number in 0..100 {
-        assert_eq!(expect(&outcome, "the next job"), number);
+        assert_eq!(recv(&result, "the next job"), number);
     }
 }

@@ -1,31 +1,32 @@
-//! What every handler must do, as tests that any handler can run with one line.
+//! The conformance suite: the tests that every [`Handler`] must pass, for any handler to run with one line.
 //!
-//! In the handler's crate, `zk-handler` is a dev-dependency with the feature `conformance`, and
-//! `tests/conformance.rs` says:
+//! In the crate of the handler, make `zk-handler` a dev-dependency with the feature `conformance`, and write in
+//! `tests/conformance.rs`:
 //!
 //! ```ignore
 //! zk_handler::conformance!(my_runtime, MyHandler::new());
 //! ```
 //!
-//! That makes a module `my_runtime` with a `#[test]` for each of the functions below, twice:
-//! - `outside::*` is started from a plain thread that knows nothing of the runtime, as a program's `main`
-//!   is;
-//! - `inside::*` is started from within. By default that is from a dispatched job, where callbacks run.
-//!   A runtime that one can be inside of otherwise says how:
+//! This creates a module `my_runtime` with two `#[test]`s for each of the functions below:
+//! - `outside::*` runs on a plain thread that does not belong to the runtime, like the `main` of a program.
+//! - `inside::*` runs inside the runtime: by default in a dispatched job, where callbacks run. If the runtime can be
+//!   entered in another way, pass that:
 //!
 //! ```ignore
 //! zk_handler::conformance!(my_runtime, MyHandler::new(), inside: |_, check| block_on(async { check() }));
 //! ```
 //!
-//! A handler that is not for the world of sockets and threads, such as that of a simulation, runs those checks
-//! that it can, from outside, and names them: `only: timer_never_fires_early task_can_be_spawned_from_tasks`.
+//! A handler without real sockets and threads, such as that of a simulation, can run a selection of the tests, from
+//! outside: `only: timer_never_fires_early task_can_be_spawned_from_tasks`.
 //!
-//! A runtime that has a pool of threads for its users' blocking work has one check more, which wants to be told
-//! how to fill that pool: [`works_while_the_pool_is_full`].
+//! If the runtime has a pool of threads for blocking work, add the test [`works_while_the_pool_is_full`], which needs to
+//! know how to fill the pool.
 //!
-//! The expression for the handler is evaluated for every test; it may well be the same runtime each time.
-//! The checks see the handler as the client does, through its trait, and talk to the tasks that they spawn
-//! through channels. Whoever waits, waits for a limited time, and says what for.
+//! The expression of the handler is evaluated for each test. It may refer to the same runtime each time. The tests use the
+//! handler as the client does, through its trait. They take a few seconds. All waits have a timeout, and a test that fails
+//! says what it was waiting for.
+//!
+//! A minor version may add, rename or remove tests.
 
 mod jobs;
 mod net;
@@ -44,48 +45,48 @@ use std::{
 pub use self::{jobs::*, net::*, pool::*, tasks::*, time::*};
 use crate::Handler;
 
-/// A check on its way into a runtime. It blocks until it is done.
+/// A test that is to be run inside a runtime. It blocks the thread until it is done.
 pub type Check = Box<dyn FnOnce() + Send>;
 
-/// How long a check may take, all in all.
+/// The timeout of a test.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Runs `check` on `handler` from a thread of its own, by way of `surroundings`.
+/// Runs `check` with `handler` on a new thread, in the context that `enter` provides.
 ///
 /// # Panics
-/// When the check fails.
-pub fn run<H: Handler>(handler: H, surroundings: fn(&H, Check), check: fn(H)) {
-    let (done, outcome) = channel();
+/// If the test fails.
+pub fn run<H: Handler>(handler: H, enter: fn(&H, Check), check: fn(H)) {
+    let (done, result) = channel();
     let name = thread::current().name().unwrap_or("conformance").to_owned();
     let thread = thread::Builder::new().name(name).spawn(move || {
         let subject = handler.clone();
         let check = move || {
             let _ = done.send(catch_unwind(AssertUnwindSafe(|| check(subject))));
         };
-        surroundings(&handler, Box::new(check));
+        enter(&handler, Box::new(check));
     });
-    thread.expect("a thread for the check");
-    match outcome.recv_timeout(LIMIT) {
+    thread.expect("a thread for the test");
+    match result.recv_timeout(LIMIT) {
         Ok(Ok(())) => {}
         Ok(Err(panic)) => resume_unwind(panic),
-        Err(RecvTimeoutError::Timeout) => panic!("the check did not end within {LIMIT:?}"),
-        Err(RecvTimeoutError::Disconnected) => panic!("the runtime dropped the check"),
+        Err(RecvTimeoutError::Timeout) => panic!("the test did not end within {LIMIT:?}"),
+        Err(RecvTimeoutError::Disconnected) => panic!("the runtime dropped the test"),
     }
 }
 
-/// The surroundings of a plain thread.
+/// Runs `check` on the calling thread.
 #[doc(hidden)]
 pub fn outside<H: Handler>(_: &H, check: Check) {
     check();
 }
 
-/// Takes `check` inside by `enter`.
+/// Runs `check` inside the runtime, by `enter`.
 #[doc(hidden)]
 pub fn inside<H: Handler>(handler: &H, check: Check, enter: impl FnOnce(&H, Check)) {
     enter(handler, check);
 }
 
-/// Makes tests of all checks in the [`conformance`](mod@crate::conformance) module.
+/// Creates the tests of the [`conformance`](mod@crate::conformance) suite for a handler.
 #[macro_export]
 macro_rules! conformance {
     ($name:ident, $handler:expr $(,)?) => {
@@ -129,12 +130,12 @@ macro_rules! conformance {
     };
 }
 
-/// The list of checks.
+/// The list of tests.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_tests {
-    ($surroundings:path) => {
-        $crate::__conformance_tests! { $surroundings =>
+    ($enter:path) => {
+        $crate::__conformance_tests! { $enter =>
             handler_has_a_name
             handler_can_be_dropped_with_work_in_flight
 
@@ -192,13 +193,13 @@ macro_rules! __conformance_tests {
             callback_queue_can_be_dropped
         }
     };
-    ($surroundings:path => $($check:ident)*) => {
+    ($enter:path => $($check:ident)*) => {
         $(
             #[test]
             fn $check() {
                 $crate::conformance::run(
                     super::handler(),
-                    $surroundings,
+                    $enter,
                     $crate::conformance::$check,
                 );
             }
@@ -208,7 +209,7 @@ macro_rules! __conformance_tests {
 
 #[cfg(test)]
 mod tests {
-    /// Every check is in the list above.
+    /// Every test is in the list above.
     #[test]
     fn list_is_complete() {
         let (_, list) = include_str!("mod.rs").split_once("__conformance_tests {").unwrap();

@@ -1,4 +1,4 @@
-//! What must not depend on a pool of threads that the runtime shares with its users.
+//! The test that a handler does not depend on the runtime's pool of threads for blocking work.
 
 use std::{
     sync::{
@@ -11,19 +11,19 @@ use std::{
 
 use super::{
     Check,
-    util::{Gate, echo, echo_back, expect, pair, run, spawn},
+    util::{Gate, echo, echo_back, pair, recv, run, spawn},
 };
 use crate::{CallbackQueue, Handler};
 
-/// Names are resolved, connections opened, and callbacks run while the runtime's own pool of threads is full of
-/// work that blocks.
+/// Names are resolved, connections opened, and callbacks run while all threads of the runtime's pool for blocking work
+/// are blocked.
 ///
-/// `fill` gives a job to that pool: `|job| drop(handle.spawn_blocking(job))`. It is called 600 times, which is
-/// more than the pools of tokio and of the crate `blocking` have threads by default. This one is not among the
-/// tests that [`conformance!`](crate::conformance!) makes, as it wants to know the pool.
+/// `fill` passes a job to that pool: `|job| drop(handle.spawn_blocking(job))`. It is called 600 times, which is more than
+/// the default number of threads of tokio's pool and of the crate `blocking`. This test is not part of
+/// [`conformance!`](crate::conformance!), since it depends on the pool.
 ///
 /// # Panics
-/// When the check fails.
+/// If the test fails.
 pub fn works_while_the_pool_is_full<H: Handler>(handler: H, fill: impl Fn(Check)) {
     const JOBS: usize = 600;
     let gate = Gate::default();
@@ -33,15 +33,15 @@ pub fn works_while_the_pool_is_full<H: Handler>(handler: H, fill: impl Fn(Check)
         let (gate, begun, ended) = (gate.clone(), begun.clone(), ended.clone());
         fill(Box::new(move || {
             let _ = begun.send(());
-            gate.pass();
+            gate.block();
             ended.fetch_add(1, Ordering::Relaxed);
         }));
     }
-    expect(&begins, "a job in the pool");
+    recv(&begins, "a job in the pool");
 
     let inside = handler.clone();
     let resolving = spawn(&handler, async move { inside.resolve("localhost", 2181).await });
-    assert!(!expect(&resolving, "a name").expect("localhost").is_empty());
+    assert!(!recv(&resolving, "a name").expect("localhost").is_empty());
 
     let (mut stream, peer) = pair(&handler);
     let echoing = thread::spawn(move || echo_back(peer));
@@ -55,11 +55,11 @@ pub fn works_while_the_pool_is_full<H: Handler>(handler: H, fill: impl Fn(Check)
         let (gate, called) = (gate.clone(), called.clone());
         queue.push(move || {
             let _ = called.send(());
-            gate.pass();
+            gate.block();
         });
     }
     for number in 0..queues.len() {
-        expect(&calls, &format!("callback {number}, beside others that block"));
+        recv(&calls, &format!("callback {number}, beside others that block"));
     }
     assert_eq!(ended.load(Ordering::Relaxed), 0, "the jobs in the pool did not block");
     gate.open();

@@ -1,4 +1,4 @@
-//! Tasks and wakers.
+//! Tests of tasks and wakers.
 
 use std::{
     future::poll_fn,
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::util::{Gate, echo, echo_back, expect, pair, read, run, sleep, spawn, yield_now};
+use super::util::{Gate, echo, echo_back, pair, read, recv, run, sleep, spawn, yield_now};
 use crate::Handler;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -22,7 +22,7 @@ pub fn handler_has_a_name<H: Handler>(handler: H) {
     assert!(!handler.name().is_empty());
 }
 
-/// Whoever drops the handler does not wait for what is still going on.
+/// Dropping the handler does not wait for running tasks and jobs.
 pub fn handler_can_be_dropped_with_work_in_flight<H: Handler>(handler: H) {
     let (mut stream, _peer) = pair(&handler);
     let (dropped, drops) = channel();
@@ -47,22 +47,22 @@ pub fn handler_can_be_dropped_with_work_in_flight<H: Handler>(handler: H) {
         let running = running.clone();
         move || {
             let _ = started.send(());
-            running.pass();
+            running.block();
         }
     });
     for _ in 0..3 {
-        expect(&starts, "work in flight");
+        recv(&starts, "work in flight");
     }
     thread::spawn(move || {
         drop(handler);
         drop(inside);
         let _ = dropped.send(());
     });
-    expect(&drops, "to drop the handler");
+    recv(&drops, "to drop the handler");
     running.open();
 }
 
-/// Tasks may be spawned from any thread, and all run.
+/// Tasks can be spawned from any thread, and all of them run.
 pub fn task_can_be_spawned_from_threads<H: Handler>(handler: H) {
     let (ran, runs) = channel();
     for thread in 0..8_usize {
@@ -76,12 +76,12 @@ pub fn task_can_be_spawned_from_threads<H: Handler>(handler: H) {
             }
         });
     }
-    let mut all: Vec<_> = (0..2000).map(|_| expect(&runs, "all tasks")).collect();
+    let mut all: Vec<_> = (0..2000).map(|_| recv(&runs, "all tasks")).collect();
     all.sort_unstable();
     assert!(all.into_iter().eq(0..2000), "a task ran twice");
 }
 
-/// Tasks may be spawned from tasks.
+/// Tasks can be spawned from tasks.
 pub fn task_can_be_spawned_from_tasks<H: Handler>(handler: H) {
     fn descend<H: Handler>(handler: H, depth: usize, done: std::sync::mpsc::Sender<usize>) {
         handler.clone().spawn(async move {
@@ -96,11 +96,11 @@ pub fn task_can_be_spawned_from_tasks<H: Handler>(handler: H) {
     let (done, depths) = channel();
     descend(handler, 500, done);
     for depth in (0..=500).rev() {
-        assert_eq!(expect(&depths, "the next task"), depth);
+        assert_eq!(recv(&depths, "the next task"), depth);
     }
 }
 
-/// A task runs to its end when nobody is left who has the handler.
+/// A task runs to its end even if all clones of the handler are dropped.
 pub fn task_outlives_its_handler<H: Handler>(handler: H) {
     let (mut stream, peer) = pair(&handler);
     let inside = handler.clone();
@@ -112,10 +112,10 @@ pub fn task_outlives_its_handler<H: Handler>(handler: H) {
     });
     drop(handler);
     echo_back(peer).expect("the peer");
-    expect(&done, "the task").expect("the task");
+    recv(&done, "the task").expect("the task");
 }
 
-/// What a task owns is dropped when it ends, also while others still have its waker.
+/// The values that a task owns are dropped when it ends, even if there are clones of its waker.
 pub fn task_is_dropped_when_it_ends<H: Handler>(handler: H) {
     struct Owned(std::sync::mpsc::Sender<()>);
     impl Drop for Owned {
@@ -130,7 +130,7 @@ pub fn task_is_dropped_when_it_ends<H: Handler>(handler: H) {
         drop(owned);
         waker
     });
-    expect(&dropped, "what the task dropped itself");
+    recv(&dropped, "what the task dropped itself");
     let (drops, dropped) = channel();
     let (owned, second) = (Owned(drops), channel());
     handler.spawn(async move {
@@ -138,33 +138,33 @@ pub fn task_is_dropped_when_it_ends<H: Handler>(handler: H) {
         let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
         let _ = second.0.send(waker);
     });
-    let second = expect(&second.1, "the task's waker");
-    expect(&dropped, "what the task owned");
+    let second = recv(&second.1, "the task's waker");
+    recv(&dropped, "what the task owned");
     assert!(dropped.recv().is_err(), "dropped twice");
-    // To wake who has ended does nothing.
+    // Waking a task that has ended has no effect.
     waker.wake();
     second.wake_by_ref();
     run(&handler, "another task", yield_now());
 }
 
-/// A panic ends the task that it happens in, and no other.
+/// A panic ends only the task in which it happens.
 pub fn task_panic_does_not_affect_others<H: Handler>(handler: H) {
     let gate = Gate::default();
     let waiting = {
         let gate = gate.clone();
-        spawn(&handler, async move { gate.passed().await })
+        spawn(&handler, async move { gate.opened().await })
     };
     for _ in 0..4 {
         let ended = spawn(&handler, async { panic!("a task panics, as it is meant to") });
-        assert!(ended.recv_timeout(super::util::PATIENCE).is_err());
+        assert!(ended.recv_timeout(super::util::TIMEOUT).is_err());
     }
     gate.open();
-    expect(&waiting, "the task that was waiting meanwhile");
+    recv(&waiting, "the task that was waiting meanwhile");
     let inside = handler.clone();
     run(&handler, "a task that comes after", async move { sleep(&inside, MILLISECOND).await });
 }
 
-/// A thread wakes a task, which answers, many times over.
+/// A thread wakes a task many times, and the task responds each time.
 pub fn task_can_be_woken_from_a_thread<H: Handler>(handler: H) {
     const ROUNDS: usize = 2000;
     #[derive(Default)]
@@ -200,11 +200,11 @@ pub fn task_can_be_woken_from_a_thread<H: Handler>(handler: H) {
         if let Some(waker) = waker {
             waker.wake();
         }
-        assert_eq!(expect(&returns, "the ball"), round);
+        assert_eq!(recv(&returns, "the ball"), round);
     }
 }
 
-/// A task that is woken while it runs, by itself or from elsewhere, runs again.
+/// A task that is woken while it runs, by itself or by another thread, runs again.
 pub fn task_can_be_woken_while_it_runs<H: Handler>(handler: H) {
     run(&handler, "by itself", async {
         for _ in 0..10_000 {
@@ -228,7 +228,7 @@ pub fn task_can_be_woken_while_it_runs<H: Handler>(handler: H) {
     });
 }
 
-/// Many threads wake one task as fast as they can: it sees the last of it.
+/// Many threads wake one task as fast as they can. The task sees the last change.
 pub fn task_can_be_woken_by_many_threads_at_once<H: Handler>(handler: H) {
     const THREADS: usize = 8;
     const WAKES: usize = 2000;
@@ -255,13 +255,13 @@ pub fn task_can_be_woken_by_many_threads_at_once<H: Handler>(handler: H) {
             })
         })
         .collect();
-    expect(&task, "the task to see all of it");
+    recv(&task, "the task to see all of it");
     for thread in threads {
         thread.join().expect("to wake");
     }
 }
 
-/// Ten thousand tasks wait for the same thing, and all get it.
+/// Ten thousand tasks wait for the same gate, and all of them pass.
 pub fn tasks_scale_to_ten_thousand<H: Handler>(handler: H) {
     const COUNT: usize = 10_000;
     let gate = Gate::default();
@@ -269,17 +269,17 @@ pub fn tasks_scale_to_ten_thousand<H: Handler>(handler: H) {
     for _ in 0..COUNT {
         let (gate, ran) = (gate.clone(), ran.clone());
         handler.spawn(async move {
-            gate.passed().await;
+            gate.opened().await;
             let _ = ran.send(());
         });
     }
     gate.open();
     for number in 0..COUNT {
-        expect(&runs, &format!("task {number} of {COUNT}"));
+        recv(&runs, &format!("task {number} of {COUNT}"));
     }
 }
 
-/// Tasks that are always ready to go on hold up neither timers nor connections nor new tasks.
+/// Tasks that are always ready do not hold up timers, connections or new tasks.
 pub fn tasks_that_yield_do_not_starve_others<H: Handler>(handler: H) {
     let stop = Arc::new(AtomicBool::new(false));
     let yielding: Vec<_> = (0..4)
@@ -306,7 +306,7 @@ pub fn tasks_that_yield_do_not_starve_others<H: Handler>(handler: H) {
     }
     stop.store(true, Ordering::Relaxed);
     for task in yielding {
-        expect(&task, "a task that yields");
+        recv(&task, "a task that yields");
     }
     echoing.join().expect("the peer").expect("the peer");
 }

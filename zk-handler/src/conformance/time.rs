@@ -1,4 +1,4 @@
-//! The clock and the timers.
+//! Tests of the clock and the timers.
 
 use std::{
     future::{Future, poll_fn},
@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use super::util::{Gate, Numbers, PATIENCE, expect, once, run, sleep, spawn};
+use super::util::{Gate, Rng, TIMEOUT, poll_once, recv, run, sleep, spawn};
 use crate::Handler;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The clock never goes back, on no thread, and goes on while one sleeps.
+/// The clock never goes back on any thread, and goes on during a sleep.
 pub fn clock_never_goes_back<H: Handler>(handler: H) {
     let threads: Vec<_> = (0..4)
         .map(|_| {
@@ -40,7 +40,7 @@ pub fn clock_never_goes_back<H: Handler>(handler: H) {
     assert!(passed >= 20 * MILLISECOND, "{passed:?} in a sleep of 20 ms");
 }
 
-/// All clones tell the same time.
+/// All clones have the same clock.
 pub fn clock_is_shared_by_clones<H: Handler>(handler: H) {
     for _ in 0..100 {
         let (before, between, after) = (handler.now(), handler.clone().now(), handler.now());
@@ -48,7 +48,7 @@ pub fn clock_is_shared_by_clones<H: Handler>(handler: H) {
     }
 }
 
-/// A timer goes off when its time has come, and not much later.
+/// A timer fires at its deadline, not before, and not much later.
 pub fn timer_never_fires_early<H: Handler>(handler: H) {
     let inside = handler.clone();
     run(&handler, "all timers", async move {
@@ -57,12 +57,12 @@ pub fn timer_never_fires_early<H: Handler>(handler: H) {
             inside.sleep_until(deadline).await;
             let now = inside.now();
             assert!(now >= deadline, "{:?} too early, of {micros} us", deadline - now);
-            assert!(now < deadline + PATIENCE, "{:?} too late", now - deadline);
+            assert!(now < deadline + TIMEOUT, "{:?} too late", now - deadline);
         }
     });
 }
 
-/// Timers go off in the order of their deadlines, not in that of their making.
+/// Timers fire in the order of their deadlines, not of their creation.
 pub fn timers_fire_in_order<H: Handler>(handler: H) {
     const COUNT: u32 = 20;
     let inside = handler.clone();
@@ -74,7 +74,7 @@ pub fn timers_fire_in_order<H: Handler>(handler: H) {
                 (place, Box::pin(inside.sleep_until(start + 15 * place * MILLISECOND)), done)
             })
             .collect();
-        // Latest first: when one has gone off, all that are looked at after it must have.
+        // Latest first: once one has fired, all that are polled after it must have fired.
         timers.sort_by_key(|(place, ..)| std::cmp::Reverse(*place));
         poll_fn(|context| {
             let mut later = None;
@@ -84,7 +84,7 @@ pub fn timers_fire_in_order<H: Handler>(handler: H) {
                 }
                 match (&done, later) {
                     (Some(()), None) => later = Some(*place),
-                    (None, Some(later)) => panic!("{later} went off before {place}"),
+                    (None, Some(later)) => panic!("{later} fired before {place}"),
                     _ => {}
                 }
             }
@@ -98,7 +98,7 @@ pub fn timers_fire_in_order<H: Handler>(handler: H) {
     });
 }
 
-/// A near deadline that comes up while all is quiet and waits for a far one is not held up by it.
+/// A near deadline that is added while the runtime waits for a far one fires on time.
 pub fn timer_with_a_nearer_deadline_fires_first<H: Handler>(handler: H) {
     let inside = handler.clone();
     let far = spawn(&handler, async move { sleep(&inside, YEAR).await });
@@ -109,7 +109,7 @@ pub fn timer_with_a_nearer_deadline_fires_first<H: Handler>(handler: H) {
     assert!(far.try_recv().is_err(), "a year has passed");
 }
 
-/// A deadline that has passed is no reason to wait.
+/// A deadline in the past is ready at once.
 pub fn timer_in_the_past_fires_at_once<H: Handler>(handler: H) {
     let inside = handler.clone();
     run(&handler, "the past", async move {
@@ -122,7 +122,7 @@ pub fn timer_in_the_past_fires_at_once<H: Handler>(handler: H) {
     });
 }
 
-/// Deadlines beyond all measure are waited for, and given up, like others.
+/// Timers with extreme deadlines can be polled and dropped like others.
 pub fn timer_in_the_far_future_is_accepted<H: Handler>(handler: H) {
     let now = handler.now();
     let far = [
@@ -138,23 +138,23 @@ pub fn timer_in_the_far_future_is_accepted<H: Handler>(handler: H) {
         let (inside, polled, gate) = (handler.clone(), polled.clone(), gate.clone());
         handler.spawn(async move {
             let mut sleep = Box::pin(inside.sleep_until(deadline));
-            let _ = polled.send(once(sleep.as_mut()).await);
-            gate.passed().await;
-            let _ = polled.send(once(sleep.as_mut()).await);
+            let _ = polled.send(poll_once(sleep.as_mut()).await);
+            gate.opened().await;
+            let _ = polled.send(poll_once(sleep.as_mut()).await);
         });
     }
     for _ in far {
-        assert_eq!(expect(&polls, "a first look"), None, "it went off");
+        assert_eq!(recv(&polls, "a first look"), None, "the timer fired");
     }
     let inside = handler.clone();
     run(&handler, "a short timer", async move { sleep(&inside, 20 * MILLISECOND).await });
     gate.open();
     for _ in far {
-        assert_eq!(expect(&polls, "a second look"), None, "it went off");
+        assert_eq!(recv(&polls, "a second look"), None, "the timer fired");
     }
 }
 
-/// Timers that are dropped, first or last, keep none of the others from going off.
+/// Dropping a timer does not prevent others from firing.
 pub fn timer_can_be_cancelled<H: Handler>(handler: H) {
     let inside = handler.clone();
     run(&handler, "the timers that stay", async move {
@@ -162,44 +162,44 @@ pub fn timer_can_be_cancelled<H: Handler>(handler: H) {
             let now = inside.now();
             let timer = |millis: u32| Box::pin(inside.sleep_until(now + millis * MILLISECOND));
             let (mut first, mut stays, mut last) = (timer(1), timer(3 + round % 3), timer(10));
-            once(first.as_mut()).await;
-            once(stays.as_mut()).await;
-            once(last.as_mut()).await;
+            poll_once(first.as_mut()).await;
+            poll_once(stays.as_mut()).await;
+            poll_once(last.as_mut()).await;
             drop(first);
             drop(last);
-            // Neither does one that has never been waited for.
+            // A timer that was never polled.
             drop(timer(2));
             stays.await;
         }
     });
 }
 
-/// A timer may be waited for by one task and then by another: the last one is woken.
+/// If a timer is polled by one task and then by another, the last one is woken.
 pub fn timer_can_move_between_tasks<H: Handler>(handler: H) {
     let inside = handler.clone();
     let (moved, timers) = channel::<Pin<Box<dyn Future<Output = ()> + Send>>>();
     run(&handler, "the first task", async move {
         let mut timer = Box::pin(inside.sleep_until(inside.now() + 100 * MILLISECOND));
-        once(timer.as_mut()).await;
+        poll_once(timer.as_mut()).await;
         moved.send(timer).expect("a receiver");
     });
-    run(&handler, "the second task", expect(&timers, "the timer"));
+    run(&handler, "the second task", recv(&timers, "the timer"));
 }
 
-/// Ten thousand timers at once, each in a task.
+/// Ten thousand timers at poll_once, each in a task.
 pub fn timers_scale_to_ten_thousand<H: Handler>(handler: H) {
     const COUNT: usize = 10_000;
-    let mut numbers = Numbers(11);
+    let mut rng = Rng(11);
     let (gone, off) = channel();
     for _ in 0..COUNT {
         let (inside, gone) = (handler.clone(), gone.clone());
-        let deadline = handler.now() + numbers.below(200_000) as u32 * Duration::from_micros(1);
+        let deadline = handler.now() + rng.below(200_000) as u32 * Duration::from_micros(1);
         handler.spawn(async move {
             inside.sleep_until(deadline).await;
             let _ = gone.send(inside.now() >= deadline);
         });
     }
     for number in 0..COUNT {
-        assert!(expect(&off, &format!("timer {number} of {COUNT}")), "a timer went off too early");
+        assert!(recv(&off, &format!("timer {number} of {COUNT}")), "a timer fired too early");
     }
 }

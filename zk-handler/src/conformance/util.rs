@@ -1,4 +1,4 @@
-//! What the checks are made of.
+//! Helpers of the tests.
 
 use std::{
     future::{Future, poll_fn},
@@ -16,43 +16,43 @@ use std::{
 
 use crate::{AsyncRead, AsyncWrite, Handler};
 
-/// How long to wait for what should not take long, on a machine that has other things to do.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout for everything that takes a short time on an idle machine.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Waits for the next message.
+/// Waits for the next message, and panics after [`TIMEOUT`].
 #[track_caller]
-pub(super) fn expect<T>(messages: &Receiver<T>, what: &str) -> T {
-    match messages.recv_timeout(PATIENCE) {
+pub(super) fn recv<T>(messages: &Receiver<T>, what: &str) -> T {
+    match messages.recv_timeout(TIMEOUT) {
         Ok(message) => message,
-        Err(RecvTimeoutError::Timeout) => panic!("{what}: nothing within {PATIENCE:?}"),
-        Err(RecvTimeoutError::Disconnected) => panic!("{what}: gone without having said so"),
+        Err(RecvTimeoutError::Timeout) => panic!("{what}: nothing within {TIMEOUT:?}"),
+        Err(RecvTimeoutError::Disconnected) => panic!("{what}: the sender was dropped"),
     }
 }
 
-/// Runs `task` on `handler` and hands on what comes of it.
+/// Spawns `task` on `handler`. The receiver gets its result.
 pub(super) fn spawn<T: Send + 'static>(
     handler: &impl Handler,
     task: impl Future<Output = T> + Send + 'static,
 ) -> Receiver<T> {
-    let (done, outcome) = channel();
+    let (done, result) = channel();
     handler.spawn(async move {
         let _ = done.send(task.await);
     });
-    outcome
+    result
 }
 
-/// Runs `task` on `handler` and waits for what comes of it.
+/// Runs `task` on `handler` and waits for its result.
 #[track_caller]
 pub(super) fn run<T: Send + 'static>(
     handler: &impl Handler,
     what: &str,
     task: impl Future<Output = T> + Send + 'static,
 ) -> T {
-    expect(&spawn(handler, task), what)
+    recv(&spawn(handler, task), what)
 }
 
 /// Polls `future` once.
-pub(super) async fn once<F: Future>(future: F) -> Option<F::Output> {
+pub(super) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -74,23 +74,23 @@ pub(super) async fn yield_now() {
     .await;
 }
 
-/// Completes after `duration` on the handler's clock.
+/// Waits until `duration` has passed on the handler's clock.
 pub(super) async fn sleep<H: Handler>(handler: &H, duration: Duration) {
     handler.sleep_until(handler.now() + duration).await;
 }
 
-/// Closed at first; open for ever after. For tasks and for threads.
+/// A gate that is closed at first and, once opened, stays open. Tasks and threads can wait for it.
 #[derive(Clone, Default)]
-pub(super) struct Gate(Arc<Passage>);
+pub(super) struct Gate(Arc<GateInner>);
 
 #[derive(Default)]
-struct Passage {
-    state: Mutex<PassageState>,
+struct GateInner {
+    state: Mutex<GateState>,
     opened: Condvar,
 }
 
 #[derive(Default)]
-struct PassageState {
+struct GateState {
     open: bool,
     wakers: Vec<Waker>,
 }
@@ -105,7 +105,7 @@ impl Gate {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    pub(super) async fn passed(&self) {
+    pub(super) async fn opened(&self) {
         poll_fn(|context| {
             let mut state = self.0.state.lock().unwrap();
             if state.open {
@@ -117,10 +117,10 @@ impl Gate {
         .await;
     }
 
-    /// Blocks the thread. Gives up in the end, so as not to keep it for ever.
-    pub(super) fn pass(&self) {
+    /// Blocks the thread until the gate is open, or until a timeout, so that the thread ends in any case.
+    pub(super) fn block(&self) {
         let state = self.0.state.lock().unwrap();
-        let _ = self.0.opened.wait_timeout_while(state, 2 * PATIENCE, |state| !state.open).unwrap();
+        let _ = self.0.opened.wait_timeout_while(state, 2 * TIMEOUT, |state| !state.open).unwrap();
     }
 }
 
@@ -130,16 +130,16 @@ pub(super) fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Takes a connection, which has been made already, and sees to it that nobody waits on it for ever.
+/// Accepts a connection that is already established, and sets its timeouts.
 pub(super) fn accept(listener: &TcpListener) -> TcpStream {
     let (peer, _) = listener.accept().expect("a connection");
-    peer.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    peer.set_write_timeout(Some(PATIENCE)).expect("a time-out");
+    peer.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+    peer.set_write_timeout(Some(TIMEOUT)).expect("a timeout");
     peer.set_nodelay(true).expect("no delay");
     peer
 }
 
-/// A connection of `handler`, and its other end.
+/// A connection of `handler`, and the peer.
 #[track_caller]
 pub(super) fn pair<H: Handler>(handler: &H) -> (H::Stream, TcpStream) {
     let (listener, address) = listen();
@@ -195,7 +195,7 @@ pub(super) async fn write_all(
     poll_fn(|context| Pin::new(&mut *stream).poll_flush(context)).await
 }
 
-/// Sends `rounds` little messages to `peer`, which must be sent back, and returns how long each took.
+/// Sends `rounds` small messages, which the peer must send back. Returns the duration of each round.
 pub(super) async fn echo(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     rounds: u32,
@@ -212,39 +212,39 @@ pub(super) async fn echo(
     Ok(took)
 }
 
-/// Sends everything back until the end.
+/// Sends everything back until the end of the stream.
 pub(super) fn echo_back(peer: TcpStream) -> io::Result<u64> {
     io::copy(&mut &peer, &mut &peer)
 }
 
-/// Bytes of which one knows at each place what they must be.
+/// A long sequence of known bytes.
 pub(super) struct Pattern(Vec<u8>);
 
 impl Pattern {
-    /// The longest slice there is.
-    pub(super) const LONGEST: usize = 1 << 16;
+    /// The maximum length of a slice.
+    pub(super) const MAX_LEN: usize = 1 << 16;
     const PERIOD: usize = 65_521;
 
     pub(super) fn new() -> Self {
-        let mut numbers = Numbers(7);
-        let period: Vec<u8> = (0..Self::PERIOD).map(|_| numbers.below(256) as u8).collect();
+        let mut rng = Rng(7);
+        let period: Vec<u8> = (0..Self::PERIOD).map(|_| rng.below(256) as u8).collect();
         let mut pattern = period.clone();
         pattern.extend_from_slice(&period);
         pattern.extend_from_slice(&period[..64]);
         Self(pattern)
     }
 
-    /// The bytes at `range`, which is not longer than the longest.
+    /// The bytes at `range`, which must not be longer than [`MAX_LEN`](Self::MAX_LEN).
     pub(super) fn at(&self, range: Range<usize>) -> &[u8] {
         let start = range.start % Self::PERIOD;
         &self.0[start..start + range.len()]
     }
 }
 
-/// Numbers without much of a pattern, the same each time.
-pub(super) struct Numbers(pub(super) u64);
+/// A generator of reproducible pseudo-random numbers (xorshift).
+pub(super) struct Rng(pub(super) u64);
 
-impl Numbers {
+impl Rng {
     pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
