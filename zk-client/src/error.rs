@@ -290,7 +290,7 @@ impl Error {
         Inner {
             op: Some(op),
             path: Some(path.into()),
-            ..Inner::new(kind, Some(Outcome::Refused), Message::Text(message))
+            ..Inner::new(kind, Some(Outcome::NotApplied), Message::Text(message))
         }
         .into()
     }
@@ -344,7 +344,7 @@ fn kind_of(reason: &Reason) -> ErrorKind {
         Reason::RequestTooLarge { .. } => ErrorKind::RequestTooLarge,
         Reason::ReplyTooLarge { .. } => ErrorKind::ReplyTooLarge,
         Reason::QueueFull { .. } => ErrorKind::QueueFull,
-        Reason::Undecodable(_) => ErrorKind::InvalidReply,
+        Reason::InvalidReply(_) => ErrorKind::InvalidReply,
         // `Reserved`, `InvalidPath`: what the caller asked for.
         _ => ErrorKind::InvalidInput,
     }
@@ -432,7 +432,7 @@ impl fmt::Display for Error {
         }
         message.fmt(f)?;
         match outcome {
-            Some(Outcome::Refused) | None => Ok(()),
+            Some(Outcome::NotApplied) | None => Ok(()),
             Some(outcome) => write!(f, " ({outcome})"),
         }
     }

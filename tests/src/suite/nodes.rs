@@ -13,7 +13,7 @@ use super::context::TestContext;
 #[track_caller]
 fn assert_refused(error: &Error, code: ErrorCode) {
     assert_eq!(error.code(), Some(code), "{error}");
-    assert_eq!(error.outcome(), Some(Outcome::Refused), "{error}");
+    assert_eq!(error.outcome(), Some(Outcome::NotApplied), "{error}");
     assert!(!error.is_retryable());
 }
 

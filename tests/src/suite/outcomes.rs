@@ -19,12 +19,12 @@ impl SeenKinds {
     fn saw(&mut self, error: &Error, kind: ErrorKind, outcome: Option<Outcome>, applied: bool) {
         assert_eq!((error.kind(), error.outcome()), (kind, outcome), "{error}");
         let may_be = match outcome {
-            Some(Outcome::NotSent | Outcome::Refused) => !applied,
+            Some(Outcome::NotSent | Outcome::NotApplied) => !applied,
             Some(Outcome::Applied) => applied,
             _ => true,
         };
         assert!(may_be, "{error}, and the server has {}", if applied { "done it" } else { "not" });
-        if let Some(outcome) = outcome.filter(|outcome| *outcome != Outcome::Refused) {
+        if let Some(outcome) = outcome.filter(|outcome| *outcome != Outcome::NotApplied) {
             assert!(error.to_string().ends_with(&format!("({outcome})")), "{error}");
         }
         self.0.insert(kind);
@@ -37,7 +37,7 @@ async fn version<H: Handler>(ctx: &TestContext<H>, zk: &Client) -> i32 {
 }
 
 pub async fn an_error_of_a_request_has_its_outcome<H: Handler>(handler: H) {
-    use Outcome::{Applied, NotSent, Refused, Unknown};
+    use Outcome::{Applied, NotApplied, NotSent, Unknown};
 
     let ctx = TestContext::new(handler);
     let other = ctx.client().await;
@@ -45,16 +45,16 @@ pub async fn an_error_of_a_request_has_its_outcome<H: Handler>(handler: H) {
     let mut kinds = SeenKinds::default();
     let set = |zk: &Client| zk.set("/node", b"x", None);
 
-    // Refused, by the server and here.
+    // Not applied, by the server and here.
     let error = ctx.err("a version", other.set("/node", b"x", 7)).await;
     let applied = version(&ctx, &other).await > 0;
-    kinds.saw(&error, ErrorKind::Server(ErrorCode::BadVersion), Some(Refused), applied);
+    kinds.saw(&error, ErrorKind::Server(ErrorCode::BadVersion), Some(NotApplied), applied);
     let error = ctx.err("a path", other.set("node", b"x", None)).await;
     kinds.saw(&error, ErrorKind::InvalidInput, Some(NotSent), version(&ctx, &other).await > 0);
     let plan = other.transaction().set("/node", b"x", None).delete("/missing", None);
     let results = ctx.ok("a transaction", plan.commit()).await;
     let first = results[0].clone().expect_err("it was rolled back");
-    kinds.saw(&first, ErrorKind::RolledBack, Some(Refused), version(&ctx, &other).await > 0);
+    kinds.saw(&first, ErrorKind::RolledBack, Some(NotApplied), version(&ctx, &other).await > 0);
     let small = ctx.connect(ctx.builder().max_request(60).max_in_flight(8)).await;
     let error = ctx.err("a request", small.set("/node", [0; 60], None)).await;
     kinds.saw(&error, ErrorKind::RequestTooLarge, Some(NotSent), version(&ctx, &other).await > 0);

@@ -84,7 +84,7 @@ pub async fn a_failure_rolls_back_the_whole_transaction<H: Handler>(handler: H) 
         assert_eq!(kinds(&results), [RolledBack, Server(code), after]);
         let culprit = results.get(1).and_then(|result| result.as_ref().err()).cloned();
         let culprit = culprit.expect("it failed");
-        assert_eq!((culprit.code(), culprit.outcome()), (Some(code), Some(Outcome::Refused)));
+        assert_eq!((culprit.code(), culprit.outcome()), (Some(code), Some(Outcome::NotApplied)));
         assert!(culprit.to_string().contains(culprit.path().expect("it has one")), "{culprit}");
         let error = results.committed().expect_err("it is not committed");
         assert_eq!(error.to_string(), culprit.to_string());

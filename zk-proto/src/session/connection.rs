@@ -149,7 +149,8 @@ impl<T: Clone> Session<T> {
         self.removals.connection_lost(removal_sent);
     }
 
-    /// Tells the caller how its request has ended.
+    /// Tells the caller how its request has ended. Inline, so that the reply is moved once.
+    #[inline]
     pub(super) fn complete(&mut self, caller: Caller<T>, result: Result<Reply, Box<Failure>>) {
         let Caller { id, token } = caller;
         self.outputs.push_back(Output::Completed { id, token, result });

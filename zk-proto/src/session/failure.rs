@@ -18,7 +18,7 @@ pub enum Outcome {
     /// It never left this process. Sending it again is safe.
     NotSent,
     /// The server answered that it did not do it.
-    Refused,
+    NotApplied,
     /// It was sent and no answer came, or none that tells: it was carried out once or not at all.
     Unknown,
     /// The server did it, but its answer was of no use.
@@ -34,7 +34,7 @@ impl Outcome {
     /// The outcome of a request whose answer has this error in its header, and a body that cannot be read.
     pub(super) const fn of_unreadable(op: OpCode, err: ErrorCode) -> Self {
         match op {
-            _ if !err.is_ok() => Self::Refused,
+            _ if !err.is_ok() => Self::NotApplied,
             // Of these, only the body says whether they were carried out.
             OpCode::Multi | OpCode::MultiRead | OpCode::AddWatch => Self::Unknown,
             _ => Self::Applied,
@@ -46,7 +46,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotSent => "surely not sent",
-            Self::Refused => "refused by the server",
+            Self::NotApplied => "refused by the server",
             Self::Unknown => "outcome unknown",
             Self::Applied => "applied by the server",
         })
@@ -182,7 +182,7 @@ pub enum Reason {
     },
     /// The reply's body made no sense. The session goes on.
     #[error("undecodable reply: {0}")]
-    Undecodable(#[source] DecodeError),
+    InvalidReply(#[source] DecodeError),
     /// An operation that the session does by itself, and no caller.
     #[error("operation is reserved to the session")]
     Reserved,

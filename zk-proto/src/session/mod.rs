@@ -315,7 +315,6 @@ impl<T: Clone> Session<T> {
             Phase::Established(up) if up.closing.is_none() => {
                 up.closing = Some(now.after(self.config.close_timeout));
                 let submission = Submission {
-                    caller: None,
                     op: OpCode::CloseSession,
                     change: None,
                     version: None,
@@ -323,7 +322,7 @@ impl<T: Clone> Session<T> {
                     chroot: &Chroot::default(),
                 };
                 // A header is within any limit.
-                let _ = self.queue.submit(now, usize::MAX, submission, |_| {});
+                let _ = self.queue.submit(now, usize::MAX, None, &submission, |_| {});
             }
             Phase::Established(_) => {}
             Phase::Ended(reason) => *reason = Reason::Closed,

@@ -118,7 +118,6 @@ impl<T: Clone> Session<T> {
         {
             let submission = Submission {
                 version: None,
-                caller: None,
                 op: OpCode::RemoveWatches,
                 change: Some(WatchChange::Unwanted),
                 path: None,
@@ -127,7 +126,7 @@ impl<T: Clone> Session<T> {
             let request = RemoveWatchesRequest { path: &path, watcher_type };
             let encode = |out: &mut bytes::BytesMut| request.encode(out);
             // A path that is too long by now stays where it is.
-            if self.queue.submit(now, self.config.max_request, submission, encode).is_ok() {
+            if self.queue.submit(now, self.config.max_request, None, &submission, encode).is_ok() {
                 self.removals.in_flight = self.removals.in_flight.saturating_add(1);
             }
         }

@@ -160,7 +160,7 @@ impl<T: Clone> Session<T> {
         self.disconnect();
         self.set_state(SessionState::Lost);
         if let Some((mut entry, path)) = answered {
-            self.fail(entry.take_caller(), entry.op, path, reason.clone(), Outcome::Refused);
+            self.fail(entry.take_caller(), entry.op, path, reason.clone(), Outcome::NotApplied);
         }
         let closes = matches!(&self.phase, Phase::Established(up) if up.closing.is_some());
         self.end(if closes { Reason::Closed } else { reason });
@@ -182,7 +182,7 @@ impl<T: Clone> Session<T> {
             let reason = Reason::AuthFailed { scheme };
             self.lose_session(&reason);
             for caller in waiters {
-                self.fail(Some(caller), OpCode::Auth, None, reason.clone(), Outcome::Refused);
+                self.fail(Some(caller), OpCode::Auth, None, reason.clone(), Outcome::NotApplied);
             }
             self.end(reason);
             return Ok(());
@@ -218,7 +218,7 @@ impl<T: Clone> Session<T> {
         }
         let response = match body {
             Body::Here(input) => {
-                Response::decode_prefix(entry.op, header.err, input).map_err(Reason::Undecodable)
+                Response::decode_prefix(entry.op, header.err, input).map_err(Reason::InvalidReply)
             }
             Body::TooLarge(length) => {
                 Err(Reason::ReplyTooLarge { length, limit: self.config.max_reply })
@@ -264,7 +264,8 @@ impl<T: Clone> Session<T> {
             self.complete(caller, Ok(reply));
         } else {
             let path = path.map(String::into_boxed_str);
-            let mut failure = self.failure(Reason::Server(err), Outcome::Refused, entry.op, path);
+            let mut failure =
+                self.failure(Reason::Server(err), Outcome::NotApplied, entry.op, path);
             failure.chroot = entry.chroot;
             failure.version = entry.version;
             self.complete(caller, Err(failure));

@@ -76,9 +76,7 @@ impl WatchChange {
 }
 
 /// A request on its way into the queue.
-pub(super) struct Submission<'s, T> {
-    /// `None` for a request of the session's own.
-    pub(super) caller: Option<Caller<T>>,
+pub(super) struct Submission<'s> {
     pub(super) op: OpCode,
     pub(super) change: Option<WatchChange>,
     pub(super) version: Option<i32>,
@@ -156,7 +154,8 @@ impl<T> RequestQueue<T> {
         &mut self,
         now: Time,
         limit: usize,
-        submission: Submission<'_, T>,
+        caller: Option<Caller<T>>,
+        submission: &Submission<'_>,
         body: impl FnOnce(&mut BytesMut),
     ) -> Result<(), usize> {
         let start = self.queue.len();
@@ -173,7 +172,7 @@ impl<T> RequestQueue<T> {
             return Err(length);
         }
         self.last_xid = xid;
-        let token = submission.caller.map(|caller| {
+        let token = caller.map(|caller| {
             self.last_id = caller.id;
             caller.token
         });
@@ -342,14 +341,13 @@ mod tests {
 
     fn submit(out: &mut RequestQueue<()>, path: Option<&str>) -> Result<(), usize> {
         let submission = Submission {
-            caller: None,
             op: OpCode::Delete,
             change: None,
             version: None,
             path,
             chroot: &Chroot::default(),
         };
-        out.submit(Time::ZERO, 100, submission, |out| {
+        out.submit(Time::ZERO, 100, None, &submission, |out| {
             out.extend_from_slice(path.unwrap_or_default().as_bytes());
         })
     }

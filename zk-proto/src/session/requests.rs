@@ -46,22 +46,21 @@ impl<T: Clone> Session<T> {
             ));
         }
         let id = RequestId(self.last_id.saturating_add(1));
+        let path = request.path();
         let submission = Submission {
-            caller: Some(Caller { id, token }),
             op: request.op(),
             change: watch_change(request),
             version: expected_version(request),
-            path: request.path(),
+            path,
             chroot,
         };
-        let armed_path =
-            request.path().filter(|_| submission.change.is_some_and(WatchChange::arms));
         let limit = self.config.max_request;
+        let caller = Some(Caller { id, token });
         let submitted = if chroot.is_root() {
-            self.queue.submit(now, limit, submission, |out| request.encode_body(out))
+            self.queue.submit(now, limit, caller, &submission, |out| request.encode_body(out))
         } else {
             let scratch = &mut self.scratch;
-            self.queue.submit(now, limit, submission, |out| {
+            self.queue.submit(now, limit, caller, &submission, |out| {
                 request.encode_body_in_chroot(chroot, scratch, out);
             })
         };
@@ -69,7 +68,8 @@ impl<T: Clone> Session<T> {
             Ok(()) => {
                 self.last_id = id.0;
                 self.note_request(now);
-                if let Some(path) = armed_path {
+                if let (Some(path), true) = (path, submission.change.is_some_and(WatchChange::arms))
+                {
                     self.watches.begin_arming(chroot.join(path).into_owned());
                 }
                 Ok(id)

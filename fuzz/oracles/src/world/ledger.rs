@@ -339,10 +339,12 @@ pub(super) const fn group(kind: WatchKind) -> WatcherType {
 fn check_outcome(failure: &Failure, sent: bool) {
     let Failure { reason, outcome, .. } = failure;
     assert_eq!(*outcome == Outcome::NotSent, !sent, "{failure}");
-    let answered =
-        matches!(reason, Reason::Server(_) | Reason::ReplyTooLarge { .. } | Reason::Undecodable(_));
+    let answered = matches!(
+        reason,
+        Reason::Server(_) | Reason::ReplyTooLarge { .. } | Reason::InvalidReply(_)
+    );
     match outcome {
-        Outcome::Refused => {
+        Outcome::NotApplied => {
             let is_auth = matches!(reason, Reason::AuthFailed { .. } | Reason::AuthRequired { .. });
             assert!(answered || is_auth, "{failure}");
         }

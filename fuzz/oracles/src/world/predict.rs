@@ -317,7 +317,7 @@ impl World {
         self.predict(Expected::Disconnect);
         self.predict_loss_of_session("auth failed");
         for (id, _) in waiters {
-            self.predict(Expected::Failed(id, "auth failed", Outcome::Refused));
+            self.predict(Expected::Failed(id, "auth failed", Outcome::NotApplied));
         }
         self.predict_auth_failures("auth failed");
     }
@@ -349,7 +349,7 @@ impl World {
                 Outcome::Unknown
             }
             ErrorCode::Ok => Outcome::Applied,
-            _ => Outcome::Refused,
+            _ => Outcome::NotApplied,
         };
         let failed = Expected::Failed(call.id, "reply too large", outcome);
         self.predict(failed);
@@ -359,7 +359,7 @@ impl World {
         let call = self.answered();
         let id = call.id;
         if !header.err.is_ok() {
-            return self.predict(Expected::Failed(id, "server", Outcome::Refused));
+            return self.predict(Expected::Failed(id, "server", Outcome::NotApplied));
         }
         let response = response.without_chroot(&call.chroot);
         if let Some(kind) = call.removes {

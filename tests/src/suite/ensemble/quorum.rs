@@ -36,7 +36,7 @@ pub async fn a_read_only_client_reads_without_a_quorum<H: Handler>(handler: H) {
     assert_eq!(data, "data");
     let refused = zk.set("/node", b"other", None).await.expect_err("writes do not");
     assert_eq!(refused.kind(), ErrorKind::Server(ErrorCode::NotReadOnly));
-    assert_eq!(refused.outcome(), Some(Outcome::Refused));
+    assert_eq!(refused.outcome(), Some(Outcome::NotApplied));
     assert_eq!(changes.drain(), []);
     let watch = zk.get_and_watch("/node").await.expect("reads work").2;
 

@@ -105,25 +105,25 @@ fn tolerated(first: &Request<'_>, frame: &[u8], line: &str) -> World {
 
 #[test]
 fn an_undecodable_reply_fails_its_call_and_no_other() {
-    let undecodable = "#1 Undecodable Applied";
+    let undecodable = "#1 InvalidReply Applied";
     for body in [&b""[..], b"\0\0", b"\0\0\0\x09", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xfe"] {
         let world = tolerated(&get("/a", true), &raw(1, body), undecodable);
         assert_eq!(world.session.armed(), 1, "#2's alone");
     }
     tolerated(&set_data("/a", b""), &raw(1, &[0; 67]), undecodable);
     let multi = Request::Multi(MultiRequest::new(Vec::new()));
-    tolerated(&multi, &raw(1, b"\0\0\0\x0e\0\0\0\0\0"), "#1 Undecodable Unknown");
+    tolerated(&multi, &raw(1, b"\0\0\0\x0e\0\0\0\0\0"), "#1 InvalidReply Unknown");
     let watch = add_watch("/a", AddWatchMode::Persistent);
-    tolerated(&watch, &raw(1, b"\0\0"), "#1 Undecodable Unknown");
+    tolerated(&watch, &raw(1, b"\0\0"), "#1 InvalidReply Unknown");
 }
 
 #[test]
 fn an_undecodable_reply_tells_the_path() {
-    let world = tolerated(&get("/a", false), &raw(1, b"more"), "#1 Undecodable Applied");
+    let world = tolerated(&get("/a", false), &raw(1, b"more"), "#1 InvalidReply Applied");
     let failure = &world.failures[&1];
     assert_eq!(failure.path.as_deref(), Some("/a"));
     let length = i32::from_be_bytes(*b"more");
-    assert_eq!(failure.reason, Reason::Undecodable(DecodeError::BadLength { length, left: 0 }));
+    assert_eq!(failure.reason, Reason::InvalidReply(DecodeError::BadLength { length, left: 0 }));
 }
 
 #[test]
@@ -131,8 +131,8 @@ fn a_refusal_is_one_whatever_stands_behind_it() {
     let header = ReplyHeader { xid: 1, zxid: 9, err: ErrorCode::NoNode };
     for body in [&b"more"[..], b"\xff\xff\xff\xff", &[0; 100]] {
         let frame = packet(header, |out| out.extend_from_slice(body));
-        tolerated(&get("/a", false), &frame, "#1 NoNode Refused");
-        tolerated(&delete("/a"), &frame, "#1 NoNode Refused");
+        tolerated(&get("/a", false), &frame, "#1 NoNode NotApplied");
+        tolerated(&delete("/a"), &frame, "#1 NoNode NotApplied");
     }
 }
 
@@ -316,7 +316,7 @@ fn answers_to_what_was_not_handed_out() {
 fn an_undecodable_reply_was_seen_all_the_same() {
     // Or else the next server could be one that has not done yet what this one says is done.
     let frame = raw(1, b"?");
-    let world = tolerated(&set_data("/a", b""), &frame, "#1 Undecodable Applied");
+    let world = tolerated(&set_data("/a", b""), &frame, "#1 InvalidReply Applied");
     assert_eq!(world.session.last_zxid(), 9);
 }
 
@@ -330,7 +330,7 @@ fn unknown_codes_are_carried() {
     world.fire(EventType::from(77), "/a");
     world.fire(EventType::None, "");
     world.refuse(2, ErrorCode::from(-4711));
-    assert_eq!(world.events(), ["#1 ok", "#2 Unknown(-4711) Refused"]);
+    assert_eq!(world.events(), ["#1 ok", "#2 Unknown(-4711) NotApplied"]);
     assert_eq!(world.session.armed(), 1);
 }
 

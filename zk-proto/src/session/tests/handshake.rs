@@ -222,7 +222,7 @@ fn any_cut_of_the_same_bytes_gives_the_same_outputs() {
             "#1 NodeDataChanged /a",
             "#2 ok",
             "#3 ReplyTooLarge Applied",
-            "#4 NoNode Refused",
+            "#4 NoNode NotApplied",
             "#4 NodeCreated /c",
             "disconnect",
             "SUSPENDED",

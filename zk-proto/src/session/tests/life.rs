@@ -345,7 +345,7 @@ fn a_refused_credential_ends_the_session_for_good() {
             "#2 AuthFailed Unknown",
             "#3 AuthFailed Unknown",
             "#1 unwatched AuthFailed",
-            "#4 AuthFailed Refused",
+            "#4 AuthFailed NotApplied",
             "#5 AuthFailed NotSent",
         ]
     );
@@ -419,7 +419,7 @@ fn a_server_that_demands_other_credentials_refuses_a_call_and_ends_the_session()
         [
             "disconnect",
             "LOST",
-            "#2 AuthRequired Refused",
+            "#2 AuthRequired NotApplied",
             "#3 AuthRequired NotSent",
             "#1 unwatched AuthRequired",
         ]
@@ -495,7 +495,7 @@ fn equal_credentials_are_refused_together() {
     world.add_auth("1").unwrap();
     world.read();
     world.special(xid::AUTH, ErrorCode::AuthFailed);
-    let lines = ["disconnect", "LOST", "#1 AuthFailed Refused", "#2 AuthFailed Refused"];
+    let lines = ["disconnect", "LOST", "#1 AuthFailed NotApplied", "#2 AuthFailed NotApplied"];
     assert_eq!(world.events(), lines);
 }
 

@@ -14,7 +14,7 @@ fn replies_end_requests_in_their_order() {
     world.ok(1);
     world.refuse(2, ErrorCode::NoNode);
     world.ok(3);
-    assert_eq!(world.events(), ["#1 ok", "#2 NoNode Refused", "#3 ok"]);
+    assert_eq!(world.events(), ["#1 ok", "#2 NoNode NotApplied", "#3 ok"]);
     assert_eq!(world.session.in_flight(), 0);
     let failure = &world.failures[&2];
     assert_eq!(
@@ -194,7 +194,7 @@ fn a_reply_over_the_limit_fails_its_request_and_no_other() {
     world.reply(1, &data(long));
     world.refuse(2, ErrorCode::NoNode);
     world.reply(3, &data(b"x"));
-    assert_eq!(world.events(), ["#1 ReplyTooLarge Applied", "#2 NoNode Refused", "#3 ok"]);
+    assert_eq!(world.events(), ["#1 ReplyTooLarge Applied", "#2 NoNode NotApplied", "#3 ok"]);
     assert_eq!(world.failures[&1].path.as_deref(), Some("/a"));
     // It left a watch on the server, which nobody knows of here.
     assert_eq!((world.session.armed(), world.session.last_zxid()), (1, 3));
@@ -207,8 +207,8 @@ fn a_reply_over_the_limit_fails_its_request_and_no_other() {
 #[test]
 fn a_lost_answer_whose_outcome_was_in_its_body_tells_none() {
     for (err, lines) in [
-        (ErrorCode::Ok, ["#1 ReplyTooLarge Unknown", "#2 Undecodable Unknown"]),
-        (ErrorCode::NotReadOnly, ["#1 ReplyTooLarge Refused", "#2 NotReadOnly Refused"]),
+        (ErrorCode::Ok, ["#1 ReplyTooLarge Unknown", "#2 InvalidReply Unknown"]),
+        (ErrorCode::NotReadOnly, ["#1 ReplyTooLarge NotApplied", "#2 NotReadOnly NotApplied"]),
     ] {
         let mut config = config(1);
         config.max_reply = 100;
@@ -356,7 +356,7 @@ fn a_failed_multi_is_a_reply_with_results() {
     let response = Response::Multi(MultiResponse::new(results));
     world.reply(1, &response);
     world.refuse(2, ErrorCode::SessionMoved);
-    assert_eq!(world.events(), ["#1 ok", "#2 SessionMoved Refused"]);
+    assert_eq!(world.events(), ["#1 ok", "#2 SessionMoved NotApplied"]);
     assert_eq!(world.replies[&1].response, response);
 }
 

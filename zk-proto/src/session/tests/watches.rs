@@ -108,7 +108,7 @@ fn a_missing_node_that_is_made_fires() {
     let mut world = World::up(1);
     failed(&mut world, &exists("/a", true), ErrorCode::NoNode);
     world.fire(NodeCreated, "/a");
-    assert_eq!(world.events(), ["#1 NoNode Refused", "#1 NodeCreated /a"]);
+    assert_eq!(world.events(), ["#1 NoNode NotApplied", "#1 NodeCreated /a"]);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn an_add_watch_that_failed_by_either_of_its_codes_arms_nothing() {
     world.reply(3, &refused);
     assert_eq!(
         world.events(),
-        ["#1 NoAuth Refused", "#2 Unimplemented Refused", "#3 NoAuth Refused"]
+        ["#1 NoAuth NotApplied", "#2 Unimplemented NotApplied", "#3 NoAuth NotApplied"]
     );
     assert_eq!(world.session.armed(), 0);
     assert_eq!(world.failures[&3].path.as_deref(), Some("/c"));
