@@ -10,7 +10,7 @@ use zk_proto::{
 
 use crate::servers::MAX_PACKET;
 
-/// How much later than it should a client may leave a connection.
+/// How much later than due a client may leave a connection.
 const SLACK: Duration = Duration::from_millis(30);
 
 /// Over a slow connection, so many bytes count as a reply.

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-/// Receives the lines of a trace.
+/// A function that receives the lines of a trace.
 pub type Print = Box<dyn FnMut(&str) + Send>;
 
 /// Records every step of a run.

@@ -15,7 +15,7 @@ use zk_server::ConnectionId;
 
 use crate::servers::MAX_PACKET;
 
-/// How much later than after a third of the session timeout a ping may be sent.
+/// How much later than due a ping may be sent.
 const PING_SLACK: Duration = Duration::from_millis(30);
 
 #[derive(Default)]

@@ -81,7 +81,7 @@ impl Log {
     pub(super) fn handle_received(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.requests.extend(bytes);
-        // What cannot be read is none of the log's business.
+        // Packets that cannot be decoded are not logged.
         while let Ok(Some(Frame::Whole(frame))) = connection.requests.next_frame() {
             let mut input = Reader::new(&frame);
             if connection.resumes.is_none() {
