@@ -162,7 +162,7 @@ impl Clients {
         Duration::from_secs(4) * u32::try_from(self.down.len()).unwrap_or(u32::MAX)
     }
 
-    /// Checks that clients that have dropped all watches do not register any on their next connection.
+    /// Checks that clients that have dropped all watches re-arm none on their next connection.
     ///
     /// # Errors
     /// That one does, or the first violation.
@@ -170,14 +170,14 @@ impl Clients {
         // A callback may still hold a watch.
         self.sim.run_for(Duration::from_secs(1), || {})?;
         self.wait_for_watches(0)?;
-        let _before = self.sim.take_reregistered();
+        let _before = self.sim.take_rearmed();
         self.sim.cut_all();
         self.sim.run_for(Duration::from_millis(10), || {})?;
         let limit = self.session_timeout + self.delay_by_down_hosts();
         self.wait_until("all clients are connected again", limit, || self.all_connected())?;
-        match self.sim.take_reregistered() {
+        match self.sim.take_rearmed() {
             0 => Ok(()),
-            clients => Err(format!("{clients} clients registered watches that they had dropped")),
+            clients => Err(format!("{clients} clients re-armed watches that they had dropped")),
         }
     }
 

@@ -272,10 +272,10 @@ impl Sim {
         self.with(|_, world| world.watches())
     }
 
-    /// On how many connections watches were registered again since the last call.
+    /// On how many connections watches were re-armed since the last call.
     #[must_use]
-    pub fn take_reregistered(&self) -> usize {
-        self.with(|_, world| world.take_reregistered())
+    pub fn take_rearmed(&self) -> usize {
+        self.with(|_, world| world.take_rearmed())
     }
 
     // ---- processes ---------------------------------------------------------------------------------

@@ -32,8 +32,8 @@ struct Connection {
     timeout: Duration,
     last_xid: i32,
     last_zxid: i64,
-    /// Whether watches were registered again.
-    has_reregistered: bool,
+    /// Whether watches were re-armed.
+    has_rearmed: bool,
     /// When the client wrote last, and whether there were no faults then; `None` while it has to wait.
     written: Option<(Duration, bool)>,
 }
@@ -57,7 +57,7 @@ impl WireRules {
             timeout: Duration::MAX,
             last_xid: 0,
             last_zxid: 0,
-            has_reregistered: false,
+            has_rearmed: false,
             written: Some((now, false)),
         };
         self.connections.insert(id, connection);
@@ -72,11 +72,10 @@ impl WireRules {
         self.violations.pop()
     }
 
-    /// On how many connections watches were registered again since the last call.
-    pub(crate) fn take_reregistered(&mut self) -> usize {
-        let changed =
-            self.connections.values_mut().map(|it| std::mem::take(&mut it.has_reregistered));
-        changed.filter(|has_reregistered| *has_reregistered).count()
+    /// On how many connections watches were re-armed since the last call.
+    pub(crate) fn take_rearmed(&mut self) -> usize {
+        let changed = self.connections.values_mut().map(|it| std::mem::take(&mut it.has_rearmed));
+        changed.filter(|has_rearmed| *has_rearmed).count()
     }
 
     /// The client sends bytes.
@@ -132,9 +131,9 @@ impl Connection {
         match header.xid {
             xid::PING | xid::AUTH => {}
             xid::SET_WATCHES if self.last_xid > 0 => {
-                return Err("watches are registered again after requests".into());
+                return Err("watches are re-armed after requests".into());
             }
-            xid::SET_WATCHES => self.has_reregistered = true,
+            xid::SET_WATCHES => self.has_rearmed = true,
             number if number <= 0 => return Err(format!("xid {number}")),
             number if number != self.last_xid + 1 && self.last_xid > 0 => {
                 return Err(format!("xid {number} after {}", self.last_xid));

@@ -370,8 +370,8 @@ impl World {
         open.into_iter().map(|id| self.hosts.watches_of(ConnectionId(id))).sum()
     }
 
-    /// On how many connections watches were registered again since the last call.
-    pub(crate) fn take_reregistered(&mut self) -> usize {
-        self.wire_rules.take_reregistered()
+    /// On how many connections watches were re-armed since the last call.
+    pub(crate) fn take_rearmed(&mut self) -> usize {
+        self.wire_rules.take_rearmed()
     }
 }
