@@ -1,4 +1,4 @@
-//! Access lists read and written. The reply to setACL (`SetACLResponse`) is a [`Stat`].
+//! Reading and writing ACLs. The reply to setACL (`SetACLResponse`) is a [`Stat`].
 
 use alloc::borrow::Cow;
 
@@ -9,10 +9,10 @@ use crate::{
 };
 
 record! {
-    /// Asks for a node's access list (`org.apache.zookeeper.proto.GetACLRequest`).
+    /// Reads a znode's ACL (`org.apache.zookeeper.proto.GetACLRequest`).
     #[derive(Copy)]
     pub struct GetAclRequest<'a> {
-        /// Whose.
+        /// The znode.
         pub path: &'a str,
     }
 }
@@ -20,21 +20,22 @@ record! {
 record! {
     /// The reply to getACL (`org.apache.zookeeper.proto.GetACLResponse`).
     pub struct GetAclResponse {
-        /// The access list. Digests in it read `x` for who may not set it.
+        /// The ACL. Digests in it are `x` for clients without the `ADMIN` permission.
         pub acl: List<Acl>,
-        /// The node's stat.
+        /// The znode's stat.
         pub stat: Stat,
     }
 }
 
 record! {
-    /// Sets a node's access list (`org.apache.zookeeper.proto.SetACLRequest`).
+    /// Sets a znode's ACL (`org.apache.zookeeper.proto.SetACLRequest`).
     pub struct SetAclRequest<'a> {
-        /// Whose.
+        /// The znode.
         pub path: &'a str,
-        /// The new access list. A server refuses one that is null or empty.
+        /// The new ACL. If it is null or empty, the server refuses the request with
+        /// [`InvalidAcl`](crate::ErrorCode::InvalidAcl).
         pub acl: Option<Cow<'a, [Acl]>>,
-        /// The [`Stat::aversion`] that the node must have; -1 for any.
+        /// The expected [`Stat::aversion`]; -1 for any.
         pub version: i32,
     }
 }

@@ -1,4 +1,4 @@
-//! What is below a node, and what belongs to a session.
+//! Children and descendants of a znode, and ephemeral znodes of a session.
 
 use super::Stat;
 use crate::{
@@ -7,13 +7,13 @@ use crate::{
 };
 
 record! {
-    /// Asks for the names of a node's children (`org.apache.zookeeper.proto.GetChildrenRequest` and
-    /// `GetChildren2Request`, which are alike), for getChildren and getChildren2.
+    /// Lists the children of a znode, for getChildren and getChildren2
+    /// (`org.apache.zookeeper.proto.GetChildrenRequest` and `GetChildren2Request`, which are the same).
     #[derive(Copy)]
     pub struct GetChildrenRequest<'a> {
-        /// Whose.
+        /// The znode.
         pub path: &'a str,
-        /// Whether to leave a watch on the children.
+        /// Whether to set a watch on the children.
         pub watch: Bool,
     }
 }
@@ -21,7 +21,7 @@ record! {
 record! {
     /// The reply to getChildren (`org.apache.zookeeper.proto.GetChildrenResponse`).
     pub struct GetChildrenResponse {
-        /// The names, not paths, in no order.
+        /// The names (not paths) of the children, in no particular order.
         pub children: List<Ustring>,
     }
 }
@@ -29,19 +29,19 @@ record! {
 record! {
     /// The reply to getChildren2 (`org.apache.zookeeper.proto.GetChildren2Response`).
     pub struct GetChildren2Response {
-        /// The names, not paths, in no order.
+        /// The names (not paths) of the children, in no particular order.
         pub children: List<Ustring>,
-        /// The stat of the node that was asked for.
+        /// The stat of the parent.
         pub stat: Stat,
     }
 }
 
 record! {
-    /// Asks for the session's ephemeral nodes
+    /// Lists the session's ephemeral znodes
     /// (`org.apache.zookeeper.proto.GetEphemeralsRequest`).
     #[derive(Copy)]
     pub struct GetEphemeralsRequest<'a> {
-        /// What their paths must begin with, as text: `/a` fits `/ab` too. `/` fits all, and so does null.
+        /// A prefix of the paths as strings: `/a` matches `/ab` too. `/` and null match all.
         pub prefix_path: Option<&'a str>,
     }
 }
@@ -49,17 +49,17 @@ record! {
 record! {
     /// The reply to getEphemerals (`org.apache.zookeeper.proto.GetEphemeralsResponse`).
     pub struct GetEphemeralsResponse {
-        /// Paths, in no order.
+        /// The paths, in no particular order.
         pub ephemerals: List<Ustring>,
     }
 }
 
 record! {
-    /// Asks how many nodes there are below a node
+    /// Counts the descendants of a znode
     /// (`org.apache.zookeeper.proto.GetAllChildrenNumberRequest`).
     #[derive(Copy)]
     pub struct GetAllChildrenNumberRequest<'a> {
-        /// Below which.
+        /// The znode.
         pub path: &'a str,
     }
 }
@@ -69,7 +69,7 @@ record! {
     /// (`org.apache.zookeeper.proto.GetAllChildrenNumberResponse`).
     #[derive(Copy)]
     pub struct GetAllChildrenNumberResponse {
-        /// How many nodes there are below it, at any depth.
+        /// The number of descendants at any depth.
         pub total_number: i32,
     }
 }

@@ -1,4 +1,4 @@
-//! The handshake: the first packet each way. It has no header.
+//! The handshake: the first packet in each direction. It has no header.
 
 use core::fmt;
 
@@ -11,36 +11,35 @@ use crate::jute::{Bool, Decode, DecodeError, Encode, Reader, Secret};
 pub struct ConnectRequest<'a> {
     /// Always 0.
     pub protocol_version: i32,
-    /// The newest transaction that the client has seen; a server that is behind it refuses the client.
+    /// The newest transaction that the client has seen. A server that is behind it refuses the client.
     pub last_zxid_seen: i64,
-    /// The session timeout that the client wishes for, in milliseconds.
+    /// The requested session timeout in milliseconds.
     pub timeout: i32,
     /// The session to resume, or 0 for a new one.
     pub session_id: i64,
-    /// The password of the session: 16 bytes, zero for a new one.
+    /// The password of the session: 16 bytes, all zero for a new session.
     pub password: Secret<Option<&'a [u8]>>,
-    /// Whether a server without a quorum will do; absent from clients before 3.4.
+    /// Whether the client accepts a read-only server. Clients before 3.4 do not send it.
     pub read_only: Option<Bool>,
 }
 
-/// The server's first packet (`org.apache.zookeeper.proto.ConnectResponse`). Readers pass over what stands
-/// behind it.
+/// The server's first packet (`org.apache.zookeeper.proto.ConnectResponse`). Clients ignore bytes after it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectResponse {
     /// Always 0.
     pub protocol_version: i32,
-    /// The negotiated session timeout in milliseconds; 0 or less when the session has expired.
+    /// The negotiated session timeout in milliseconds; 0 or less if the session has expired.
     pub timeout: i32,
-    /// The session; 0 when it has expired.
+    /// The session; 0 if it has expired.
     pub session_id: i64,
-    /// The password that resumes the session.
+    /// The password with which the client can resume the session.
     pub password: Secret<Option<Bytes>>,
-    /// Whether the server has no quorum; absent from servers before 3.4.
+    /// Whether the server is read-only. Servers before 3.4 do not send it.
     pub read_only: Option<Bool>,
 }
 
 impl ConnectRequest<'_> {
-    /// Whether a server without a quorum will do.
+    /// Returns true if the client accepts a read-only server.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.read_only.is_some_and(Bool::get)
@@ -87,7 +86,7 @@ impl fmt::Debug for ConnectRequest<'_> {
 }
 
 impl ConnectResponse {
-    /// Whether the server has no quorum.
+    /// Returns true if the server is read-only.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.read_only.is_some_and(Bool::get)
@@ -130,7 +129,7 @@ impl fmt::Debug for ConnectResponse {
     }
 }
 
-/// Session ids are read by people in hexadecimal, as ZooKeeper's logs have them.
+/// Shows a session id in hexadecimal, as ZooKeeper's logs do.
 struct Hex(i64);
 
 impl fmt::Debug for Hex {
@@ -145,7 +144,7 @@ fn encode_read_only(read_only: Option<Bool>, out: &mut BytesMut) {
     }
 }
 
-/// The last field, which is there when there are bytes for it.
+/// Decodes the last field, which is optional.
 fn decode_read_only(input: &mut Reader<'_>) -> Result<Option<Bool>, DecodeError> {
     match input.remaining() {
         0 => Ok(None),

@@ -1,4 +1,4 @@
-//! What other records are made of. Access lists are in [`Acl`](crate::Acl).
+//! Parts of other records. ACLs are in [`Acl`](crate::Acl).
 
 #[cfg(feature = "std")]
 use core::time::Duration;
@@ -8,43 +8,43 @@ use std::time::SystemTime;
 use crate::{Ustring, jute::record, session::SessionId};
 
 record! {
-    /// What the server knows of a node besides its data (`org.apache.zookeeper.data.Stat`).
+    /// The metadata of a znode (`org.apache.zookeeper.data.Stat`).
     #[derive(Copy, Hash, Default)]
     pub struct Stat {
-        /// The transaction that made the node.
+        /// The transaction that created the znode.
         pub czxid: i64,
-        /// The transaction that last set the node's data.
+        /// The transaction that last set the data.
         pub mzxid: i64,
-        /// When the node was made: milliseconds since 1970, by the leader's clock.
+        /// The time of creation in milliseconds since 1970, by the leader's clock.
         pub ctime: i64,
-        /// When the node's data were last set: milliseconds since 1970, by the leader's clock.
+        /// The time at which the data were last set, in milliseconds since 1970, by the leader's clock.
         pub mtime: i64,
-        /// How often the data were set. Wraps.
+        /// The number of times that the data were set. Wraps.
         pub version: i32,
-        /// How often a child was made or deleted. Wraps.
+        /// The number of times that a child was created or deleted. Wraps.
         pub cversion: i32,
-        /// How often the access list was set. Wraps.
+        /// The number of times that the ACL was set. Wraps.
         pub aversion: i32,
-        /// The session that an ephemeral node goes with; 0 for every other kind of node.
+        /// The session that owns an ephemeral znode; 0 for persistent znodes.
         pub ephemeral_owner: i64,
-        /// Bytes of the node's data.
+        /// The length of the data in bytes.
         pub data_length: i32,
-        /// How many children the node has.
+        /// The number of children.
         pub num_children: i32,
-        /// The transaction that last made or deleted a child; `czxid` when there was none.
+        /// The transaction that last created or deleted a child; `czxid` if there was none.
         pub pzxid: i64,
     }
 }
 
 impl Stat {
-    /// Whether the node goes with its session.
+    /// Returns true if `ephemeral_owner` is not 0.
     #[must_use]
     pub const fn is_ephemeral(&self) -> bool {
         self.ephemeral_owner != 0
     }
 
-    /// The session that the node goes with; `None` for one that goes with none. Containers and nodes with a
-    /// time to live, which have a mark in [`ephemeral_owner`](Self::ephemeral_owner), go with none.
+    /// Returns the session that owns an ephemeral znode, or `None` for other znodes. Containers and znodes with a
+    /// TTL have no owner; their [`ephemeral_owner`](Self::ephemeral_owner) is a marker.
     #[must_use]
     pub const fn owner(&self) -> Option<SessionId> {
         const TTL: i64 = 0xff;
@@ -55,14 +55,14 @@ impl Stat {
         }
     }
 
-    /// The time at which the node was created, by the server's clock.
+    /// Returns the time at which the znode was created, by the server's clock.
     #[cfg(feature = "std")]
     #[must_use]
     pub fn created(&self) -> SystemTime {
         moment(self.ctime)
     }
 
-    /// The time at which the node's data were last written, by the server's clock.
+    /// Returns the time at which the data were last set, by the server's clock.
     #[cfg(feature = "std")]
     #[must_use]
     pub fn modified(&self) -> SystemTime {
@@ -78,12 +78,12 @@ fn moment(millis: i64) -> SystemTime {
 }
 
 record! {
-    /// One identity of a session (`org.apache.zookeeper.data.ClientInfo`).
+    /// An authenticated identity of a session (`org.apache.zookeeper.data.ClientInfo`).
     #[derive(PartialOrd, Ord, Hash)]
     pub struct ClientInfo {
-        /// How the identity was proven, as [`Id::scheme`](crate::Id::scheme).
+        /// The authentication scheme; see [`Id::scheme`](crate::Id::scheme).
         pub auth_scheme: Ustring,
-        /// The user's name, or an address; a digest is not part of it.
+        /// The user name or the address. It contains no digest.
         pub user: Ustring,
     }
 }

@@ -1,14 +1,12 @@
-//! The records of the protocol, by family, each able to be written and read: both ends of the wire.
+//! The records of the protocol, one file per family. Each can be encoded and decoded, for clients and servers.
 //!
-//! What holds here:
-//! - the fields of a record stand in wire order, under ZooKeeper's names in Rust's spelling;
-//! - requests borrow: they are written from where their fields live, and read while the frame is at
-//!   hand; replies own, sharing the memory of the frame that they came in;
-//! - null and empty are told apart wherever a peer may send either;
-//! - `Debug` shows no content of nodes and no secret.
+//! - The fields of a record are in wire order and have ZooKeeper's names in Rust's spelling.
+//! - Requests borrow their fields from the caller or from the frame. Replies own their fields and share the
+//!   memory of the frame.
+//! - Null and empty are distinct wherever a peer may send either.
+//! - `Debug` shows no node data and no secrets.
 //!
-//! [`Request`](crate::Request) and [`Response`](crate::Response) say which record belongs to which
-//! operation.
+//! [`Request`](crate::Request) and [`Response`](crate::Response) map operations to records.
 #![cfg_attr(
     not(test),
     deny(

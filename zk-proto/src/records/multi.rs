@@ -1,11 +1,10 @@
-//! Several operations in one packet: a transaction ([`OpCode::Multi`]) or a bundle of reads
+//! Several operations in one packet: a transaction ([`OpCode::Multi`]) or a batch of reads
 //! ([`OpCode::MultiRead`]).
 //!
-//! On the wire they are a list without a count: each operation, or result, behind a [`MultiHeader`], and
-//! a last header that says it is the end. What holds here (`org.apache.zookeeper.MultiOperationRecord`,
-//! `MultiResponse`): of a header only the operation, and whether it is the end, count for a reader.
-//! ZooKeeper writes one form of the rest, other servers write others; what was read is written again as
-//! it was, as the headers of another form are kept.
+//! The wire format is a list without a count: a [`MultiHeader`] before each operation or result, and a last
+//! header that marks the end (`org.apache.zookeeper.MultiOperationRecord`, `MultiResponse`). Decoders use only
+//! the operation and the end marker of a header. Servers differ in the other fields; headers that differ from
+//! ZooKeeper's are kept, so that a decoded list is encoded to the same bytes.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -23,21 +22,21 @@ use crate::{
 };
 
 record! {
-    /// What stands before each part of a multi, and at its end
+    /// The header before each part of a multi, and at its end
     /// (`org.apache.zookeeper.proto.MultiHeader`).
     #[derive(Copy)]
     pub struct MultiHeader {
-        /// The operation; [`OpCode::Error`] for a result that is an error, and at the end.
+        /// The operation; [`OpCode::Error`] for a failed result and at the end.
         pub op: OpCode,
-        /// Whether this is the end.
+        /// Whether this is the end marker.
         pub done: Bool,
-        /// In a request, and at the end: -1. In a reply: the outcome. Readers pass over it.
+        /// In a request and at the end: -1. In a reply: the error code. Decoders ignore it.
         pub err: i32,
     }
 }
 
 impl MultiHeader {
-    /// The end of the list, as ZooKeeper writes it.
+    /// ZooKeeper's end marker.
     pub const END: Self = Self { op: OpCode::Error, done: Bool::TRUE, err: -1 };
 
     const fn request(op: OpCode) -> Self {
@@ -49,18 +48,18 @@ impl MultiHeader {
     }
 }
 
-/// What ZooKeeper would have written otherwise in the headers of a list that was read.
+/// The headers of a decoded list that differ from those that ZooKeeper writes.
 #[derive(Clone, Default)]
 struct Form {
-    /// The `err` of parts, by their place in the list, in order.
+    /// The `err` of parts by their index, in order.
     errs: Vec<(u32, i32)>,
     /// The last header.
     end: Option<MultiHeader>,
 }
 
 impl Form {
-    /// Reads parts up to the end. `part` reads what stands behind a header, and returns the header that
-    /// ZooKeeper would have written.
+    /// Decodes parts up to the end marker. `part` decodes the record after a header, and returns the header that
+    /// ZooKeeper writes for it.
     fn decode<'a>(
         input: &mut Reader<'a>,
         mut part: impl FnMut(OpCode, &mut Reader<'a>) -> Result<MultiHeader, DecodeError>,
@@ -79,7 +78,7 @@ impl Form {
         Ok(form)
     }
 
-    /// The header of the part at `at`, for which ZooKeeper writes `header`.
+    /// Returns the header of the part at index `at`, for which ZooKeeper writes `header`.
     fn header(&self, at: usize, header: MultiHeader) -> MultiHeader {
         let at = u32::try_from(at).unwrap_or(u32::MAX);
         let found = self.errs.binary_search_by_key(&at, |(at, _)| *at).ok();
@@ -92,7 +91,7 @@ impl Form {
     }
 }
 
-/// The operations that a multi may hold: the variant, named as the operation, and its record.
+/// Defines the operations of a multi: a variant with the name of the operation, and its record.
 macro_rules! multi_ops {
     ($life:lifetime: $( $(#[$meta:meta])* $op:ident($request:ty), )*) => {
         /// One operation of a multi (`org.apache.zookeeper.Op`).
@@ -103,7 +102,7 @@ macro_rules! multi_ops {
         }
 
         impl<$life> MultiOp<$life> {
-            /// Which operation it is.
+            /// Returns the operation.
             #[must_use]
             pub const fn op(&self) -> OpCode {
                 match self {
@@ -111,7 +110,7 @@ macro_rules! multi_ops {
                 }
             }
 
-            /// The node that it is about.
+            /// Returns the path of the operation.
             #[must_use]
             pub const fn path(&self) -> &$life str {
                 match self {
@@ -119,7 +118,7 @@ macro_rules! multi_ops {
                 }
             }
 
-            /// The same operation on the node at `path`.
+            /// Replaces the path of the operation.
             #[must_use]
             pub fn with_path(mut self, path: &$life str) -> Self {
                 match &mut self {
@@ -145,27 +144,27 @@ macro_rules! multi_ops {
 }
 
 multi_ops! { 'a:
-    /// Makes a node; the result is its path.
+    /// Creates a znode. The result is its path.
     Create(CreateRequest<'a>),
-    /// Makes a node; the result is its path and stat, from servers up to 3.8 its path alone.
+    /// Creates a znode. The result is its path and stat; from servers up to 3.8, only its path.
     Create2(CreateRequest<'a>),
-    /// Makes a container.
+    /// Creates a container.
     CreateContainer(CreateRequest<'a>),
-    /// Makes a node with a TTL.
+    /// Creates a znode with a TTL.
     CreateTtl(CreateTtlRequest<'a>),
-    /// Deletes a node.
+    /// Deletes a znode.
     Delete(DeleteRequest<'a>),
-    /// Sets a node's data.
+    /// Sets a znode's data.
     SetData(SetDataRequest<'a>),
-    /// Checks a node's version.
+    /// Checks a znode's version.
     Check(CheckVersionRequest<'a>),
-    /// In a multiRead: reads a node's data. It leaves no watch.
+    /// In a multiRead: reads a znode's data. It sets no watch.
     GetData(GetDataRequest<'a>),
-    /// In a multiRead: reads the names of a node's children. It leaves no watch.
+    /// In a multiRead: lists a znode's children. It sets no watch.
     GetChildren(GetChildrenRequest<'a>),
 }
 
-/// Its header and its record.
+/// Encodes the header and the record.
 impl Encode for MultiOp<'_> {
     fn encode(&self, out: &mut BytesMut) {
         MultiHeader::request(self.op()).encode(out);
@@ -175,23 +174,23 @@ impl Encode for MultiOp<'_> {
 
 /// Several operations (`org.apache.zookeeper.MultiOperationRecord`), for multi and multiRead.
 ///
-/// A server takes writes and checks in a multi, and [`GetData`](MultiOp::GetData) and
+/// Servers accept writes and checks in a multi, and [`GetData`](MultiOp::GetData) and
 /// [`GetChildren`](MultiOp::GetChildren) in a multiRead.
 #[derive(Clone, Default)]
 pub struct MultiRequest<'a> {
-    /// The operations, in the order in which they are done.
+    /// The operations in the order of execution.
     pub ops: Vec<MultiOp<'a>>,
     form: Form,
 }
 
 impl<'a> MultiRequest<'a> {
-    /// A request of `ops`.
+    /// Creates a request of `ops`.
     #[must_use]
     pub fn new(ops: Vec<MultiOp<'a>>) -> Self {
         Self { ops, form: Form::default() }
     }
 
-    /// Writes the request with `record` writing the record of each operation.
+    /// Encodes the request, with `record` encoding the record of each operation.
     pub(crate) fn encode_with(
         &self,
         out: &mut BytesMut,
@@ -238,27 +237,27 @@ impl<'a> Decode<'a> for MultiRequest<'a> {
     }
 }
 
-/// What became of one operation of a multi (`org.apache.zookeeper.OpResult`).
+/// The result of one operation of a multi (`org.apache.zookeeper.OpResult`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MultiResult {
-    /// The node was made, by [`MultiOp::Create`]; servers up to 3.8 answer [`MultiOp::Create2`] so too.
+    /// [`MultiOp::Create`] created the znode. Servers up to 3.8 reply to [`MultiOp::Create2`] with this too.
     Create(CreateResponse),
-    /// The node was made, by one of the other creates.
+    /// One of the other create operations created the znode.
     Create2(Create2Response),
-    /// The node was deleted.
+    /// The znode was deleted.
     Delete,
-    /// The data were set; the node's new stat.
+    /// The data were set. This is the new stat.
     SetData(Stat),
-    /// The version was as expected.
+    /// The version matched.
     Check,
-    /// The node's data.
+    /// The data of the znode.
     GetData(GetDataResponse),
-    /// The names of the node's children.
+    /// The children of the znode.
     GetChildren(GetChildrenResponse),
-    /// It failed. In a transaction no operation was done then, and all have this: [`ErrorCode::Ok`] those
-    /// before the one that failed, its own code that one, [`ErrorCode::RuntimeInconsistency`] those
-    /// after it.
+    /// The operation failed. If one operation of a transaction fails, none is applied, and every result is an
+    /// error: [`ErrorCode::Ok`] before the one that failed, its own code for that one, and
+    /// [`ErrorCode::RuntimeInconsistency`] after it.
     Error(ErrorCode),
 }
 
@@ -307,20 +306,19 @@ impl MultiResult {
 /// The reply to multi and multiRead (`org.apache.zookeeper.MultiResponse`).
 #[derive(Clone, Default)]
 pub struct MultiResponse {
-    /// One for each operation, in their order.
+    /// One result for each operation, in the same order.
     pub results: Vec<MultiResult>,
     form: Form,
 }
 
 impl MultiResponse {
-    /// A reply of `results`.
+    /// Creates a reply of `results`.
     #[must_use]
     pub fn new(results: Vec<MultiResult>) -> Self {
         Self { results, form: Form::default() }
     }
 
-    /// Why the transaction failed: the index of the operation that did, and its error. `None` when all
-    /// was done.
+    /// Returns the index and the error of the operation that failed, or `None` if the transaction succeeded.
     #[must_use]
     pub fn failure(&self) -> Option<(usize, ErrorCode)> {
         let errors = || {

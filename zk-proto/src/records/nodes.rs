@@ -1,7 +1,6 @@
-//! Nodes made, deleted, read and written.
+//! Creating, deleting, reading and writing znodes.
 //!
-//! A reply that is only a stat has no record of its own here: [`Stat`] stands for `ExistsResponse` and
-//! `SetDataResponse`.
+//! [`Stat`] is the reply to exists and setData (`ExistsResponse`, `SetDataResponse`).
 
 use alloc::borrow::Cow;
 
@@ -14,32 +13,34 @@ use crate::{
 };
 
 record! {
-    /// Makes a node (`org.apache.zookeeper.proto.CreateRequest`), for create, create2 and
+    /// Creates a znode (`org.apache.zookeeper.proto.CreateRequest`), for create, create2 and
     /// createContainer.
     pub struct CreateRequest<'a> {
-        /// Where; for a sequential node the path that the number is appended to.
+        /// The path. The server appends the sequence number of a sequential znode to it.
         pub path: &'a str,
-        /// The node's data, up to the server's `jute.maxbuffer`.
+        /// The data, up to the server's `jute.maxbuffer`.
         pub data: Option<&'a [u8]>,
-        /// The access list. A server refuses one that is null or empty.
+        /// The ACL. If it is null or empty, the server refuses the request with
+        /// [`InvalidAcl`](crate::ErrorCode::InvalidAcl).
         pub acl: Option<Cow<'a, [Acl]>>,
-        /// The kind of node.
+        /// The kind of znode.
         pub flags: CreateMode,
     }
 }
 
 record! {
-    /// Makes a node with a TTL (`org.apache.zookeeper.proto.CreateTTLRequest`).
+    /// Creates a znode with a TTL (`org.apache.zookeeper.proto.CreateTTLRequest`).
     pub struct CreateTtlRequest<'a> {
-        /// Where; for a sequential node the path that the number is appended to.
+        /// The path. The server appends the sequence number of a sequential znode to it.
         pub path: &'a str,
-        /// The node's data, up to the server's `jute.maxbuffer`.
+        /// The data, up to the server's `jute.maxbuffer`.
         pub data: Option<&'a [u8]>,
-        /// The access list. A server refuses one that is null or empty.
+        /// The ACL. If it is null or empty, the server refuses the request with
+        /// [`InvalidAcl`](crate::ErrorCode::InvalidAcl).
         pub acl: Option<Cow<'a, [Acl]>>,
-        /// One of the two kinds with a TTL.
+        /// The kind of znode: one of the two with a TTL.
         pub flags: CreateMode,
-        /// How long the node lives without a change: 1 to 2^40 - 1 milliseconds.
+        /// The TTL: 1 to 2^40 - 1 milliseconds without a change.
         pub ttl: i64,
     }
 }
@@ -47,7 +48,7 @@ record! {
 record! {
     /// The reply to create (`org.apache.zookeeper.proto.CreateResponse`).
     pub struct CreateResponse {
-        /// The node that was made, with its number if sequential.
+        /// The path of the new znode, with its sequence number if it is sequential.
         pub path: Ustring,
     }
 }
@@ -56,42 +57,42 @@ record! {
     /// The reply to create2, createContainer and createTTL
     /// (`org.apache.zookeeper.proto.Create2Response`).
     pub struct Create2Response {
-        /// The node that was made, with its number if sequential.
+        /// The path of the new znode, with its sequence number if it is sequential.
         pub path: Ustring,
-        /// Its stat.
+        /// The new znode's stat.
         pub stat: Stat,
     }
 }
 
 record! {
-    /// Deletes a node (`org.apache.zookeeper.proto.DeleteRequest`).
+    /// Deletes a znode (`org.apache.zookeeper.proto.DeleteRequest`).
     #[derive(Copy)]
     pub struct DeleteRequest<'a> {
-        /// Which.
+        /// The znode.
         pub path: &'a str,
-        /// The [`Stat::version`] that it must have; -1 for any.
+        /// The expected [`Stat::version`]; -1 for any.
         pub version: i32,
     }
 }
 
 record! {
-    /// Asks for a node's stat (`org.apache.zookeeper.proto.ExistsRequest`).
+    /// Reads a znode's stat (`org.apache.zookeeper.proto.ExistsRequest`).
     #[derive(Copy)]
     pub struct ExistsRequest<'a> {
-        /// Which.
+        /// The znode.
         pub path: &'a str,
-        /// Whether to leave a watch, on the node's data or on its being made.
+        /// Whether to set a watch on the data, or on the creation of a missing znode.
         pub watch: Bool,
     }
 }
 
 record! {
-    /// Asks for a node's data (`org.apache.zookeeper.proto.GetDataRequest`).
+    /// Reads a znode's data (`org.apache.zookeeper.proto.GetDataRequest`).
     #[derive(Copy)]
     pub struct GetDataRequest<'a> {
-        /// Which.
+        /// The znode.
         pub path: &'a str,
-        /// Whether to leave a watch on the node's data.
+        /// Whether to set a watch on the data.
         pub watch: Bool,
     }
 }
@@ -99,31 +100,31 @@ record! {
 record! {
     /// The reply to getData and reconfig (`org.apache.zookeeper.proto.GetDataResponse`).
     pub struct GetDataResponse {
-        /// The node's data, as they were set: null or a buffer.
+        /// The data as they were set: null or a buffer.
         pub data: Option<Bytes>,
-        /// The node's stat.
+        /// The znode's stat.
         pub stat: Stat,
     }
 }
 
 record! {
-    /// Sets a node's data (`org.apache.zookeeper.proto.SetDataRequest`).
+    /// Sets a znode's data (`org.apache.zookeeper.proto.SetDataRequest`).
     #[derive(Copy)]
     pub struct SetDataRequest<'a> {
-        /// Which.
+        /// The znode.
         pub path: &'a str,
         /// The new data, up to the server's `jute.maxbuffer`.
         pub data: Option<&'a [u8]>,
-        /// The [`Stat::version`] that the node must have; -1 for any.
+        /// The expected [`Stat::version`]; -1 for any.
         pub version: i32,
     }
 }
 
 record! {
-    /// Waits for the leader's newest state (`org.apache.zookeeper.proto.SyncRequest`).
+    /// Waits until the server has caught up with the leader (`org.apache.zookeeper.proto.SyncRequest`).
     #[derive(Copy)]
     pub struct SyncRequest<'a> {
-        /// Any path; the server only repeats it.
+        /// Any path. The server returns it.
         pub path: &'a str,
     }
 }
@@ -137,12 +138,12 @@ record! {
 }
 
 record! {
-    /// Checks a node's version (`org.apache.zookeeper.proto.CheckVersionRequest`).
+    /// Checks a znode's version (`org.apache.zookeeper.proto.CheckVersionRequest`).
     #[derive(Copy)]
     pub struct CheckVersionRequest<'a> {
-        /// Which.
+        /// The znode.
         pub path: &'a str,
-        /// The [`Stat::version`] that the node must have; -1 for any, so that it only must exist.
+        /// The expected [`Stat::version`]; -1 checks only that the znode exists.
         pub version: i32,
     }
 }

@@ -1,4 +1,4 @@
-//! Watches: their events, and the requests that are about nothing else.
+//! Watch events, and requests that only concern watches.
 
 use crate::{
     AddWatchMode, ErrorCode, EventType, KeeperState, Ustring, WatcherType,
@@ -6,26 +6,26 @@ use crate::{
 };
 
 record! {
-    /// Something has happened on a watched path (`org.apache.zookeeper.proto.WatcherEvent`). The
-    /// server sends it unasked, with the xid [`NOTIFICATION`](super::xid::NOTIFICATION).
+    /// An event of a watch (`org.apache.zookeeper.proto.WatcherEvent`). The server sends it with the xid
+    /// [`NOTIFICATION`](super::xid::NOTIFICATION).
     pub struct WatcherEvent {
-        /// What has happened.
+        /// The type of the event.
         pub kind: EventType,
-        /// The state of the connection: connected, since this came over it.
+        /// The connection state; servers always send `SyncConnected`.
         pub state: KeeperState,
-        /// The node that it happened to.
+        /// The path of the znode.
         pub path: Ustring,
     }
 }
 
 record! {
-    /// Arms one-shot watches again after a reconnect (`org.apache.zookeeper.proto.SetWatches`).
+    /// Re-arms one-shot watches after a reconnect (`org.apache.zookeeper.proto.SetWatches`).
     pub struct SetWatches<'a> {
-        /// The last transaction that the client has seen: what happened later fires at once.
+        /// The last transaction that the client has seen. Later changes fire the watches at once.
         pub relative_zxid: i64,
         /// Paths with watches on data.
         pub data_watches: List<&'a str>,
-        /// Paths with watches on missing nodes.
+        /// Paths with watches on missing znodes.
         pub exist_watches: List<&'a str>,
         /// Paths with watches on children.
         pub child_watches: List<&'a str>,
@@ -33,14 +33,14 @@ record! {
 }
 
 record! {
-    /// Arms watches of all kinds again after a reconnect (`org.apache.zookeeper.proto.SetWatches2`).
+    /// Re-arms watches of all kinds after a reconnect (`org.apache.zookeeper.proto.SetWatches2`).
     pub struct SetWatches2<'a> {
-        /// The last transaction that the client has seen: what happened later fires at once, but for
-        /// persistent watches.
+        /// The last transaction that the client has seen. Later changes fire one-shot watches at once, but not
+        /// persistent ones.
         pub relative_zxid: i64,
         /// Paths with watches on data.
         pub data_watches: List<&'a str>,
-        /// Paths with watches on missing nodes.
+        /// Paths with watches on missing znodes.
         pub exist_watches: List<&'a str>,
         /// Paths with watches on children.
         pub child_watches: List<&'a str>,
@@ -52,34 +52,34 @@ record! {
 }
 
 record! {
-    /// Leaves a persistent watch (`org.apache.zookeeper.proto.AddWatchRequest`).
+    /// Sets a persistent watch (`org.apache.zookeeper.proto.AddWatchRequest`).
     #[derive(Copy)]
     pub struct AddWatchRequest<'a> {
-        /// Where.
+        /// The path.
         pub path: &'a str,
-        /// How far it reaches.
+        /// The scope of the watch.
         pub mode: AddWatchMode,
     }
 }
 
 record! {
-    /// An outcome as a body of its own (`org.apache.zookeeper.proto.ErrorResponse`): the reply to
-    /// addWatch, besides the outcome in the header.
+    /// An error code as a record (`org.apache.zookeeper.proto.ErrorResponse`): the reply to addWatch, in
+    /// addition to the error code in the header.
     #[derive(Copy)]
     pub struct ErrorResponse {
-        /// The outcome.
+        /// The error code.
         pub err: ErrorCode,
     }
 }
 
 record! {
-    /// Asks whether there is such a watch, with [`NoWatcher`](ErrorCode::NoWatcher) for no
+    /// Checks whether a watch exists; [`NoWatcher`](ErrorCode::NoWatcher) if not
     /// (`org.apache.zookeeper.proto.CheckWatchesRequest`).
     #[derive(Copy)]
     pub struct CheckWatchesRequest<'a> {
-        /// Where.
+        /// The path.
         pub path: &'a str,
-        /// Of which kind.
+        /// The kind of watches.
         pub watcher_type: WatcherType,
     }
 }
@@ -88,9 +88,9 @@ record! {
     /// Removes watches (`org.apache.zookeeper.proto.RemoveWatchesRequest`).
     #[derive(Copy)]
     pub struct RemoveWatchesRequest<'a> {
-        /// Where.
+        /// The path.
         pub path: &'a str,
-        /// Of which kind.
+        /// The kind of watches.
         pub watcher_type: WatcherType,
     }
 }
