@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Breaks a copy of the session on purpose, by one patch of fuzz/mutants at a time, and tells how long the
-# test of the model takes to notice. It fails if one is not noticed in a minute.
+# Applies each patch of fuzz/mutants to a copy of the project, and measures how long the model test takes to find the
+# bug. It fails if a bug is not found within a minute.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,7 +12,7 @@ export PROPTEST_CASES=1000000 PROPTEST_MAX_SHRINK_ITERS=0 RUST_BACKTRACE=0
 patches=("${@:-}")
 [ -n "${patches[0]}" ] || patches=(fuzz/mutants/*.patch)
 
-# As it is, nothing is wrong with it.
+# The unchanged copy passes.
 (cd "$copy" && PROPTEST_CASES=2000 cargo test --quiet -p zk-fuzz --test random predicted)
 
 missed=0

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs fuzz targets, all or those named, each for so many seconds: `fuzz/run.sh 600 [target...]`. It needs a
-# nightly toolchain and cargo-fuzz. New inputs go to the target directory, for the next run to go on from;
-# what breaks something goes to fuzz/artifacts: fix it, and keep the input in fuzz/corpus.
+# Runs fuzz targets for a number of seconds each: `fuzz/run.sh 600 [target...]`; all targets by default. It needs a
+# nightly toolchain and cargo-fuzz. New inputs go to the target directory, where the next run finds them. An input that
+# fails goes to fuzz/artifacts: fix the bug, and add the input to fuzz/corpus.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

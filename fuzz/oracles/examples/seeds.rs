@@ -1,6 +1,6 @@
-//! Makes seeds for the fuzz targets of the packets that were recorded between other clients and a real
-//! server (`zk-proto/tests/golden`), and of a few texts. `just fuzz-seeds`; look at the difference before
-//! committing it.
+//! Creates seeds for the fuzz targets from the packets that were recorded between other clients and a real server
+//! (`zk-proto/tests/golden`), and from a few strings. Run `just fuzz-seeds`, and review the changes before you commit
+//! them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use zk_proto::{
     records::{ReplyHeader, RequestHeader, xid},
 };
 
-/// A seed, and what it is like: of those that are alike the shortest is kept.
+/// Seeds by target and class. The shortest seed of each class is kept.
 type Seeds = BTreeMap<(&'static str, String), Vec<u8>>;
 
 fn add(seeds: &mut Seeds, target: &'static str, like: String, seed: Vec<u8>) {
@@ -26,7 +26,7 @@ fn add(seeds: &mut Seeds, target: &'static str, like: String, seed: Vec<u8>) {
     }
 }
 
-/// The byte by which a target knows an operation.
+/// The byte that selects an operation.
 fn pick(op: OpCode) -> u8 {
     let at = OpCode::ALL.iter().position(|named| *named == op);
     at.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)

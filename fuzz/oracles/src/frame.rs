@@ -1,21 +1,20 @@
-//! Cutting a byte stream into frames.
+//! Splitting a byte stream into frames.
 
 use bytes::Bytes;
 use zk_proto::frame::{DRAIN_LIMIT, Frame, FrameError, FrameReader, HEAD_LEN, LENGTH_LEN};
 
 use crate::memory::within;
 
-/// What one chunk of the reader may take, and the next one while it is copied.
+/// The memory of one chunk of the reader, and of the next one during the copy.
 const CHUNKS: usize = 2 * (64 << 10);
 
-/// Cuts bytes into frames. The input is two bytes of the reader's limit, two lengths of pieces, and the
-/// stream.
+/// Splits bytes into frames. The input is two bytes for the reader's limit, two lengths of reads, and the stream.
 ///
-/// The frames are those that the format has by itself, whole or in pieces, given by copy or read in
-/// place; and the reader holds no more than what has come in, give or take its chunks.
+/// The frames agree with a simple implementation, for any lengths of reads, copied or read in place. The reader uses no
+/// more memory than the received bytes and its chunks.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that is not the case.
 pub fn frame(input: &[u8]) {
     let Some((&[high, low, first, second], stream)) = input.split_first_chunk::<4>() else {
         return;
@@ -37,7 +36,7 @@ pub fn frame(input: &[u8]) {
     within(4 * stream.len() + CHUNKS, || read(stream, limit, pieces, drop)).ok();
 }
 
-/// Reads `stream` in place, in pieces of these lengths by turns.
+/// Reads `stream` in place, in pieces of alternating lengths.
 fn read(
     stream: &[u8],
     limit: usize,
@@ -62,7 +61,7 @@ fn read(
     Ok(())
 }
 
-/// All frames that are there.
+/// Takes all complete frames.
 fn take(reader: &mut FrameReader, mut each: impl FnMut(Frame)) -> Result<(), FrameError> {
     while let Some(frame) = reader.next_frame()? {
         each(frame);
@@ -70,7 +69,7 @@ fn take(reader: &mut FrameReader, mut each: impl FnMut(Frame)) -> Result<(), Fra
     Ok(())
 }
 
-/// The frames of a stream, as the format is written down.
+/// A simple implementation of the framing.
 fn cut(mut stream: &[u8], limit: usize) -> (Vec<Frame>, Result<(), FrameError>) {
     let mut frames = Vec::new();
     while let Some((prefix, body)) = stream.split_first_chunk::<LENGTH_LEN>() {

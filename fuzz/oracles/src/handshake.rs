@@ -1,4 +1,4 @@
-//! The server's first packet, and what a session makes of it.
+//! The server's first packet, and how a session handles it.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use zk_proto::{
 
 use crate::memory::within;
 
-/// Answers a session's handshake. The input is a byte of flags (a session is resumed; only that one will
-/// do) and the packet.
+/// Answers a session's handshake. The input is a byte of flags (resume a session; do not accept another one) and the
+/// packet.
 ///
-/// A packet is read and written again to the same bytes, with what stands behind its record, or refused. A session follows only from one that
-/// is sane: it has the number, the password and the timeout that stand there; a session that was asked for
-/// is not swapped for another if only that one will do.
+/// A packet is decoded and encoded to the same bytes, or refused. Only a valid packet establishes a session, with the
+/// id, the password and the timeout of the packet. A session that is resumed is not replaced by another one if the
+/// configuration forbids it.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that is not the case.
 pub fn connect_response(input: &[u8]) {
     let Some((&flags, packet)) = input.split_first() else { return };
     let (resumes, only) = (flags & 1 != 0, flags & 2 != 0);
@@ -62,7 +62,7 @@ pub fn connect_response(input: &[u8]) {
             let timeout = Duration::from_millis(response.timeout.unsigned_abs().into());
             assert_eq!(session.session_timeout(), timeout);
             assert_eq!(session.session_id().map_or(0, |id| id.0), response.session_id);
-            // A read-only server's own session ends with it.
+            // A session of a read-only server cannot be resumed elsewhere.
             let lasts = !read_only || (resumes && !lost);
             assert_eq!(session.ticket().is_some(), lasts);
             if let Some(ticket) = session.ticket() {
@@ -86,7 +86,7 @@ pub fn connect_response(input: &[u8]) {
     }
 }
 
-/// A session that was answered with `packet`, and what it has put out since.
+/// Returns a session that received `packet`, and its outputs.
 fn answered(config: Config, packet: &Bytes) -> (Session<()>, Vec<Output<()>>) {
     let mut reader = FrameReader::new(config.max_reply);
     let mut session = Session::new(config, 1);

@@ -1,11 +1,11 @@
-//! What must hold for any input of the protocol core and of the embedded server: the bodies of the fuzz targets.
+//! The bodies of the fuzz targets: what must hold for any input of the protocol core and the embedded server.
 //!
-//! Each target is a function of bytes that panics when something does not hold. libFuzzer runs them
-//! (`fuzz/targets`), and so does this crate's own test, on stable Rust, over the corpus that is kept in
-//! `fuzz/corpus`: an input that once broke something is kept there and broken for good.
+//! Each target is a function of bytes that panics if a guarantee does not hold. libFuzzer runs the targets
+//! (`fuzz/targets`). A test of this crate runs them on stable Rust over `fuzz/corpus`, which also keeps every input that
+//! ever found a bug.
 //!
-//! A target is one function here, one line in [`TARGETS`], one file in `fuzz/targets` with its lines in
-//! `fuzz/Cargo.toml`, and a folder of seeds; the test tells when one of these is missing.
+//! A target is a function here, a line in [`TARGETS`], a file in `fuzz/targets` with its lines in `fuzz/Cargo.toml`, and
+//! a folder of seeds. A test fails if one of these is missing.
 
 mod frame;
 mod handshake;
@@ -22,7 +22,7 @@ pub use server::server;
 pub use text::{connect_string, path};
 pub use world::{session, session_model, watch_event};
 
-/// A fuzz target: its name and what it does with an input.
+/// A fuzz target: its name and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.

@@ -1,7 +1,7 @@
-//! Records, requests and replies, read from bytes that nobody has written.
+//! Records, requests and replies, decoded from arbitrary bytes.
 //!
-//! What holds for each: it takes memory in proportion to its bytes; if it is read, it is written again to
-//! the same bytes, and shows in a text of bounded length.
+//! Decoding allocates memory in proportion to the bytes. A decoded value is encoded to the same bytes, and its `Debug`
+//! output has a bounded length.
 
 use std::fmt::Debug;
 
@@ -15,11 +15,10 @@ use zk_proto::{
 
 use crate::memory::within;
 
-/// A value takes so many bytes of memory for each of its bytes on the wire: the most has a list of
-/// results without content, while it grows.
+/// The maximum memory of a value per byte on the wire. The maximum is a growing list of results without content.
 const GROWTH: usize = 48;
 
-/// Errors, and what else does not depend on the bytes.
+/// Errors, and whatever else does not depend on the bytes.
 const FIXED: usize = 1 << 10;
 
 const fn limit(len: usize) -> usize {
@@ -32,14 +31,14 @@ fn written(encode: impl FnOnce(&mut BytesMut)) -> BytesMut {
     out
 }
 
-/// Shows it, as logs and errors do.
+/// Formats a value as logs and errors do.
 fn show(value: &impl Debug, len: usize) -> String {
     let shown = format!("{value:?}");
     assert!(shown.len() <= 32 * len + FIXED, "{} characters for {len} bytes", shown.len());
     shown
 }
 
-/// Reads one record from all of `frame`.
+/// Decodes one record from all of `frame`.
 fn check<'f, T>(frame: &'f Bytes) -> Option<T>
 where
     T: Decode<'f> + Encode + Debug + PartialEq,
@@ -57,7 +56,7 @@ where
     Some(value)
 }
 
-/// A set of codes: each is kept, and has a name or not.
+/// Checks an enum of codes: each code is kept, and has a name or not.
 fn check_code<'f, T>(frame: &'f Bytes, named: &[T])
 where
     T: Decode<'f> + Encode + Debug + PartialEq + Copy + From<i32> + ToString,
@@ -72,7 +71,7 @@ where
     assert_eq!(value.to_string().ends_with(&format!(" {code}")), !is_named, "{value:?}");
 }
 
-/// An identity, which may hold a password or its hash: those are not shown.
+/// Checks that `Debug` of an identity shows no password and no hash.
 fn check_id(Id { scheme, id }: &Id) {
     let public = matches!(scheme.as_str(), "world" | "ip" | "sasl" | "x509");
     let shown = match id.split_once(':') {
@@ -159,10 +158,10 @@ const RECORDS: &[fn(&Bytes)] = records![
     Option<Vec<i64>>,
 ];
 
-/// Reads a record. The input is a byte that says which, and its bytes.
+/// Decodes a record. The input is a byte that selects the record, and its bytes.
 ///
 /// # Panics
-/// When it is not as this module says.
+/// Panics if the guarantees in the documentation of this module do not hold.
 pub fn record(input: &[u8]) {
     let Some((&pick, frame)) = input.split_first() else { return };
     let kinds = [CODES, WITH_IDS, RECORDS];
@@ -172,7 +171,7 @@ pub fn record(input: &[u8]) {
     }
 }
 
-/// An operation out of one byte: one that has a name, or another.
+/// Converts a byte to an operation, known or unknown.
 fn op(pick: u8) -> OpCode {
     match OpCode::ALL.get(usize::from(pick)) {
         Some(op) => *op,
@@ -180,12 +179,12 @@ fn op(pick: u8) -> OpCode {
     }
 }
 
-/// Reads a request. The input is a byte that says of which operation, and its bytes behind the header.
+/// Decodes a request. The input is a byte that selects the operation, and the bytes after the header.
 ///
-/// If its paths are valid, it goes below a chroot with each of them, and with nothing else.
+/// If its paths are valid, encoding it in a chroot changes each path and nothing else.
 ///
 /// # Panics
-/// When that is not so, or when it is not as this module says.
+/// Panics if that is not the case, or if the guarantees in the documentation of this module do not hold.
 pub fn request(input: &[u8]) {
     let Some((&pick, frame)) = input.split_first() else { return };
     let (op, frame) = (op(pick), Bytes::copy_from_slice(frame));
@@ -200,22 +199,23 @@ pub fn request(input: &[u8]) {
     if request.validate_paths().is_err() {
         return;
     }
-    let mut scratch = String::from("left over");
+    let mut scratch = String::from("leftover");
     let at_root = written(|out| request.encode_body_in_chroot(&Chroot::ROOT, &mut scratch, out));
     assert_eq!(at_root, frame);
     let app = Chroot::new("/app").expect("a path");
-    let below = written(|out| request.encode_body_in_chroot(&app, &mut scratch, out)).freeze();
-    let below = Request::decode(op, &mut Reader::new(&below)).expect("as readable as before");
-    let (paths, moved) = (paths(&request), paths(&below));
+    let in_chroot = written(|out| request.encode_body_in_chroot(&app, &mut scratch, out)).freeze();
+    let in_chroot =
+        Request::decode(op, &mut Reader::new(&in_chroot)).expect("as readable as before");
+    let (paths, moved) = (paths(&request), paths(&in_chroot));
     assert_eq!(paths.len(), moved.len());
     for ((path, sequential), (moved, _)) in paths.iter().zip(moved) {
         let expected = if *sequential || *path != "/" { *path } else { "" };
         assert_eq!(moved.strip_prefix("/app"), Some(expected));
     }
-    assert_eq!(with_paths(below, &paths), request, "more than paths has changed");
+    assert_eq!(with_paths(in_chroot, &paths), request, "more than paths has changed");
 }
 
-/// The nodes that a request is about, and whether the server appends a number to the path.
+/// The paths of a request, and whether the server appends a sequence number.
 fn paths<'r>(request: &Request<'r>) -> Vec<(&'r str, bool)> {
     match request {
         Request::Multi(multi) | Request::MultiRead(multi) => multi
@@ -237,7 +237,7 @@ fn paths<'r>(request: &Request<'r>) -> Vec<(&'r str, bool)> {
     }
 }
 
-/// The same request about these nodes.
+/// Replaces the paths of a request.
 fn with_paths<'r>(request: Request<'r>, paths: &[(&'r str, bool)]) -> Request<'r> {
     let put = |multi: MultiRequest<'r>| {
         let ops = multi.ops.into_iter().zip(paths);
@@ -253,11 +253,11 @@ fn with_paths<'r>(request: Request<'r>, paths: &[(&'r str, bool)]) -> Request<'r
     }
 }
 
-/// Reads a reply. The input is a byte that says to which operation, one that says whether that was done,
-/// and the bytes behind the header. With what stands behind its record it is written again as it was.
+/// Decodes a reply. The input is a byte that selects the operation, a byte for the error code, and the bytes after the
+/// header. The reply and the bytes after its record are encoded to the same bytes.
 ///
 /// # Panics
-/// When it is not as this module says.
+/// Panics if the guarantees in the documentation of this module do not hold.
 pub fn reply(input: &[u8]) {
     let Some((&[pick, err], frame)) = input.split_first_chunk() else { return };
     let (op, frame) = (op(pick), Bytes::copy_from_slice(frame));
@@ -267,7 +267,7 @@ pub fn reply(input: &[u8]) {
     let response = match decoded {
         Ok(response) => response,
         Err(error) => {
-            assert!(err.is_ok(), "a refusal is one whatever stands behind it");
+            assert!(err.is_ok(), "a failed reply is valid with any body");
             return drop(show(&error, frame.len()));
         }
     };
@@ -282,17 +282,17 @@ pub fn reply(input: &[u8]) {
     assert_eq!(whole.is_ok(), rest.is_empty());
     show(&response, frame.len());
     assert_eq!(response.clone().without_chroot(&Chroot::ROOT), response);
-    let below = response.clone().without_chroot(&Chroot::new("/app").expect("a path"));
-    for (path, below) in results(&response).into_iter().zip(results(&below)) {
+    let stripped = response.clone().without_chroot(&Chroot::new("/app").expect("a path"));
+    for (path, stripped) in results(&response).into_iter().zip(results(&stripped)) {
         match path.strip_prefix("/app") {
-            Some("") => assert_eq!(below, "/"),
-            Some(rest) if rest.starts_with('/') => assert_eq!(below, rest),
-            _ => assert_eq!(below, path, "a path outside of the chroot"),
+            Some("") => assert_eq!(stripped, "/"),
+            Some(rest) if rest.starts_with('/') => assert_eq!(stripped, rest),
+            _ => assert_eq!(stripped, path, "a path outside of the chroot"),
         }
     }
 }
 
-/// The paths in a reply that are one each.
+/// The paths in a reply that contain one path each.
 fn results(response: &Response) -> Vec<&str> {
     match response {
         Response::Create(reply) => vec![&reply.path],
@@ -312,14 +312,14 @@ fn results(response: &Response) -> Vec<&str> {
     }
 }
 
-/// Reads the reply to a multi. The input is its bytes behind the header.
+/// Decodes the reply to a multi. The input is the bytes after the header.
 ///
 /// # Panics
-/// When it is not as this module says.
+/// Panics if the guarantees in the documentation of this module do not hold.
 pub fn multi_response(input: &[u8]) {
     let frame = Bytes::copy_from_slice(input);
     let Some(reply) = check::<MultiResponse>(&frame) else { return };
-    // A result is a header of nine bytes at least, and so is the end.
+    // A result has at least nine bytes, and so has the end marker.
     assert!(reply.results.len() < frame.len() / MultiHeader::MIN_LEN);
     let errors = reply.results.iter().map(|result| match result {
         MultiResult::Error(err) => Some(*err),

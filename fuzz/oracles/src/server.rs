@@ -1,4 +1,4 @@
-//! The embedded server, and clients that say anything.
+//! The embedded server, and clients that send anything.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,30 +21,30 @@ use crate::world::{UserRequest, path_of};
 
 #[derive(Debug, Arbitrary)]
 enum Step<'a> {
-    /// A client connects: for a new session, or for that of another client.
+    /// A client connects, for a new session or for the session of another client.
     Connect {
         timeout: u16,
         resumes: Option<u8>,
         read_only: Option<bool>,
     },
-    /// One asks for something that makes sense.
+    /// A client sends a valid request.
     Request {
         client: u8,
         request: UserRequest,
         path: u8,
     },
-    /// One asks for something that may make none.
+    /// A client sends a request with any body.
     RawRequest {
         client: u8,
         op: u8,
         body: &'a [u8],
     },
-    /// One sends anything; what it hears is not looked at any more.
+    /// A client sends any bytes. What it receives afterwards is not checked.
     Bytes {
         client: u8,
         bytes: &'a [u8],
     },
-    /// Somebody asks by a word of four letters, or says anything at first.
+    /// A connection starts with a four-letter word or with any bytes.
     Stranger {
         word: u8,
         bytes: &'a [u8],
@@ -52,7 +52,7 @@ enum Step<'a> {
     HangUp {
         client: u8,
     },
-    /// So many times 64 ms go by.
+    /// This many times 64 ms pass.
     Tick(u8),
     ReadOnly(bool),
     Restart,
@@ -61,38 +61,38 @@ enum Step<'a> {
 
 const WORDS: [&str; 9] = ["ruok", "srvr", "stat", "mntr", "isro", "cons", "dump", "wchp", "wchc"];
 
-/// A client, and what it has heard.
+/// A client, and what it has received.
 struct Client {
     reader: FrameReader,
     greeted: bool,
-    /// The session that it was given.
+    /// Its session: id and password.
     session: Option<(i64, Bytes)>,
     /// Requests without an answer.
     asked: VecDeque<(i32, OpCode)>,
     last_xid: i32,
     last_zxid: i64,
-    /// It makes sense, so the answers must.
+    /// Whether it follows the protocol, so that the answers are checked.
     is_sane: bool,
     is_open: bool,
 }
 
-/// Clients of the embedded server: some that make sense, some that do not.
+/// Runs the embedded server with clients that follow the protocol and clients that do not.
 ///
-/// Each request gets one answer that can be read, in the order of requests; events can be read; zxids never
-/// fall. Bytes one by one give the same as bytes in one piece.
+/// Each request gets one valid answer, in the order of requests. Events are valid. Zxids never decrease. Single bytes
+/// give the same result as bytes in one piece.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that is not the case.
 pub fn server(input: &[u8]) {
     let mut rest = Unstructured::new(input);
     let mut steps = Vec::new();
     while steps.len() < 256 && !rest.is_empty() {
         steps.extend(rest.arbitrary::<Step<'_>>());
     }
-    assert_eq!(play(&steps, usize::MAX), play(&steps, 1), "bytes one by one give something else");
+    assert_eq!(play(&steps, usize::MAX), play(&steps, 1), "single bytes give a different result");
 }
 
-/// One run. Gives a hash of all that was sent.
+/// One run. Returns a hash of everything that the server sent.
 fn play(steps: &[Step<'_>], chunk: usize) -> u64 {
     let mut config = Config::default();
     config.extended_types = true;
@@ -166,7 +166,7 @@ impl Site {
         }
     }
 
-    /// One of the clients whose connection is open.
+    /// Picks a client with an open connection.
     fn pick(&self, client: u8) -> Option<u64> {
         let open: Vec<_> = self.clients.iter().filter(|(_, client)| client.is_open).collect();
         open.get(usize::from(client) % open.len().max(1)).map(|(id, _)| **id)
@@ -251,7 +251,7 @@ impl Site {
         self.now = end;
     }
 
-    /// Does what the server asks for.
+    /// Executes the outputs of the server.
     fn absorb(&mut self) {
         while let Some(output) = self.server.poll_output() {
             let (Output::Transmit(connection) | Output::Disconnect(connection)) = output else {
@@ -298,14 +298,14 @@ impl Client {
             WatcherEvent::decode(&mut input).expect("an event");
             return input.finish().expect("an event alone");
         }
-        // A good check is not answered.
+        // A successful check is not answered.
         while self.asked.front().is_some_and(|(xid, op)| *op == OpCode::Check && *xid != header.xid)
         {
             self.asked.pop_front();
         }
-        let (xid, op) = self.asked.pop_front().expect("a question before the answer");
+        let (xid, op) = self.asked.pop_front().expect("an answer without a request");
         let expected = if op == OpCode::Ping { xid::PING } else { xid };
-        assert_eq!(header.xid, expected, "{op} is answered out of turn");
+        assert_eq!(header.xid, expected, "{op} is answered out of order");
         let response = Response::decode(op, header.err, &mut input).expect("a reply");
         let mut again = BytesMut::new();
         response.encode(&header, &mut again);

@@ -1,4 +1,4 @@
-//! What people write: paths, chroots, names with a number, connection strings.
+//! Strings that users write: paths, chroots, names with a sequence number, connection strings.
 
 use bytes::BytesMut;
 use zk_proto::{
@@ -12,14 +12,13 @@ use zk_proto::{
 
 use crate::memory::within;
 
-/// Does to two texts what can be done to paths. The input is the length of the first, and both.
+/// Applies the path functions to two strings. The input is the length of the first one, and both.
 ///
-/// The verdict on a path is that of the server's own rule, and points into the path; what is parted joins
-/// again; what goes below a chroot comes back from it, and nothing else does; the number at the end of a
-/// name is the one that stands there.
+/// Validation agrees with the server's rules, and its errors point into the path. Splitting and joining are inverse.
+/// Adding and removing a chroot are inverse. The sequence number of a name is the one that the server wrote.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that is not the case.
 pub fn path(input: &[u8]) {
     let Some((&len, texts)) = input.split_first() else { return };
     let (first, second) = texts.split_at(texts.len().min(len.into()));
@@ -33,7 +32,7 @@ pub fn path(input: &[u8]) {
 fn verdict(path: &str) {
     assert_eq!(validate_for_create(path, false), validate(path));
     let units: Vec<u16> = path.encode_utf16().collect();
-    // An error holds the path.
+    // An error contains the path.
     match within(path.len() + 64, || validate(path)) {
         Ok(()) => assert!(server_accepts(&units), "{path:?} is no path"),
         Err(error) => {
@@ -46,7 +45,7 @@ fn verdict(path: &str) {
     assert_eq!(validate_for_create(path, true).is_ok(), server_accepts(&numbered), "{path:?}");
 }
 
-/// `org.apache.zookeeper.common.PathUtils.validatePath`, step by step as it stands there.
+/// `org.apache.zookeeper.common.PathUtils.validatePath`, ported line by line.
 fn server_accepts(chars: &[u16]) -> bool {
     const SLASH: u16 = b'/' as u16;
     const DOT: u16 = b'.' as u16;
@@ -139,7 +138,7 @@ fn check_chroot(chroot: &str, path: &str) {
     }
 }
 
-/// What is left of a path below a chroot.
+/// Removes the chroot from a path.
 fn strip<'p>(chroot: &str, path: &'p str) -> Option<&'p str> {
     if chroot == "/" {
         return Some(path);
@@ -166,7 +165,7 @@ fn text(text: &str) -> BytesMut {
 }
 
 fn check_number(prefix: &str, text: &str) {
-    // Any number is read back.
+    // Any number can be parsed.
     let bytes = text.bytes().chain([0; 4]).take(4);
     let number = bytes.fold(0, |number: i32, byte| (number << 8) | i32::from(byte));
     for number in [number, number.wrapping_neg(), number % 1_000, i32::MIN, i32::MAX] {
@@ -176,7 +175,7 @@ fn check_number(prefix: &str, text: &str) {
             assert_eq!(sequence(&name), Some(number), "{name:?}");
         }
     }
-    // A number that is read is one that the server would have written.
+    // A parsed number is one that the server would have written.
     for name in [text, &[prefix, text].concat()] {
         if let Some(number) = sequence(name) {
             assert!(name.ends_with(&format!("{number:010}")), "{number} in {name:?}");
@@ -187,12 +186,12 @@ fn check_number(prefix: &str, text: &str) {
     }
 }
 
-/// Reads a connection string. The input is its text.
+/// Parses a connection string, which is the input.
 ///
-/// What is read is what stands there, is valid, and displays as text that is read as the same.
+/// The result has the hosts and the chroot of the string. Its `Display` parses to the same value.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that is not the case.
 pub fn connect_string(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let parsed = within(32 * text.len() + 1024, || text.parse::<ConnectString>());
@@ -221,7 +220,7 @@ pub fn connect_string(input: &[u8]) {
     assert_eq!(parsed.to_string().parse(), Ok(parsed));
 }
 
-/// The parts of a string that is one, found the simple way.
+/// The parts of a valid connection string, found in a simple way.
 fn read(text: &str) -> (Vec<(&str, u16)>, &str) {
     let text = text.trim();
     let (hosts, chroot) = text.split_at(text.find('/').unwrap_or(text.len()));
@@ -234,7 +233,7 @@ fn read(text: &str) -> (Vec<(&str, u16)>, &str) {
         };
         (name.trim_start_matches('[').trim_end_matches(']'), port)
     });
-    // A chroot may end in a slash.
+    // A chroot may end with a slash.
     let chroot = chroot.strip_suffix('/').unwrap_or(chroot);
     (hosts.collect(), if chroot.is_empty() { "/" } else { chroot })
 }

@@ -1,4 +1,4 @@
-//! Every target over the inputs that are kept for it in `fuzz/corpus`, and over those with an end cut off.
+//! Runs every target over its inputs in `fuzz/corpus`, and over truncated copies of them.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The names in a folder, without what is behind their dot.
+/// The names of the files in a folder, without extensions.
 fn names(folder: &Path) -> BTreeSet<String> {
     let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
     entries(folder).into_iter().filter_map(stem).collect()

@@ -1,5 +1,5 @@
-//! The session against the model, and the embedded server, over random operations. A failure prints the bytes that it shrank to;
-//! `ZK_FUZZ_LOG=1 cargo run -p zk-fuzz --example replay <target> <bytes>` tells what happens with them.
+//! The session against the model, and the embedded server, with random operations. A failure prints the shrunk input;
+//! `ZK_FUZZ_LOG=1 cargo run -p zk-fuzz --example replay <target> <bytes>` shows what happens with it.
 
 use std::fmt;
 

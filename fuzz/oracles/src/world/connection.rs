@@ -10,16 +10,16 @@ use zk_proto::{
 
 use super::{World, wire::Received};
 
-/// The connection, as far as it can be seen from outside.
+/// The phase of the connection, as far as it is visible from outside.
 #[derive(Debug)]
 pub(super) enum Phase {
     Idle,
-    /// None; what comes next is not known yet.
+    /// No connection, and the next step is not known yet.
     Down,
     Waiting {
         until: Time,
     },
-    /// Asked for, and from `opened` on there.
+    /// Requested, and open since `opened`.
     Connecting {
         deadline: Time,
         opened: Option<Time>,
@@ -28,22 +28,22 @@ pub(super) enum Phase {
     Ended,
 }
 
-/// A connection with a session on it.
+/// A connection with an established session.
 #[derive(Debug)]
 pub(super) struct Established {
     pub(super) read_only: bool,
-    /// When the last answer came, or on a tainted connection, the last bytes: it may be that they were one.
+    /// When the last answer arrived; on a tainted connection, the last bytes, which may have been an answer.
     pub(super) heard: Time,
-    /// When something was handed out last.
+    /// When something was last sent.
     pub(super) sent: Time,
-    /// When what was acknowledged last was handed out, and submitted.
+    /// When the last acknowledged packet was sent, and when it was submitted.
     pub(super) acked: Time,
     pub(super) acked_submitted: Time,
     pub(super) auths_acked: usize,
-    /// Packets of watches that are not acknowledged.
+    /// How many packets that re-arm watches are not acknowledged.
     pub(super) rearming: usize,
     pub(super) closing: Option<Time>,
-    /// Pings that must be among the next bytes.
+    /// How many pings the next bytes must contain.
     pub(super) pings: usize,
 }
 
@@ -58,7 +58,7 @@ impl World {
         matches!(self.phase, Phase::Connecting { opened: Some(_), .. } | Phase::Established(_))
     }
 
-    /// The connection that was asked for is there.
+    /// The requested connection is open.
     pub(super) fn accept(&mut self) {
         if let Phase::Connecting { opened: opened @ None, .. } = &mut self.phase {
             *opened = Some(self.now);
@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    /// The connection, or the attempt at one, is gone.
+    /// The connection, or the attempt to connect, is lost.
     pub(super) fn cut(&mut self) {
         if matches!(self.phase, Phase::Connecting { .. } | Phase::Established(_)) {
             self.predict_loss(false);
@@ -77,14 +77,14 @@ impl World {
         }
     }
 
-    /// From here on the server is not honest on this connection.
+    /// From now on the server is dishonest on this connection.
     pub(super) fn taint(&mut self) {
         self.tainted = true;
         self.ever_tainted = true;
         self.route.forget();
     }
 
-    /// What was on the way is lost.
+    /// Everything in flight is lost.
     pub(super) fn hang_up(&mut self) {
         self.ledger.connection_lost();
         self.phase = Phase::Down;
@@ -94,7 +94,7 @@ impl World {
         self.server.hang_up();
     }
 
-    /// The answer to the search for a server that takes writes.
+    /// The answer to a probe for a read-write server.
     pub(super) fn probed(&mut self, writable: bool) {
         let Some(host) = self.probed.take() else { return };
         let moves = matches!(&self.phase, Phase::Established(established) if established.read_only && established.closing.is_none());
@@ -107,7 +107,7 @@ impl World {
         self.process_outputs();
     }
 
-    /// What an output means for the connection.
+    /// Applies an output to the connection.
     pub(super) fn follow(&mut self, output: &Output<u64>) {
         match output {
             Output::Connect { host, deadline } => {
@@ -145,18 +145,21 @@ impl World {
             }
             Output::Probe { host, .. } => {
                 assert!(self.route.hosts.contains(&host.port), "{host} is not listed");
-                assert_ne!(Some(host.port), self.route.current, "it is known");
+                assert_ne!(Some(host.port), self.route.current, "it is the current host");
                 assert!(
                     matches!(&self.phase, Phase::Established(established) if established.read_only)
                 );
                 self.probed = Some(host.clone());
             }
             Output::Gap { since, .. } => {
-                // One that cannot read an event has a gap on a connection that goes on.
+                // An event that cannot be decoded causes a gap without a new connection.
                 let latest =
                     if self.tainted { self.session.last_zxid() } else { self.ledger.since };
                 let range = self.ledger.since..=latest;
-                assert!(range.contains(since), "the gap begins elsewhere: {since}, not {range:?}");
+                assert!(
+                    range.contains(since),
+                    "the gap has a different start: {since}, not {range:?}"
+                );
             }
             Output::State(SessionState::Lost) => {
                 self.resumable = None;
@@ -174,10 +177,10 @@ impl World {
         if self.tainted {
             self.timeout = self.session.session_timeout();
         }
-        assert_eq!(self.session.session_timeout(), self.timeout, "not what was granted");
+        assert_eq!(self.session.session_timeout(), self.timeout, "not the granted timeout");
         let id = self.session.session_id().map(|id| id.0);
         if self.resumable.is_some() {
-            assert_eq!(id, self.resumable, "another session without a word");
+            assert_eq!(id, self.resumable, "another session without an expiry");
         }
         let read_only = state == SessionState::ConnectedReadOnly;
         if !read_only {

@@ -1,4 +1,4 @@
-//! Events, to a session with watches of all kinds.
+//! Watch events for a session with watches of all kinds.
 
 use bytes::{Bytes, BytesMut};
 use zk_proto::{
@@ -14,15 +14,14 @@ use super::{
     server::Content,
 };
 
-/// Tells a session of an event, twice. The input is the event's bytes behind the header.
+/// Sends an event to a session twice. The input is the bytes of the event after the header.
 ///
-/// The session has watches of all kinds, at the root and below a chroot. Those that the event concerns
-/// fire, a one-shot one once, with the path below their chroot; an event of a type that is not known
-/// fires none; after one that cannot be read the session asks for all of its watches again, and keeps the
-/// connection.
+/// The session has watches of all kinds, with and without a chroot. The matching watches fire (a one-shot watch only
+/// once) with the path without their chroot. An event of an unknown type fires none. After an event that cannot be
+/// decoded, the session re-arms all its watches and keeps the connection.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if that is not the case.
 pub fn watch_event(input: &[u8]) {
     let mut world = World::new(&Setup::default(), usize::MAX);
     world.start();
@@ -39,7 +38,7 @@ pub fn watch_event(input: &[u8]) {
         }
         world.settle();
     }
-    assert!(world.ledger.watches.len() > 16, "few are armed");
+    assert!(world.ledger.watches.len() > 16, "too few watches are armed");
     let body = Bytes::copy_from_slice(input);
     for _ in 0..2 {
         world.deliver_event(&body);
@@ -63,18 +62,18 @@ impl World {
                 event.encode(&mut again);
                 again.extend_from_slice(&input.rest());
                 assert_eq!(again, body);
-                // Not the server's doing: it need not agree any more.
+                // The server did not send this event, so its state may differ from now on.
                 self.ever_tainted = true;
                 let what = Content::Event { kind: event.kind, path: event.path.to_string() };
                 self.in_transit.push_back(Sent { what, bytes: frame.clone(), answers: None });
                 self.feed(&frame);
-                assert!(self.is_open(), "the connection is lost for an event");
+                assert!(self.is_open(), "an event closed the connection");
             }
             Err(_) => {
                 self.taint();
                 self.feed(&frame);
-                assert!(self.is_open(), "the connection is lost for an event");
-                assert!(self.session.wants_transmit(), "what cannot be read is passed over");
+                assert!(self.is_open(), "an event closed the connection");
+                assert!(self.session.wants_transmit(), "an invalid event is ignored");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What holds at any time, and what holds at the end.
+//! The invariants that hold at any time, and those that hold at the end.
 
 use zk_proto::{
     Chroot, Request, WatcherType,
@@ -12,7 +12,7 @@ use super::{
 };
 
 impl World {
-    /// What holds at any time.
+    /// Checks the invariants that hold at any time.
     pub(super) fn check(&mut self) {
         let session = &self.session;
         assert_eq!(session.state(), self.ledger.state);
@@ -45,7 +45,7 @@ impl World {
         let internal = [self.dead_at(established), established.ping_due(self.timeout)];
         let due = internal.into_iter().chain(established.closing).min();
         let found = self.session.poll_timeout();
-        // A better server is to be looked for, or an unwanted watch to be removed.
+        // The session also wakes to search for a read-write server, and to remove unwanted watches.
         let earlier =
             established.read_only || !self.ledger.unwanted_since.is_empty() || self.tainted;
         assert!(if earlier { found <= due } else { found == due }, "{found:?}, not {due:?}");
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    /// Whether nothing is on the way, so that both ends must agree.
+    /// Returns true if nothing is in flight, so that the session and the server must agree.
     pub(super) fn is_idle(&self) -> bool {
         let Phase::Established(established) = &self.phase else { return false };
         !self.ever_tainted
@@ -75,7 +75,7 @@ impl World {
             && self.in_transit.is_empty()
     }
 
-    /// With a server that is well again, and soon, all that waits is done.
+    /// Checks that the session recovers, and completes all open requests, once the server has a quorum again.
     pub(super) fn recover(&mut self) {
         if !std::mem::replace(&mut self.server.quorum, true) {
             self.cut();
@@ -95,13 +95,13 @@ impl World {
         assert!(self.ever_tainted, "the session does not come back");
     }
 
-    /// In time, no watch is left on the server that nobody wants.
+    /// Checks that unwanted watches are removed from the server in time.
     pub(super) fn check_unwanted(&mut self) {
         let lost = self.ledger.removals_lost.unwrap_or_default();
         if self.ever_tainted || lost > 4 {
             return;
         }
-        // Twice the time, as what was forgotten while its path stood in the queue waits once more.
+        // Twice the time: a watch that becomes unwanted while its path is in the queue waits again.
         for _ in 0..=(2 * (UNWATCH_AFTER.as_millis() << lost) / 50) {
             self.tick(50);
             self.settle();
@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    /// Whatever has happened, a close brings it to an end.
+    /// Checks that a close ends the session and all its requests, whatever happened before.
     pub(super) fn finish(&mut self) {
         self.close();
         self.tick(3_000);

@@ -1,4 +1,5 @@
-//! What anyone who only sees a session's outputs knows of it, and what such a one may rely on.
+//! What an observer of a session's outputs knows: the open requests, the armed watches, the session state. It checks the
+//! guarantees that hold for every server.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,27 +18,27 @@ use zk_proto::{
 /// A request that has not ended.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// A removal of unwanted watches, which the session makes by itself. It has no number and no body.
+    /// A removal of unwanted watches, which the session sends by itself. It has no id and no body.
     pub(super) internal: bool,
     pub(super) id: u64,
     pub(super) op: OpCode,
-    /// As it was submitted.
+    /// The path as it was submitted.
     pub(super) path: Option<String>,
     pub(super) chroot: Chroot,
-    /// What must arrive at the server, behind the header.
+    /// The bytes that must arrive at the server after the header.
     pub(super) body: Bytes,
     pub(super) arms: Option<Arms>,
-    /// Whether anybody wants the watch.
+    /// False once the user has called `unwatch`.
     pub(super) wanted: bool,
-    /// Which watches it takes away.
+    /// The kind of watches that it removes.
     pub(super) removes: Option<WatcherType>,
     pub(super) submitted: Time,
-    /// Once it was sent.
+    /// The xid; `None` until it was sent.
     pub(super) xid: Option<i32>,
 }
 
 impl Call {
-    /// A removal of the session's own.
+    /// Creates the entry for a removal by the session itself.
     pub(super) fn removal(now: Time) -> Self {
         Self {
             internal: true,
@@ -59,15 +60,15 @@ impl Call {
     }
 }
 
-/// Which watch a request leaves.
+/// The watch that a request sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arms {
-    /// A data watch if the node is there, an exist watch if not.
+    /// A data watch if the znode exists, an exist watch if not.
     ByExists,
     Always(WatchKind),
 }
 
-/// A credential that was added, and is not acknowledged.
+/// A credential that was added and is not acknowledged yet.
 #[derive(Debug)]
 pub(super) struct Auth {
     pub(super) id: u64,
@@ -78,7 +79,7 @@ pub(super) struct Auth {
 pub(super) struct Watch {
     pub(super) id: u64,
     pub(super) kind: WatchKind,
-    /// The server's.
+    /// The path on the server.
     pub(super) path: String,
     chroot: Chroot,
 }
@@ -97,15 +98,13 @@ pub(super) struct Ledger {
     pub(super) auths: VecDeque<Auth>,
     /// In the order in which they were armed.
     pub(super) watches: Vec<Watch>,
-    /// The transaction as of which the present connection began.
+    /// The last zxid in the handshake of this connection.
     pub(super) since: i64,
-    /// Nothing may come any more.
+    /// The session has ended, so there must be no more outputs.
     pub(super) ended: bool,
-    /// When a watch became unwanted that the present connection may have had, by path and by what it is
-    /// to the server.
+    /// When a watch became unwanted that the server may still have, by path and by the server's kind of watch.
     pub(super) unwanted_since: BTreeMap<(String, WatcherType), Time>,
-    /// How many connections were lost with a removal on its way, and none ever answered; `None` once one
-    /// was answered.
+    /// How many connections were lost while a removal was in flight, if no removal was ever answered.
     pub(super) removals_lost: Option<u32>,
 }
 
@@ -123,7 +122,7 @@ impl Ledger {
         }
     }
 
-    /// Takes in an output, if it is one that may come now.
+    /// Checks that an output is legal now, and applies it.
     pub(super) fn observe(&mut self, output: &Output<u64>) {
         assert!(!self.ended, "{output:?} after the end");
         if let Output::Completed { id, token, .. }
@@ -142,7 +141,11 @@ impl Ledger {
                 assert!(!watch.kind.is_one_shot(), "a gap in {watch:?}");
             }
             Output::Unwatched { id, .. } => {
-                assert_eq!(self.state, SessionState::Lost, "{id:?} is gone, the session is not");
+                assert_eq!(
+                    self.state,
+                    SessionState::Lost,
+                    "{id:?} is lost, but the session is not"
+                );
                 self.watch(*id);
                 self.forget(id.0);
             }
@@ -172,11 +175,13 @@ impl Ledger {
         while self.calls.front().is_some_and(|call| call.internal) {
             self.calls.pop_front();
         }
-        let Some(call) = self.calls.pop_front() else { panic!("{id:?} ends, and waits not") };
-        assert_eq!(call.id, id.0, "a request ends out of turn");
+        let Some(call) = self.calls.pop_front() else {
+            panic!("{id:?} completes, but is not open")
+        };
+        assert_eq!(call.id, id.0, "a request completes out of order");
         let err = match result {
             Ok(_) => {
-                assert!(call.xid.is_some(), "an answer to what was not sent");
+                assert!(call.xid.is_some(), "a reply to a request that was not sent");
                 ErrorCode::Ok
             }
             Err(failure) => {
@@ -224,7 +229,7 @@ impl Ledger {
         self.watches.retain(|watch| watch.id != id);
     }
 
-    /// The user wants to hear no more of a watch.
+    /// The user no longer wants a watch.
     pub(super) fn unwatch(&mut self, now: Time, id: u64) {
         for watch in self.watches.iter().filter(|watch| watch.id == id) {
             self.unwanted_since.insert((watch.path.clone(), group(watch.kind)), now);
@@ -235,7 +240,7 @@ impl Ledger {
         }
     }
 
-    /// A request that arms a watch is answered, and its watch may be unwanted from then on.
+    /// Notes that the request that is answered next may set a watch which is unwanted from the start.
     pub(super) fn note_possibly_unwanted(&mut self, now: Time) {
         let Some(call) = self.calls.iter().find(|call| !call.internal) else { return };
         let kind = match call.arms {
@@ -246,7 +251,7 @@ impl Ledger {
         self.unwanted_since.insert((call.server_path(), group(kind)), now);
     }
 
-    /// Checks a removal that the session makes by itself, when it arrives.
+    /// Checks a removal by the session itself when it arrives at the server.
     pub(super) fn check_removal(
         &self,
         now: Time,
@@ -260,20 +265,21 @@ impl Ledger {
         };
         let wanted = |watch: &&Watch| watch.path == remove.path && takes(watch.kind);
         let wanted = self.watches.iter().find(wanted);
-        assert!(wanted.is_none(), "{remove:?} takes {wanted:?}");
+        assert!(wanted.is_none(), "{remove:?} removes the wanted {wanted:?}");
         let before = self.calls.iter().take_while(|call| call.xid.is_some() || !call.internal);
         for call in before.filter(|call| call.xid.is_some() && call.arms.is_some()) {
-            assert_ne!(call.server_path(), remove.path, "{remove:?} is sent behind {call:?}");
+            assert_ne!(call.server_path(), remove.path, "{remove:?} is sent after {call:?}");
         }
         let since = self.unwanted_since.iter().filter(|((path, kind), _)| {
             path == remove.path && (any || *kind == remove.watcher_type)
         });
         let since = since.map(|(_, since)| *since).max();
-        let since = since.unwrap_or_else(|| panic!("{remove:?} of what was never forgotten"));
+        let since =
+            since.unwrap_or_else(|| panic!("{remove:?} of a watch that was never unwanted"));
         assert!(now.since(since) >= grace, "{remove:?} only {:?} later", now.since(since));
     }
 
-    /// The connection is gone.
+    /// The connection was lost.
     pub(super) fn connection_lost(&mut self) {
         self.unwanted_since.clear();
         let on_its_way = self.calls.iter().any(|call| call.internal && call.xid.is_some());
@@ -282,14 +288,14 @@ impl Ledger {
         }
     }
 
-    /// There are so many removals of the session's own that wait for an answer.
+    /// Makes the number of open removals by the session itself match `count`.
     pub(super) fn expect_removals(&mut self, now: Time, count: usize) {
         let mut internal = self.calls.iter().filter(|call| call.internal).count();
         while internal < count {
             self.calls.push_back(Call::removal(now));
             internal += 1;
         }
-        // Those that were answered or lost are the oldest.
+        // The oldest were answered or lost.
         let mut over = internal - count;
         self.calls.retain(|call| {
             let gone = call.internal && over > 0;
@@ -298,12 +304,12 @@ impl Ledger {
         });
     }
 
-    /// How many requests of the user wait.
+    /// How many of the user's requests are open.
     pub(super) fn waiting(&self) -> usize {
         self.calls.iter().filter(|call| !call.internal).count()
     }
 
-    /// Whom an event concerns: on its path the oldest first, and then above it.
+    /// The watches that an event fires: those on its path, oldest first, then those on its ancestors.
     pub(super) fn matching_watches(
         &self,
         kind: EventType,
@@ -326,7 +332,7 @@ impl Ledger {
     }
 }
 
-/// What a watch is to the server.
+/// The server's kind of a watch.
 pub(super) const fn group(kind: WatchKind) -> WatcherType {
     match kind {
         WatchKind::Data | WatchKind::Exist => WatcherType::Data,
@@ -335,7 +341,7 @@ pub(super) const fn group(kind: WatchKind) -> WatcherType {
     }
 }
 
-/// Whether a failure says of its request what is so.
+/// Checks the outcome of a failed request against what was sent and answered.
 fn check_outcome(failure: &Failure, sent: bool) {
     let Failure { reason, outcome, .. } = failure;
     assert_eq!(*outcome == Outcome::NotSent, !sent, "{failure}");
@@ -354,7 +360,7 @@ fn check_outcome(failure: &Failure, sent: bool) {
     }
 }
 
-/// Which events a watch is told of (`org.apache.zookeeper.ZKWatchManager.materialize`).
+/// Returns true if a watch fires for an event type (`org.apache.zookeeper.ZKWatchManager.materialize`).
 fn wants(kind: WatchKind, event: EventType) -> bool {
     use EventType as E;
     use WatchKind as K;

@@ -1,15 +1,14 @@
-//! A session, the other end of its wire and a clock, with no socket anywhere.
+//! A session, the server at the other end and a clock, without sockets.
 //!
-//! [`World`] drives a session by operations ([`ops`]) and holds what comes out of it against a small
-//! model:
-//! - [`ledger`]: requests end once, in order, and say truly whether they were sent; states change along
-//!   legal edges; watches are armed, fire and go, each for a reason;
-//! - [`route`]: which host comes next, and when;
-//! - [`server`]: an honest server, which learns nothing but by the bytes that arrive;
-//! - [`predict`]: while the server is honest, every output is known before it comes, and in which order.
+//! [`World`] drives a session with operations ([`ops`]) and compares its outputs with a small model:
+//! - [`ledger`]: requests complete once, in order, with the right outcome; state changes are legal; watches are armed,
+//!   fire and end for a reason;
+//! - [`route`]: the next host, and when it is tried;
+//! - [`server`]: an honest server, which knows only the bytes that arrive;
+//! - [`predict`]: while the server is honest, every output and their order is predicted.
 //!
-//! Once the server was not honest ([`ops::Hostile`]), what holds for any server is still checked, and the
-//! rest again from the next connection on.
+//! After the server was dishonest ([`ops::Hostile`]), only what holds for any server is checked, until the next
+//! connection.
 
 mod connection;
 mod event;
@@ -50,35 +49,35 @@ use server::{Sent, Server};
 use user::Registered;
 use wire::Received;
 
-/// An input of more operations tells nothing new.
+/// The maximum number of operations of a run.
 const MAX_OPS: usize = 256;
 
-/// Far more than one input brings about.
+/// More outputs than any input can cause.
 const MAX_OUTPUTS: usize = 100_000;
 
-/// For how long a watch must have been unwanted before it is removed.
+/// How long a watch must be unwanted before the session removes it.
 const UNWATCH_AFTER: Duration = Duration::from_millis(700);
 
-/// How many requests may wait.
+/// The maximum number of open requests.
 const MAX_IN_FLIGHT: usize = 40;
 
-/// The session against an honest server, which may hang up, lose its quorum, and expire sessions: every
-/// output is known before it comes.
+/// Runs the session against an honest server, which may close connections, lose its quorum and expire sessions. Every
+/// output is predicted.
 ///
-/// The input is read as what the session is made with and a list of operations, as that of [`session`]
-/// is. It is run twice, the server's bytes as they come and one by one: both must give the same.
+/// The input is the configuration and a list of operations, as in [`session`]. It is run twice, with the server's bytes
+/// in one piece and one by one. Both runs must have the same outputs.
 ///
 /// # Panics
-/// When something does not hold.
+/// Panics if the session violates the model.
 pub fn session_model(input: &[u8]) {
     run(input, true);
 }
 
-/// The session against a server that may say anything: what holds for any server is checked, as in
-/// [`session_model`].
+/// Runs the session against a server that may send anything, as in [`session_model`]. Only what holds for any server is
+/// checked.
 ///
 /// # Panics
-/// When something does not hold.
+/// Panics if the session violates the model.
 pub fn session(input: &[u8]) {
     run(input, false);
 }
@@ -92,10 +91,10 @@ fn run(input: &[u8], honest: bool) {
     }
     let whole = play(&setup, &ops, honest, usize::MAX);
     let bytewise = play(&setup, &ops, honest, 1);
-    assert_eq!(whole, bytewise, "bytes one by one give something else");
+    assert_eq!(whole, bytewise, "single bytes give a different result");
 }
 
-/// One run. Gives a hash of all that came out, and when.
+/// One run. Returns a hash of all outputs and their times.
 fn play(setup: &Setup, ops: &[Op], honest: bool, chunk: usize) -> u64 {
     let mut world = World::new(setup, chunk);
     world.start();
@@ -111,34 +110,34 @@ struct World {
     /// The token of each request is its id.
     session: Session<u64>,
     now: Time,
-    /// How the server's bytes are cut.
+    /// The maximum number of bytes per read.
     chunk: usize,
     reader: FrameReader,
     phase: Phase,
     ledger: Ledger,
     route: Route,
-    /// The session timeout: granted, or to be asked for.
+    /// The session timeout: granted, or to be requested.
     timeout: Duration,
-    /// The session that must not be swapped for another without a word.
+    /// The session that must be resumed, or reported as lost.
     resumable: Option<i64>,
-    /// Each once.
+    /// All credentials, without duplicates.
     credentials: Vec<Registered>,
     server: Server,
     received: Received,
     last_xid: i32,
     last_id: u64,
-    /// What the server has said and the client has not heard.
+    /// What the server has sent and the session has not received.
     outbox: VecDeque<Sent>,
-    /// What the client hears now.
+    /// What the session receives now.
     in_transit: VecDeque<Sent>,
     predicted: VecDeque<Expected>,
-    /// Something dishonest was heard on this connection, and on any.
+    /// The server was dishonest on this connection, and on any connection.
     tainted: bool,
     ever_tainted: bool,
     probed: Option<Arc<HostPort>>,
     last_zxid: i64,
     trace: DefaultHasher,
-    /// Whether to write what happens to stderr, for who looks into a failure: `ZK_FUZZ_LOG`.
+    /// Whether to write a log to stderr: `ZK_FUZZ_LOG` is set.
     log: bool,
 }
 

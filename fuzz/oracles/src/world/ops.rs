@@ -1,4 +1,4 @@
-//! What happens to a session, made of bytes.
+//! The operations of a run, built from the bytes of the input.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -13,12 +13,12 @@ use zk_proto::{
 
 use super::{World, ledger::Arms, server};
 
-/// What a session is made with.
+/// The configuration of the session and the server.
 #[derive(Debug, Default, Arbitrary)]
 pub(super) struct Setup {
     pub(super) seed: u8,
     pub(super) hosts: u8,
-    /// Asked for, and granted at most, in milliseconds on top of a least.
+    /// The requested and the maximum granted session timeout, in milliseconds above a minimum.
     pub(super) timeout: u16,
     pub(super) grant: u16,
     pub(super) read_only: bool,
@@ -37,27 +37,27 @@ pub(super) enum Op {
     Unwatch {
         back: u8,
     },
-    /// Everything is done that can be done at once.
+    /// Everything happens that can happen without the passage of time.
     Settle,
     Accept,
-    /// Bytes move: out, through the server, and back.
+    /// Bytes move: out of the session, through the server, and back.
     Flow {
         read: bool,
         serve: u8,
         deliver: u8,
     },
-    /// Another client makes, changes or deletes a node.
+    /// Another client creates, changes or deletes a znode.
     Change {
         path: u8,
         how: u8,
     },
-    /// The connection is gone, before or after the server has read what arrived.
+    /// The connection is lost, before or after the server has processed what arrived.
     Cut {
         served: bool,
     },
-    /// So many times 16 ms go by.
+    /// This many times 16 ms pass.
     Tick(u8),
-    /// So many times 64 ms go by, in which the process is stopped.
+    /// This many times 64 ms pass while the process is stopped.
     Freeze(u8),
     Rare(Rare),
     Hostile(Hostile),
@@ -73,7 +73,7 @@ pub(super) enum Rare {
     Probed(bool),
 }
 
-/// What a user asks for.
+/// A request of the user.
 #[derive(Debug, Arbitrary)]
 pub(crate) enum UserRequest {
     Get { watch: bool },
@@ -88,7 +88,7 @@ pub(crate) enum UserRequest {
     Multi { version: i8, mode: u8 },
 }
 
-/// What no honest server does.
+/// What an honest server never sends.
 #[derive(Debug, Arbitrary)]
 pub(super) enum Hostile {
     Bytes(Vec<u8>),
@@ -111,7 +111,7 @@ fn mode(pick: u8) -> CreateMode {
 }
 
 impl UserRequest {
-    /// The request, and the watch that it leaves.
+    /// Builds the request, and the watch that it sets.
     pub(crate) fn build(&self, path: &'static str) -> (Request<'static>, Option<Arms>) {
         let always = |watch: bool, kind| watch.then_some(Arms::Always(kind));
         let data = |len: u8| Some(&DATA[..usize::from(len) % DATA.len()]);
@@ -177,7 +177,7 @@ impl UserRequest {
     }
 }
 
-/// A version that may be the right one; mostly any will do.
+/// A version that may match; mostly -1, which always matches.
 fn expected(version: i8) -> i32 {
     i32::from(version.max(-1)) % 4
 }
@@ -232,7 +232,7 @@ impl World {
         match rare {
             Rare::AddAuth { bad } => {
                 let scheme = if *bad < 32 { "none" } else { "digest" };
-                // Few of them, so that some are equal.
+                // There are only a few, so that some are equal.
                 self.add_auth(Credential::new(scheme, vec![b'a', b':', *bad % 4]));
             }
             Rare::Close { sure } if *sure < 32 => self.close(),
@@ -299,7 +299,7 @@ impl World {
     }
 }
 
-/// Mostly success.
+/// An error code; mostly success.
 fn error(err: i8) -> ErrorCode {
     ErrorCode::from(if err > 0 { 0 } else { i32::from(err) })
 }

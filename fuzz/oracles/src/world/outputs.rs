@@ -11,10 +11,10 @@ use zk_proto::session::Output;
 use super::{MAX_OUTPUTS, World, connection::Phase};
 
 impl World {
-    /// Takes in all outputs after an input that is over.
+    /// Processes all outputs after an input.
     pub(super) fn process_outputs(&mut self) {
         self.drain_outputs();
-        // What makes no output is over, too.
+        // The remaining frames cause no outputs.
         while let Some(sent) = self.in_transit.pop_front() {
             assert!(self.predicted.is_empty(), "missing: {:?}", self.predicted);
             self.predict_frame(sent);
@@ -35,7 +35,7 @@ impl World {
         self.check();
     }
 
-    /// Takes in the outputs that are there.
+    /// Processes the outputs that are ready.
     pub(super) fn drain_outputs(&mut self) {
         let mut count = 0;
         while let Some(output) = self.session.poll_output() {
@@ -48,24 +48,24 @@ impl World {
         }
     }
 
-    /// Puts what came out into the trace.
+    /// Adds an output to the trace.
     pub(super) fn record(&mut self, output: &Output<u64>) {
         self.log_line(format_args!("{output:?}"));
         self.trace.write_u128(self.now.since_origin().as_nanos());
-        // A hasher takes any text.
+        // Writing to a hasher cannot fail.
         let _ = write!(Hashed(&mut self.trace), "{output:?}");
         if let Output::Completed { result: Ok(reply), .. } = output {
-            // Which shows no data.
+            // `Debug` does not show the data.
             let mut body = BytesMut::new();
             reply.response.encode_body(&mut body);
             self.trace.write(&body);
         }
     }
 
-    /// Tells what happens, if that was asked for.
+    /// Writes to stderr if `ZK_FUZZ_LOG` is set.
     pub(super) fn log_line(&self, what: fmt::Arguments<'_>) {
         if self.log {
-            #[expect(clippy::print_stderr, reason = "it was asked for")]
+            #[expect(clippy::print_stderr, reason = "the user asked for it")]
             {
                 eprintln!("{:?} {what}", self.now.since_origin());
             }
@@ -73,7 +73,7 @@ impl World {
     }
 }
 
-/// Text goes into a hash.
+/// Writes text to a hasher.
 struct Hashed<'h>(&'h mut DefaultHasher);
 
 impl fmt::Write for Hashed<'_> {

@@ -1,4 +1,4 @@
-//! What must come out next, as long as the server is honest.
+//! Predicts the next outputs, as long as the server is honest.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::{
     user::Registered,
 };
 
-/// An output, with what matters of it. Probes are not predicted.
+/// The predicted part of an output. Probes are not predicted.
 #[derive(Debug, PartialEq)]
 pub(super) enum Expected {
     Connect(u16),
@@ -69,7 +69,7 @@ const fn unanswered(sent: bool) -> Outcome {
 }
 
 impl World {
-    /// Holds an output against what was predicted; what is in transit is predicted when it is its turn.
+    /// Compares an output with the prediction. Frames in transit are predicted when it is their turn.
     pub(super) fn compare(&mut self, output: &Output<u64>) {
         let Some(seen) = Expected::of(output).filter(|_| !self.tainted) else { return };
         while self.predicted.is_empty() {
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// The session goes, with all that it has.
+    /// The session is lost, with its requests and watches.
     fn predict_loss_of_session(&mut self, reason: &'static str) {
         if self.ledger.state != SessionState::Lost {
             self.predict(Expected::State(SessionState::Lost));
@@ -115,13 +115,13 @@ impl World {
         }
     }
 
-    /// The session goes, and no other follows.
+    /// The session ends for good.
     pub(super) fn predict_end(&mut self, reason: &'static str) {
         self.predict_loss_of_session(reason);
         self.predict_auth_failures(reason);
     }
 
-    /// All who wait for a credential to be taken wait in vain.
+    /// All requests that wait for a credential fail.
     fn predict_auth_failures(&mut self, reason: &'static str) {
         for at in 0..self.credentials.len() {
             for (id, sent) in self.take_waiters(at) {
@@ -130,14 +130,14 @@ impl World {
         }
     }
 
-    /// Those who wait for a credential to be taken, and whether it was ever sent.
+    /// The requests that wait for a credential, and whether it was ever sent.
     fn take_waiters(&mut self, at: usize) -> Vec<(u64, bool)> {
         let waiters = std::mem::take(&mut self.credentials[at].waiters);
         let auth = |id| self.ledger.auths.iter().find(move |auth| auth.id == id);
         waiters.into_iter().filter_map(|id| Some((id, auth(id)?.sent))).collect()
     }
 
-    /// A credential is added, by request `id`: one that is there already is not sent again.
+    /// Request `id` adds a credential. One that exists already is not sent again.
     pub(super) fn predict_credential(&mut self, credential: Credential, id: u64) {
         let known = self.credentials.iter().position(|other| other.credential == credential);
         let at = known.unwrap_or(self.credentials.len());
@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    /// The connection goes, by us or by others.
+    /// The connection is lost; `ours` if the session closed it.
     pub(super) fn predict_loss(&mut self, ours: bool) {
         if ours {
             self.predict(Expected::Disconnect);
@@ -176,7 +176,7 @@ impl World {
         self.predict_attempt();
     }
 
-    /// The connection goes if it was silent for too long. True if so.
+    /// The session closes the connection if it was silent for too long. Returns true if so.
     pub(super) fn predict_silence(&mut self) -> bool {
         let dead = matches!(&self.phase, Phase::Established(established) if self.dead_at(established) <= self.now);
         if dead {
@@ -185,7 +185,7 @@ impl World {
         dead
     }
 
-    /// The next attempt, if it is made at once.
+    /// Predicts the next attempt if it starts at once.
     pub(super) fn predict_attempt(&mut self) {
         let delay = self.route.delay(self.now, self.timeout);
         if delay.end().is_zero() {
@@ -202,7 +202,7 @@ impl World {
         }
     }
 
-    /// What a frame brings about.
+    /// Predicts the outputs that a frame causes.
     pub(super) fn predict_frame(&mut self, sent: Sent) {
         let length = sent.bytes.len() - LENGTH_LEN;
         let oversize = length > self.session.config().max_reply;
@@ -236,7 +236,7 @@ impl World {
                 assert!(!oversize, "an event of {length} bytes");
                 if matches!(&self.phase, Phase::Established(established) if established.rearming > 0)
                 {
-                    // The server may have armed an exist watch beside it.
+                    // The server may also have an exist watch.
                     self.ledger.unwanted_since.insert((path.clone(), WatcherType::Data), self.now);
                 }
                 for (id, kind, path) in self.ledger.matching_watches(kind, &path) {
@@ -322,17 +322,17 @@ impl World {
         self.predict_auth_failures("auth failed");
     }
 
-    /// The call that a reply is for.
+    /// The call that a reply answers.
     fn answered(&mut self) -> &Call {
         self.ledger.note_possibly_unwanted(self.now);
-        let call = self.ledger.calls.front().expect("a reply answers something");
+        let call = self.ledger.calls.front().expect("an open call");
         if let Phase::Established(established) = &mut self.phase {
             established.acked_submitted = established.acked_submitted.max(call.submitted);
         }
         call
     }
 
-    /// The session's own removal is answered, and nobody hears of it.
+    /// A removal by the session itself is answered. This causes no output.
     fn predict_removal(&mut self) {
         self.ledger.removals_lost = None;
         let removal = self.ledger.calls.pop_front();
@@ -344,7 +344,7 @@ impl World {
     fn predict_oversize(&mut self, header: ReplyHeader) {
         let call = self.answered();
         let outcome = match header.err {
-            // Whether these were done stands in the body.
+            // The body would tell whether these were applied.
             ErrorCode::Ok if matches!(call.op, OpCode::Multi | OpCode::AddWatch) => {
                 Outcome::Unknown
             }
@@ -374,7 +374,7 @@ impl World {
     }
 }
 
-/// What a client tells itself when watches were removed by request.
+/// The events that a client generates when watches were removed by request.
 const fn removed(kind: WatcherType) -> &'static [EventType] {
     use EventType::{ChildWatchRemoved, DataWatchRemoved, PersistentWatchRemoved};
     match kind {

@@ -1,4 +1,4 @@
-//! Which host comes next, when, and how long it may take, as the session promises it.
+//! The next host, when it is tried, and its connect timeout, as the documentation of the session says.
 
 use std::{collections::VecDeque, ops::RangeInclusive, time::Duration};
 
@@ -10,25 +10,25 @@ pub(super) struct Route {
     pub(super) current: Option<u16>,
     preferred: Option<u16>,
     backoff: Backoff,
-    /// Whether the rest is known: not after a server that made no sense, until a session has proven
-    /// itself.
+    /// Whether the next host can be predicted. False after a dishonest server, until a session has been established
+    /// for a while.
     predictable: bool,
-    /// Whose turn is still to come in this round.
+    /// The hosts that were not tried in this round.
     turns: VecDeque<u16>,
     rounds: u32,
     round_began: Time,
     proving_since: Option<Time>,
     /// The host of the last session, and whether it fails fast.
     home: Option<(u16, bool)>,
-    /// When the last attempt began, and how long it might take.
+    /// The start and the timeout of the last attempt.
     attempt: (Time, Duration),
     was_slow: bool,
     all_slow: bool,
     doublings: u32,
     came_up_in: Duration,
-    /// When the session expires that is to be resumed, at the earliest and at the latest.
+    /// The earliest and the latest time at which the session to be resumed expires.
     expiry: Option<(Time, Time)>,
-    /// Whether the next attempt may be made at once, or after a pause.
+    /// Whether the next attempt may start at once, or after a pause.
     pub(super) may_connect_now: bool,
 }
 
@@ -59,7 +59,7 @@ impl Route {
         self.backoff.max.min(timeout / 3).max(self.backoff.min)
     }
 
-    /// How long to wait before the next attempt.
+    /// The delay before the next attempt.
     pub(super) fn delay(&self, now: Time, timeout: Duration) -> RangeInclusive<Duration> {
         if self.preferred.is_some() {
             return Duration::ZERO..=Duration::ZERO;
@@ -76,18 +76,18 @@ impl Route {
             [full / 2, full].map(|wait| wait.saturating_sub(now.since(self.round_began)));
         let Some(left) = self.left(now) else { return least..=most };
         let cap = |left: Duration| (left / 3).max(self.backoff.min);
-        // A session of which nothing is left bounds nothing.
+        // A session that may have expired sets no limit.
         let bounded = if left.start().is_zero() { most } else { most.min(cap(*left.end())) };
         least.min(cap(*left.start()))..=bounded
     }
 
-    /// What is left of the session; `None` if nothing is.
+    /// The remaining time of the session; `None` if it has expired.
     fn left(&self, now: Time) -> Option<RangeInclusive<Duration>> {
         let (earliest, latest) = self.expiry?;
         Some(earliest.since(now)..=latest.since(now)).filter(|left| !left.end().is_zero())
     }
 
-    /// How long the next host may take.
+    /// The connect timeout of the next host.
     pub(super) fn connect_timeout(&self, now: Time, timeout: Duration) -> RangeInclusive<Duration> {
         const SECOND: Duration = Duration::from_secs(1);
 
@@ -111,7 +111,7 @@ impl Route {
         within(left.start())..=bounded
     }
 
-    /// An attempt is made.
+    /// Starts the next attempt, and returns its host.
     pub(super) fn advance(&mut self, now: Time) -> u16 {
         let next = self.preferred.take().unwrap_or_else(|| self.next_turn(now));
         self.connecting_to(next);
@@ -146,7 +146,7 @@ impl Route {
         }
     }
 
-    /// All hosts, the present one last.
+    /// All hosts, the current one last.
     fn in_turn(&self) -> Vec<u16> {
         let at = self.hosts.iter().position(|host| Some(*host) == self.current);
         let mut hosts = self.hosts.clone();
@@ -154,7 +154,7 @@ impl Route {
         hosts
     }
 
-    /// An attempt was made, foreseen or not.
+    /// An attempt was started, predicted or not.
     pub(super) fn connecting_to(&mut self, host: u16) {
         self.may_connect_now = false;
         self.preferred = None;
@@ -162,7 +162,7 @@ impl Route {
         self.was_slow = false;
     }
 
-    /// What the attempt has got.
+    /// Notes the start and the timeout of the attempt.
     pub(super) const fn attempt_started(&mut self, now: Time, connect_timeout: Duration) {
         self.attempt = (now, connect_timeout);
     }
@@ -223,7 +223,7 @@ impl Route {
         self.proving_since = None;
     }
 
-    /// Whether the present host is still one of them, and whether there are new ones.
+    /// Replaces the hosts. Returns whether the current host is still listed, and whether there are new hosts.
     pub(super) fn replace(&mut self, hosts: Vec<u16>) -> (bool, bool) {
         let old = std::mem::take(&mut self.hosts);
         for host in hosts {

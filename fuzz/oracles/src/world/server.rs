@@ -1,5 +1,5 @@
-//! An honest server, small: one node tree, sessions, and the watches of one connection. It does what
-//! ZooKeeper does with the requests that [`ops`](super::ops) make.
+//! A small honest server: one tree of znodes, sessions, and the watches of one connection. It handles the requests of
+//! [`ops`](super::ops) as ZooKeeper does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,13 +17,13 @@ use zk_proto::{
     session::WatchKind,
 };
 
-/// A frame on its way to the client.
+/// A frame in flight to the client.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) what: Content,
-    /// With its length.
+    /// The bytes, including the length prefix.
     pub(super) bytes: Bytes,
-    /// When the client had handed out what this answers.
+    /// When the client sent the packet that this answers.
     pub(super) answers: Option<Time>,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum Content {
 struct Node {
     data: Vec<u8>,
     stat: Stat,
-    /// How many sequential children it has had.
+    /// The next sequence number.
     counter: i32,
 }
 
@@ -54,7 +54,7 @@ struct SessionEntry {
     heard: Time,
 }
 
-/// What the server remembers for as long as a connection lasts.
+/// What the server knows of the connection.
 #[derive(Debug)]
 struct Connection {
     session: i64,
@@ -69,7 +69,7 @@ pub(super) struct Server {
     nodes: BTreeMap<String, Node>,
     sessions: BTreeMap<i64, SessionEntry>,
     connection: Option<Connection>,
-    /// Whether it takes writes.
+    /// Whether it has a quorum and accepts writes.
     pub(super) quorum: bool,
     /// The longest session timeout that it grants.
     max_timeout: Duration,
@@ -96,7 +96,7 @@ impl Server {
         self.zxid
     }
 
-    /// The connection is gone, and with it its watches.
+    /// The connection and its watches are gone.
     pub(super) fn hang_up(&mut self) {
         self.connection = None;
     }
@@ -109,7 +109,7 @@ impl Server {
         }
     }
 
-    /// Whether it would send a watch's event.
+    /// Returns true if the server has the watch.
     pub(super) fn has_watch(&self, kind: WatchKind, path: &str) -> bool {
         self.connection.as_ref().is_some_and(|connection| match kind {
             WatchKind::Child => connection.child.contains(path),
@@ -118,7 +118,7 @@ impl Server {
         })
     }
 
-    /// What it watches for the connection; `Any` for a path with lasting watches, which keep the others.
+    /// All watches of the connection; `Any` for a path with persistent watches, which keep the others.
     pub(super) fn watches(&self) -> Vec<(WatcherType, String)> {
         let Some(connection) = &self.connection else { return Vec::new() };
         let lasts = |path: &String| connection.persistent.contains_key(path);
@@ -131,7 +131,7 @@ impl Server {
         watches
     }
 
-    /// Ends the sessions that were silent for too long, or all of them. True if the connection's is among
+    /// Expires the sessions that timed out, or all of them. Returns true if the session of the connection is one of
     /// them.
     pub(super) fn expire(&mut self, now: Time, all: bool) -> bool {
         let silent = |session: &SessionEntry| now.since(session.heard) >= session.timeout;
@@ -157,7 +157,7 @@ impl Server {
         }
     }
 
-    // ---- what others do ---------------------------------------------------------------------------
+    // ---- other clients ----------------------------------------------------------------------------
 
     /// Another client makes, changes or deletes a node.
     pub(super) fn change(&mut self, path: &str, how: u8, out: &mut Vec<Sent>) {
@@ -168,9 +168,9 @@ impl Server {
         };
     }
 
-    // ---- what the client asks for -----------------------------------------------------------------
+    // ---- requests of the client -------------------------------------------------------------------
 
-    /// The answer to a client's first packet; `None` when there is none but the end of the connection.
+    /// Answers the client's first packet. `None` means that the server closes the connection.
     pub(super) fn handshake(
         &mut self,
         now: Time,
@@ -224,7 +224,7 @@ impl Server {
         Some(Sent { what, bytes, answers: Some(at) })
     }
 
-    /// The answer to a packet that was handed out at `at`, and the events that it causes.
+    /// Appends the answer to a packet that was sent at `at`, and the events that it causes, to `out`.
     pub(super) fn answer(&mut self, at: Time, packet: &Bytes, out: &mut Vec<Sent>) {
         let mut input = Reader::new(packet);
         let header = RequestHeader::decode(&mut input).expect("a header");
@@ -307,7 +307,7 @@ impl Server {
         }
     }
 
-    /// All or none: it is done on the tree, which is put back if one operation fails.
+    /// Applies all operations or none: every operation is checked before the first one is applied.
     fn multi(
         &mut self,
         multi: &MultiRequest<'_>,
@@ -341,7 +341,7 @@ impl Server {
         MultiResponse::new(results.collect())
     }
 
-    /// Whether an operation of a multi could be done.
+    /// Checks whether an operation of a multi can be applied.
     fn check(&self, op: &MultiOp<'_>) -> Result<(), ErrorCode> {
         match op {
             MultiOp::Check(check) => self.versioned(check.path, check.version),
@@ -473,7 +473,7 @@ impl Server {
         if found { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
 
-    /// An event goes once to a connection with any watch for it, and takes the one-shot ones.
+    /// Sends an event once if the connection has any watch for it, and removes the one-shot watches.
     fn fire_watches(&mut self, kind: EventType, path: &str, out: &mut Vec<Sent>) {
         let Some(connection) = &mut self.connection else { return };
         let on_data = kind != EventType::NodeChildrenChanged && connection.data.remove(path);
@@ -491,7 +491,7 @@ impl Server {
         }
     }
 
-    /// Arms again what a client had armed, and tells of what it has missed.
+    /// Re-arms watches, and sends the events that the client has missed.
     fn rearm(&mut self, request: &Request<'_>, out: &mut Vec<Sent>) {
         let nothing: &[&str] = &[];
         let (since, data, exist, child, persistent) = match request {
@@ -553,7 +553,7 @@ fn framed(encode: impl FnOnce(&mut BytesMut)) -> Bytes {
     out.freeze()
 }
 
-/// An event, as servers before 3.9 send it.
+/// An event as servers before 3.9 send it.
 pub(super) fn event(kind: EventType, path: &str) -> Sent {
     let header = ReplyHeader { xid: xid::NOTIFICATION, zxid: -1, err: ErrorCode::Ok };
     let record = WatcherEvent { kind, state: KeeperState::SyncConnected, path: path.into() };

@@ -7,7 +7,7 @@ use zk_proto::Time;
 use super::{World, connection::Phase};
 
 impl World {
-    /// Time goes by, and the session is woken whenever it asked for it.
+    /// Time passes, and the session is woken at each of its deadlines.
     pub(super) fn tick(&mut self, ms: u64) {
         let end = self.now.after(Duration::from_millis(ms));
         let mut turns = 0;
@@ -20,7 +20,7 @@ impl World {
         self.freeze(end);
     }
 
-    /// Time goes by unnoticed, as when the process is stopped.
+    /// Time passes while the process is stopped.
     pub(super) fn freeze(&mut self, until: Time) {
         self.now = until;
         if self.server.expire(self.now, false) {

@@ -17,9 +17,9 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Registered {
     pub(super) credential: Credential,
-    /// The requests that wait for it to be taken.
+    /// The requests that wait for its acknowledgement.
     pub(super) waiters: Vec<u64>,
-    /// Whether it has ever arrived.
+    /// Whether it has ever arrived at the server.
     pub(super) sent: bool,
 }
 
@@ -37,7 +37,7 @@ impl World {
         self.process_outputs();
     }
 
-    /// Why nothing more is taken.
+    /// Returns true if the session accepts no more requests.
     pub(super) const fn is_over(&self) -> bool {
         match &self.phase {
             Phase::Established(established) => established.closing.is_some(),
@@ -53,7 +53,7 @@ impl World {
         let room = self.ledger.waiting() < MAX_IN_FLIGHT;
         match submitted {
             Ok(RequestId(id)) => {
-                assert!(!self.is_over() && room, "{request:?} is taken");
+                assert!(!self.is_over() && room, "{request:?} is accepted");
                 assert_eq!(id, self.last_id + 1);
                 self.last_id = id;
                 let mut body = BytesMut::new();
@@ -93,7 +93,7 @@ impl World {
     pub(super) fn add_auth(&mut self, credential: Credential) {
         match self.session.add_auth(credential.clone(), self.last_id + 1) {
             Ok(RequestId(id)) => {
-                assert!(!self.is_over(), "a credential is taken");
+                assert!(!self.is_over(), "a credential is accepted");
                 assert_eq!(id, self.last_id + 1);
                 self.last_id = id;
                 self.predict_credential(credential, id);

@@ -1,4 +1,4 @@
-//! The bytes between the session and the server: what arrives there is checked packet by packet.
+//! The bytes between the session and the server. Every packet that arrives at the server is checked.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -16,21 +16,21 @@ use zk_proto::{
 
 use super::{UNWATCH_AFTER, World, connection::Phase, ledger::Watch, user::Registered};
 
-/// The limit for packets that arm watches again.
+/// The size limit for packets that re-arm watches.
 const MAX_REARM: usize = 128 << 10;
 
-/// What of a connection has arrived at the server.
+/// What has arrived at the server on this connection.
 #[derive(Debug)]
 pub(super) struct Received {
     reader: FrameReader,
     handshake_done: bool,
     auths: usize,
-    /// How many credentials there were when the session came up.
+    /// How many credentials there were when the session was established.
     auths_first: usize,
-    /// Watches that must be armed again before the first request.
+    /// Watches that must be re-armed before the first request.
     rearm: BTreeSet<(WatchKind, String)>,
     persistent: bool,
-    /// What the server has not looked at, and when it was handed out.
+    /// Packets that the server has not processed, and when the session sent them.
     pub(super) inbox: VecDeque<(Bytes, Time)>,
 }
 
@@ -49,7 +49,7 @@ impl Default for Received {
 }
 
 impl Received {
-    /// The session is up.
+    /// The session is established.
     pub(super) fn begin(&mut self, watches: &[Watch], credentials: usize) {
         self.auths_first = credentials;
         self.rearm = watches.iter().map(|watch| (watch.kind, watch.path.clone())).collect();
@@ -62,13 +62,13 @@ impl Received {
 }
 
 impl World {
-    /// All that the session hands out arrives at the server.
+    /// Everything that the session sends arrives at the server.
     pub(super) fn read(&mut self) {
         let mut bytes = BytesMut::new();
         let wanted = self.session.wants_transmit();
         assert_eq!(self.session.poll_transmit(self.now, &mut bytes), wanted);
         assert_eq!(bytes.is_empty(), !wanted);
-        assert!(self.is_open() || bytes.is_empty(), "sent to nobody");
+        assert!(self.is_open() || bytes.is_empty(), "sent without a connection");
         self.log_line(format_args!("> {bytes:?}"));
         self.trace.write(&bytes);
         if let (Phase::Established(established), true) = (&mut self.phase, wanted) {
@@ -119,7 +119,7 @@ impl World {
             Request::SetWatches(_) | Request::SetWatches2(_) => {
                 assert_eq!(header.xid, xid::SET_WATCHES);
                 assert!(packet.len() <= MAX_REARM);
-                // After an event that it could not read the session asks again.
+                // The session re-arms its watches after an event that it could not decode.
                 if !self.tainted || !self.received.rearm.is_empty() {
                     assert_eq!(header.op == OpCode::SetWatches2, self.received.persistent);
                     self.receive_set_watches(&request);
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// Who the session says that it is.
+    /// Checks the connect request.
     fn receive_connect_request(&mut self, packet: &Bytes) {
         let connect = ConnectRequest::decode_all(packet).expect("a handshake");
         let config = self.session.config();
@@ -137,7 +137,7 @@ impl World {
         assert_eq!(connect.timeout as u128, config.session_timeout.as_millis());
         assert_eq!(connect.read_only, Some(config.read_only.into()));
         if connect.last_zxid_seen == 0 && self.session.last_zxid() > 0 {
-            // It was shut out for long, and asks anew: what it makes of the answer is not predicted.
+            // Servers closed the connection for a long time, so it starts anew. This is not predicted.
             self.taint();
         } else {
             assert_eq!(connect.last_zxid_seen, self.session.last_zxid());
@@ -177,11 +177,11 @@ impl World {
             ),
             _ => return,
         };
-        assert_eq!(since, self.ledger.since, "armed as of another transaction");
+        assert_eq!(since, self.ledger.since, "re-armed with a different zxid");
         for (kind, paths) in lists {
             for path in paths {
                 let due = self.received.rearm.remove(&(kind, (*path).to_owned()));
-                assert!(due, "{kind:?} on {path:?} is not armed, or is twice");
+                assert!(due, "{kind:?} on {path:?} was not armed, or was re-armed twice");
             }
         }
     }
@@ -192,12 +192,12 @@ impl World {
         assert!(self.received.auths >= self.received.auths_first, "a request before credentials");
         assert!(self.received.rearm.is_empty(), "a request before {:?}", self.received.rearm);
         if header.op == OpCode::CloseSession {
-            assert!(self.is_over(), "closed, and nobody asked for it");
+            assert!(self.is_over(), "closed without a request to close");
             assert!(self.ledger.calls.iter().all(|call| call.xid.is_some()));
             return;
         }
         let call = self.ledger.calls.iter().position(|call| call.xid.is_none());
-        let at = call.unwrap_or_else(|| panic!("{header:?} was not submitted, or is sent again"));
+        let at = call.unwrap_or_else(|| panic!("{header:?} was not submitted, or was sent twice"));
         let call = &self.ledger.calls[at];
         if call.internal {
             let Request::RemoveWatches(remove) = request else {
@@ -213,7 +213,7 @@ impl World {
         call.xid = Some(header.xid);
     }
 
-    /// The server looks at up to `count` packets.
+    /// The server processes up to `count` packets.
     pub(super) fn serve(&mut self, count: usize) {
         for _ in 0..count {
             let Some((packet, at)) = self.received.inbox.pop_front() else { return };
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    /// Up to `count` of the server's frames come in, at once.
+    /// Up to `count` of the server's frames arrive at the session in one read.
     pub(super) fn deliver(&mut self, count: usize) {
         let batch: Vec<_> = self.outbox.drain(..count.min(self.outbox.len())).collect();
         let bytes: Vec<u8> = batch.iter().flat_map(|sent| &sent.bytes[..]).copied().collect();
@@ -242,7 +242,7 @@ impl World {
         self.feed(&bytes);
     }
 
-    /// Bytes come in.
+    /// Bytes arrive at the session.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(self.chunk) {
             if !self.is_open() {
@@ -261,7 +261,7 @@ impl World {
         self.process_outputs();
     }
 
-    /// All that can be done at once is done.
+    /// Moves bytes until nothing more happens without the passage of time.
     pub(super) fn settle(&mut self) {
         self.accept();
         for _ in 0..8 {
