@@ -299,7 +299,7 @@ impl FaultInjector {
         let action = match (kind, connection, process) {
             (FaultKind::Outage, ..) => {
                 let mut actions = self.temporary(now, Temporary::Outage(machine), duration);
-                // Sometimes of two machines at once, so that no quorum is left.
+                // Sometimes two machines go down at once, so that no quorum is left.
                 if self.random.u8(..4) == 0 {
                     let other = (machine + 1) % targets.machines;
                     actions.extend(self.temporary(now, Temporary::Outage(other), duration));

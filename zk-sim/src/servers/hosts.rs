@@ -1,4 +1,4 @@
-//! All servers behind the network, whichever kind there is, and the machines that they run on.
+//! All servers, whether one or an ensemble, and the machines that they run on.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -340,7 +340,7 @@ impl User {
         calls.len() - 1
     }
 
-    /// Returns what records the result of a call.
+    /// Returns a function that records the result of a call.
     fn end(&self, number: usize) -> impl FnOnce(Result<(), Error>) + Send + 'static {
         let (sim, history, client) = (self.sim.clone(), self.history.clone(), self.client.number);
         move |result| {
@@ -375,7 +375,7 @@ impl User {
         }
     }
 
-    /// Returns what records the stat of a node.
+    /// Returns a function that records the stat of a node.
     fn record_stat(&self, path: &'static str) -> impl Fn(Option<&Stat>) + Send + 'static + use<> {
         let (sim, history, client) = (self.sim.clone(), self.history.clone(), self.client.number);
         let start = lock(&history).starts[client];
@@ -407,7 +407,7 @@ impl User {
         }
     }
 
-    /// Returns what records a watch, or drops it at once. A dropped watch has to be removed from the server,
+    /// Returns a function that records a watch, or drops it at once. A dropped watch has to be removed from the server,
     /// unless there is another one on the same path.
     fn record_watch(
         &mut self,

@@ -1,4 +1,4 @@
-//! Who leads, which members have lost the leader, and what they do then.
+//! Which member leads, which members have lost the leader, and what they do then.
 
 use std::time::Duration;
 

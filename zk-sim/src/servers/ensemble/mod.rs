@@ -12,10 +12,10 @@
 //!
 //! | file | what it is about |
 //! |---|---|
-//! | `state` | the state of the ensemble, and who can talk to whom |
+//! | `state` | the state of the ensemble, and which members have contact with each other |
 //! | `clients` | a member and its clients |
 //! | `agreement` | what is proposed, agreed on and learned |
-//! | `leadership` | who leads, and what happens to a member that has lost the leader |
+//! | `leadership` | which member leads, and what happens to a member that has lost the leader |
 
 mod agreement;
 mod clients;

@@ -1,4 +1,4 @@
-//! The state of an ensemble, and which members can talk to each other.
+//! The state of an ensemble, and which members have contact with each other.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -212,7 +212,7 @@ impl Ensemble {
         }
     }
 
-    /// Makes a request past the network. It is agreed on at once, whoever can talk to whom.
+    /// Makes a request past the network. It is agreed on at once, even without a majority.
     pub(in super::super) fn query(
         &mut self,
         now: Duration,
@@ -224,7 +224,7 @@ impl Ensemble {
         decode_reply(request, &self.agreed.take_replies())
     }
 
-    /// Has something agreed on at once, whoever can talk to whom.
+    /// Has something agreed on at once, even without a majority.
     pub(in super::super) fn decide(&mut self, now: Duration, entry: Entry) {
         self.now = now;
         self.agree_on(entry);
@@ -305,13 +305,13 @@ impl Ensemble {
         connections
     }
 
-    /// Closes a client's connection, of which nothing is left to be told to the leader.
+    /// Forgets a client's connection. The leader has to be told separately.
     pub(super) fn forget(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
         self.outputs.push_back(Output::Close(id));
     }
 
-    // ---- who can talk to whom ----------------------------------------------------------------------
+    // ---- contact between members -------------------------------------------------------------------
 
     /// Whether the others can talk to a member.
     pub(super) fn is_reachable(&self, member: usize) -> bool {
