@@ -1,22 +1,22 @@
-//! The least of a ZooKeeper client: a blocking session with one request at a
-//! time, encoded by hand so that it shares no code with the library under test.
+//! A minimal ZooKeeper client: a blocking session with one request at a time. It encodes requests by hand, so
+//! that it shares no code with the library under test.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long a connection, or a reply on it, may take.
+/// The timeout of a connection, and of a reply.
 const LIMIT: Duration = Duration::from_secs(5);
-/// No frame that this client asks for is longer.
+/// The maximum length of a frame.
 const MAX_FRAME: usize = 0x20_0000;
 const CLOSE_SESSION: i32 = -11;
 
-/// The answer of the server at `address` to a word of four letters.
+/// The answer of the server at `address` to a four-letter word.
 pub fn four_letter_word(address: SocketAddr, word: &str) -> io::Result<String> {
     four_letter_word_within(address, word, LIMIT)
 }
 
-/// As [`four_letter_word`], with a limit to how long the server may take.
+/// As [`four_letter_word`], with a timeout.
 pub fn four_letter_word_within(
     address: SocketAddr,
     word: &str,
@@ -30,8 +30,8 @@ pub fn four_letter_word_within(
     Ok(answer)
 }
 
-/// A connected session. Dropping it cuts the connection and leaves the session
-/// to expire; [`close`](Self::close) ends it.
+/// A connected session. Dropping it closes the connection and leaves the session to expire.
+/// [`close`](Self::close) ends the session.
 #[derive(Debug)]
 pub struct Session {
     stream: TcpStream,
@@ -40,10 +40,10 @@ pub struct Session {
     xid: i32,
 }
 
-/// The answer to a request.
+/// The reply to a request.
 #[derive(Debug)]
 pub struct Reply {
-    /// The server's last transaction.
+    /// The zxid of the server's last transaction.
     pub zxid: i64,
     /// Zero, or an error code of the protocol.
     pub error: i32,
@@ -58,9 +58,8 @@ impl Session {
             .ok_or_else(|| io::Error::other("the server refused to open a session"))
     }
 
-    /// Connects to an existing session, as its owner does after a loss of the
-    /// connection; `None` if the server says that it has expired, which it also
-    /// says of a wrong password.
+    /// Resumes an existing session, as its owner does after a connection loss. Returns `None` if the session
+    /// has expired or the password is wrong.
     pub fn resume(address: SocketAddr, id: i64, password: &[u8]) -> io::Result<Option<Self>> {
         Self::connect(address, Duration::from_secs(60), id, password)
     }
@@ -156,7 +155,7 @@ impl Session {
     }
 }
 
-/// The length of what this module sends, as the protocol writes it.
+/// The length of a frame, as the protocol encodes it.
 fn length(bytes: &[u8]) -> i32 {
     i32::try_from(bytes.len()).expect("a frame is far shorter than 2 GiB")
 }

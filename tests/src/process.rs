@@ -1,8 +1,7 @@
-//! Processes and directories that do not outlive the test.
+//! Processes and directories that are removed with the test.
 //!
-//! A test process can end without a chance to clean up, so the cleaning is left
-//! to small shell processes that notice its end by a pipe at end of file: the
-//! kernel closes the other end, however the holder died.
+//! A test process can end without a chance to clean up. So small shell processes do the cleanup. They notice
+//! the end of the test by the end of a pipe, whose other end the kernel closes however the test process ends.
 //!
 //! ```text
 //! test ──stdin──▸ launcher ──child──▸ server       one pair per running server
@@ -10,10 +9,9 @@
 //!   └──────pipe──────┴──▸ keeper                   one per directory
 //! ```
 //!
-//! At the end of its standard input a launcher kills its server. A keeper's pipe
-//! is shared by the test and all launchers, so that it removes the directory
-//! once the last server is gone and nobody writes there any more. Each is in a
-//! process group of its own: Ctrl-C goes to the test, not to them.
+//! A launcher kills its server at the end of its standard input. The pipe of a keeper is shared by the test
+//! and all launchers, so the keeper removes the directory after the last server has ended. Each shell has its
+//! own process group, so that Ctrl-C ends the test only.
 
 use std::io::{self, BufRead, BufReader, PipeWriter};
 use std::os::unix::process::CommandExt;
@@ -26,10 +24,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::poll;
 
-/// How long the kernel may take to stop all threads of a process.
+/// The time that the kernel may take to stop all threads of a process.
 const PAUSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Makes a directory in `$1`, reports it, and removes it at the end of input.
+/// Creates a directory in `$1`, prints its path, and removes it at the end of input.
 const KEEPER: &str = r#"
 trap '' PIPE
 directory=$(mktemp -d "$1/zk-tests.XXXXXXXXXX") || exit
@@ -38,8 +36,7 @@ cat >/dev/null
 rm -rf -- "$directory"
 "#;
 
-/// Runs `$2...` with its output in the file `$1` and reports its pid. Reaps it
-/// when it ends, and then ends as well.
+/// Runs `$2...` with its output in the file `$1`, and prints its pid. Ends when the process ends.
 const LAUNCHER: &str = r#"
 log=$1
 shift
@@ -60,7 +57,7 @@ fn shell(script: &str) -> Command {
     command
 }
 
-/// The one line that a shell of this module reports.
+/// The line that a shell of this module prints.
 fn report(shell: &mut Child) -> io::Result<String> {
     let mut line = String::new();
     if let Some(stdout) = shell.stdout.take() {
@@ -72,8 +69,8 @@ fn report(shell: &mut Child) -> io::Result<String> {
     }
 }
 
-/// A new temporary directory, removed after the drop of this value and the end
-/// of every [`Process`] started with it.
+/// A new temporary directory. It is removed once this value is dropped and every [`Process`] started with it
+/// has ended.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     shell: Child,
@@ -106,7 +103,7 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.pipe = None;
-        // Removing files is all that a failure could leave undone.
+        // If this fails, only files are left.
         let _ = self.shell.wait();
     }
 }
@@ -143,7 +140,7 @@ impl Process {
         self.paused
     }
 
-    /// Stops the process; all its threads, once this returns.
+    /// Stops the process and waits until all its threads are stopped.
     pub(crate) fn pause(&mut self) -> io::Result<()> {
         kill_process(self.pid, Signal::STOP)?;
         self.paused = true;
@@ -169,7 +166,7 @@ impl Process {
         Ok(())
     }
 
-    /// Asks the process to end; tells whether it did within `timeout`.
+    /// Asks the process to end, and returns whether it did within `timeout`.
     pub(crate) fn terminate(&mut self, timeout: Duration) -> io::Result<bool> {
         kill_process(self.pid, Signal::TERM)?;
         if self.paused {
@@ -182,7 +179,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.launcher.stdin.take());
-        // Nothing survives the launcher's SIGKILL, so this does not last.
+        // The launcher uses SIGKILL, so this does not take long.
         let _ = self.launcher.wait();
     }
 }

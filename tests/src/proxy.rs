@@ -1,4 +1,4 @@
-//! A byte proxy in front of one server, which spoils what passes on demand.
+//! A byte proxy in front of one server that injects network faults on request.
 //!
 //! ```text
 //! source ──▸ reader ──▸ queue ──▸ writer ──▸ sink      for each direction
@@ -6,10 +6,9 @@
 //!                      delay, hold, frames, budget
 //! ```
 //!
-//! Each connection has a reader and a writer thread for either direction. The
-//! reader stamps what it reads, so that a delay adds to the latency and does not
-//! bound the throughput; the end of the stream goes through the queue as well,
-//! so that it can be held and delayed too.
+//! Each connection has a reader and a writer thread for each direction. The reader timestamps what it reads,
+//! so that a delay adds latency without limiting the throughput. The end of the stream goes through the queue
+//! too, so that it can be held back and delayed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,10 +27,9 @@ use crate::lock;
 
 /// How long the server may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-/// How often a writer whose sink does not read looks whether to go on.
+/// The interval at which a blocked writer checks whether its connection was cut.
 const WRITE_INTERVAL: Duration = Duration::from_millis(20);
-/// How much is read at once, and how many such chunks are queued before the
-/// source is left to wait.
+/// The size of a read, and the number of queued chunks before the reader waits.
 const CHUNK: usize = 16 * 1024;
 const QUEUE: usize = 256;
 
@@ -49,18 +47,17 @@ pub enum Direction {
 pub enum FrameAction {
     /// Forward it.
     Pass,
-    /// Swallow it.
+    /// Drop it.
     Drop,
-    /// Swallow it and end its connection, as [`Proxy::cut_fin`] does.
+    /// Drop it and close its connection, as [`Proxy::cut_fin`] does.
     Cut,
 }
 
 type Filter = Box<dyn FnMut(&[u8]) -> FrameAction + Send>;
 
-/// A proxy on 127.0.0.1 in front of one server. What is asked of it holds for
-/// present and future connections, unless said otherwise. When the server cannot
-/// be reached, a connection is reset right after it is accepted. Dropping the
-/// proxy resets all connections and ends all its threads.
+/// A proxy on 127.0.0.1 in front of one server. Settings apply to present and future connections unless
+/// documented otherwise. If the server cannot be reached, a connection is reset right after it is accepted.
+/// Dropping the proxy resets all connections and ends all its threads.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -108,8 +105,7 @@ impl Proxy {
         lock(&self.inner.state).connections.len()
     }
 
-    /// The number of connections ever accepted, including those that were
-    /// refused thereafter.
+    /// The number of connections accepted so far, including those that were then refused.
     #[must_use]
     pub fn accepted(&self) -> usize {
         lock(&self.inner.state).accepted
@@ -127,13 +123,13 @@ impl Proxy {
         self.inner.cut_all(Cut::Fin);
     }
 
-    /// Lets nothing pass in this direction, neither bytes nor the end of a
-    /// stream, as if the network swallowed it.
+    /// Holds back everything in this direction, both bytes and the end of streams, as if the network dropped
+    /// it.
     pub fn hold(&self, direction: Direction) {
         self.inner.change(|state| state.direction(direction).held = true);
     }
 
-    /// Ends every [`hold`](Self::hold): what was held passes now.
+    /// Ends every [`hold`](Self::hold). What was held back passes now.
     pub fn release(&self) {
         self.inner.change(|state| {
             for way in &mut state.directions {
@@ -147,26 +143,24 @@ impl Proxy {
         self.inner.change(|state| state.refuse = refuse);
     }
 
-    /// Lets this many more bytes pass in this direction, on whatever connection,
-    /// and then ends the connection that has more to pass as
-    /// [`cut_fin`](Self::cut_fin) does. Happens once.
+    /// Lets this many more bytes pass in this direction, on all connections together, and then closes the
+    /// connection that has more to send, as [`cut_fin`](Self::cut_fin) does. Happens once.
     pub fn drop_after(&self, direction: Direction, bytes: usize) {
         self.inner.change(|state| state.direction(direction).budget = Some(bytes));
     }
 
-    /// Lets everything pass so much later, in both directions.
+    /// Delays everything by `delay`, in both directions.
     pub fn delay(&self, delay: Duration) {
         self.inner.change(|state| state.delay = delay);
     }
 
-    /// Sets whether bytes pass one by one, each in a segment of its own.
+    /// Sets whether bytes pass one by one, each in its own segment.
     pub fn trickle(&self, trickle: bool) {
         self.inner.change(|state| state.trickle = trickle);
     }
 
-    /// Asks `filter` about each frame (without its length prefix) that begins to
-    /// pass in this direction from now on; replaces an earlier filter. A frame
-    /// passes as a whole then, not as its parts arrive.
+    /// Calls `filter` with each frame (without its length prefix) that begins in this direction from now on.
+    /// Replaces an earlier filter. With a filter, a frame passes as a whole and not as its parts arrive.
     ///
     /// The filter must not call this method.
     pub fn on_frame(
@@ -200,7 +194,7 @@ enum Cut {
     Fin,
 }
 
-/// What is asked of one direction.
+/// The settings of one direction.
 #[derive(Debug, Default)]
 struct DirectionState {
     held: bool,
@@ -230,7 +224,7 @@ struct ProxyInner {
     state: Mutex<State>,
     /// Notified when `state` has changed or a connection was cut.
     changed: Condvar,
-    /// Apart from `state`, so that a filter may use the proxy.
+    /// Separate from `state`, so that a filter can use the proxy.
     filters: [Mutex<Option<Filter>>; 2],
 }
 
@@ -293,7 +287,7 @@ impl Connection {
         }
     }
 
-    /// Passes what comes from the source on to the writer, to its end.
+    /// Passes chunks from the source to the writer, until the stream ends.
     fn read(&self, direction: Direction, queue: &SyncSender<(Instant, Chunk)>) {
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -377,7 +371,7 @@ impl ProxyInner {
                 };
                 let mut state = lock(&self.state);
                 if state.closed {
-                    return; // and nobody would cut it any more
+                    return; // nothing would cut it any more
                 }
                 state.connections.insert(number, Arc::clone(&connection));
                 scope.spawn(move || self.forward(number, &connection));
@@ -385,7 +379,7 @@ impl ProxyInner {
         });
     }
 
-    /// Serves a connection to its end.
+    /// Forwards a connection until it ends.
     fn forward(&self, number: usize, connection: &Connection) {
         thread::scope(|scope| {
             for direction in [Direction::ToServer, Direction::ToClient] {
@@ -436,8 +430,8 @@ impl ProxyInner {
         Ok(())
     }
 
-    /// Waits until what has arrived then may pass; the longest segment that it
-    /// may pass in, or `None` if the connection is cut meanwhile.
+    /// Waits until a chunk that arrived at `arrived` may pass. Returns the maximum length of a segment, or
+    /// `None` if the connection was cut.
     fn pass(
         &self,
         connection: &Connection,
@@ -462,8 +456,7 @@ impl ProxyInner {
         }
     }
 
-    /// Cuts `out` down to what [`Proxy::drop_after`] allows; tells whether that
-    /// is used up now.
+    /// Truncates `out` to what [`Proxy::drop_after`] allows. Returns whether the budget is used up.
     fn use_budget(&self, direction: Direction, out: &mut Vec<u8>) -> bool {
         let mut state = lock(&self.state);
         let budget = &mut state.direction(direction).budget;
@@ -480,16 +473,16 @@ impl ProxyInner {
 /// Follows the frames in a stream of bytes.
 #[derive(Debug, Default)]
 struct Frames {
-    /// What has arrived of a frame that waits to be whole, or of a length.
+    /// The part that has arrived of an incomplete frame or length.
     pending: Vec<u8>,
-    /// How much of that length has passed without a filter.
+    /// The number of bytes of that length that have passed without a filter.
     passed: usize,
-    /// How much is to come of a frame that passes without a filter.
+    /// The number of bytes still to come of a frame that passes without a filter.
     rest: usize,
 }
 
 impl Frames {
-    /// Adds `bytes`; what passes now, and whether to cut thereafter.
+    /// Adds `bytes`. Returns what passes now, and whether to cut the connection then.
     fn push(&mut self, bytes: &[u8], mut filter: Option<&mut Filter>) -> (Vec<u8>, bool) {
         self.pending.extend_from_slice(bytes);
         let mut out = Vec::new();
@@ -535,7 +528,7 @@ impl Frames {
     }
 }
 
-/// Makes the end of `stream` a reset.
+/// Makes `stream` send a reset when it is closed.
 fn reset_on_close(stream: &TcpStream) {
     // Fails only for a stream that has ended already.
     let _ = set_socket_linger(stream, Some(Duration::ZERO));

@@ -1,4 +1,4 @@
-//! The runtimes that tests run on. Each function runs one test on one runtime, as a task, to its end.
+//! The runtimes that tests run on. Each function runs one test as a task of one runtime, to its end.
 
 use std::{future::Future, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A server that says what a test tells it to: for what no real one would say.
+//! [`ScriptedServer`]: a server that sends what a test tells it to, for replies that no real server sends.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How long the client may be silent before its connection is closed.
+/// The time that the client may be silent before its connection is closed.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
-/// No frame of a test is longer.
+/// The maximum length of a frame.
 const MAX_FRAME: usize = 0x20_0000;
 const PING: i32 = -2;
 
-/// A server on 127.0.0.1 whose every connection is served by a function of the
-/// test, each on a thread of its own.
+/// A server on 127.0.0.1. A function of the test serves each connection, on its own thread.
 pub struct ScriptedServer {
     address: SocketAddr,
     closed: Arc<AtomicBool>,
@@ -47,7 +46,7 @@ impl ScriptedServer {
                 let serve = serve.clone();
                 thread::spawn(move || {
                     if let Ok(mut conversation) = ScriptedConnection::new(stream) {
-                        // The client may leave at any time.
+                        // The client may disconnect at any time.
                         let _ = serve(number, &mut conversation);
                     }
                 });
@@ -85,12 +84,12 @@ pub struct ScriptedConnection {
     stream: TcpStream,
 }
 
-/// What a client has asked for.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The number that the reply bears.
+    /// The xid, which the reply must have.
     pub xid: i32,
-    /// What it asks for.
+    /// The operation code.
     pub opcode: i32,
     /// The record after the header.
     pub body: Vec<u8>,
@@ -103,9 +102,8 @@ impl ScriptedConnection {
         Ok(Self { stream })
     }
 
-    /// Takes the client's handshake and grants the session `id`, with the timeout
-    /// that was asked for. Returns the session that the client asked for, 0 for a
-    /// new one.
+    /// Reads the client's handshake and grants the session `id` with the requested timeout. Returns the id of
+    /// the session that the client asked for, or 0 for a new one.
     pub fn handshake(&mut self, id: i64) -> io::Result<i64> {
         let request = self.receive()?;
         let field = |at: usize, length: usize| {
@@ -117,7 +115,7 @@ impl ScriptedConnection {
         Ok(asked)
     }
 
-    /// Takes the client's handshake and grants no session.
+    /// Reads the client's handshake and refuses the session.
     pub fn refuse_session(&mut self) -> io::Result<()> {
         self.receive()?;
         self.grant(0, 0)
@@ -133,7 +131,7 @@ impl ScriptedConnection {
         self.send(&response)
     }
 
-    /// The client's next request; pings are answered and passed over.
+    /// The client's next request. Pings are answered and skipped.
     pub fn request(&mut self) -> io::Result<Request> {
         loop {
             let frame = self.receive()?;
@@ -147,7 +145,7 @@ impl ScriptedConnection {
         }
     }
 
-    /// Sends a reply with this number, error code and record.
+    /// Sends a reply with this xid, error code and record.
     pub fn reply(&mut self, xid: i32, error: i32, body: &[u8]) -> io::Result<()> {
         let mut frame = xid.to_be_bytes().to_vec();
         frame.extend(1_i64.to_be_bytes()); // zxid
@@ -156,19 +154,19 @@ impl ScriptedConnection {
         self.send(&frame)
     }
 
-    /// Sends a frame, whatever is in it.
+    /// Sends a frame with any content.
     pub fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         let length = i32::try_from(frame.len()).expect("a short frame");
         self.send_bytes(&length.to_be_bytes())?;
         self.send_bytes(frame)
     }
 
-    /// Sends bytes, be they a frame or not.
+    /// Sends bytes that need not be a frame.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
-    /// Waits for the client to leave.
+    /// Waits until the client disconnects.
     pub fn drain(&mut self) -> io::Result<()> {
         loop {
             self.receive()?;

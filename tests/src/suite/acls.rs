@@ -33,7 +33,7 @@ async fn closed_node<H: Handler>(ctx: &TestContext<H>, zk: &Client) {
     ctx.ok("a closed node", zk.create("/closed", b"mine", options)).await;
 }
 
-/// For each connection through `proxy`, the xids that the client sends, pings apart.
+/// The xids that the client sends through `proxy`, without pings, for each connection.
 fn record_xids(proxy: &Proxy) -> Arc<Mutex<Vec<Vec<i32>>>> {
     let connections = Arc::new(Mutex::new(Vec::new()));
     let list = connections.clone();
@@ -74,7 +74,7 @@ pub async fn acls_are_read_and_written_by_version<H: Handler>(handler: H) {
     assert_eq!(error.code(), Some(ErrorCode::NoNode));
 }
 
-/// ZooKeeper writes characters above U+FFFF as no UTF-8.
+/// ZooKeeper does not encode characters above U+FFFF as UTF-8 but as surrogate pairs.
 pub async fn an_acl_id_with_any_characters_is_read_back<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let zk = ctx.client().await;
@@ -134,7 +134,7 @@ pub async fn digest_auth_keeps_others_out<H: Handler>(handler: H) {
     ctx.ok("a child", owner.create("/closed/child", b"", CreateMode::Persistent)).await;
     assert_no_auth(other.delete("/closed/child", None).await);
     assert_no_auth(other.delete_recursive("/closed").await);
-    // Who is there already may be out of reach, and yet its children may be made.
+    // A parent that exists may be unreadable, but its children can still be created.
     let options = CreateOptions::persistent().acl(&OPEN_ACL_UNSAFE);
     ctx.ok("an open node", owner.create("/closed/open", b"", options)).await;
     ctx.ok("below a closed one", other.ensure_path("/closed/open/a/b")).await;
@@ -165,7 +165,7 @@ pub async fn credentials_are_sent_first_on_every_connection<H: Handler>(handler:
         proxy.refuse(false);
         ctx.ok("a call that was queued", queued).await;
     }
-    // Given while there is no connection, it goes before what was queued all the same.
+    // A credential that is added while disconnected is also sent before queued calls.
     ctx.cut_off(&zk, &proxy).await;
     let queued = zk.get("/closed");
     let auth = zk.add_auth("digest", "cid:secret");
@@ -188,7 +188,7 @@ pub async fn credentials_are_sent_first_on_every_connection<H: Handler>(handler:
 pub async fn credentials_are_sent_again_in_the_next_session<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let zk = ctx.build(ctx.builder().auth("digest", "ann:secret"));
-    // Given before the start, it is taken for granted until the server has its say.
+    // A credential that is added before the start counts as accepted until the server replies.
     ctx.ok("add_auth", zk.add_auth("digest", "bob:secret")).await;
     ctx.ok("to start", zk.start()).await;
     closed_node(&ctx, &zk).await;

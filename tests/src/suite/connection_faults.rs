@@ -1,4 +1,4 @@
-//! Connections that are lost, servers that make no sense, and what callers are told.
+//! Lost connections and misbehaving servers, and the errors that callers get.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -29,12 +29,13 @@ fn assert_lost(error: &Error, outcome: Outcome, cause: &str) {
     assert!(error.to_string().contains(cause), "no {cause} in: {error}");
 }
 
-/// How often the data of `path` were set.
+/// The data version of `path`.
 async fn version<H: Handler>(ctx: &TestContext<H>, zk: &Client, path: &str) -> i32 {
     ctx.ok("exists", zk.exists(path)).await.expect("it is there").version
 }
 
-/// Acts on the first frame whose int at `at` is `code` by `action`, and counts such frames.
+/// A filter that applies `action` to the first frame that has the integer `code` at offset `at`, and a count
+/// of such frames.
 fn on_first(
     code: i32,
     at: usize,
@@ -63,7 +64,7 @@ pub async fn a_lost_reply_leaves_the_outcome_unknown<H: Handler>(handler: H) {
     let session = zk.session_id();
     let (sent, pass) = on_first(SET_DATA, 4, FrameAction::Pass);
     proxy.on_frame(Direction::ToServer, pass);
-    // The next reply is that to the write: it is done, and nobody hears of it.
+    // The next reply is that of the write. It is applied, but its reply is lost.
     proxy.on_frame(Direction::ToClient, {
         let mut first = true;
         move |frame| {
@@ -118,7 +119,8 @@ pub async fn no_write_is_applied_twice<H: Handler>(handler: H) {
         crate::tasks::spawn(&ctx.handler, async move {
             let (mut done, mut unknown) = (0, 0);
             for n in 0..WRITES {
-                // Many at once, and now and then a pause to let the connection be cut in between.
+                // Several calls at once, and a pause now and then so that the connection can be cut in
+                // between.
                 let calls: Vec<_> = (0..4).map(|_| zk.set("/node", b"", None)).collect();
                 for call in calls {
                     match call.await.map_err(|error| error.outcome()) {
@@ -181,7 +183,7 @@ pub async fn a_reply_with_the_wrong_xid_forces_a_reconnect<H: Handler>(handler: 
     let (proxy, zk) = ctx.client_via_proxy().await;
     let mut states = zk.states();
     let session = zk.session_id();
-    // Without its reply, the next one comes out of turn.
+    // The reply to the first call is dropped, so that the next reply is out of order.
     let mut first = true;
     proxy.on_frame(Direction::ToClient, move |frame| {
         let swallow = int(frame, 0) > 0 && std::mem::replace(&mut first, false);
@@ -226,7 +228,7 @@ pub async fn a_handshake_cut_anywhere_is_retried<H: Handler>(handler: H) {
     assert_eq!(zk.session_id(), session);
 }
 
-/// A session with a server server that answers each `exists` of the first connection by `answer`.
+/// A session with a scripted server that replies to each `exists` of the first connection with `answer`.
 async fn scripted_session<H: Handler>(
     ctx: &TestContext<H>,
     answer: impl Fn(&mut crate::ScriptedConnection, i32) -> std::io::Result<()> + Send + Sync + 'static,
@@ -243,7 +245,7 @@ async fn scripted_session<H: Handler>(
             }
         }
     });
-    // Without a chroot, for which the client would look.
+    // Without a chroot, because the client would check that it exists.
     let hosts = server.address().to_string();
     let zk = ctx.connect(ctx.builder_at(server.address()).hosts(hosts)).await;
     (server, zk)
@@ -254,7 +256,7 @@ pub async fn an_undecodable_reply_fails_only_its_call<H: Handler>(handler: H) {
     for length in [0, 67] {
         let (_server, zk) = scripted_session(&ctx, move |client, xid| match xid {
             1 => client.reply(xid, 0, &vec![0; length]),
-            // Longer than it has to be.
+            // One byte longer than the record.
             _ => client.reply(xid, 0, &[0; 69]),
         })
         .await;
@@ -279,7 +281,7 @@ pub async fn bytes_that_are_not_packets_force_a_reconnect<H: Handler>(handler: H
         &(-1_i32).to_be_bytes(),
         &i32::MAX.to_be_bytes(),
         &0_i32.to_be_bytes(),
-        // A ping, an auth and a setWatches that nobody has sent.
+        // Replies to a ping, an auth and a setWatches that were never sent.
         &[&[0, 0, 0, 16][..], &(-2_i32).to_be_bytes(), &[0; 12]].concat(),
         &[&[0, 0, 0, 16][..], &(-4_i32).to_be_bytes(), &[0; 12]].concat(),
         &[&[0, 0, 0, 16][..], &(-8_i32).to_be_bytes(), &[0; 12]].concat(),
@@ -304,7 +306,7 @@ pub async fn bytes_that_are_not_packets_force_a_reconnect<H: Handler>(handler: H
 pub async fn a_packet_that_never_ends_times_out<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let timeout = Duration::from_millis(1500);
-    // It is whole but for its length; or it goes on, byte by byte.
+    // The packet stops short of its length, or it continues byte by byte.
     for goes_on in [false, true] {
         let server = ScriptedServer::new(move |number, client| {
             client.handshake(0x77)?;
@@ -365,7 +367,7 @@ pub async fn a_session_resumed_with_another_id_is_expired<H: Handler>(handler: H
         loop {
             let request = client.request()?;
             match (number, request.opcode) {
-                // It ends the first connection.
+                // A set closes the first connection.
                 (0, SET_DATA) => return Ok(()),
                 (_, EXISTS) => client.reply(request.xid, -101, &[])?,
                 (_, -11) => return client.reply(request.xid, 0, &[]),
@@ -446,7 +448,7 @@ pub async fn calls_are_pipelined_over_a_slow_network<H: Handler>(handler: H) {
     for call in calls {
         ctx.ok("create", call).await;
     }
-    // One after the other they would take 40 s.
+    // In sequence they would take 40 s.
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
@@ -459,7 +461,7 @@ pub async fn dead_and_silent_hosts_are_skipped<H: Handler>(handler: H) {
     let builder = ctx.builder_at(hosts).randomize_hosts(false);
     let zk = ctx.connect(builder.session_timeout(Duration::from_secs(2))).await;
     assert_eq!(zk.host(), Some(proxy.address().to_string()));
-    // After a loss as well, and within the session.
+    // The same after a connection loss, within the session timeout.
     let session = zk.session_id();
     let mut states = zk.states();
     proxy.cut_rst();
@@ -471,7 +473,7 @@ pub async fn dead_and_silent_hosts_are_skipped<H: Handler>(handler: H) {
 }
 
 pub async fn a_hanging_name_lookup_times_out_and_is_skipped<H: Handler>(handler: H) {
-    // Whoever asks for "hangs" hears nothing until the test is over.
+    // A lookup of "hangs" blocks until the test ends.
     let (over, gate) = channel::<()>();
     let gate = Mutex::new(gate);
     let address = shared_server().address();

@@ -22,21 +22,21 @@ use crate::{
     tasks::{spawn_blocking, with_timeout},
 };
 
-/// How long anything may take that a test waits for.
+/// The timeout of every wait of a test.
 pub(crate) const LIMIT: Duration = Duration::from_secs(25);
-/// How long a whole test may take.
+/// The timeout of a whole test.
 const TEST_LIMIT: Duration = Duration::from_secs(90);
-/// How attempts to connect are spaced, so that tests that are about something else are quick.
+/// A short backoff between attempts to connect, so that tests of other things are fast.
 const RECONNECT: Backoff =
     Backoff { min: Duration::from_millis(5), max: Duration::from_millis(50) };
-/// How often a condition is looked at that nobody announces.
+/// The interval at which a condition is polled.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Runs `test`, and gives it up if it hangs, be it in a blocking call.
+/// Runs `test` with a timeout, even if it hangs in a blocking call.
 ///
 /// # Panics
 ///
-/// If `test` does, or if it takes too long.
+/// If `test` panics, or if it takes too long.
 pub fn guard(test: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();
     let runner = thread::spawn(move || {
@@ -53,12 +53,12 @@ pub fn guard(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Runs `test`, which sees for itself that it does not hang.
+/// Runs `test`, which has its own timeouts.
 pub fn unguarded(test: impl FnOnce()) {
     test();
 }
 
-/// A test's own part of the shared server: a root that no other test uses.
+/// What one test uses: a handler, and a root node of its own on the shared server.
 pub(crate) struct TestContext<H> {
     pub(crate) handler: H,
     root: String,
@@ -73,17 +73,17 @@ impl<H: Handler> TestContext<H> {
         Self { handler, root }
     }
 
-    /// The root of this test, as the server knows it.
+    /// The absolute path of this test's root.
     pub(crate) fn root(&self) -> &str {
         &self.root
     }
 
-    /// A client of the shared server, not started.
+    /// A builder for a client of the shared server.
     pub(crate) fn builder(&self) -> ClientBuilder {
         self.builder_at(shared_server().hosts())
     }
 
-    /// A client of the servers at `hosts`, not started. It does not wait for long to connect again.
+    /// A builder for a client of the servers at `hosts`, with a short reconnect backoff.
     pub(crate) fn builder_at(&self, hosts: impl Display) -> ClientBuilder {
         Client::builder()
             .hosts(format!("{hosts}{}", self.root))
@@ -92,17 +92,17 @@ impl<H: Handler> TestContext<H> {
             .reconnect_spread(Duration::ZERO)
     }
 
-    /// A client of the shared server.
+    /// A connected client of the shared server.
     pub(crate) async fn client(&self) -> Client {
         self.connect(self.builder()).await
     }
 
-    /// A client, connected.
+    /// Connects a client.
     pub(crate) async fn connect(&self, builder: ClientBuilder) -> Client {
         self.ok("to connect", builder.connect_on(self.handler.clone())).await
     }
 
-    /// A client, not started.
+    /// Builds a client without starting it.
     pub(crate) fn build(&self, builder: ClientBuilder) -> Client {
         builder.build_on(self.handler.clone()).expect("the options are good")
     }
@@ -111,12 +111,12 @@ impl<H: Handler> TestContext<H> {
     pub(crate) async fn client_via_proxy(&self) -> (Proxy, Client) {
         let proxy = new_proxy();
         let zk = self.connect(self.builder_at(proxy.address())).await;
-        // For tests that count packets: the client has looked for its chroot before.
+        // For tests that count packets: the client has already checked its chroot.
         self.ok("to settle", zk.exists("/")).await;
         (proxy, zk)
     }
 
-    /// What comes of `future`, in time.
+    /// The result of `future`, with a timeout.
     #[track_caller]
     pub(crate) fn within<F: Future>(
         &self,
@@ -132,7 +132,7 @@ impl<H: Handler> TestContext<H> {
         }
     }
 
-    /// The value that comes of `future`, in time.
+    /// The value of `future`, which must succeed in time.
     #[track_caller]
     pub(crate) fn ok<T>(
         &self,
@@ -149,7 +149,7 @@ impl<H: Handler> TestContext<H> {
         }
     }
 
-    /// The error that comes of `future`, in time.
+    /// The error of `future`, which must fail in time.
     #[track_caller]
     pub(crate) fn err<T: Debug>(
         &self,
@@ -166,7 +166,7 @@ impl<H: Handler> TestContext<H> {
         }
     }
 
-    /// Asks `probe` again and again until it answers.
+    /// Calls `probe` until it returns a value.
     #[track_caller]
     pub(crate) fn eventually<T>(
         &self,
@@ -193,12 +193,12 @@ impl<H: Handler> TestContext<H> {
         self.eventually(what, move || condition().then_some(()))
     }
 
-    /// Waits long enough to tell that something does not happen. Never to have something happen.
+    /// Waits long enough to show that something does not happen. Not for waiting until something happens.
     pub(crate) async fn short_wait(&self) {
         self.handler.sleep_until(self.handler.now() + Duration::from_millis(150)).await;
     }
 
-    /// The next states are these.
+    /// Checks that the next states are `expected`.
     #[track_caller]
     pub(crate) fn expect_states(
         &self,
@@ -216,7 +216,7 @@ impl<H: Handler> TestContext<H> {
         }
     }
 
-    /// Ends the session of `zk` behind its back.
+    /// Expires the session of `zk` on the server.
     pub(crate) async fn expire_session(&self, zk: &Client) {
         let ticket = zk.client_id().expect("it has a session");
         spawn_blocking(move || {
@@ -225,21 +225,21 @@ impl<H: Handler> TestContext<H> {
         .await;
     }
 
-    /// Cuts `zk` off by its `proxy`, until the proxy accepts connections again.
+    /// Disconnects `zk`, which is behind `proxy`, until the proxy accepts connections again.
     pub(crate) async fn cut_off(&self, zk: &Client, proxy: &Proxy) {
         proxy.refuse(true);
         proxy.cut_rst();
         self.wait_until("the client to notice", || zk.state() == SessionState::Suspended).await;
     }
 
-    /// The names of the nodes below `path`.
+    /// The sorted names of the children of `path`.
     pub(crate) async fn children(&self, zk: &Client, path: &str) -> Vec<Ustring> {
         let mut names = self.ok("the nodes", zk.get_children(path)).await;
         names.sort();
         names
     }
 
-    /// Waits until there are `count` nodes below `path`.
+    /// Waits until `path` has `count` children.
     #[track_caller]
     pub(crate) fn wait_for_children(
         &self,
@@ -254,7 +254,7 @@ impl<H: Handler> TestContext<H> {
         })
     }
 
-    /// Expires the session of `zk`, which is behind `proxy`, and lets it begin a new one.
+    /// Expires the session of `zk`, which is behind `proxy`, and waits for its new session.
     pub(crate) async fn lose_session(&self, zk: &Client, proxy: &Proxy) {
         let mut states = zk.states();
         self.cut_off(zk, proxy).await;
@@ -267,7 +267,7 @@ impl<H: Handler> TestContext<H> {
         .await;
     }
 
-    /// How many watches on data there are below the root of this test: of each session one for each path.
+    /// The number of data watches below the root of this test. Each session counts once per path.
     pub(crate) fn data_watch_count(&self) -> usize {
         let below = format!("{}/", self.root);
         let answer = shared_server().four_letter_word("wchp");
@@ -275,7 +275,7 @@ impl<H: Handler> TestContext<H> {
         let mut count = 0;
         while let Some(line) = lines.next() {
             let watched = line.starts_with(&below);
-            // The sessions stand below their path.
+            // The sessions are listed below their path.
             while lines.next_if(|line| line.starts_with('\t')).is_some() {
                 count += usize::from(watched);
             }
@@ -283,14 +283,14 @@ impl<H: Handler> TestContext<H> {
         count
     }
 
-    /// Whether any session watches `path`, as the server knows it.
+    /// Whether the server has a watch of any session on `path`.
     pub(crate) fn is_watched(&self, path: &str) -> bool {
         let path = format!("{}{path}", self.root);
         shared_server().four_letter_word("wchp").lines().any(|line| line == path)
     }
 }
 
-/// Creates a node without the library that is under test.
+/// Creates a node without the library under test.
 fn make_node(path: &str) {
     const CREATE: i32 = 1;
 

@@ -1,6 +1,6 @@
-//! What a client does when servers of a real ensemble die, stall, lose each other, or forget it.
+//! Tests of the client on real ensembles whose servers are killed, paused, restarted or lose their quorum.
 //!
-//! Figures that are measured are printed: run with `--nocapture` to see them.
+//! Measurements are printed; run with `--nocapture` to see them.
 
 mod context;
 mod load;

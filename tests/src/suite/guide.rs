@@ -1,4 +1,4 @@
-//! The examples of `docs/guide.md`, which are run here as they stand there.
+//! The examples of `docs/guide.md`, run as tests.
 //!
 //! What is between `// guide: <title>` and `// end` is what the chapter shows below `<!-- <title> -->`;
 //! the test at the end of this file compares the two. The chapter leaves the handler out, as it uses the
@@ -32,7 +32,7 @@ impl<H: Handler> TestContext<H> {
         format!("{}{}", shared_server().hosts(), self.root())
     }
 
-    /// An example, with nodes as the chapter has them at its beginning.
+    /// Runs an example with the nodes that the chapter assumes.
     async fn example<F>(&self, run: impl FnOnce(Client) -> F)
     where
         F: Future<Output = Done>,
@@ -495,7 +495,7 @@ pub async fn locks<H: Handler>(handler: H) {
     ctx.example(run).await;
 }
 
-/// A task that stops working when it can no longer be sure of its lock.
+/// A task that stops working when it can no longer be sure that it holds its lock.
 pub async fn a_lock_that_is_in_doubt<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (proxy, zk) = ctx.client_via_proxy().await;
@@ -522,7 +522,7 @@ pub async fn a_lock_that_is_in_doubt<H: Handler>(handler: H) {
 mod tests {
     use std::collections::BTreeMap;
 
-    /// The examples in this file, without their indentation and handlers.
+    /// The examples in this file, without indentation and handlers.
     fn examples() -> BTreeMap<String, String> {
         let mut examples = BTreeMap::new();
         let mut lines = include_str!("guide.rs").lines();

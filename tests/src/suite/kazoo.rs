@@ -1,7 +1,7 @@
-//! What this client writes is what kazoo reads, and the other way round.
+//! Interoperability with kazoo: each client reads what the other one writes, and waits for its locks.
 //!
-//! `tests/kazoo/client.py` is a kazoo client that does as it is told. It runs on the interpreter that
-//! `ZK_TEST_PYTHON` names, or else on the one that `tests/kazoo/setup.sh` finds or makes.
+//! `tests/kazoo/client.py` is a kazoo client that executes commands. It runs on the Python interpreter that
+//! `ZK_TEST_PYTHON` names, or else on the one that `tests/kazoo/setup.sh` finds or installs.
 
 mod client;
 
@@ -14,7 +14,7 @@ use zk_client::{
 use self::client::{CommandLine, KazooClient, command, hex, stat_of, text_of};
 use super::{context::TestContext, shared_server::shared_server};
 
-/// A test context, with both clients on it.
+/// A test context with a client of each kind.
 async fn connect_both<H: Handler>(handler: H) -> (TestContext<H>, Client, KazooClient) {
     let ctx = TestContext::new(handler);
     let zk = ctx.client().await;
@@ -22,7 +22,7 @@ async fn connect_both<H: Handler>(handler: H) -> (TestContext<H>, Client, KazooC
     (ctx, zk, kazoo)
 }
 
-/// Paths and data that differ in all that can differ.
+/// Paths and data of many kinds.
 fn nodes() -> [(&'static str, Option<&'static [u8]>); 6] {
     [
         ("/plain", Some(b"text")),
@@ -49,7 +49,7 @@ pub async fn data_and_stats<H: Handler>(handler: H) {
         assert_eq!(answer.text(), theirs);
         assert_same_node(&ctx, &zk, &kazoo, &theirs, data, answer.stat()).await;
 
-        // Each changes the other's node, by version, and makes children there.
+        // Each client changes the other's node, with a version check, and creates children.
         let set = command("set").text(&ours).data(Some(b"theirs")).word(0);
         let stat = kazoo.call(set).await.stat();
         assert_eq!((stat.version, stat.data_length), (1, 6));
@@ -77,7 +77,7 @@ pub async fn data_and_stats<H: Handler>(handler: H) {
     }
 }
 
-/// Both read the same at `path`.
+/// Checks that both clients read the same at `path`.
 async fn assert_same_node<H: Handler>(
     ctx: &TestContext<H>,
     zk: &Client,
@@ -139,7 +139,7 @@ pub async fn access_lists<H: Handler>(handler: H) {
     }
 }
 
-/// A digest is what kazoo makes of it, and opens the same doors to both.
+/// Both clients compute the same digest, and it gives both the same access.
 pub async fn digests<H: Handler>(handler: H) {
     let (ctx, zk, kazoo) = connect_both(handler).await;
     let (user, password) = ("anna", "geheim: ganz");
@@ -170,7 +170,7 @@ pub async fn digests<H: Handler>(handler: H) {
         assert_eq!(refused.code(), Some(zk_client::ErrorCode::NoAuth));
     }
 
-    // The server makes the same digest of the session's own identity.
+    // The server computes the same digest for the session's own identity.
     let options = CreateOptions::persistent().acl(&CREATOR_ALL_ACL);
     ctx.ok("create", zk.create("/own", b"", options)).await;
     let all = command("digest").text(user).text(password).word(Perms::ALL.bits());
@@ -182,7 +182,7 @@ pub async fn digests<H: Handler>(handler: H) {
 
 pub async fn transactions<H: Handler>(handler: H) {
     let (ctx, zk, kazoo) = connect_both(handler).await;
-    // The same operations by both, each on nodes of its own.
+    // The same operations with both clients, each on its own nodes.
     let ours = |top: &str, version| {
         zk.transaction()
             .check(top, 0)
@@ -245,7 +245,7 @@ pub async fn transactions<H: Handler>(handler: H) {
     }
 }
 
-/// The results of a transaction, as the client writes them.
+/// The results of a transaction, in the notation of the kazoo client.
 async fn commit<H: Handler>(ctx: &TestContext<H>, transaction: Transaction) -> Vec<String> {
     let results = ctx.ok("commit", transaction.commit()).await;
     results.into_iter().map(|result| result.map_or_else(|e| name_of(&e), |r| word_of(&r))).collect()
@@ -306,7 +306,7 @@ pub async fn sequential_ephemerals<H: Handler>(handler: H) {
         assert_eq!((data.as_ref(), stat.ephemeral_owner), (&b"2"[..], theirs));
         assert_same_node(&ctx, &zk, &kazoo, &path, Some(b"2"), stat).await;
     }
-    // Each one's go with its session.
+    // The ephemeral nodes of each client are deleted with its session.
     let (_, _, mut change) = ctx.ok("children", zk.get_children_and_watch("/queue")).await;
     drop(kazoo);
     loop {
@@ -346,7 +346,7 @@ pub async fn chroots<H: Handler>(handler: H) {
     assert_eq!(commit(&ctx, transaction).await, [hex(b"/b-0000000003")]);
 }
 
-/// Each sees what the other does, by watches.
+/// The watches of each client fire for the changes of the other.
 pub async fn watches<H: Handler>(handler: H) {
     let (ctx, zk, kazoo) = connect_both(handler).await;
     let (name, data) = ("/gewächs", "grün".as_bytes());
@@ -376,7 +376,7 @@ pub async fn watches<H: Handler>(handler: H) {
     kazoo.call(command("watch").text(&child)).await;
     ctx.ok("stop", zk.stop()).await;
     expect_event(&kazoo, "DELETED", &child).await;
-    // The server ends a session's nodes first, and tells the session itself of it.
+    // The server deletes a session's nodes first, and sends that session the event too.
     let event = ctx.ok("the watch", gone).await;
     assert_eq!((event.kind, event.path.as_str()), (EventType::NodeDeleted, child.as_str()));
     kazoo.sync().await;
@@ -387,9 +387,9 @@ async fn expect_event(kazoo: &KazooClient, kind: &str, path: &str) {
     assert_eq!((event.word().as_str(), event.text().as_str()), (kind, path));
 }
 
-// Locks that both contend for
+// Locks that both clients contend for
 
-/// A lock of kazoo's, or a semaphore.
+/// A lock or semaphore of kazoo.
 struct KazooLock<'k> {
     kazoo: &'k KazooClient,
     name: String,
@@ -411,7 +411,7 @@ impl<'k> KazooLock<'k> {
         command(verb).word(&self.name)
     }
 
-    /// Whether it is held within `seconds`; it goes on waiting otherwise.
+    /// Whether it is acquired within `seconds`. If not, it keeps waiting.
     async fn acquire(&self, seconds: f32) -> bool {
         self.kazoo.call(self.command("acquire").word(seconds)).await.word() == "yes"
     }
@@ -426,7 +426,7 @@ impl<'k> KazooLock<'k> {
     }
 }
 
-/// How long kazoo tries for what it is not to get, and for what it gets.
+/// How long kazoo waits in seconds, for a lock that it must not get and for one that it gets.
 const SHORT: f32 = 0.3;
 const LONG: f32 = 20.0;
 
@@ -434,7 +434,7 @@ fn with_id(name: &str) -> LockOptions {
     LockOptions::default().identifier(name)
 }
 
-/// Each waits for the other's lock, and gets it when that is released, in the order of arrival.
+/// Each client waits for the other's lock, and acquires it after its release, in order of arrival.
 pub async fn locks<H: Handler>(handler: H) {
     let (ctx, zk, kazoo) = connect_both(handler).await;
     let ours = Lock::with(&zk, "/lock", with_id("ours"));
@@ -461,7 +461,7 @@ pub async fn locks<H: Handler>(handler: H) {
         theirs.release().await;
         ctx.wait_for_children(&zk, "/lock", 0).await;
     }
-    // The lock of a kazoo that is gone is free.
+    // The lock of a kazoo client that has disconnected is free.
     let leaving = KazooClient::connect(format!("{}{}", shared_server().hosts(), ctx.root())).await;
     let held = KazooLock::lock(&leaving, "Lock", "leaving", &[]).await;
     assert!(held.acquire(LONG).await);
@@ -472,7 +472,7 @@ pub async fn locks<H: Handler>(handler: H) {
     assert!(ctx.ok("our turn", waiting).await.is_held());
 }
 
-/// Readers of both share, and writers of both keep out the others.
+/// Readers of both clients share the lock, and writers of both exclude all others.
 pub async fn read_and_write_locks<H: Handler>(handler: H) {
     let (ctx, zk, kazoo) = connect_both(handler).await;
     let (read, write) = (ReadLock::new(&zk, "/lock"), WriteLock::new(&zk, "/lock"));
@@ -504,7 +504,7 @@ pub async fn read_and_write_locks<H: Handler>(handler: H) {
     ctx.wait_for_children(&zk, "/lock", 0).await;
 }
 
-/// Leases of both are counted together, and both assert_same_node on how many there are.
+/// Leases of both clients are counted together, and both agree on their number.
 pub async fn semaphores<H: Handler>(handler: H) {
     let (ctx, zk, kazoo) = connect_both(handler).await;
     let of = |leases| SemaphoreOptions::default().max_leases(leases).identifier("ours");
@@ -533,14 +533,14 @@ pub async fn semaphores<H: Handler>(handler: H) {
     let wrong = KazooLock::semaphore(&kazoo, "wrong", 3).await;
     let refused = kazoo.ask(wrong.command("acquire").word(LONG)).await;
     assert_eq!(refused.expect_err("there are two"), "ValueError");
-    // The number is the same if we are the first.
+    // The number is also respected if this client has written it.
     ctx.ok("to delete", zk.delete("/lock", None)).await;
     ctx.ok("to release", ctx.ok("a lease", ours.acquire()).await.release()).await;
     let again = KazooLock::semaphore(&kazoo, "again", 2).await;
     assert!(again.acquire(LONG).await);
 }
 
-/// Nodes as Curator and go-zookeeper name theirs, which both leave out unless told.
+/// Both clients respect nodes with the names of Curator and go-zookeeper only with `extra_lock_pattern`.
 pub async fn locks_with_foreign_nodes<H: Handler>(handler: H) {
     let (ctx, zk, kazoo) = connect_both(handler).await;
     let ours = Lock::with(&zk, "/lock", with_id("ours").extra_lock_pattern("-lock-"));

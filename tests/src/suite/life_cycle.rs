@@ -1,4 +1,4 @@
-//! Start, stop, restart, drop: in every order, and with nothing left behind.
+//! Start, stop, restart and drop, in every order, without leaving tasks or connections.
 
 use std::{
     future::Future,
@@ -27,20 +27,20 @@ use crate::{
     tasks::{block_on, spawn_blocking},
 };
 
-/// Nobody ever listens there.
+/// An address where nothing listens.
 const NOBODY: &str = "127.0.0.1:1";
 
-/// How long a start may take that is to fail: long enough for those that are not.
+/// The timeout of starts that must fail, long enough for starts that must succeed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Accepts connections, as its backlog does, and says nothing.
+/// A listener whose backlog accepts connections, and that never sends anything.
 fn blackhole() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     (listener, address)
 }
 
-/// Whether the server still has sessions whose id is `id`.
+/// Whether the server still has the session `id`.
 fn has_session(id: i64) -> bool {
     shared_server().four_letter_word("dump").contains(&format!("{id:#x}"))
 }
@@ -121,7 +121,7 @@ pub async fn a_start_right_after_a_failed_one_succeeds<H: Handler>(handler: H) {
     let error = ctx.err("the first start", first).await;
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
 
-    // It is still about to close its session.
+    // The client is still closing its first session.
     assert!(zk.connected());
     let second = zk.start();
     assert!(!second.ready());
@@ -286,7 +286,7 @@ pub async fn a_restart_while_the_session_closes_succeeds<H: Handler>(handler: H)
     let zk = ctx.build(ctx.builder_at(proxy.address()));
     drop(zk.start());
     let mut waiting = pin!(zk.exists("/"));
-    // Its end is among the last that the session has to say.
+    // The call ends in the same step as the session.
     let restart = Restart::new(&zk);
     let waker = Waker::from(restart.clone());
     assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -325,7 +325,7 @@ impl Restart {
         Arc::new(Self { zk: zk.clone(), restarted: Mutex::default() })
     }
 
-    /// What comes of it, once it is awake.
+    /// The result of the restart, once the waker was woken.
     fn restarted(&self) -> Option<AsyncResult<()>> {
         lock(&self.restarted).take()
     }
@@ -372,7 +372,7 @@ pub async fn threads_can_start_and_stop_concurrently<H: Handler>(handler: H) {
             spawn_blocking(move || {
                 let (mut lives, mut calls) = (Vec::new(), Vec::new());
                 for round in 0..ROUNDS {
-                    // Any order will do, if each thread has another one.
+                    // Each thread uses a different order.
                     let life = match (round * (2 * thread + 3) + thread) % 11 % 4 {
                         0 => zk.start(),
                         1 => zk.stop(),
@@ -528,7 +528,7 @@ pub async fn a_session_can_be_resumed_in_another_client<H: Handler>(handler: H) 
     let stat = ctx.ok("exists", second.exists("/mine")).await.expect("it lives on");
     assert_eq!(stat.ephemeral_owner, ticket.id.0);
 
-    // A session is resumed once: what comes after it is a new one.
+    // A session is resumed once. A restart begins a new one.
     ctx.ok("to restart", second.restart()).await;
     assert_ne!(second.session_id(), Some(ticket.id));
     assert_eq!(ctx.ok("exists", second.exists("/mine")).await, None);
@@ -589,7 +589,7 @@ pub async fn a_call_that_would_block_a_task_panics<H: Handler>(handler: H) {
     let lock = Lock::new(&zk, "/lock");
     let held = ctx.ok("a lock", lock.acquire()).await;
     proxy.hold(Direction::ToClient);
-    // This test is a task of the handler.
+    // This test runs as a task of the handler.
     let calls: [(&str, &dyn Fn() -> bool); 8] = [
         ("get", &|| zk.exists("/").get().is_ok()),
         ("wait", &|| zk.exists("/").wait(None)),
@@ -605,7 +605,7 @@ pub async fn a_call_that_would_block_a_task_panics<H: Handler>(handler: H) {
         let advice = panic.downcast_ref::<String>().map_or("no text", String::as_str);
         assert!(advice.contains("await the result instead"), "{name}: {advice}");
     }
-    // To look is not to wait, nor is to take what is there.
+    // A wait of zero does not block, and neither does getting a result that is ready.
     let read = zk.exists("/");
     assert!(!read.wait(Duration::ZERO));
     proxy.release();

@@ -1,4 +1,4 @@
-//! Acquires that fail or are given up: what they say, and that they leave no node.
+//! Acquires that fail or are given up: their errors, and that they leave no node.
 
 use zk_client::{
     CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, ErrorCode, ErrorKind, Handler,
@@ -12,14 +12,14 @@ use super::{
 };
 use crate::Direction;
 
-/// An acquire that is given up at any packet of it, with its connection or without, leaves nothing.
+/// An acquire that is dropped at any of its packets leaves no node, whether or not its connection is cut.
 pub async fn an_acquire_given_up_at_any_packet_leaves_no_node<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (other, guard) = acquire_as_holder(&ctx).await;
     for cut in [false, true] {
-        // Create, children, get with a watch, and their replies; then the wait itself.
+        // The create, the children, the get with a watch and their replies, then the wait itself.
         for packet in 0..8 {
-            // What is still to be undone passes elsewhere.
+            // Each round uses a new connection, because the cleanup of the last one still sends packets.
             let (proxy, zk) = ctx.client_via_proxy().await;
             let lock = lock_with_id(&zk, "gives up");
             let handle = give_up_at(&proxy, packet, cut, || lock.acquire());
@@ -40,7 +40,7 @@ pub async fn an_acquire_given_up_at_any_packet_leaves_no_node<H: Handler>(handle
     assert_eq!(ctx.ok("contenders", contenders).await, ["holder"]);
     ctx.ok("to release", guard.release()).await;
 
-    // Nobody is before it: the last packets come with the lock itself.
+    // Nobody is ahead of it, so the last packets belong to a lock that is acquired.
     for packet in 0..4 {
         let (proxy, zk) = ctx.client_via_proxy().await;
         let lock = lock_with_id(&zk, "gives up");
@@ -65,8 +65,8 @@ pub async fn permanent_errors_end_an_acquire<H: Handler>(handler: H) {
     assert!(deep.is_held() && deep.path().starts_with("/a/b/c/"));
 }
 
-/// The servers tell nobody of the end of a node that he may not read: who would have to wait for it is told so
-/// instead, on every version.
+/// Servers send no event for a node that the client may not read. An acquire that would have to wait for such
+/// a node fails instead, on every version.
 pub async fn an_acquire_fails_if_it_may_not_read_the_node_before_it<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let builder = ctx.builder().auth("digest", "ann:secret").default_acl(&CREATOR_ALL_ACL);
@@ -85,7 +85,7 @@ pub async fn an_acquire_fails_if_it_may_not_read_the_node_before_it<H: Handler>(
     }
     assert_eq!(ctx.children(&zk, PATH).await.len(), 1);
     assert!(guard.is_held());
-    // Who need not wait for it is not told.
+    // An acquire that does not wait does not fail.
     assert!(ctx.ok("taken", Lock::new(&zk, PATH).try_acquire()).await.is_none());
     ctx.ok("to release", guard.release()).await;
     assert!(ctx.ok("a free lock", Lock::new(&zk, PATH).acquire()).await.is_held());
@@ -106,7 +106,7 @@ pub async fn an_acquire_fails_if_it_may_not_read_the_node_before_it<H: Handler>(
     assert!(ctx.ok("its turn", waiting).await.is_held());
 }
 
-/// A path that is refused is refused before anything is made of it.
+/// An invalid path is refused before any node is created.
 pub async fn an_invalid_path_creates_nothing<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let zk = ctx.client().await;
@@ -136,8 +136,8 @@ pub async fn an_invalid_path_creates_nothing<H: Handler>(handler: H) {
     assert_eq!(ctx.children(&zk, "/").await, ["node"]);
 }
 
-/// A node that the server has made goes when its acquire fails, whatever it is that has failed: where the
-/// contenders cannot be listed, there is no finding it by its name.
+/// If an acquire fails for any reason, its node is deleted, even if the contenders cannot be listed and the
+/// node cannot be found by its name.
 pub async fn a_failed_acquire_leaves_no_node<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let owner = ctx.connect(ctx.builder().auth("digest", "ann:secret")).await;
@@ -160,14 +160,14 @@ pub async fn a_failed_acquire_leaves_no_node<H: Handler>(handler: H) {
     assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
     ctx.wait_for_children(&owner, PATH, 0).await;
 
-    // Nor is it found by that list when the reply to its creation is lost.
+    // The same if the reply to the create is lost.
     lose_replies(&proxy, CREATE2, 1);
     let error =
         ctx.err("a list that may not be read", lock_with_id(&zk, "unheard").acquire()).await;
     assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
     ctx.wait_for_children(&owner, PATH, 0).await;
     for cut in [false, true] {
-        // The creation and its reply: then it is not known to be there.
+        // The create and its reply: the client does not know yet whether the node exists.
         for packet in 0..2 {
             let (proxy, zk) = ctx.client_via_proxy().await;
             let handle =
@@ -189,12 +189,12 @@ pub async fn a_failed_acquire_leaves_no_node<H: Handler>(handler: H) {
     let error = ctx.err("a list that is too long", Lock::new(&narrow, many).acquire()).await;
     assert_eq!(error.kind(), ErrorKind::ReplyTooLarge, "{error}");
     ctx.wait_for_children(&owner, many, 20).await;
-    // Those who see all of it are not kept waiting.
+    // Clients that can list the contenders do not wait.
     assert!(ctx.ok("a lock", Lock::new(&owner, PATH).acquire()).await.is_held());
     assert!(ctx.ok("a lock", Lock::new(&owner, many).acquire()).await.is_held());
 }
 
-/// Calls that the client does not take for now are made again, and nobody else is kept from running.
+/// Calls that are refused by a full queue are retried, and other tasks keep running.
 pub async fn an_acquire_waits_while_the_queue_is_full<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let proxy = crate::suite::shared_server::new_proxy();

@@ -1,4 +1,4 @@
-//! Locks whose nodes have another client's form, and what cannot be shared with one.
+//! Locks whose nodes are named as another client names them, and recipes that cannot be shared with one.
 
 use zk_client::{
     CreateMode, ErrorKind, Handler,
@@ -10,7 +10,7 @@ use super::{
     locks::{PATH, acquire, lock_with_id},
 };
 
-/// Names as Curator and go-zookeeper make them contend if the option says so.
+/// Nodes with the names of Curator and go-zookeeper are contenders if `extra_lock_pattern` says so.
 pub async fn extra_lock_patterns_include_foreign_nodes<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let zk = ctx.client().await;
@@ -47,7 +47,7 @@ pub async fn extra_lock_patterns_include_foreign_nodes<H: Handler>(handler: H) {
     }
 }
 
-/// What is in a name before its number, with what is random in it left out.
+/// The part of a name before its sequence number, with random digits masked.
 fn form(path: &str) -> String {
     let (_, name) = path.rsplit_once('/').expect("a path");
     let (before, number) = name.split_at(name.len() - 10);
@@ -55,12 +55,12 @@ fn form(path: &str) -> String {
     masked(before)
 }
 
-/// `text` with an `x` for everything that may be a digit of an id.
+/// `text` with an `x` for every hexadecimal digit.
 fn masked(text: &str) -> String {
     text.chars().map(|c| if matches!(c, '0'..='9' | 'a'..='f') { 'x' } else { c }).collect()
 }
 
-/// An option has nodes of another client's form, for which that client waits.
+/// Options name nodes as another client does, so that it waits for them.
 pub async fn nodes_have_the_naming_scheme_of_the_options<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let zk = ctx.client().await;
@@ -90,7 +90,7 @@ pub async fn nodes_have_the_naming_scheme_of_the_options<H: Handler>(handler: H)
     let options = LockOptions::go_zookeeper().identifier("gopher");
     let gopher = ctx.ok("a lock", Lock::with(&zk, "/go", options).acquire()).await;
     assert_eq!(form(gopher.path()), masked(&format!("{hex}-lock-")));
-    // Both forms of Curator's time and go-zookeeper's exclude each other.
+    // A lock with Curator's names waits for a node with go-zookeeper's names.
     let beside = Lock::with(&zk, "/go", curator()).try_acquire();
     assert!(ctx.ok("an answer", beside).await.is_none());
     let options = LockOptions::go_zookeeper;
@@ -105,7 +105,7 @@ pub async fn nodes_have_the_naming_scheme_of_the_options<H: Handler>(handler: H)
     assert_eq!(ctx.ok("exists", zk.exists("/none")).await, None);
 }
 
-/// Curator keeps semaphores in another way: there is no contending there, and nothing is made.
+/// Curator lays out semaphores differently. An acquire fails there, and creates nothing.
 pub async fn a_curator_semaphore_is_refused<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let zk = ctx.client().await;
@@ -129,7 +129,7 @@ pub async fn a_curator_semaphore_is_refused<H: Handler>(handler: H) {
     assert_eq!(ctx.ok("the data", zk.get("/theirs")).await.0, "");
     assert_eq!(ctx.children(&zk, "/").await, ["theirs"]);
 
-    // So it is when the other client comes later, and when its nodes are those who wait.
+    // The same if the other client arrives later, and if its nodes are waiting contenders.
     let held = ctx.ok("a lease", Semaphore::new(&zk, "/ours").acquire()).await;
     let node = "/ours/_c_8d2a3c1e-6f0b-4b57-9a44-0c2d5b1f7e90-lock-";
     let waiting = Semaphore::new(&zk, "/ours").acquire();

@@ -1,4 +1,4 @@
-//! Locks: who holds them, who is told what, and that nothing is left behind.
+//! Locks: who holds them, what holders are notified of, and that no node is left.
 
 use std::{
     sync::{
@@ -36,14 +36,14 @@ pub(super) async fn acquire<H: Handler>(ctx: &TestContext<H>, lock: &Lock) -> Lo
     ctx.ok("the lock", lock.acquire()).await
 }
 
-/// A lock by a client of its own, that is held.
+/// Acquires the lock with a new client.
 pub(super) async fn acquire_as_holder<H: Handler>(ctx: &TestContext<H>) -> (Client, LockGuard) {
     let zk = ctx.client().await;
     let guard = acquire(ctx, &lock_with_id(&zk, "holder")).await;
     (zk, guard)
 }
 
-/// What a guard has told.
+/// The states that a guard has reported.
 #[derive(Clone, Default)]
 pub(super) struct GuardStates(Arc<Mutex<Vec<SessionState>>>);
 
@@ -60,8 +60,8 @@ impl GuardStates {
     }
 }
 
-/// An access list that lets everybody make and delete children, and nobody but those with the caller's
-/// credentials list them.
+/// An ACL that lets everybody create and delete children, and only sessions with the caller's credentials
+/// list them.
 pub(super) fn acl_without_read() -> [Acl; 2] {
     let others = Perms::CREATE | Perms::DELETE | Perms::WRITE;
     [Acl::new(Perms::ALL, "auth", ""), Acl::new(others, "world", "anyone")]
@@ -97,7 +97,7 @@ pub async fn one_client_holds_the_lock_and_others_wait_in_order<H: Handler>(hand
     assert!(ctx.ok("contenders", clients[0].1.contenders()).await.is_empty());
 }
 
-/// Tricky case 1.
+/// A holder that is disconnected is not sure of the lock, but nobody else gets it before the session expires.
 pub async fn a_disconnected_holder_keeps_the_lock_while_its_session_lives<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (proxy, zk) = ctx.client_via_proxy().await;
@@ -154,7 +154,7 @@ pub async fn a_holder_is_notified_when_its_session_expires<H: Handler>(handler: 
     let guard = ctx.ok("the next holder", next).await;
     assert!(guard.fencing_token() > stale.fencing_token());
 
-    // What the old holder still wants to write is refused, by the same client and its new session.
+    // Writes of the old holder are refused, although the same client sends them in its new session.
     let results = stale.transaction().set("/data", b"stale", None).commit();
     let error = ctx.ok("an answer", results).await.committed().expect_err("it is not held");
     assert_eq!(error.code(), Some(ErrorCode::NoNode), "{error}");
@@ -162,7 +162,7 @@ pub async fn a_holder_is_notified_when_its_session_expires<H: Handler>(handler: 
     ctx.ok("an answer", results).await.committed().expect("it is held");
     let (data, stat) = ctx.ok("the data", other.get("/data")).await;
     assert_eq!((data.as_ref(), stat.version), (&b"fresh"[..], 1));
-    // And the release of what is lost harms nobody.
+    // Releasing a lost lock affects no other holder.
     ctx.ok("to release", stale.release()).await;
     assert!(guard.is_held());
 }
@@ -185,7 +185,7 @@ pub async fn a_waiter_whose_session_expires_queues_again<H: Handler>(handler: H)
     assert!(guard.is_held());
 }
 
-/// Tricky case 2.
+/// After a lost reply, the client looks for its node before it creates another one.
 pub async fn a_lost_create_reply_makes_one_node<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (proxy, zk) = ctx.client_via_proxy().await;
@@ -206,7 +206,7 @@ pub async fn a_lost_create_reply_makes_one_node<H: Handler>(handler: H) {
     }
 }
 
-/// The node of another session is not taken for one's own, whatever its name.
+/// A node of another session is not adopted, even if its name matches.
 pub async fn a_node_of_another_session_is_not_adopted<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let other = ctx.client().await;
@@ -228,7 +228,7 @@ pub async fn a_node_of_another_session_is_not_adopted<H: Handler>(handler: H) {
     assert!(ctx.ok("its turn", waiting).await.is_held());
 }
 
-/// Tricky case 3.
+/// Timeout, cancel and drop all delete the waiter's node, and let others move up.
 pub async fn a_waiter_that_gives_up_leaves_no_node<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     for way in ["timeout", "cancel", "drop"] {
@@ -260,13 +260,13 @@ pub async fn a_waiter_that_gives_up_leaves_no_node<H: Handler>(handler: H) {
         ctx.ok("to release", guard.release()).await;
         ctx.ok("to release", ctx.ok("the next", next).await.release()).await;
         assert!(ctx.children(&zk, PATH).await.is_empty(), "{way}");
-        // Tricky case 8.
+        // The lock object can be used again.
         let again = acquire(&ctx, &lock).await;
         ctx.ok("to release", again.release()).await;
     }
 }
 
-/// Tricky case 8, in threads.
+/// `cancel` ends the acquires that wait on the same lock object, and no other ones.
 pub async fn a_waiting_thread_can_be_cancelled<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (zk, guard) = acquire_as_holder(&ctx).await;
@@ -293,7 +293,7 @@ pub async fn a_waiting_thread_can_be_cancelled<H: Handler>(handler: H) {
     assert!(held.is_held(), "it does not wait any more");
 }
 
-/// Has two threads wait for what two have asked for before them, and cancels both.
+/// Starts two threads that wait behind two other contenders, and cancels both.
 async fn cancel_threads<H: Handler>(
     ctx: &TestContext<H>,
     zk: &Client,
@@ -311,7 +311,7 @@ async fn cancel_threads<H: Handler>(
     ctx.wait_for_children(zk, PATH, 2).await;
 }
 
-/// Tricky case 4, in tasks.
+/// Tasks that share one lock object exclude each other.
 pub async fn tasks_sharing_one_lock_hold_it_in_turn<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let zk = ctx.client().await;
@@ -342,7 +342,7 @@ pub async fn tasks_sharing_one_lock_hold_it_in_turn<H: Handler>(handler: H) {
     drop(guard);
 }
 
-/// Tricky case 4, in threads, in which it reads as kazoo's.
+/// Threads that share one lock object exclude each other.
 pub async fn threads_sharing_one_lock_hold_it_in_turn<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let zk = ctx.client().await;
@@ -372,7 +372,7 @@ pub async fn threads_sharing_one_lock_hold_it_in_turn<H: Handler>(handler: H) {
     ctx.wait_for_children(&zk, PATH, 0).await;
 }
 
-/// Tricky case 5.
+/// A writer waits for all earlier readers, and later readers wait for the writer.
 pub async fn readers_share_the_lock_and_a_writer_waits_for_all<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let zk = ctx.client().await;
@@ -392,7 +392,7 @@ pub async fn readers_share_the_lock_and_a_writer_waits_for_all<H: Handler>(handl
         assert!(handles.iter().all(|handle| !handle.ready()));
     };
 
-    // In either order of release.
+    // The order of release does not matter.
     ctx.ok("to release", second.release()).await;
     waits(&[&writer, &late, &last]).await;
     ctx.ok("to release", first.release()).await;
@@ -406,7 +406,7 @@ pub async fn readers_share_the_lock_and_a_writer_waits_for_all<H: Handler>(handl
     assert!(ctx.children(&zk, PATH).await.is_empty());
 }
 
-/// Readers and writers that come and go do not block each other for ever.
+/// Readers and writers that come and go all acquire the lock in the end.
 pub async fn readers_and_writers_all_get_their_turn<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let zk = ctx.client().await;
@@ -459,7 +459,7 @@ pub async fn a_lost_delete_is_retried<H: Handler>(handler: H) {
         }
         ctx.wait_for_children(&zk, PATH, 0).await;
     }
-    // A release without a connection is done when there is one.
+    // A release while disconnected is done after the reconnect.
     let guard = acquire(&ctx, &lock_with_id(&zk, "mine")).await;
     ctx.cut_off(&zk, &proxy).await;
     drop(guard);
@@ -481,7 +481,7 @@ pub async fn a_panicking_holder_releases_the_lock<H: Handler>(handler: H) {
     assert!(acquire(&ctx, &lock_with_id(&zk, "next")).await.is_held());
 }
 
-/// Each release is one event, for the one who is next.
+/// Each release sends one event, to the next waiter only.
 pub async fn a_release_wakes_only_the_next_waiter<H: Handler>(handler: H) {
     const WAITERS: usize = 20;
 
@@ -500,7 +500,7 @@ pub async fn a_release_wakes_only_the_next_waiter<H: Handler>(handler: H) {
         ctx.ok("to release", ctx.ok("the next", next).await.release()).await;
     }
     ctx.short_wait().await;
-    // Nobody has a turn without a look: as many looks as turns are one each.
+    // Each waiter lists the contenders once when it is woken.
     assert_eq!(events.load(Ordering::Relaxed), WAITERS, "events of {WAITERS} releases");
     assert_eq!(looks.load(Ordering::Relaxed), WAITERS, "waiters woken by {WAITERS} releases");
 }
@@ -517,12 +517,12 @@ pub async fn a_waiter_recreates_its_deleted_node<H: Handler>(handler: H) {
     ctx.ok("to release", guard.release()).await;
     let guard = ctx.ok("its turn", waiting).await;
     assert!(guard.is_held());
-    // Who writes to it, as Curator does to ask for the lock, does not take it away.
+    // A write to the node, as Curator does to request a revocation, does not release the lock.
     ctx.ok("to write", zk.set(guard.path(), b"__REVOKE__", None)).await;
     let write = guard.transaction().create("/done", b"", CreateMode::Persistent).commit();
     ctx.ok("an answer", write).await.committed().expect("it is held");
 
-    // The holder's: what it writes under the lock is refused from then on.
+    // If the holder's node is deleted, its guarded writes are refused from then on.
     ctx.ok("to delete", zk.delete(guard.path(), None)).await;
     let write = guard.transaction().create("/never", b"", CreateMode::Persistent).commit();
     let error = ctx.ok("an answer", write).await.committed().expect_err("it is not held");
@@ -547,8 +547,8 @@ pub async fn a_stopped_client_holds_no_lock<H: Handler>(handler: H) {
     assert!(ctx.children(&other, PATH).await.is_empty());
 }
 
-/// Whoever deletes a lock's node lets others in, and the holder learns of it: early, late, or when its
-/// connection is back.
+/// If the holder's node is deleted, others can acquire the lock, and the holder is notified: before its node
+/// is watched, later, or after a reconnect.
 pub async fn a_lock_whose_node_is_deleted_is_lost<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (proxy, zk) = ctx.client_via_proxy().await;
@@ -558,7 +558,7 @@ pub async fn a_lock_whose_node_is_deleted_is_lost<H: Handler>(handler: H) {
         let states = GuardStates::record(&guard);
         if when != "early" {
             ctx.wait_until("the node to be watched", || ctx.is_watched(guard.path())).await;
-            // Other changes of the node are no loss.
+            // Other changes of the node do not lose the lock.
             ctx.ok("to write", other.set(guard.path(), b"__REVOKE__", None)).await;
             ctx.wait_until("the node to be watched", || ctx.is_watched(guard.path())).await;
         }
@@ -580,7 +580,7 @@ pub async fn a_lock_whose_node_is_deleted_is_lost<H: Handler>(handler: H) {
         ctx.ok("to release", guard.release()).await;
         ctx.ok("to release", next.release()).await;
     }
-    // The own release is none, be the node watched or not.
+    // The holder's own release is not reported as a loss, whether or not the node is watched.
     for watched in [false, true] {
         let guard = acquire(&ctx, &lock_with_id(&zk, "mine")).await;
         let states = GuardStates::record(&guard);

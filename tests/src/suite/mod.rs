@@ -1,15 +1,15 @@
 //! Tests of the client that run on every runtime.
 //!
-//! A test is an `async fn` over a [`Handler`](zk_client::Handler) that uses nothing of a runtime but
-//! that; it runs as a task of its handler. [`suite!`](crate::suite!) has the list of them all, and makes
-//! a `#[test]` of each for one runtime. A new test is a function in the file of its theme and a line in
-//! that list; a new runtime is a function in [`runtimes`](mod@crate::runtimes) and a file like
+//! A test is an `async fn` that takes a [`Handler`](zk_client::Handler), uses nothing else of a runtime, and
+//! runs as a task of that handler. [`suite!`](crate::suite!) lists all tests and generates a `#[test]` of
+//! each for one runtime. To add a test, write a function in the file of its topic and add it to that list. To
+//! add a runtime, write a function in [`runtimes`](mod@crate::runtimes) and a file like
 //! `tests/tests/tokio.rs`.
 //!
-//! All tests share a server, and have a `TestContext` of their own on it; but for those that want
-//! ensembles, which have a list of their own, as have those that want Python: `suite!(run, ensemble)`,
-//! `suite!(run, kazoo)`. These take long, and do not run on every runtime; `suite!(run, fail_over)` is a
-//! taste of them that does.
+//! The tests share one server; each has a `TestContext` with a root node of its own. Tests that need an
+//! ensemble or Python are slow and do not run on every runtime. They have lists of their own: `suite!(run,
+//! ensemble)` and `suite!(run, kazoo)`. `suite!(run, fail_over)` is the one ensemble test that runs on every
+//! runtime.
 #![expect(missing_docs, reason = "a test's name says what it shows")]
 
 pub(crate) mod context;
@@ -41,9 +41,9 @@ pub mod watches;
 pub use context::{guard, unguarded};
 pub use shared_server::use_embedded_server;
 
-/// Makes a `#[test]` of each test of the suite, in a module for each theme. `run` is a function that
-/// runs one, of those in [`runtimes`](mod@crate::runtimes): it gets the test, which wants a handler and
-/// returns a future, and runs that to its end.
+/// Generates a `#[test]` of each test of the suite, in one module per topic. `run` is a function like those
+/// in [`runtimes`](mod@crate::runtimes): it calls the test with a handler and runs the future that it
+/// returns.
 #[macro_export]
 macro_rules! suite {
     ($run:path) => {

@@ -1,4 +1,4 @@
-//! The calls on nodes: what they do, return and refuse.
+//! The calls on znodes: what they do, return and refuse.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub async fn every_kind_of_node_can_be_created<H: Handler>(handler: H) {
     let owner = zk.session_id().expect("it is connected").0;
     let hour = Duration::from_secs(3600);
     let ttl = CreateOptions::ttl(hour);
-    // Servers keep to themselves by what they know a container and a node with a time to live.
+    // Servers do not reveal how they mark containers and nodes with a time to live.
     let cases = [
         ("/p", CreateOptions::persistent(), 0),
         ("/e", CreateOptions::ephemeral(), owner),
@@ -136,7 +136,7 @@ pub async fn invalid_paths_are_not_sent<H: Handler>(handler: H) {
             assert_eq!(error.outcome(), Some(Outcome::NotSent), "{path:?}: {error}");
         }
     }
-    // A number follows, so this is a good path.
+    // A sequence number follows, so this path is valid.
     let path = ctx.ok("create", zk.create("/", b"", CreateMode::PersistentSequential)).await;
     assert_eq!(path, "/0000000000");
     assert_eq!(states.try_next(), None);
@@ -173,7 +173,7 @@ pub async fn makepath_creates_the_parents_with_the_same_acl<H: Handler>(handler:
         let (data, stat) = ctx.ok("a parent", zk.get(path)).await;
         assert_eq!((&data[..], stat.ephemeral_owner), (&b""[..], 0), "{path}");
     }
-    // Where the parents are there, only the node is made; where it is there too, that is told.
+    // If the parents exist, only the node is created. If the node exists too, the call fails.
     let options = CreateOptions::persistent().makepath();
     ctx.ok("a sibling", zk.create("/a/b/c/e", b"", &options)).await;
     let error = ctx.err("the same again", zk.create("/a/b/c/e", b"", &options)).await;
@@ -220,7 +220,7 @@ pub async fn clients_with_a_chroot_share_the_session<H: Handler>(handler: H) {
     let b = a.with_chroot("/b").expect("a good path");
     assert_eq!(b.chroot().as_str(), format!("{}/a/b", ctx.root()));
     assert_eq!(b.session_id(), zk.session_id());
-    // The chroot's own nodes come with the first path that is made sure of.
+    // `ensure_path` also creates the nodes of the chroot.
     ctx.ok("ensure_path", b.ensure_path("/c")).await;
     assert!(ctx.ok("exists", zk.exists("/a/b/c")).await.is_some());
     ctx.ok("set", b.set("/", b"root of b", None)).await;
@@ -330,7 +330,7 @@ pub async fn recursive_delete_removes_the_whole_tree<H: Handler>(handler: H) {
 }
 
 pub async fn recursive_delete_finishes_despite_concurrent_creates<H: Handler>(handler: H) {
-    /// Creates below the tree for as long as it is there, at most as often as a delete tries again.
+    /// Creates nodes below the tree while it exists, fewer than the number of times that a delete is retried.
     async fn grow(zk: Client) -> usize {
         let mut made = 0;
         while made < 90 {

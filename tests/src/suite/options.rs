@@ -1,4 +1,4 @@
-//! Each option of the builder, by its effect.
+//! The options of the builder, by their effects.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::Direction;
 
-/// The servers' limit to a packet.
+/// The servers' limit on the size of a packet.
 const MAX_BUFFER: usize = 0xf_ffff;
 
 pub async fn hosts_can_have_a_chroot<H: Handler>(handler: H) {
@@ -129,7 +129,7 @@ pub async fn hosts_are_tried_in_order_or_at_random<H: Handler>(handler: H) {
     for _ in 0..24 {
         drop(ctx.connect(ctx.builder_at(&hosts)).await);
     }
-    // All on one side: once in 16 million runs.
+    // This fails by chance once in 16 million runs.
     assert!(first.accepted() > 8 && second.accepted() > 0);
 }
 
@@ -242,7 +242,7 @@ pub async fn a_request_over_the_limit_is_not_sent<H: Handler>(handler: H) {
     let zk = ctx.client().await;
     let mut states = zk.states();
     let session = zk.session_id();
-    // Header, path, length, one entry of world:anyone, flags.
+    // The header, the path, the length of the data, one ACL entry for world:anyone, and the flags.
     let path = ctx.root().len() + "/big".len();
     let most = MAX_BUFFER - (8 + (4 + path) + 4 + (4 + 4 + 4 + 5 + 4 + 6) + 4);
     let data = vec![b'x'; most + 1];
@@ -279,7 +279,7 @@ pub async fn calls_over_the_queue_limit_are_refused<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let proxy = new_proxy();
     let zk = ctx.connect(ctx.builder_at(proxy.address()).max_in_flight(3)).await;
-    // The look for the chroot is done before, too.
+    // The client has also checked its chroot by then.
     ctx.ok("a call", zk.exists("/")).await;
     proxy.hold(Direction::ToClient);
     let calls: Vec<_> = (0..3).map(|_| zk.exists("/")).collect();
@@ -295,7 +295,7 @@ pub async fn calls_over_the_queue_limit_are_refused<H: Handler>(handler: H) {
     }
     ctx.ok("a call later", zk.exists("/")).await;
 
-    // The bound holds while suspended as well.
+    // The limit also holds while suspended.
     ctx.cut_off(&zk, &proxy).await;
     let calls: Vec<_> = (0..3).map(|_| zk.exists("/")).collect();
     assert_eq!(ctx.err("one more", zk.exists("/")).await.kind(), ErrorKind::QueueFull);
@@ -346,7 +346,7 @@ pub async fn hosts_can_be_changed<H: Handler>(handler: H) {
         let error = zk.set_hosts(bad).expect_err("bad hosts");
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");
     }
-    // The new list is that of the next session too.
+    // The next session uses the new list too.
     ctx.ok("to restart", zk.restart()).await;
     assert_eq!(zk.host(), Some(second.address().to_string()));
 }
@@ -359,7 +359,7 @@ pub async fn a_server_answers_four_letter_words<H: Handler>(handler: H) {
         let error = ctx.err("no such word", zk.four_letter_word(word)).await;
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
-    // It goes over a connection of its own, and does no harm to the session's.
+    // The command uses its own connection and does not affect that of the session.
     proxy.refuse(true);
     let error = ctx.err("no connection", zk.four_letter_word("srvr")).await;
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::ConnectionLoss, None));
@@ -379,7 +379,7 @@ pub async fn hosts_can_be_a_list_and_are_reported<H: Handler>(handler: H) {
     let zk = ctx.connect(zk_client::Client::builder().hosts_list(&list)).await;
     let host = zk_client::HostPort::from(address);
     assert_eq!((zk.hosts(), zk.chroot().as_str()), (vec![host.clone(), host.clone()], ctx.root()));
-    // The same chroot will do, and none; another one will not, nor one behind each host.
+    // The same chroot or none is accepted. Another chroot, or one after each host, is refused.
     for hosts in [last, address.to_string()] {
         assert!(zk.set_hosts(&hosts).is_ok(), "{hosts}");
         assert_eq!(zk.hosts(), std::slice::from_ref(&host));

@@ -1,4 +1,4 @@
-//! What errors say of the requests that failed, held against what the server has done.
+//! The outcomes of errors, compared with what the server has done.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -9,12 +9,12 @@ use zk_client::{
 use super::{context::TestContext, shared_server::new_proxy};
 use crate::{Direction, FrameAction};
 
-/// The kinds of errors of which a way is known to bring them about.
+/// The error kinds that the test has seen.
 #[derive(Default)]
 struct SeenKinds(HashSet<ErrorKind>);
 
 impl SeenKinds {
-    /// Takes in an error that must be of this kind and outcome. `applied` is what the server has done.
+    /// Checks the kind and the outcome of an error. `applied` says whether the server has applied the write.
     #[track_caller]
     fn saw(&mut self, error: &Error, kind: ErrorKind, outcome: Option<Outcome>, applied: bool) {
         assert_eq!((error.kind(), error.outcome()), (kind, outcome), "{error}");
@@ -31,7 +31,7 @@ impl SeenKinds {
     }
 }
 
-/// How often the data of `/node` were set, by what has come to the server before this.
+/// The data version of `/node`, after all requests that the server has received before.
 async fn version<H: Handler>(ctx: &TestContext<H>, zk: &Client) -> i32 {
     ctx.ok("exists", zk.exists("/node")).await.expect("a node").version
 }
@@ -45,7 +45,7 @@ pub async fn an_error_of_a_request_has_its_outcome<H: Handler>(handler: H) {
     let mut kinds = SeenKinds::default();
     let set = |zk: &Client| zk.set("/node", b"x", None);
 
-    // Not applied, by the server and here.
+    // Refused by the server, and by the client.
     let error = ctx.err("a version", other.set("/node", b"x", 7)).await;
     let applied = version(&ctx, &other).await > 0;
     kinds.saw(&error, ErrorKind::Server(ErrorCode::BadVersion), Some(NotApplied), applied);
@@ -59,7 +59,7 @@ pub async fn an_error_of_a_request_has_its_outcome<H: Handler>(handler: H) {
     let error = ctx.err("a request", small.set("/node", [0; 60], None)).await;
     kinds.saw(&error, ErrorKind::RequestTooLarge, Some(NotSent), version(&ctx, &other).await > 0);
 
-    // Never sent.
+    // Not sent.
     let idle = ctx.build(ctx.builder());
     let error = ctx.err("before the start", set(&idle)).await;
     kinds.saw(&error, ErrorKind::ConnectionClosed, Some(NotSent), version(&ctx, &other).await > 0);
@@ -73,22 +73,22 @@ pub async fn an_error_of_a_request_has_its_outcome<H: Handler>(handler: H) {
     let error = ctx.err("what was queued", queued).await;
     kinds.saw(&error, ErrorKind::ConnectionClosed, Some(NotSent), version(&ctx, &other).await > 0);
 
-    // Done, and the answer is of no use.
+    // Applied, but the reply is too large.
     let tiny = ctx.connect(ctx.builder().max_reply(60)).await;
     let error = ctx.err("a reply", set(&tiny)).await;
     kinds.saw(&error, ErrorKind::ReplyTooLarge, Some(Applied), version(&ctx, &other).await == 1);
 
-    // Sent, and no answer.
+    // Sent, but no reply.
     proxy.refuse(false);
     let zk = ctx.connect(ctx.builder_at(proxy.address())).await;
-    // The client has looked for its chroot before: the answer that is lost is that of the write.
+    // The client has already checked its chroot, so the lost reply is that of the write.
     ctx.ok("to settle", zk.exists("/")).await;
     proxy.on_frame(Direction::ToClient, |_| FrameAction::Cut);
     let error = ctx.err("a lost answer", set(&zk)).await;
     proxy.on_frame(Direction::ToClient, |_| FrameAction::Pass);
     kinds.saw(&error, ErrorKind::ConnectionLoss, Some(Unknown), version(&ctx, &other).await == 2);
 
-    // Given up: in flight, and before it is sent, which it is all the same.
+    // Cancelled in flight, and before it is sent; it is sent nevertheless.
     ctx.ok("to be back", zk.exists("/")).await;
     proxy.hold(Direction::ToClient);
     let call = set(&zk);
@@ -105,7 +105,7 @@ pub async fn an_error_of_a_request_has_its_outcome<H: Handler>(handler: H) {
     ctx.ok("to be back", zk.exists("/")).await;
     kinds.saw(&error, ErrorKind::Cancelled, Some(Unknown), version(&ctx, &other).await == 4);
 
-    // A retry that is told to stop tells what became of the last try.
+    // An interrupted retry has the outcome of its last attempt.
     let full = ctx.build(ctx.builder().max_in_flight(0));
     drop(full.start());
     let policy = Retry::default().max_tries(None).interrupt(|| true);
@@ -125,7 +125,7 @@ pub async fn an_error_without_a_request_has_no_outcome<H: Handler>(handler: H) {
     let error = zk.with_chroot("below").expect_err("no path");
     kinds.saw(&error, ErrorKind::InvalidInput, None, false);
 
-    // Words of four letters.
+    // Four-letter words.
     let error = ctx.err("no word", zk.four_letter_word("five!")).await;
     kinds.saw(&error, ErrorKind::InvalidInput, None, false);
     let idle = ctx.build(ctx.builder());
@@ -184,7 +184,7 @@ pub async fn an_error_says_what_is_wrong_and_what_to_do<H: Handler>(handler: H) 
     let error = ctx.ok("a transaction", plan).await.committed().expect_err("no parent");
     says(&error, &parent);
 
-    // Below a chroot that is not there.
+    // Below a chroot that does not exist.
     let below = zk.with_chroot("/gone").expect("a path");
     let chroot = [&*format!("the chroot {}/gone does not exist", ctx.root()), "ensure_path"];
     says(&ctx.err("get", below.get("/")).await, &chroot);
@@ -192,7 +192,7 @@ pub async fn an_error_says_what_is_wrong_and_what_to_do<H: Handler>(handler: H) 
     says(&ctx.err("create", create).await, &chroot);
     says(&ctx.err("get", below.get("/node")).await, &["below the chroot", "/gone"]);
 
-    // Under a lock that is lost.
+    // Under a lost lock.
     let held = ctx.ok("a lock", Lock::new(&zk, "/lock").acquire()).await;
     ctx.ok("another's delete", zk.delete(held.path(), None)).await;
     let plan = held.transaction().set("/node", b"", None).commit();
@@ -206,7 +206,7 @@ pub async fn an_error_says_what_is_wrong_and_what_to_do<H: Handler>(handler: H) 
     ctx.ok("to stop", zk.stop()).await;
     says(&ctx.err("get", zk.get("/")).await, &["closed"]);
 
-    // Who is refused is told by which credential.
+    // A refused credential is named by its scheme.
     let zk = ctx.client().await;
     let error = ctx.err("a credential", zk.add_auth("nonesuch", "canary")).await;
     says(&error, &["add_auth", "scheme nonesuch"]);

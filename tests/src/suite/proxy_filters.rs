@@ -32,14 +32,14 @@ fn is_request(frame: &[u8], opcode: i32) -> bool {
     int(frame, 0) != 0 && int(frame, 4) == opcode
 }
 
-/// The path of a request that begins with one.
+/// The path of a request whose record begins with a path.
 fn path_of(request: &[u8]) -> String {
     let length = usize::try_from(int(request, 8)).expect("a length");
     String::from_utf8(request[12..12 + length].to_vec()).expect("UTF-8")
 }
 
-/// Loses the replies to the next `count` requests of `opcode` through `proxy`, and the connection with
-/// each: they are done, and nobody hears of it. Returns how many such requests there were in all.
+/// Drops the replies to the next `count` requests of `opcode` through `proxy`, and cuts the connection each
+/// time: the requests are applied, but the client gets no reply. Returns the count of all such requests.
 pub(crate) fn lose_replies(proxy: &Proxy, opcode: i32, count: usize) -> Arc<AtomicUsize> {
     let (seen, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(HashSet::new())));
     let (counted, doomed) = (seen.clone(), lost.clone());
@@ -55,8 +55,8 @@ pub(crate) fn lose_replies(proxy: &Proxy, opcode: i32, count: usize) -> Arc<Atom
     seen
 }
 
-/// Loses the next `count` requests of `opcode` through `proxy`, and the connection with each: they are
-/// never done. Returns how many such requests there were in all.
+/// Drops the next `count` requests of `opcode` through `proxy`, and cuts the connection each time: the
+/// requests are not applied. Returns the count of all such requests.
 pub(crate) fn lose_requests(proxy: &Proxy, opcode: i32, count: usize) -> Arc<AtomicUsize> {
     let seen = Arc::new(AtomicUsize::new(0));
     let counted = seen.clone();
@@ -67,14 +67,15 @@ pub(crate) fn lose_requests(proxy: &Proxy, opcode: i32, count: usize) -> Arc<Ato
     seen
 }
 
-/// Loses nothing any more.
+/// Removes the filters: everything passes.
 pub(crate) fn pass_all(proxy: &Proxy) {
     for direction in [Direction::ToServer, Direction::ToClient] {
         proxy.on_frame(direction, |_| FrameAction::Pass);
     }
 }
 
-/// Cuts `proxy` off with the next request of `opcode`, which is lost; its path is told.
+/// Drops the next request of `opcode`, cuts the connection and refuses new ones. The receiver gets the path
+/// of the request.
 pub(crate) fn cut_off_at(proxy: &Arc<Proxy>, opcode: i32) -> mpsc::Receiver<String> {
     let (tell, told) = mpsc::channel();
     let gate = Arc::downgrade(proxy);
@@ -108,8 +109,8 @@ pub(crate) fn count_events(proxy: &Proxy) -> Arc<AtomicUsize> {
     events
 }
 
-/// Begins something, and drops its handle when the packet `number` passes `proxy`, of both directions
-/// together; the connection is cut there if `cut` says so. Returns where the handle is until then.
+/// Starts a call, and drops its handle when packet `number`, counted over both directions, passes `proxy`. If
+/// `cut` is set, the connection is cut there too. Returns the slot that has the handle until then.
 pub(crate) fn give_up_at<T: Send + 'static>(
     proxy: &Proxy,
     number: usize,
@@ -118,7 +119,7 @@ pub(crate) fn give_up_at<T: Send + 'static>(
 ) -> Arc<Mutex<Option<AsyncResult<T>>>> {
     let handle = Arc::new(Mutex::new(None));
     let passed = Arc::new(AtomicUsize::new(0));
-    // No packet passes before the handle is there.
+    // No packet passes before the handle is stored.
     let mut held = lock(&handle);
     for direction in [Direction::ToServer, Direction::ToClient] {
         let (handle, passed) = (handle.clone(), passed.clone());

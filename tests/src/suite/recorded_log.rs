@@ -1,4 +1,4 @@
-//! What is logged, for tests to look at.
+//! A record of everything that is logged.
 
 use std::{
     fmt::{Debug, Write as _},
@@ -13,10 +13,10 @@ use tracing::{
 
 use crate::lock;
 
-/// All that was logged since the first test that wants to know.
+/// Everything that was logged since the first call of [`record`].
 static LOG: Mutex<String> = Mutex::new(String::new());
 
-/// Has everything recorded from now on.
+/// Records everything from now on.
 pub(super) fn record() {
     static RECORD: Once = Once::new();
     RECORD.call_once(|| {
@@ -24,12 +24,12 @@ pub(super) fn record() {
     });
 }
 
-/// What was recorded, by all tests of the process: a line for each event, with its level.
+/// The log of all tests of the process: one line per event, with its level.
 pub(super) fn recorded() -> String {
     lock(&LOG).clone()
 }
 
-/// Writes down every event and every span, of all threads of the process.
+/// Records every event and every span of all threads of the process.
 struct Recorder;
 
 impl Subscriber for Recorder {
@@ -49,7 +49,7 @@ impl Subscriber for Recorder {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        // Formatted before it is locked: a value may log as well.
+        // Formatted before the lock is taken, because formatting a value may log as well.
         let mut text = format!("\n{} {}", event.metadata().level(), event.metadata().target());
         event.record(&mut Line(&mut text));
         lock(&LOG).push_str(&text);

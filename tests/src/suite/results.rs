@@ -20,7 +20,7 @@ use crate::{
     tasks::{block_on, spawn_blocking},
 };
 
-/// What callbacks have log, in order.
+/// The calls of callbacks, in order.
 #[derive(Clone, Default)]
 struct CallbackLog(Arc<Mutex<Vec<String>>>);
 
@@ -37,7 +37,7 @@ impl CallbackLog {
         lock(&self.0).len()
     }
 
-    /// A callback that says `what` and how the result was.
+    /// A callback that records `what` and whether the result was an error.
     fn callback<T>(&self, what: &str) -> impl FnOnce(Result<T, Error>) + Send + 'static {
         let (log, what) = (self.clone(), what.to_owned());
         move |result| log.say(format!("{what} {}", if result.is_ok() { "ok" } else { "error" }))
@@ -204,7 +204,7 @@ pub async fn calls_complete_in_order<H: Handler>(handler: H) {
             }
         }
     }
-    // Looked at from the last to the first: what is ready must have all before it ready.
+    // From the last to the first: all calls before a ready one must be ready.
     ctx.wait_until("all calls", || {
         let mut later = false;
         for (n, ready) in ready.iter().enumerate().rev() {
@@ -260,7 +260,7 @@ pub async fn a_blocked_callback_keeps_the_session_alive_and_the_order<H: Handler
     ctx.wait_until("the callback to block", || log.count() == 1).await;
     zk.exists("/").on_complete(log.callback("next"));
 
-    // Pings go out at every third of the timeout: five are more than the timeout.
+    // A ping is sent every third of the timeout, so five pings take longer than the timeout.
     let pings = Arc::new(AtomicUsize::new(0));
     let count = pings.clone();
     proxy.on_frame(Direction::ToServer, move |frame| {

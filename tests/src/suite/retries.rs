@@ -1,4 +1,4 @@
-//! What is tried again, how often, and what finds out whether it was done.
+//! Which calls are retried, how often, and the calls that find out whether they were applied.
 
 use std::{
     sync::{
@@ -21,12 +21,12 @@ use super::{
 };
 use crate::{Direction, tasks::spawn_blocking};
 
-/// A policy that does not take long.
+/// A policy with a short delay.
 fn quick() -> Retry {
     Retry::default().max_tries(5).delay(Duration::from_millis(1))
 }
 
-/// An error for want of a connection, of a request that was not sent.
+/// A call that always fails with a retryable error, and counts its attempts.
 fn counted(
     tries: &Arc<AtomicUsize>,
 ) -> impl Fn(&Client) -> std::future::Ready<Result<(), Error>> + use<> {
@@ -43,12 +43,12 @@ pub async fn reads_are_retried<H: Handler>(handler: H) {
     let sent = lose_replies(&proxy, EXISTS, 3);
     ctx.ok("a read", zk.retry(|zk| zk.exists("/"))).await.expect("it is there");
     assert_eq!(sent.load(Ordering::Relaxed), 4);
-    // By default a policy tries once; the client's own, for ever.
+    // A default policy makes one attempt; the policy of the client has no limit.
     let sent = lose_replies(&proxy, EXISTS, 1);
     let once = Retry::default().call(&zk, |zk| zk.exists("/"));
     assert_eq!(ctx.err("one try", once).await.kind(), ErrorKind::ConnectionLoss);
     assert_eq!(sent.load(Ordering::Relaxed), 1);
-    // As are reads that a session's end has overtaken.
+    // Reads that fail because their session expires are retried too.
     pass_all(&proxy);
     ctx.cut_off(&zk, &proxy).await;
     ctx.expire_session(&zk).await;
@@ -71,7 +71,7 @@ pub async fn writes_are_retried_only_if_not_applied<H: Handler>(handler: H) {
     let set = quick().unknown(true).call(&zk, |zk| zk.set("/node", b"again", None));
     let stat = ctx.ok("a write that may be done again", set).await;
     assert_eq!((stat.version, sent.load(Ordering::Relaxed)), (4, 3));
-    // What the server refuses is refused.
+    // A write that the server refuses is not retried.
     let sent = lose_replies(&proxy, SET_DATA, 0);
     let error = ctx.err("refused", zk.retry(|zk| zk.set("/node", b"", 99))).await;
     assert_eq!((error.code(), sent.load(Ordering::Relaxed)), (Some(ErrorCode::BadVersion), 1));
@@ -131,7 +131,7 @@ pub async fn threads_can_retry<H: Handler>(handler: H) {
     assert_eq!(sent.load(Ordering::Relaxed), 3);
 }
 
-/// A create that is protected finds its node again.
+/// A protected create finds its node after a lost reply.
 pub async fn a_protected_create_makes_one_node<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (proxy, zk) = ctx.client_via_proxy().await;
@@ -157,7 +157,7 @@ pub async fn a_protected_create_makes_one_node<H: Handler>(handler: H) {
             ctx.ok("to delete", zk.delete(&path, None)).await;
         }
     }
-    // With its parents, and its stat; the replies to all requests are lost in turn.
+    // With its parents and its stat, while each reply is lost in turn.
     lose_replies(&proxy, CREATE2, 2);
     let options = CreateOptions::ephemeral().makepath().protected();
     let (path, stat) = ctx.ok("deep", zk.create_with_stat("/a/b/c", b"", options)).await;
@@ -197,7 +197,7 @@ pub async fn a_protected_create_ignores_nodes_of_other_sessions<H: Handler>(hand
     assert_eq!(Some(stat.ephemeral_owner), zk.session_id().map(|session| session.0));
 }
 
-/// A protected ephemeral node goes with its session, and the call says so.
+/// A protected ephemeral node is deleted with its session, and the call fails.
 pub async fn a_protected_create_fails_if_its_session_expires<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (proxy, zk) = ctx.client_via_proxy().await;
@@ -211,7 +211,7 @@ pub async fn a_protected_create_fails_if_its_session_expires<H: Handler>(handler
     ctx.expire_session(&zk).await;
     proxy.refuse(false);
     let error = ctx.err("a create in a session that expires", create).await;
-    // The look for the node found no session: that says nothing of the create.
+    // The lookup of the node failed because the session had expired, so the outcome of the create is unknown.
     assert_eq!(
         (error.kind(), error.outcome()),
         (ErrorKind::SessionExpired, Some(Outcome::Unknown)),
@@ -227,12 +227,12 @@ pub async fn set_and_check_reports_whether_it_was_applied<H: Handler>(handler: H
     let (proxy, zk) = ctx.client_via_proxy().await;
     let other = ctx.client().await;
     ctx.ok("a node", zk.create("/node", b"", CreateMode::Persistent)).await;
-    // Done, and the reply lost.
+    // Applied, but the reply is lost.
     lose_replies(&proxy, SET_DATA, 1);
     let stat = ctx.ok("a set", zk.set_and_check("/node", b"1", 0)).await;
     assert_eq!(ctx.ok("the stat", zk.exists("/node")).await, Some(stat));
     assert_eq!(stat.version, 1);
-    // Not done.
+    // Not applied.
     lose_requests(&proxy, SET_DATA, 1);
     let error = ctx.err("a set", zk.set_and_check("/node", b"2", 1)).await;
     assert_eq!(
@@ -240,11 +240,11 @@ pub async fn set_and_check_reports_whether_it_was_applied<H: Handler>(handler: H
         (ErrorKind::ConnectionLoss, Some(Outcome::NotSent))
     );
     assert!(error.to_string().contains("not done"), "{error}");
-    // And so it can be tried again, until it is done, once.
+    // So it can be retried until it is applied once.
     lose_requests(&proxy, SET_DATA, 2);
     let stat = quick().call(&zk, |zk| zk.set_and_check("/node", b"2", 1));
     assert_eq!(ctx.ok("a set", stat).await.version, 2);
-    // Somebody else wrote in between: what he wrote stays.
+    // If another client wrote in between, its write stays.
     pass_all(&proxy);
     proxy.hold(Direction::ToServer);
     let set = zk.set_and_check("/node", b"3", 2);
@@ -254,7 +254,7 @@ pub async fn set_and_check_reports_whether_it_was_applied<H: Handler>(handler: H
     proxy.refuse(false);
     assert_eq!(ctx.err("a set", set).await.outcome(), Some(Outcome::NotSent));
     assert_eq!(ctx.ok("the data", zk.get("/node")).await.0, "theirs");
-    // Somebody wrote after it, so nobody can tell; nor if the node is gone.
+    // If another client wrote later, or deleted the node, the outcome is unknown.
     for gone in [false, true] {
         let version = ctx.ok("exists", zk.exists("/node")).await.expect("it is there").version;
         proxy.hold(Direction::ToClient);

@@ -1,4 +1,4 @@
-//! Passwords, data and session passwords show nowhere.
+//! Passwords, data and session passwords do not appear in logs, errors or `Debug` output.
 
 use std::fmt::{self, Debug};
 
@@ -8,7 +8,7 @@ use zk_client::{
 
 use super::{context::TestContext, recorded_log};
 
-/// Something that must not show, in all forms in which it could.
+/// A secret that must not appear, in all forms in which it could.
 struct Canary {
     name: &'static str,
     forms: Vec<String>,
@@ -71,7 +71,7 @@ pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
     let ticket = zk.client_id().expect("it is connected");
     let password = ticket.password.expose().clone();
 
-    // What succeeds.
+    // Calls that succeed.
     let pending = zk.get("/");
     texts.push(("a pending result", shown(&pending)));
     let options = CreateOptions::persistent().acl(&CREATOR_ALL_ACL);
@@ -109,7 +109,7 @@ pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
     let (acls, _) = ctx.ok("get_acls", zk.get_acls("/node")).await;
     texts.push(("an ACL", shown(&acls)));
 
-    // What fails.
+    // Calls that fail.
     let errors = [
         ctx.err("create", zk.create("/node", DATA, CreateOptions::persistent())).await,
         ctx.err("create", zk.create("/missing/node", DATA, closed)).await,
@@ -127,7 +127,7 @@ pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
         texts.push(("an error", displayed(error)));
     }
 
-    // What is lost, and comes again.
+    // Calls over a lost connection.
     let mut states = zk.states();
     proxy.hold(crate::Direction::ToClient);
     let lost = zk.set("/node", DATA, None);
@@ -151,7 +151,7 @@ pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
     let builder = ctx.builder().client_id(ticket).auth("digest", format!("ann:{PASSWORD}"));
     texts.push(("a builder with a session", shown(&builder)));
 
-    // What is refused for good.
+    // Refused credentials.
     let error = ctx.err("nonsense", zk.add_auth("nonsense", format!("cid:{LATER}"))).await;
     texts.push(("an error", displayed(&error)));
     let error = ctx.err("a call", zk.set("/node", DATA, None)).await;

@@ -1,4 +1,4 @@
-//! Semaphores: how many hold them, and that nothing is left behind.
+//! Semaphores: how many leases are held, and that no node is left.
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ use crate::{
 };
 
 const PATH: &str = "/semaphore";
-/// Where those wait who want a lease.
+/// Where contenders wait for their turn to take a lease.
 const TURNS: &str = "/semaphore-__lock__";
 
 fn of(zk: &Client, leases: usize) -> Semaphore {
@@ -141,7 +141,7 @@ pub async fn a_waiting_thread_can_be_cancelled<H: Handler>(handler: H) {
     assert!(again.is_held(), "it does not wait any more");
 }
 
-/// Tricky case 6.
+/// An acquire with another number of leases fails. Foreign data in the node are kept.
 pub async fn all_contenders_agree_on_the_number_of_leases<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let zk = ctx.client().await;
@@ -157,24 +157,24 @@ pub async fn all_contenders_agree_on_the_number_of_leases<H: Handler>(handler: H
     drop(held);
     ctx.wait_for_children(&zk, PATH, 0).await;
 
-    // Whatever else is in the node is somebody's, and stays.
+    // Other data in the node are ignored and kept.
     for data in ["somebody's", "\u{2028}", "12 monkeys", "-1"] {
         ctx.ok("other data", zk.set(PATH, data, None)).await;
         ctx.ok("to release", lease(&ctx, &of(&zk, 5)).await.release()).await;
         let (now, _) = ctx.ok("the data", zk.get(PATH)).await;
         assert_eq!(now, data);
     }
-    // An empty node gets the number.
+    // The number is written to an empty node.
     ctx.ok("no data", zk.set(PATH, b"", None)).await;
     ctx.ok("to release", lease(&ctx, &of(&zk, 4)).await.release()).await;
     assert_eq!(ctx.ok("the data", zk.get(PATH)).await.0, "4");
-    // And so does one that is made anew.
+    // The number is written to a new node.
     ctx.ok("to delete", zk.delete(PATH, None)).await;
     ctx.ok("to release", lease(&ctx, &of(&zk, 6)).await.release()).await;
     assert_eq!(ctx.ok("the data", zk.get(PATH)).await.0, "6");
 }
 
-/// Tricky case 7.
+/// A lease ends with its session, and the next waiter gets it.
 pub async fn a_lease_is_lost_with_its_session<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (proxy, zk) = ctx.client_via_proxy().await;
@@ -186,7 +186,7 @@ pub async fn a_lease_is_lost_with_its_session<H: Handler>(handler: H) {
     ctx.within("the loss", stale.lost().happened()).await;
     assert!(!stale.is_held());
     let next = ctx.ok("the next", waiting).await;
-    // A waiter whose session is lost starts over.
+    // A waiter whose session is lost queues again.
     let waiting = of(&zk, 1).acquire();
     ctx.wait_for_children(&other, TURNS, 1).await;
     ctx.lose_session(&zk, &proxy).await;
@@ -215,15 +215,15 @@ pub async fn a_lost_reply_makes_one_lease<H: Handler>(handler: H) {
     pass_all(&proxy);
 }
 
-/// An acquire that is given up at any packet of it, with its connection or without, leaves nothing.
+/// An acquire that is dropped at any of its packets leaves no node, whether or not its connection is cut.
 pub async fn an_acquire_given_up_at_any_packet_leaves_no_node<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let other = ctx.client().await;
     ctx.ok("to release", lease(&ctx, &of(&other, 1)).await.release()).await;
     for cut in [false, true] {
-        // The number, the turn, the children, the lease and a look at it, with their replies.
+        // The number of leases, the turn, the children, the lease and its check, with their replies.
         for packet in 0..12 {
-            // What is still to be undone passes elsewhere.
+            // Each round uses a new connection, because the cleanup of the last one still sends packets.
             let (proxy, zk) = ctx.client_via_proxy().await;
             let handle = give_up_at(&proxy, packet, cut, || of(&zk, 1).acquire());
             ctx.wait_until("the packet", || is_given_up(&handle)).await;
@@ -239,7 +239,7 @@ pub async fn an_acquire_given_up_at_any_packet_leaves_no_node<H: Handler>(handle
     assert!(lease(&ctx, &of(&other, 1)).await.is_held());
 }
 
-/// Whoever has lost his turn without knowing takes no lease.
+/// A contender that has lost its turn without knowing takes no lease.
 pub async fn a_lease_is_taken_only_in_turn<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let [(proxy, zk), (others, other)] =
@@ -270,7 +270,7 @@ pub async fn a_lease_is_taken_only_in_turn<H: Handler>(handler: H) {
     }
 }
 
-/// As [an acquire of a lock](super::lock_failures::a_failed_acquire_leaves_no_node).
+/// The same as for [a lock](super::lock_failures::a_failed_acquire_leaves_no_node).
 pub async fn a_failed_acquire_leaves_no_node<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let owner = ctx.connect(ctx.builder().auth("digest", "ann:secret")).await;
@@ -296,15 +296,14 @@ pub async fn a_failed_acquire_leaves_no_node<H: Handler>(handler: H) {
     assert_eq!(ctx.children(&owner, PATH).await.len(), 20);
 }
 
-/// Those who do not wait for a lease still wait for their turn while there are leases to be had: as many get
-/// one as there are.
+/// `try_acquire` still waits for its turn while there are free leases, so that all free leases are taken.
 pub async fn all_free_leases_can_be_acquired_at_once<H: Handler>(handler: H) {
     const TRIES: usize = 200;
 
     let ctx = TestContext::new(handler);
     let (zk, other) = (ctx.client().await, ctx.client().await);
     for free in 1..=3 {
-        // One of them is taken, and kept.
+        // One lease is taken and kept.
         let kept = lease(&ctx, &of(&zk, free + 1)).await;
         let tries: Vec<_> = (0..TRIES)
             .map(|n| of(if n % 2 == 0 { &zk } else { &other }, free + 1).try_acquire())
@@ -315,7 +314,7 @@ pub async fn all_free_leases_can_be_acquired_at_once<H: Handler>(handler: H) {
         }
         assert_eq!(got.len(), free, "of {TRIES}");
         assert_eq!(ctx.children(&zk, PATH).await.len(), free + 1);
-        // Nobody waits behind those who wait for a lease.
+        // A `try_acquire` does not wait behind a contender that waits for a lease.
         ctx.wait_for_children(&zk, TURNS, 0).await;
         let waiting = of(&zk, free + 1).acquire();
         ctx.wait_for_children(&zk, TURNS, 1).await;

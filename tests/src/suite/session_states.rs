@@ -1,4 +1,4 @@
-//! What listeners and streams hear of the session, and when.
+//! The states that listeners and streams get, and when.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use zk_client::{
 use super::context::{LIMIT, TestContext};
 use crate::{Direction, FrameAction, lock, tasks::spawn_blocking};
 
-/// The states that a listener has recorded of.
+/// The states that a listener was called with.
 #[derive(Clone, Default)]
 struct RecordedStates(Arc<Mutex<Vec<SessionState>>>);
 
@@ -205,7 +205,7 @@ pub async fn equal_credentials_are_sent_once<H: Handler>(handler: H) {
 pub async fn a_removed_listener_gets_no_queued_states<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (proxy, zk) = ctx.client_via_proxy().await;
-    // The first listener holds up the queue of callbacks, until it is told to go on.
+    // The first listener blocks the callback queue until the test releases it.
     let (go, gate) = std::sync::mpsc::channel::<()>();
     zk.add_listener(move |_| assert!(gate.recv().is_err()));
     let removed = RecordedStates::default();
@@ -217,7 +217,7 @@ pub async fn a_removed_listener_gets_no_queued_states<H: Handler>(handler: H) {
     let mut states = zk.states();
     proxy.cut_rst();
     ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
-    // So has a result's callback, whose result is there.
+    // The same for a callback of a result that is ready.
     let read = zk.exists("/");
     let (called, calls) = std::sync::mpsc::channel();
     let removed_callback = read.on_complete({
@@ -308,7 +308,7 @@ pub async fn a_state_is_reported_before_results_of_that_state<H: Handler>(handle
         assert_eq!(states.try_next(), Some(SessionState::Suspended));
         assert_eq!(states.try_next(), Some(SessionState::Connected));
     }
-    // And a loss before the failures that it brings.
+    // A connection loss is reported before the errors that it causes.
     proxy.hold(Direction::ToServer);
     let lost = zk.exists("/");
     proxy.cut_rst();
@@ -350,7 +350,7 @@ pub async fn the_state_stream_ends_when_the_client_stops<H: Handler>(handler: H)
         assert_eq!(recorded, all, "round {round}");
     }
     assert_eq!(ctx.within("the end of the states", never.collect::<Vec<_>>()).await, []);
-    // The last client is dropped: one that runs, and one that never did.
+    // The stream ends if the last client is dropped, whether or not it was started.
     let mut states = zk.states();
     ctx.ok("to start", zk.start()).await;
     assert_eq!(states.next().await, Some(SessionState::Connected));
@@ -399,7 +399,7 @@ pub async fn a_silent_server_is_disconnected_in_time<H: Handler>(handler: H) {
     );
     assert!(error.to_string().contains("no answer for"), "{error}");
     proxy.release();
-    // Whether it was the same session is up to the load of this machine.
+    // Whether the session has survived depends on the load of the machine.
     ctx.wait_until("to be connected again", || zk.connected()).await;
     drop(watch);
     assert!(begun.elapsed() < LIMIT);

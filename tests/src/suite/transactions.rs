@@ -1,4 +1,4 @@
-//! Transactions: all or nothing, told operation by operation.
+//! Transactions: they are applied as a whole or not at all, with one result per operation.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use zk_client::{
 
 use super::context::TestContext;
 
-/// What the operations failed with.
+/// The error kinds of the operations.
 fn kinds(results: &TransactionResults) -> Vec<ErrorKind> {
     results.iter().map(|result| result.as_ref().expect_err("all of them fail").kind()).collect()
 }

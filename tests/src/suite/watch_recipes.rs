@@ -1,4 +1,4 @@
-//! Watches that last: what they tell, when, and when they end.
+//! `DataWatch` and `ChildrenWatch`: what they report, when, and when they end.
 
 use std::{
     sync::{Arc, Mutex, mpsc},
@@ -19,10 +19,10 @@ use crate::{
     tasks::{spawn, spawn_blocking},
 };
 
-/// What a callback was updates, and by which event.
+/// What a callback was called with, and the event that caused it.
 type Update = (String, Option<EventType>);
 
-/// What callbacks were updates.
+/// The updates that callbacks were called with.
 #[derive(Clone, Default)]
 struct RecordedUpdates(Arc<Mutex<Vec<Update>>>);
 
@@ -32,13 +32,13 @@ impl RecordedUpdates {
         true
     }
 
-    /// A callback for data: what is updates is the data, or `-`.
+    /// A callback that records the data, or `-` if there is no node.
     fn data(&self) -> impl FnMut(NodeData) -> bool + Send + use<> {
         let updates = self.clone();
         move |news| updates.push(text(&news), news.event.map(|event| event.kind))
     }
 
-    /// A callback for children: what is updates are their names.
+    /// A callback that records the names of the children.
     fn children(&self) -> impl FnMut(Children) -> bool + Send + use<> {
         let updates = self.clone();
         move |news| updates.push(names(&news), news.event.map(|event| event.kind))
@@ -48,12 +48,12 @@ impl RecordedUpdates {
         lock(&self.0).clone()
     }
 
-    /// Waits until `count` times something was updates.
+    /// Waits until there are `count` updates.
     async fn counts<H: Handler>(&self, ctx: &TestContext<H>, count: usize) {
         ctx.wait_until("the callbacks", || self.all().len() >= count).await;
     }
 
-    /// Waits until as much was updates as is `expected`, and a moment longer.
+    /// Waits until there are as many updates as `expected`, and a short time longer, and compares them.
     async fn is<H: Handler>(&self, ctx: &TestContext<H>, expected: &[(&str, Option<EventType>)]) {
         self.counts(ctx, expected.len()).await;
         ctx.short_wait().await;
@@ -87,7 +87,7 @@ async fn ended<H: Handler>(ctx: &TestContext<H>, running: &AsyncResult<()>) -> O
     running.get_nowait().expect("it is there").err().map(|error| error.kind())
 }
 
-/// Tricky case 9.
+/// The watch is armed again in the next session, and reports changes that it missed.
 pub async fn a_data_watch_survives_session_expiry<H: Handler>(handler: H) {
     use EventType::NodeDataChanged;
 
@@ -99,7 +99,7 @@ pub async fn a_data_watch_survives_session_expiry<H: Handler>(handler: H) {
     let watch = DataWatch::new(&zk, "/node", updates.data());
     updates.is(&ctx, &[("1", None)]).await;
 
-    // Unchanged over a reconnect and over an expiry: no call.
+    // No change over a reconnect and an expiry: no call.
     ctx.cut_off(&zk, &proxy).await;
     proxy.refuse(false);
     ctx.ok("a call", zk.exists("/")).await;
@@ -109,7 +109,7 @@ pub async fn a_data_watch_survives_session_expiry<H: Handler>(handler: H) {
     set(&ctx, &other, "2").await;
     updates.is(&ctx, &[("1", None), ("2", Some(NodeDataChanged))]).await;
 
-    // Changed while away, and while there was no session: one call each.
+    // A change while disconnected, and one while there is no session: one call each.
     ctx.cut_off(&zk, &proxy).await;
     set(&ctx, &other, "x").await;
     set(&ctx, &other, "3").await;
@@ -154,7 +154,7 @@ pub async fn a_data_watch_distinguishes_null_from_empty_data<H: Handler>(handler
     updates.is(&ctx, &all).await;
 }
 
-/// Tricky case 10.
+/// The watch reports that the node is missing, and later each creation and deletion.
 pub async fn a_data_watch_reports_a_missing_node_and_its_creation<H: Handler>(handler: H) {
     use EventType::{NodeCreated, NodeDataChanged, NodeDeleted};
 
@@ -177,7 +177,7 @@ pub async fn a_data_watch_reports_a_missing_node_and_its_creation<H: Handler>(ha
     updates.is(&ctx, &all).await;
 }
 
-/// Tricky case 11.
+/// A callback that returns `false` ends its watch. A callback that panics does not affect others.
 pub async fn a_callback_can_end_its_watch_and_can_panic<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (zk, other) = (ctx.client().await, ctx.client().await);
@@ -205,7 +205,7 @@ pub async fn a_callback_can_end_its_watch_and_can_panic<H: Handler>(handler: H) 
     assert!(!panicking.running().ready() && !lasting.running().ready());
 }
 
-/// Tricky case 12.
+/// With `allow_session_lost(false)` the watch ends at session loss; by default it continues.
 pub async fn a_children_watch_can_end_with_its_session<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (proxy, zk) = ctx.client_via_proxy().await;
@@ -220,7 +220,7 @@ pub async fn a_children_watch_can_end_with_its_session<H: Handler>(handler: H) {
     for updates in [&ends, &lasts] {
         updates.is(&ctx, &[("", None)]).await;
     }
-    // A reconnect is no loss.
+    // A reconnect does not lose the session.
     ctx.cut_off(&zk, &proxy).await;
     proxy.refuse(false);
     node(&ctx, &other, "/node/a", "").await;
@@ -235,7 +235,7 @@ pub async fn a_children_watch_can_end_with_its_session<H: Handler>(handler: H) {
     assert!(ctx.within("the end", stream.changed()).await.is_none());
     assert_eq!(stream.error().map(|error| error.kind()), Some(ErrorKind::SessionExpired));
     node(&ctx, &other, "/node/b", "").await;
-    // Read anew in the next session, before the change or after it.
+    // The children are read again in the next session, before or after the change.
     ctx.wait_until("the next session's call", || lasts.all().len() == 3).await;
     assert_eq!(lasts.all()[2].0, "a,b");
     assert!(!lasting.running().ready());
@@ -267,7 +267,7 @@ pub async fn a_children_watch_reports_each_change_until_the_node_is_deleted<H: H
     assert_eq!(ended(&ctx, watch.running()).await, no_node);
 }
 
-/// Whatever the timing, the last state is updates, states come in their order, and none twice.
+/// Whatever the timing, the last state is reported, and states are reported in order and once.
 pub async fn no_change_is_missed<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (proxy, zk) = ctx.client_via_proxy().await;
@@ -298,7 +298,7 @@ pub async fn no_change_is_missed<H: Handler>(handler: H) {
     assert!(seen.is_sorted_by(|before, after| before < after), "{seen:?}");
 }
 
-/// The newest state wins, and it says so.
+/// The stream keeps the newest state, and counts skipped ones.
 pub async fn a_slow_reader_gets_the_newest_state<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (zk, other) = (ctx.client().await, ctx.client().await);
@@ -319,7 +319,7 @@ pub async fn a_slow_reader_gets_the_newest_state<H: Handler>(handler: H) {
     assert!(news.event.is_some());
     assert_eq!(stream.skipped(), 4);
 
-    // A callback that is slow is updates what there is when it is done.
+    // A slow callback gets the newest state when it returns.
     let (release, blocked) = mpsc::channel::<()>();
     let slow = RecordedUpdates::default();
     let mut tell = slow.data();
@@ -353,7 +353,7 @@ pub async fn a_dropped_or_cancelled_watch_ends<H: Handler>(handler: H) {
     set(&ctx, &other, "2").await;
     ctx.short_wait().await;
     assert_eq!(updates.all().len(), 2);
-    // Nor is anything armed again on the next connection.
+    // The watch is not armed again on the next connection.
     let mut states = zk.states();
     proxy.cut_rst();
     ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;

@@ -1,4 +1,4 @@
-//! One-shot watches: each kind and event, over reconnects, to their end.
+//! One-shot watches: each kind and event, over reconnects, and how they end.
 
 use std::{
     sync::{
@@ -33,7 +33,7 @@ impl Events {
     }
 }
 
-/// Says when it is dropped.
+/// Sets a flag when it is dropped.
 struct Dropped(Arc<AtomicBool>);
 
 impl Drop for Dropped {
@@ -123,7 +123,7 @@ pub async fn a_watch_fires_once<H: Handler>(handler: H) {
         ctx.ok("set", other.set("/node", b"", None)).await;
     }
     ctx.wait_until("the first event", || events.count() == 1).await;
-    // A later watch is called after whatever may have come for the first.
+    // A later watch fires after any further event of the first one.
     let later = Events::default();
     later.of(data(&ctx, &zk, "/node").await);
     ctx.ok("set", other.set("/node", b"", None)).await;
@@ -196,12 +196,12 @@ pub async fn a_dropped_watch_is_not_rearmed<H: Handler>(handler: H) {
     drop(data(&ctx, &zk, "/dropped").await);
     drop(children(&ctx, &zk, "/dropped").await);
     drop(exists(&ctx, &zk, "/dropped/missing").await);
-    // Also where nobody waits for the read.
+    // The same if the result of the read is dropped.
     drop(zk.get_and_watch("/dropped"));
     drop(zk.exists_and_watch("/dropped/missing"));
     ctx.ok("all of it to be done", zk.exists("/")).await;
 
-    // What the client remembers is what it arms again on a new connection.
+    // The client arms the watches that it remembers again on a new connection.
     proxy.cut_rst();
     ctx.expect_states(&mut states, &[SessionState::Suspended, SessionState::Connected]).await;
     ctx.ok("the watches to be armed", zk.exists("/")).await;
@@ -214,7 +214,7 @@ pub async fn a_dropped_watch_is_not_rearmed<H: Handler>(handler: H) {
     assert_eq!(ctx.ok("the clone", clone).await.kind, EventType::NodeDataChanged);
 }
 
-/// How many removals pass through `proxy` from now on.
+/// Counts the `removeWatches` requests that pass through `proxy` from now on.
 fn count_removals(proxy: &Proxy) -> Arc<AtomicUsize> {
     const REMOVE_WATCHES: [u8; 4] = 18_i32.to_be_bytes();
     let count = Arc::new(AtomicUsize::new(0));
@@ -245,7 +245,7 @@ pub async fn dropped_watches_are_removed_from_the_server<H: Handler>(handler: H)
     drop(watches);
     ctx.wait_until("the unwanted ones to go", || ctx.data_watch_count() == kept.len()).await;
     assert_eq!(removals.load(Ordering::Relaxed), 990);
-    // Those that are left work.
+    // The remaining watches work.
     for (n, watch) in (990..).zip(kept) {
         ctx.ok("a node", zk.create(format!("/missing-{n}"), b"", CreateMode::Persistent)).await;
         assert_eq!(ctx.ok("the watch", watch).await.kind, EventType::NodeCreated);
@@ -278,7 +278,7 @@ pub async fn watches_of_ended_recipes_are_removed_from_the_server<H: Handler>(ha
     let data = DataWatch::new(&zk, "/node", |_| true);
     let guard = ctx.ok("the lock", Lock::new(&holder, "/lock").acquire()).await;
     let waiter = Lock::new(&zk, "/lock").acquire();
-    // On the node, and on the lock's node before the waiter's own.
+    // One on the node, and one on the lock's node ahead of the waiter's own.
     ctx.wait_until("the watches", || ctx.data_watch_count() >= 2).await;
     drop((data, waiter));
     ctx.ok("to release", guard.release()).await;
@@ -346,7 +346,7 @@ pub async fn a_change_while_disconnected_fires_once<H: Handler>(handler: H) {
     }
     ctx.wait_until("all callbacks", || counts.iter().all(|events| events.count() == 1)).await;
 
-    // The same again brings nothing, nor does another reconnect.
+    // Further changes and another reconnect do not fire them again.
     for _ in 0..2 {
         ctx.ok("a change", other.set("/changed", b"3", None)).await;
         ctx.ok("a change", other.create("/parent/child", b"", CreateMode::Ephemeral)).await;
@@ -426,7 +426,7 @@ pub async fn a_watch_ends_with_its_session<H: Handler>(handler: H) {
     assert_eq!(ended(armed).await.kind(), ErrorKind::ConnectionClosed);
     ctx.ok("to start", zk.start()).await;
 
-    // The watches of the ended sessions are nothing to the next one.
+    // The watches of ended sessions do not affect the next one.
     let watch = exists(&ctx, &zk, "/node").await;
     ctx.ok("create", zk.create("/node", b"", CreateMode::Persistent)).await;
     assert_eq!(ctx.ok("the watch", watch).await.kind, EventType::NodeCreated);
@@ -466,7 +466,7 @@ pub async fn callbacks_run_in_the_order_of_changes<H: Handler>(handler: H) {
     for n in 0..NODES {
         events.of(exists(&ctx, &zk, &format!("/n{n}")).await);
     }
-    // Not the order in which the watches were made.
+    // Different from the order in which the watches were created.
     let order: Vec<_> = (0..NODES).map(|n| format!("/n{}", n * 7 % NODES)).collect();
     for path in &order {
         drop(other.create(path, b"", CreateMode::Persistent));

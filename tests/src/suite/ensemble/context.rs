@@ -1,4 +1,4 @@
-//! Where an ensemble test takes place: the servers, proxies in front of them, and the ways to wait.
+//! [`EnsembleContext`]: the servers of a test, proxies in front of them, and how to wait.
 
 use std::{
     future::Future,
@@ -15,18 +15,18 @@ use crate::{
     tasks::{spawn, spawn_blocking, with_timeout},
 };
 
-/// How long anything may take that is not measured.
+/// The timeout of every wait that is not measured.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
-/// How much later than promised something may happen on a busy machine.
+/// The tolerance for late events on a busy machine.
 pub(super) const SLACK: Duration = Duration::from_millis(1500);
 
-/// How many ensembles run at once in one process.
+/// The maximum number of ensembles that run at once in one process.
 const ENSEMBLES: usize = 2;
 
 static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
-/// The right to run an ensemble.
+/// A permit to run an ensemble.
 struct Permit;
 
 impl Permit {
@@ -47,7 +47,7 @@ impl Drop for Permit {
     }
 }
 
-/// An ensemble, with a proxy in front of each server. Whatever blocks is done off the tasks.
+/// An ensemble with a proxy in front of each server. Blocking work runs on threads of its own.
 pub(super) struct EnsembleContext<H> {
     pub(super) handler: H,
     ensemble: Arc<Ensemble>,
@@ -80,7 +80,7 @@ impl<H: Handler> EnsembleContext<H> {
         &self.proxies
     }
 
-    /// Does something that may block to the ensemble.
+    /// Runs `action`, which may block, with the ensemble.
     pub(super) async fn with_ensemble<T: Send + 'static>(
         &self,
         action: impl FnOnce(&Ensemble) -> T + Send + 'static,
@@ -93,7 +93,7 @@ impl<H: Handler> EnsembleContext<H> {
         self.with_ensemble(Ensemble::leader).await
     }
 
-    /// The index of a server that follows.
+    /// The index of a follower.
     pub(super) async fn follower(&self) -> usize {
         (self.leader().await + 1) % self.proxies.len()
     }
@@ -113,7 +113,7 @@ impl<H: Handler> EnsembleContext<H> {
         self.ensemble.node(index).address().to_string()
     }
 
-    /// The server that `zk` is on, be it through a proxy.
+    /// The index of the server that `zk` is connected to, directly or through a proxy.
     pub(super) fn index_of(&self, zk: &Client) -> usize {
         let host = zk.host().expect("the client has tried a host");
         let nodes = self.ensemble.nodes().iter().map(crate::Node::address);
@@ -124,7 +124,7 @@ impl<H: Handler> EnsembleContext<H> {
             .expect("the host is one of the servers")
     }
 
-    /// A client, on the first of `hosts`.
+    /// A client that is connected to the first of `hosts`.
     pub(super) async fn connect(&self, hosts: String, session_timeout: Duration) -> Client {
         self.start(client(hosts, session_timeout)).await
     }
@@ -135,22 +135,22 @@ impl<H: Handler> EnsembleContext<H> {
             .expect("the client connects")
     }
 
-    /// The changes of `zk`'s state from now on.
+    /// The state changes of `zk` from now on.
     pub(super) fn changes<'s>(&'s self, zk: &Client) -> StateChanges<'s, H> {
         StateChanges { ctx: self, states: zk.states() }
     }
 
-    /// What comes of `future`, which has [`LIMIT`] to end.
+    /// The result of `future`, with the timeout [`LIMIT`].
     pub(super) async fn within<F: Future>(&self, what: &str, future: F) -> F::Output {
         within(&self.handler, LIMIT, what, future).await
     }
 
-    /// Lets `time` pass.
+    /// Sleeps for `time`.
     pub(super) async fn sleep(&self, time: Duration) {
         self.handler.sleep_until(self.handler.now() + time).await;
     }
 
-    /// Runs `task` from now on; what is returned is its result.
+    /// Spawns `task`. The future that is returned waits for its result.
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
@@ -158,12 +158,12 @@ impl<H: Handler> EnsembleContext<H> {
         Box::pin(spawn(&self.handler, task))
     }
 
-    /// Resets or refuses what is new at every proxy.
+    /// Sets whether every proxy refuses new connections.
     pub(super) fn refuse(&self, refuse: bool) {
         self.proxies.iter().for_each(|proxy| proxy.refuse(refuse));
     }
 
-    /// Lets nothing pass through any proxy.
+    /// Holds back all traffic at every proxy.
     pub(super) fn hold(&self) {
         for proxy in &self.proxies {
             proxy.hold(Direction::ToServer);
@@ -171,12 +171,12 @@ impl<H: Handler> EnsembleContext<H> {
         }
     }
 
-    /// Lets everything pass again.
+    /// Releases all traffic.
     pub(super) fn release(&self) {
         self.proxies.iter().for_each(Proxy::release);
     }
 
-    /// How many connections were ever made to the proxies.
+    /// The number of connections that the proxies have accepted so far.
     pub(super) fn accepted(&self) -> usize {
         self.proxies.iter().map(Proxy::accepted).sum()
     }
@@ -188,7 +188,7 @@ fn rotated(first: usize, hosts: impl Iterator<Item = String>) -> String {
     hosts.join(",")
 }
 
-/// A client that tries `hosts` in their order, and comes back at once when its server dies.
+/// A builder for a client that tries `hosts` in order, and reconnects at once if its server is killed.
 pub(super) fn client(hosts: String, session_timeout: Duration) -> ClientBuilder {
     Client::builder()
         .hosts(hosts)
@@ -199,12 +199,12 @@ pub(super) fn client(hosts: String, session_timeout: Duration) -> ClientBuilder 
         .default_acl(&OPEN_ACL_UNSAFE)
 }
 
-/// Whether a call failed as its connection was lost.
+/// Whether a call failed because its connection was lost.
 pub(super) fn is_connection_loss(error: &zk_client::Error) -> bool {
     error.kind() == ErrorKind::ConnectionLoss
 }
 
-/// The changes of a client's state.
+/// The state changes of a client.
 pub(super) struct StateChanges<'s, H> {
     ctx: &'s EnsembleContext<H>,
     states: States,
@@ -216,7 +216,7 @@ impl<H: Handler> StateChanges<'_, H> {
         changed.expect("the stream of states does not end")
     }
 
-    /// These are the next changes.
+    /// Checks that the next changes are `states`.
     pub(super) async fn expect(&mut self, states: &[SessionState]) {
         for (at, state) in states.iter().enumerate() {
             let what = format!("change {at} of {states:?}");
@@ -224,7 +224,7 @@ impl<H: Handler> StateChanges<'_, H> {
         }
     }
 
-    /// The changes up to `last`.
+    /// The changes up to and including `last`.
     pub(super) async fn until(&mut self, last: SessionState) -> Vec<SessionState> {
         let mut seen = Vec::new();
         while seen.last() != Some(&last) {
@@ -234,16 +234,16 @@ impl<H: Handler> StateChanges<'_, H> {
         seen
     }
 
-    /// All that has come so far and was not looked at.
+    /// All changes so far that were not taken yet.
     pub(super) fn drain(&mut self) -> Vec<SessionState> {
         std::iter::from_fn(|| self.states.try_next()).collect()
     }
 }
 
-/// What comes of `future`.
+/// The result of `future`.
 ///
 /// # Panics
-/// If that takes longer than `limit`.
+/// If it takes longer than `limit`.
 pub(super) async fn within<H: Handler, F: Future>(
     handler: &H,
     limit: Duration,

@@ -1,9 +1,9 @@
-//! Servers and connections fail over and over, while work goes on.
+//! Servers and connections fail repeatedly while clients work.
 
 use super::*;
 
-/// Every server is restarted in turn, twice, while a workload is written: no write is lost, none is done
-/// twice, and the session lives on.
+/// Every server is restarted in turn, twice, while a counter is written. No write is lost or applied twice,
+/// and the session survives.
 pub async fn no_write_is_lost_in_a_rolling_restart<H: Handler>(handler: H) {
     let ctx = EnsembleContext::new(handler).await;
     let zk = ctx.connect(ctx.hosts(0), LONG).await;
@@ -31,8 +31,8 @@ pub async fn no_write_is_lost_in_a_rolling_restart<H: Handler>(handler: H) {
     zk.stop().await.expect("the client stops");
 }
 
-/// The leader is killed again and again while a workload is written 200 times a second (FAULTS B 13): as
-/// above.
+/// The leader is killed repeatedly while a counter is written 200 times a second. No write is lost or applied
+/// twice, and the session survives.
 pub async fn no_write_is_lost_when_leaders_are_killed<H: Handler>(handler: H) {
     let ctx = EnsembleContext::new(handler).await;
     let zk = ctx.connect(ctx.hosts(0), LONG).await;
@@ -69,8 +69,8 @@ pub async fn no_write_is_lost_when_leaders_are_killed<H: Handler>(handler: H) {
     zk.stop().await.expect("the client stops");
 }
 
-/// The connection is cut over and over while watched nodes change (FAULTS B 17): before the cut, while
-/// the session is away, or later; each watch fires once, and those on nodes that do not change live on.
+/// The connection is cut repeatedly while watched nodes change before the cut, while the client is
+/// disconnected, or later. Each watch fires once, and watches on unchanged nodes stay armed.
 pub async fn watches_fire_once_over_many_reconnects<H: Handler>(handler: H) {
     let ctx = EnsembleContext::new(handler).await;
     let zk = ctx.connect(ctx.proxy_hosts(0), LONG).await;
@@ -89,7 +89,7 @@ pub async fn watches_fire_once_over_many_reconnects<H: Handler>(handler: H) {
         let later = armed.split_off(6);
         let away = armed.split_off(3);
         let mut pending: Vec<_> = armed.iter().map(|armed| armed.change(&other)).collect();
-        // In every other round the session is kept away until the changes are done.
+        // In every other round the client stays disconnected until the changes are done.
         let kept_away = round % 2 == 1;
         ctx.refuse(kept_away);
         for proxy in ctx.proxies() {
@@ -128,8 +128,8 @@ pub async fn watches_fire_once_over_many_reconnects<H: Handler>(handler: H) {
     zk.stop().await.expect("the client stops");
 }
 
-/// 20,000 watches with paths of 200 bytes (FAULTS B 18): they are armed again on the next server, in
-/// packets that it takes, and work.
+/// 20,000 watches with paths of 200 bytes are armed again on the next server, in packets below its size
+/// limit, and fire.
 pub async fn many_watches_are_rearmed_on_another_server<H: Handler>(handler: H) {
     const WATCHES: usize = 20_000;
     const SET_WATCHES: &[u8] = &[0xff, 0xff, 0xff, 0xf8, 0, 0, 0, 101];

@@ -1,13 +1,11 @@
-//! Servers without a quorum, and none at all.
+//! Servers without a quorum, and no servers at all.
 
 use super::*;
 
-/// Two of three servers die. A client that may read from the third one goes there, and back to the
-/// others when they return. What is observed on 3.8, with local sessions, which a server without quorum
-/// can make:
+/// Two of three servers are killed. A read-only client connects to the third one, and returns to the others
+/// when they are back. Observed on 3.8 with local sessions, which a server without a quorum can create:
 ///
-/// - the server that is left closes its connections: SUSPENDED; two seconds or more go by before it
-///   serves reads.
+/// - The remaining server closes its connections (SUSPENDED), and serves reads after two seconds or more.
 pub async fn a_read_only_client_reads_without_a_quorum<H: Handler>(handler: H) {
     let options = Options::default()
         .config("localSessionsEnabled=true")
@@ -64,8 +62,8 @@ pub async fn a_read_only_client_reads_without_a_quorum<H: Handler>(handler: H) {
     zk.stop().await.expect("the client stops");
 }
 
-/// Two of three servers die, and the client is not content with the third one: it is suspended until
-/// there is a quorum again, and has the same session then.
+/// Two of three servers are killed. A client that is not read-only is suspended until there is a quorum
+/// again, and then has the same session.
 pub async fn a_session_is_suspended_without_a_quorum<H: Handler>(handler: H) {
     let ctx = EnsembleContext::new(handler).await;
     let survivor = ctx.follower().await;
@@ -83,7 +81,7 @@ pub async fn a_session_is_suspended_without_a_quorum<H: Handler>(handler: H) {
     changes.expect(&[Suspended]).await;
     let read = zk.get("/mine");
     ctx.with_ensemble(move |ensemble| ensemble.node(survivor).wait_mode(Mode::ReadOnly)).await;
-    // Now the survivor serves, but not this client, which goes on trying all the same.
+    // The remaining server serves reads, but refuses this client, which keeps trying.
     let tried = ctx.proxies()[survivor].accepted();
     while ctx.proxies()[survivor].accepted() < tried + 2 {
         ctx.sleep(Duration::from_millis(10)).await;
@@ -107,8 +105,8 @@ pub async fn a_session_is_suspended_without_a_quorum<H: Handler>(handler: H) {
     zk.stop().await.expect("the client stops");
 }
 
-/// No server for a while (FAULTS B 4): attempts to connect are spaced, however the servers refuse, and
-/// the client connects as soon as there are servers. The same with a session, which lives on.
+/// No server runs for a while. Attempts to connect are spaced, however the servers refuse, and the client
+/// connects as soon as there are servers. The same with a session, which survives.
 pub async fn attempts_are_spaced_while_no_server_runs<H: Handler>(handler: H) {
     const WINDOW: Duration = Duration::from_secs(6);
     const BACKOFF: Backoff =
@@ -116,8 +114,7 @@ pub async fn attempts_are_spaced_while_no_server_runs<H: Handler>(handler: H) {
 
     let ctx = EnsembleContext::new(handler).await;
     ctx.with_ensemble(crate::Ensemble::kill_all).await;
-    // The first proxy accepts and then resets; nobody listens behind the others either, as they are
-    // told to refuse.
+    // The proxies accept and then reset, because no server listens behind them.
     let builder = client(ctx.proxy_hosts(0), LONG).connection_retry(BACKOFF);
     let began = Instant::now();
     let connecting = builder.connect_on(ctx.handler.clone());
@@ -164,8 +161,8 @@ pub async fn attempts_are_spaced_while_no_server_runs<H: Handler>(handler: H) {
     zk.stop().await.expect("the client stops");
 }
 
-/// How many attempts `backoff` allows in `time`: one for each host at once, and again after half of a
-/// pause that doubles, at the least.
+/// The maximum number of attempts that `backoff` allows in `time`: one round over all hosts at once, and one
+/// after each pause, which is at least half of a delay that doubles.
 fn most_attempts(backoff: Backoff, time: Duration) -> usize {
     const HOSTS: usize = 3;
 

@@ -1,4 +1,5 @@
-//! Servers that demand authentication: who does not give it is told so, and does not come back.
+//! Servers that require authentication. A client without credentials gets an error that says so, and does not
+//! reconnect.
 
 use zk_client::{ConnectionState, Error};
 
@@ -6,7 +7,7 @@ use super::*;
 
 const IDLE: Duration = Duration::from_millis(1500);
 
-/// One server that required_auth authentication, by these system properties of its.
+/// One server that requires authentication by these system properties.
 async fn ctx<H: Handler>(handler: H, properties: &[(&str, &str)]) -> EnsembleContext<H> {
     let options = properties
         .iter()
@@ -21,7 +22,7 @@ fn assert_demanded(error: &Error, outcome: Outcome, sent: &str) {
     assert!(text.contains("enforce.auth.schemes") && text.contains(sent), "{text}");
 }
 
-/// The session of a client that sends nothing but pings ends, and the client does not come back.
+/// The session of a client that sends only pings ends, and the client does not reconnect.
 async fn an_idle_client_ends<H: Handler>(
     ctx: &EnsembleContext<H>,
     builder: ClientBuilder,
@@ -53,7 +54,7 @@ pub async fn a_server_can_require_digest_credentials<H: Handler>(handler: H) {
     assert_eq!(zk.connection_state(), ConnectionState::Connected);
     zk.stop().await.expect("it can be stopped");
 
-    // Who asks for something is told with that.
+    // A client that makes a call gets the error from that call.
     let zk = ctx.start(builder()).await;
     let mut changes = ctx.changes(&zk);
     let error = zk.exists("/").await.expect_err("the server refuses it");

@@ -1,8 +1,8 @@
-//! Servers die, stall and leave.
+//! Servers are killed, paused and removed.
 
 use super::*;
 
-/// The server of the session is killed: the session goes on on another one, at once, and calls with it.
+/// The server of the session is killed. The session and its calls continue on another server at once.
 pub async fn a_session_fails_over_to_another_server<H: Handler>(handler: H) {
     let ctx = EnsembleContext::new(handler).await;
     let victim = ctx.follower().await;
@@ -27,8 +27,8 @@ pub async fn a_session_fails_over_to_another_server<H: Handler>(handler: H) {
         let data = round.to_string();
         let set = zk.set("/mine", &data, None); // waits for the next connection
         if led {
-            // Nobody serves until there is a new leader; a server that gives up may take the
-            // session for a moment before.
+            // No server serves until there is a new leader. Before, a server that is about to give up may
+            // accept the session for a moment.
             let seen = changes.until(Connected).await;
             assert!(!seen.contains(&Lost), "{seen:?}");
         } else {
@@ -61,8 +61,8 @@ pub async fn a_session_fails_over_to_another_server<H: Handler>(handler: H) {
     zk.stop().await.expect("the client stops");
 }
 
-/// The server of a session with watches is killed, be it a follower or the leader: each watch fires
-/// once, whether its node changes while the session is away or later; the rest stay armed.
+/// The server of a session with watches is killed, once a follower and once the leader. Each watch fires
+/// once, whether its node changes while the client is disconnected or later. The other watches stay armed.
 pub async fn watches_survive_a_fail_over<H: Handler>(handler: H) {
     let ctx = EnsembleContext::new(handler).await;
     for leader in [false, true] {
@@ -126,7 +126,7 @@ pub async fn watches_survive_a_fail_over<H: Handler>(handler: H) {
     }
 }
 
-/// Waits until the servers that are left serve, and `zk` has noticed.
+/// Waits until the remaining servers serve and `zk` is connected.
 async fn settle<H: Handler>(ctx: &EnsembleContext<H>, zk: &Client) {
     ctx.with_ensemble(crate::Ensemble::wait_serving).await;
     while let Err(error) = ctx.within("a server", zk.sync("/")).await {
@@ -153,8 +153,8 @@ fn count_events<H: Handler>(ctx: &EnsembleContext<H>) -> Arc<Mutex<HashMap<Strin
     events
 }
 
-/// A server that stalls, be it a follower or the leader, is left within two thirds of the session
-/// timeout, and the session goes on on another one.
+/// The client disconnects from a stalled server within two thirds of the session timeout, and the session
+/// continues on another one. The server is once a follower and once the leader.
 pub async fn a_stalled_server_is_disconnected_in_time<H: Handler>(handler: H) {
     const TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -202,7 +202,7 @@ pub async fn a_stalled_server_is_disconnected_in_time<H: Handler>(handler: H) {
     }
 }
 
-/// A member leaves, by the one who may do that, and the client goes on.
+/// A user with the right to do so removes a member, and the client continues.
 pub async fn a_client_continues_when_a_member_leaves<H: Handler>(handler: H) {
     let ctx = EnsembleContext::new(handler).await;
     let zk = ctx.connect(ctx.hosts(ctx.leader().await), LONG).await;

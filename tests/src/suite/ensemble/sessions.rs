@@ -1,9 +1,9 @@
-//! Sessions end.
+//! Sessions that expire or move.
 
 use super::*;
 
-/// The only server has lost its data, and with them all sessions: it closes the connections of clients that
-/// have seen more than it has. The session is lost, and another one begins.
+/// The only server has lost its data and all sessions. It closes the connections of clients that have seen a
+/// later zxid than its own. The session is lost, and a new one begins.
 pub async fn a_session_is_lost_when_its_server_loses_its_data<H: Handler>(handler: H) {
     let ctx = EnsembleContext::of(handler, Options::default(), 1).await;
     let timeout = Duration::from_secs(2);
@@ -24,7 +24,7 @@ pub async fn a_session_is_lost_when_its_server_loses_its_data<H: Handler>(handle
     changes.expect(&[Suspended, Lost, Connected]).await;
     let took = wiped.elapsed();
     print_measurement("a wiped server (connected after)", took);
-    // Its word that the session is gone, and then the time that a member may take to catch up.
+    // The time until the session counts as lost, plus the time that a member may take to catch up.
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert_ne!(zk.session_id(), session);
     let error = watch.await.expect_err("the session is gone");
@@ -32,8 +32,8 @@ pub async fn a_session_is_lost_when_its_server_loses_its_data<H: Handler>(handle
     assert_eq!(zk.exists("/0").await.expect("it serves"), None);
 }
 
-/// The servers forget a session while its client is away: it is reported lost once, what waited on it
-/// fails, and a new session begins.
+/// A session expires while its client is disconnected. It is reported as lost once, its queued calls and its
+/// watches fail, and a new session begins.
 pub async fn an_expired_session_is_replaced<H: Handler>(handler: H) {
     let ctx = EnsembleContext::new(handler).await;
     let node = ctx.follower().await;
@@ -66,7 +66,7 @@ pub async fn an_expired_session_is_replaced<H: Handler>(handler: H) {
     let (data, stat) = zk.get("/top").await.expect("the new session works");
     assert_eq!((data.as_ref(), stat.version), (&b""[..], 0));
     assert_eq!(zk.exists("/mine").await.expect("the new session works"), None);
-    // A second time, while it is connected: the server closes the connection.
+    // A second time while it is connected. The server closes the connection.
     let ticket = zk.client_id().expect("there is a session");
     let (_, watch) = zk.exists_and_watch("/mine").await.expect("the new session works");
     let (id, password) = (ticket.id.0, ticket.password.expose().clone());
@@ -79,8 +79,8 @@ pub async fn an_expired_session_is_replaced<H: Handler>(handler: H) {
     assert_eq!(changes.drain(), [Lost]);
 }
 
-/// The changes up to the connection that comes after a loss. The harness may take a session over for a
-/// moment before it ends it, and its client may take it back.
+/// The changes up to the connection after a loss. The harness resumes a session before it closes it, and the
+/// client may take it back in between.
 async fn new_session<H: Handler>(changes: &mut StateChanges<'_, H>) -> Vec<SessionState> {
     let mut seen = changes.until(Lost).await;
     seen.extend(changes.until(Connected).await);
@@ -100,9 +100,9 @@ async fn assert_unwatched<H: Handler>(ctx: &EnsembleContext<H>, watch: Watch) {
     assert_eq!(end.expect_err("its session is gone").kind(), ErrorKind::SessionExpired);
 }
 
-/// The network swallows everything (FAULTS B 2). For 0.9 of the session timeout T: the session is
-/// suspended after two thirds of it and then resumed. For longer than T: suspended likewise, and lost as
-/// soon as a server can say so.
+/// The network drops everything. If that lasts for 0.9 of the session timeout T, the session is suspended
+/// after two thirds of T and then resumed. If it lasts longer than T, the session is suspended in the same
+/// way, and lost as soon as a server can report it.
 pub async fn a_silent_network_suspends_the_session<H: Handler>(handler: H) {
     const TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -158,15 +158,15 @@ pub async fn a_silent_network_suspends_the_session<H: Handler>(handler: H) {
     zk.stop().await.expect("the client stops");
 }
 
-/// Two clients on one session, on two servers (FAULTS B 10). What happens:
+/// Two clients use one session, on two servers:
 ///
-/// - The server of the first client hears nothing of the move: it keeps the connection, and answers
-///   reads and pings.
-/// - The first write that it sends is refused by the leader. The server closes the connection instead of
-///   answering, so that the call ends with its outcome unknown; it was not done.
-/// - The client then resumes the session where it was, and so takes it back: it is the other one whose
-///   next write fails. Neither notices anything before it writes.
-/// - When one closes the session, the other one is told that it has expired.
+/// - The server of the first client does not learn of the move. It keeps the connection, and answers reads
+///   and pings.
+/// - The leader refuses the first write of the first client. The server closes the connection instead of
+///   replying, so the outcome of the call is unknown. The write was not applied.
+/// - The client then resumes the session on the same server and takes it back, so the next write of the other
+///   client fails. Neither notices the move before it writes.
+/// - If one client closes the session, the other one gets the error that it has expired.
 pub async fn two_clients_can_resume_one_session<H: Handler>(handler: H) {
     let ctx = EnsembleContext::new(handler).await;
     let first = ctx.connect(ctx.host(0), LONG).await;

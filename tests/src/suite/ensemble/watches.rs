@@ -4,10 +4,10 @@ use std::{future::Future, pin::Pin};
 
 use zk_client::{Client, CreateMode, Error, EventType, Watch};
 
-/// The result of a request that is sent already.
+/// The result of a request that is already sent.
 type Pending<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
-/// What a watch is left by.
+/// The read that arms a watch.
 #[derive(Clone, Copy, Debug)]
 enum Read {
     Get,
@@ -15,7 +15,7 @@ enum Read {
     Children,
 }
 
-/// What makes it fire.
+/// The change that fires it.
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Create,
@@ -76,7 +76,7 @@ impl ArmedWatch {
         armed
     }
 
-    /// Begins to make it fire.
+    /// Starts the change that fires it.
     pub(super) fn change(&self, zk: &Client) -> Pending<()> {
         let path = &self.path;
         match self.case.change {

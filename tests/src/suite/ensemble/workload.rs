@@ -1,8 +1,8 @@
-//! A workload that is written without pause, and the books to check it by.
+//! A workload that increments a counter without pause, and a log to check it with.
 //!
-//! Each write is a transaction: it sets the workload from one number to the next, by version, and leaves
-//! a node in the log that names the attempt. So the log says which attempts were applied, and in which
-//! order, whatever their callers were told.
+//! Each write is a transaction. It sets the counter to the next number, with a version check, and creates a
+//! log node that names the attempt. So the log says which attempts were applied and in which order, whatever
+//! results the calls had.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -25,23 +25,23 @@ use super::context::{EnsembleContext, is_connection_loss};
 const COUNTER: &str = "/workload";
 const LOG: &str = "/log";
 
-/// How many writes are under way at most.
+/// The maximum number of writes in flight.
 const WINDOW: usize = 200;
 
-/// What the caller of a write was told.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WriteResult {
     Acknowledged,
-    /// Surely not done.
+    /// Not applied.
     NotDone,
-    /// Done once or not at all.
+    /// Applied once or not at all.
     Unknown,
 }
 
 /// One write.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
-    /// What the workload was to become.
+    /// The new value of the counter.
     number: i32,
     fate: WriteResult,
 }
@@ -52,19 +52,19 @@ struct Progress {
     acknowledged: AtomicUsize,
 }
 
-/// A writer, and a reader that sees to it that the workload never goes back.
+/// A writer, and a reader that checks that the counter never decreases.
 pub(super) struct CounterWorkload {
     progress: Arc<Progress>,
     written: Pin<Box<dyn Future<Output = Vec<Attempt>> + Send>>,
     read: Pin<Box<dyn Future<Output = usize> + Send>>,
 }
 
-/// How it went, to be printed.
+/// A summary to print.
 #[derive(Debug)]
 #[expect(dead_code, reason = "printed")]
 pub(super) struct WorkloadSummary {
     pub(super) acknowledged: usize,
-    /// Writes whose outcome was unknown, and how many of these were done.
+    /// Writes with an unknown outcome, and how many of them were applied.
     pub(super) unknown: usize,
     pub(super) unknown_done: usize,
     pub(super) not_done: usize,
@@ -91,7 +91,7 @@ impl CounterWorkload {
         Self { progress, written, read }
     }
 
-    /// Waits until so many more writes are acknowledged.
+    /// Waits until `by` more writes are acknowledged.
     pub(super) fn advance<'s, H: Handler>(
         &self,
         ctx: &'s EnsembleContext<H>,
@@ -107,7 +107,7 @@ impl CounterWorkload {
         }
     }
 
-    /// Ends the writing, and checks the books.
+    /// Ends the workload and checks the log.
     pub(super) async fn finish<H: Handler>(
         self,
         ctx: &EnsembleContext<H>,
@@ -130,7 +130,7 @@ async fn write<H: Handler>(
     let mut due = handler.now();
     let stop = || progress.stop.load(Ordering::Relaxed);
     while !stop() {
-        // Writes follow each other until one fails; then what is under way is awaited.
+        // Writes are pipelined until one fails. Then all writes in flight are awaited.
         let mut number = settled_value(&zk).await;
         let mut under_way = VecDeque::new();
         let mut failed = false;
@@ -169,7 +169,7 @@ fn write_one(zk: &Client, number: i32, attempt: usize) -> AsyncResult<Transactio
         .commit()
 }
 
-/// What to make of a result. Once a write has `failed`, those that were to follow it fail as well.
+/// Classifies a result. Once a write has `failed`, the writes that follow it fail as well.
 fn fate(result: Result<TransactionResults, Error>, failed: bool) -> WriteResult {
     let error = match result.and_then(TransactionResults::committed) {
         Ok(_) => return WriteResult::Acknowledged,
@@ -187,8 +187,8 @@ fn fate(result: Result<TransactionResults, Error>, failed: bool) -> WriteResult 
     }
 }
 
-/// The workload, once every write before this is done or will never be: the leader takes no more of what
-/// the session sent through its former server, and `sync` waits for what it took before.
+/// The counter after every earlier write is applied or never will be: the leader accepts no more requests
+/// that the session sent through its former server, and `sync` waits for those that it has accepted.
 async fn settled_value(zk: &Client) -> i32 {
     let settle = async || {
         zk.sync(COUNTER).await?;
@@ -227,7 +227,7 @@ async fn read<H: Handler>(
     reads
 }
 
-/// Holds what was applied against what was told.
+/// Compares the applied attempts with their results.
 async fn check(zk: &Client, attempts: &[Attempt], reads: usize) -> WorkloadSummary {
     let last = settled_value(zk).await;
     let names = zk.get_children(LOG).await.expect("the log is there");

@@ -1,4 +1,4 @@
-//! [`KazooClient`], a kazoo client in a process of its own, and the words in which it is spoken to.
+//! [`KazooClient`]: a kazoo client in its own process, and its command protocol.
 
 use std::{
     collections::VecDeque,
@@ -19,10 +19,10 @@ use zk_client::{Acl, Perms, Stat};
 
 use crate::{lock, tasks::spawn_blocking};
 
-/// How long kazoo may take to answer.
+/// The timeout of an answer of kazoo.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Where the interpreter is, with kazoo.
+/// The Python interpreter that has kazoo.
 fn python() -> &'static str {
     static PYTHON: OnceLock<String> = OnceLock::new();
     PYTHON.get_or_init(|| match env::var("ZK_TEST_PYTHON") {
@@ -50,7 +50,7 @@ fn set_up() -> String {
     python.to_owned()
 }
 
-/// A kazoo client in a process of its own, which ends with this value or with the test.
+/// A kazoo client in its own process, which ends when this value is dropped or the test ends.
 #[derive(Clone)]
 pub(super) struct KazooClient(Arc<Mutex<KazooProcess>>);
 
@@ -139,7 +139,7 @@ impl KazooProcess {
 impl Drop for KazooProcess {
     fn drop(&mut self) {
         self.commands = None;
-        // It closes its session; but it is not waited for if the test fails.
+        // The process closes its session. If the test has failed, it is killed instead.
         if thread::panicking() {
             let _ = self.process.kill();
         }
@@ -147,7 +147,7 @@ impl Drop for KazooProcess {
     }
 }
 
-/// A command to the client: a line of words.
+/// A command to the kazoo process: a line of words.
 #[derive(Clone, Debug)]
 pub(super) struct CommandLine(String);
 
@@ -202,7 +202,7 @@ pub(super) fn text_of(word: &str) -> String {
     String::from_utf8(bytes).expect("kazoo's text is UTF-8")
 }
 
-/// The results of a command, taken one by one.
+/// The results of a command, to be taken one by one.
 #[derive(Debug)]
 pub(super) struct Answer(pub(super) VecDeque<String>);
 
