@@ -1,11 +1,11 @@
-//! Prints how clients come back when their servers are gone for a while, and what they do to servers meanwhile.
+//! Prints how clients reconnect after an outage of their servers, and the load that they cause.
 //!
 //! ```sh
 //! cargo run --release -p zk-tests --example reconnect-stats
 //! ```
 //!
-//! All but the last figure are of sessions under virtual time ([`zk_sim::reconnects`]); the last one is of
-//! whole clients on loopback, whose server becomes unreachable while they work.
+//! All figures but the last are of sessions under virtual time ([`zk_sim::reconnects`]). The last one is of
+//! clients on loopback whose server becomes unreachable while they work.
 #![allow(clippy::print_stdout, reason = "a program that reports")]
 
 use std::time::{Duration, Instant};
@@ -100,7 +100,7 @@ fn fail_overs() -> Result<Vec<Duration>, Error> {
         let from = Instant::now();
         proxies[at].refuse(true);
         proxies[at].cut_rst();
-        // Until the end of the connection is heard of, calls fail.
+        // Calls fail until the client notices the end of its connection.
         while zk.exists("/").get().is_err() || zk.host().is_some_and(|now| now == host) {}
         times.push(from.elapsed());
         proxies[at].refuse(false);

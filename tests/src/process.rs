@@ -6,11 +6,11 @@
 //! ```text
 //! test ──stdin──▸ launcher ──child──▸ server       one pair per running server
 //!   │                │
-//!   └──────pipe──────┴──▸ keeper                   one per directory
+//!   └──────pipe──────┴──▸ cleaner                  one per directory
 //! ```
 //!
-//! A launcher kills its server at the end of its standard input. The pipe of a keeper is shared by the test
-//! and all launchers, so the keeper removes the directory after the last server has ended. Each shell has its
+//! A launcher kills its server at the end of its standard input. The pipe of a cleaner is shared by the test
+//! and all launchers, so the cleaner removes the directory after the last server has ended. Each shell has its
 //! own process group, so that Ctrl-C ends the test only.
 
 use std::io::{self, BufRead, BufReader, PipeWriter};
@@ -28,7 +28,7 @@ use crate::poll;
 const PAUSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Creates a directory in `$1`, prints its path, and removes it at the end of input.
-const KEEPER: &str = r#"
+const CLEANER: &str = r#"
 trap '' PIPE
 directory=$(mktemp -d "$1/zk-tests.XXXXXXXXXX") || exit
 echo "$directory"
@@ -72,18 +72,18 @@ fn report(shell: &mut Child) -> io::Result<String> {
 /// A new temporary directory. It is removed once this value is dropped and every [`Process`] started with it
 /// has ended.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct TempDirectory {
     shell: Child,
     /// `None` in `drop` only.
     pipe: Option<PipeWriter>,
     path: PathBuf,
 }
 
-impl Keeper {
+impl TempDirectory {
     pub(crate) fn new() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let mut shell =
-            shell(KEEPER).arg(env::temp_dir()).stdin(reader).stderr(Stdio::null()).spawn()?;
+            shell(CLEANER).arg(env::temp_dir()).stdin(reader).stderr(Stdio::null()).spawn()?;
         Ok(Self { path: report(&mut shell)?.into(), shell, pipe: Some(writer) })
     }
 
@@ -91,8 +91,8 @@ impl Keeper {
         &self.path
     }
 
-    /// A hold on the directory, for [`Process::start`].
-    pub(crate) fn hold(&self) -> io::Result<PipeWriter> {
+    /// A handle that keeps the directory, for [`Process::start`].
+    pub(crate) fn handle(&self) -> io::Result<PipeWriter> {
         match &self.pipe {
             Some(pipe) => pipe.try_clone(),
             None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -100,7 +100,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for TempDirectory {
     fn drop(&mut self) {
         self.pipe = None;
         // If this fails, only files are left.
@@ -118,10 +118,18 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `command` (a program and its arguments), appending its output to
-    /// `log`. `hold` is the [`Keeper::hold`] of the directory it works in.
-    pub(crate) fn start(log: &Path, hold: PipeWriter, command: &[String]) -> io::Result<Self> {
-        let mut launcher =
-            shell(LAUNCHER).arg(log).args(command).stdin(Stdio::piped()).stderr(hold).spawn()?;
+    /// `log`. `directory` is the [`TempDirectory::handle`] of the directory that it works in.
+    pub(crate) fn start(
+        log: &Path,
+        directory_handle: PipeWriter,
+        command: &[String],
+    ) -> io::Result<Self> {
+        let mut launcher = shell(LAUNCHER)
+            .arg(log)
+            .args(command)
+            .stdin(Stdio::piped())
+            .stderr(directory_handle)
+            .spawn()?;
         let pid = report(&mut launcher)?;
         let pid = pid.parse().ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("/bin/sh reported no pid"))?;

@@ -1,4 +1,4 @@
-//! ZooKeeper servers: their configuration, their start and their end.
+//! Real ZooKeeper servers: how to configure, start and stop them.
 
 use std::env;
 use std::fs;
@@ -13,14 +13,14 @@ use std::time::Duration;
 use zk_proto::jute::Secret;
 use zk_server::Version;
 
-use crate::process::{Keeper, Process};
+use crate::process::{Process, TempDirectory};
 use crate::{eventually, lock, minimal_client, poll, txn_log};
 
 pub(crate) const JAVA: &str = "/usr/bin/java";
-/// ZooKeeper 3.8 as Debian has it.
+/// The jars of ZooKeeper 3.8 from Debian.
 const DEBIAN: [&str; 5] = [
     "/usr/share/java/zookeeper.jar",
-    // What the manifest forgets: a log, TLS, and what the command line client wants.
+    // Jars that the manifest does not list: logging, TLS, and the command line client.
     "/usr/share/java/netty-codec.jar",
     "/usr/share/java/netty-resolver.jar",
     "/usr/share/java/slf4j-simple.jar",
@@ -28,7 +28,7 @@ const DEBIAN: [&str; 5] = [
 ];
 const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 
-/// A small virtual machine that starts fast and leaves no files of its own.
+/// Options of a small virtual machine that starts fast and leaves no files.
 const JVM: [&str; 7] = [
     "-Xmx256m",
     "-Xshare:auto",
@@ -40,8 +40,7 @@ const JVM: [&str; 7] = [
     "-Dfile.encoding=UTF-8",
 ];
 
-/// Warnings only, everything on and nothing slow. The user `super` has the
-/// password `test`.
+/// Log warnings only, enable all features, and do not sync to disk.
 const PROPERTIES: [(&str, &str); 7] = [
     ("org.slf4j.simpleLogger.defaultLogLevel", "warn"),
     ("org.apache.logging.log4j.level", "WARN"),
@@ -55,18 +54,18 @@ const PROPERTIES: [(&str, &str); 7] = [
 /// The user `super` with the password `test`.
 const SUPER_DIGEST: &str = "super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
 
-/// How long servers may take to serve, or to agree on a leader.
+/// The time that servers may take to serve, or to agree on a leader.
 const SERVING_LIMIT: Duration = Duration::from_secs(60);
-/// How long a server may take to end when asked to.
+/// The time that a server may take to end after `SIGTERM`.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-/// How long a server may take to say in which mode it is, before it is asked again.
+/// The timeout of a request for the mode, before it is repeated.
 const MODE_LIMIT: Duration = Duration::from_secs(1);
-/// How often a first start is tried, with other ports each time.
+/// The number of attempts to start servers, with other ports each time.
 const START_ATTEMPTS: usize = 3;
 
-/// The release of ZooKeeper that tests start servers of: `ZK_TEST_VERSION`, 3.8 unless it is set.
+/// The release of the ZooKeeper servers that tests start: that of `ZK_TEST_VERSION`, or else 3.8.
 ///
-/// 3.8 is that of Debian. For 3.9 the jars are those of `tests/jars/fetch.sh`.
+/// 3.8 is the Debian package. For 3.9, `tests/jars/fetch.sh` fetches the jars.
 ///
 /// # Panics
 ///
@@ -76,7 +75,7 @@ pub fn version_under_test() -> Version {
     requested_version().unwrap_or(Version::V3_8)
 }
 
-/// What `ZK_TEST_VERSION` says.
+/// The value of `ZK_TEST_VERSION`.
 pub(crate) fn requested_version() -> Option<Version> {
     static VERSION: LazyLock<Option<Version>> = LazyLock::new(|| {
         let version = env::var("ZK_TEST_VERSION").ok()?;
@@ -89,13 +88,13 @@ pub(crate) fn requested_version() -> Option<Version> {
     *VERSION
 }
 
-/// The folder that has the jars of ZooKeeper 3.9.
+/// The directory with the jars of ZooKeeper 3.9.
 fn jars() -> PathBuf {
     let cache = || env::home_dir().unwrap_or_default().join(".cache/zk-test-jars");
     env::var_os("ZK_TEST_JARS").map_or_else(cache, PathBuf::from)
 }
 
-/// Where Java finds ZooKeeper and its command line client.
+/// The class path of ZooKeeper and its command line client.
 pub(crate) fn classpath() -> String {
     match version_under_test() {
         Version::V3_8 => DEBIAN.join(":"),
@@ -103,7 +102,8 @@ pub(crate) fn classpath() -> String {
     }
 }
 
-/// Whether all is there that a server needs; if not, what is missing and how to get it.
+/// Checks that everything that a server needs is installed. The error says what is missing and how to install
+/// it.
 fn installed() -> Result<(), String> {
     let (files, cure) = match version_under_test() {
         Version::V3_8 => {
@@ -119,10 +119,9 @@ fn installed() -> Result<(), String> {
     }
 }
 
-/// How to set servers up. Whatever is not set here is made for tests: quick
-/// ticks, sessions of 0.5 to 60 seconds, all four-letter words, reconfiguration,
-/// all extended types, no forced writes, no limit to connections, and a `super`
-/// user whose password is `test`.
+/// The configuration of servers. The defaults suit tests: short ticks, session timeouts of 0.5 to 60 seconds,
+/// all four-letter words, reconfiguration, all extended types, no forced writes, no connection limit, and a
+/// user `super` with the password `test`.
 #[derive(Clone, Debug)]
 pub struct Options {
     tick_time: Duration,
@@ -172,8 +171,8 @@ impl Options {
         self
     }
 
-    /// Starts an ensemble of so many `servers`, a standalone server if it is
-    /// one, and waits until all of them serve.
+    /// Starts an ensemble of `servers` servers, or a standalone server for one, and waits until all of them
+    /// serve.
     ///
     /// # Panics
     ///
@@ -207,7 +206,7 @@ impl Options {
     }
 
     fn prepare(&self, servers: usize) -> io::Result<Ensemble> {
-        let keeper = Keeper::new()?;
+        let files = TempDirectory::new()?;
         let addresses: Vec<_> = (0..servers).map(|_| free_address()).collect();
         let members: String = match addresses.as_slice() {
             [address] => {
@@ -225,7 +224,7 @@ impl Options {
 
         let mut nodes = Vec::new();
         for (id, address) in (1..).zip(addresses) {
-            let directory = keeper.path().join(format!("node{id}"));
+            let directory = files.path().join(format!("node{id}"));
             let data = directory.join("data");
             fs::create_dir_all(&data)?;
             fs::write(data.join("myid"), format!("{id}\n"))?;
@@ -235,11 +234,11 @@ impl Options {
                 address,
                 command: self.command(&directory),
                 log: directory.join("log"),
-                hold: keeper.hold()?,
+                directory_handle: files.handle()?,
                 process: Mutex::new(None),
             });
         }
-        Ok(Ensemble { nodes, keeper })
+        Ok(Ensemble { nodes, files })
     }
 
     fn zoo_cfg(&self, data: &Path, members: &str) -> String {
@@ -275,10 +274,10 @@ impl Options {
     }
 }
 
-/// What a server is, by its own account.
+/// The mode of a server, as it reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The only server there is.
+    /// The only server.
     Standalone,
     /// The leader of an ensemble.
     Leader,
@@ -286,7 +285,7 @@ pub enum Mode {
     Follower,
     /// A member that does not vote.
     Observer,
-    /// Cut off from the quorum, serving reads.
+    /// Without a quorum, serving reads only.
     ReadOnly,
 }
 
@@ -303,13 +302,12 @@ impl Mode {
     }
 }
 
-/// A standalone server or an ensemble of them, on 127.0.0.1, that is gone with
-/// all its files when dropped.
+/// A standalone server or an ensemble, on 127.0.0.1. It is removed with all its files when it is dropped.
 #[derive(Debug)]
 pub struct Ensemble {
-    // Dropped in this order: the keeper waits for the last node.
+    // Dropped in this order: the directory waits for the end of the last node.
     nodes: Vec<Node>,
-    keeper: Keeper,
+    files: TempDirectory,
 }
 
 impl Ensemble {
@@ -320,7 +318,7 @@ impl Ensemble {
         Options::default().start(1)
     }
 
-    /// Starts an ensemble of so many servers with the default [`Options`].
+    /// Starts an ensemble of `servers` servers with the default [`Options`].
     #[must_use]
     #[track_caller]
     pub fn of(servers: usize) -> Self {
@@ -340,13 +338,13 @@ impl Ensemble {
         &self.nodes[index]
     }
 
-    /// All servers, also those that do not run.
+    /// All servers, including those that do not run.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The number of servers, also of those that do not run.
+    /// The number of servers, including those that do not run.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "an ensemble is never empty")]
     pub fn len(&self) -> usize {
@@ -356,10 +354,10 @@ impl Ensemble {
     /// The directory with the files of all servers.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        self.keeper.path()
+        self.files.path()
     }
 
-    /// Waits for a leader that no other server disputes; the index of it.
+    /// Waits until there is exactly one leader, and returns its index.
     #[must_use]
     #[track_caller]
     pub fn leader(&self) -> usize {
@@ -386,8 +384,8 @@ impl Ensemble {
         }
     }
 
-    /// Has the next sequential child of the node at `path` get the number `next`, which is greater than that
-    /// of every child before: the only server there is stops, its log is added to, and it starts again.
+    /// Sets the sequence number of the next sequential child of `path` to `next`, which must be greater than
+    /// all earlier ones. It stops the only server, appends to its transaction log, and starts it again.
     ///
     /// # Panics
     ///
@@ -402,15 +400,15 @@ impl Ensemble {
         node.wait_serving();
     }
 
-    /// Ends a session behind its owner's back, as if it had expired: the owner's
-    /// connection is closed, and it learns why when it connects again.
+    /// Ends a session as if it had expired. The server closes the owner's connection, and reports the expiry
+    /// when the owner reconnects.
     ///
     /// # Panics
     ///
     /// If no server serves, or none knows the session.
     #[track_caller]
     pub fn expire_session(&self, id: i64, password: &[u8]) {
-        // The owner may take the session back before it is closed, hence again.
+        // The owner may take the session back before it is closed, so try again.
         let mut resumed = false;
         eventually(SERVING_LIMIT, "a session to be closed", || {
             let node = self.nodes.iter().find(|node| node.is_serving())?;
@@ -432,13 +430,13 @@ impl Ensemble {
         leader.filter(|_| leaders.next().is_none())
     }
 
-    /// Waits until those nodes serve that are to, by their present state.
+    /// Waits until all servers for which `is_to` is true serve.
     fn serving(&self, is_to: impl Fn(&Node) -> bool) -> Result<(), String> {
         let nodes: Vec<_> = self.nodes.iter().filter(|node| is_to(node)).collect();
         for node in &nodes {
             node.serving()?;
         }
-        // One that served at its turn may have lost its leader since.
+        // A server that served when it was checked may have lost its leader since.
         poll(SERVING_LIMIT, || {
             self.sole_leader()?;
             nodes.iter().all(|node| node.is_serving()).then_some(())
@@ -454,7 +452,7 @@ pub struct Node {
     address: SocketAddr,
     command: Vec<String>,
     log: PathBuf,
-    hold: PipeWriter,
+    directory_handle: PipeWriter,
     process: Mutex<Option<Process>>,
 }
 
@@ -471,7 +469,7 @@ impl Node {
         self.running(|process| process.pid())
     }
 
-    /// Whether the server has a process, be it paused.
+    /// Whether the server has a process, even if it is paused.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.pid().is_some()
@@ -519,7 +517,7 @@ impl Node {
         self.start();
     }
 
-    /// Freezes the server with `SIGSTOP`: its connections stay, in silence.
+    /// Freezes the server with `SIGSTOP`. Its connections stay open but silent.
     #[track_caller]
     pub fn pause(&self) {
         self.signal(Process::pause);
@@ -531,7 +529,7 @@ impl Node {
         self.signal(Process::resume);
     }
 
-    /// The server's answer to a word of four letters.
+    /// The server's answer to a four-letter word.
     ///
     /// # Panics
     ///
@@ -551,7 +549,7 @@ impl Node {
         if !self.is_active() {
             return None;
         }
-        // A server that is about to serve may leave a question unanswered for ever.
+        // A server that is starting may never answer.
         Mode::parse(
             &minimal_client::four_letter_word_within(self.address, "srvr", MODE_LIMIT).ok()?,
         )
@@ -568,16 +566,16 @@ impl Node {
     ///
     /// # Panics
     ///
-    /// If the server ends instead, or takes too long; with the end of its log.
+    /// If the server ends or takes too long. The message has the end of its log.
     #[track_caller]
     pub fn wait_serving(&self) {
         check(self.serving());
     }
 
     fn launch(&self) -> Result<Process, String> {
-        self.hold
+        self.directory_handle
             .try_clone()
-            .and_then(|hold| Process::start(&self.log, hold, &self.command))
+            .and_then(|handle| Process::start(&self.log, handle, &self.command))
             .map_err(|error| format!("cannot start server {}: {error}", self.id))
     }
 
@@ -629,8 +627,8 @@ impl Node {
     }
 }
 
-/// The settings that make an embedded server as much like a standalone one with the default [`Options`]
-/// of `version` as it can be: the session timeouts, and the user `super` whose password is `test`.
+/// The configuration of an embedded server that behaves like a standalone server of `version` with the
+/// default [`Options`]: the session timeouts, and the user `super` with the password `test`.
 #[must_use]
 pub fn embedded_config(version: Version) -> zk_server::Config {
     let mut config = zk_server::Config::default();
@@ -647,7 +645,7 @@ pub fn shared_ensemble() -> &'static Ensemble {
     SHARED.get_or_init(Ensemble::standalone)
 }
 
-/// What a [`Result`] holds; its error is for the one who called the harness.
+/// Unwraps a [`Result`], and reports its error at the caller of the harness.
 #[track_caller]
 fn check<T>(result: Result<T, String>) -> T {
     match result {
@@ -656,14 +654,13 @@ fn check<T>(result: Result<T, String>) -> T {
     }
 }
 
-/// An address that nobody listens on. Its port is below those that the system
-/// hands out to outgoing connections: one of these could take it while a server
-/// is down, and for the port of a leader, even while it is up.
+/// An unused address. Its port is below the ephemeral ports of the system: an outgoing connection could take
+/// one of those while a server is down, and the port of a leader even while it runs.
 fn free_address() -> SocketAddr {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 22_000;
-    // CountingHandler on, so that no two servers of this process can meet; from a random
-    // start, so that those of other processes hardly ever do.
+    // A counter, so that servers of this process never share a port, with a random start, so that those of
+    // other processes rarely do.
     static NEXT: LazyLock<AtomicU64> =
         LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(()) >> 1));
 

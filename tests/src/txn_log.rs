@@ -1,7 +1,7 @@
-//! The log of a ZooKeeper that does not run, to write in what would take it days to come by.
+//! The transaction log of a stopped ZooKeeper server, to write a state that would take days to reach.
 //!
 //! A log is a header, and then for each transaction the Adler-32 of its bytes, their length, the bytes, and
-//! the letter `B` (`FileTxnLog`). What is left of the file is zeros.
+//! the letter `B` (`FileTxnLog`). The rest of the file is zeros.
 
 use std::{fs, io, path::Path};
 
@@ -12,8 +12,8 @@ const END: u8 = b'B';
 const CREATE: i32 = 1;
 const DELETE: i32 = 2;
 
-/// Has the next sequential child of `parent`, which exists, get the number `next`: a child was made as the one
-/// before it, and deleted again.
+/// Sets the sequence number of the next sequential child of `parent`, which exists, to `next`. It writes that
+/// a child was created as the one before it, and deleted.
 pub(crate) fn set_sequence(version_2: &Path, parent: &str, next: i32) -> io::Result<()> {
     let mut logs: Vec<_> = fs::read_dir(version_2)?
         .filter_map(|entry| {
@@ -60,10 +60,10 @@ fn end(log: &[u8]) -> Option<(usize, i64)> {
 
 fn append(log: &mut Vec<u8>, zxid: i64, kind: i32, txn: &[u8]) {
     let header = [
-        0_i64.to_be_bytes().to_vec(), // nobody's session
+        0_i64.to_be_bytes().to_vec(), // no session
         0_i32.to_be_bytes().to_vec(),
         zxid.to_be_bytes().to_vec(),
-        0_i64.to_be_bytes().to_vec(), // at the beginning of time
+        0_i64.to_be_bytes().to_vec(), // time 0
         kind.to_be_bytes().to_vec(),
     ];
     let bytes = [&header.concat(), txn].concat();

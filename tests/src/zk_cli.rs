@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use crate::server::{JAVA, classpath};
 
-/// Runs `commands` in ZooKeeper's command line client, connected to the server at `hosts`; what it
-/// prints, to its output and then to its errors.
+/// Runs `commands` in ZooKeeper's command line client, connected to the server at `hosts`. Returns its
+/// standard output, followed by its standard error.
 ///
 /// # Panics
 ///
@@ -25,7 +25,7 @@ pub fn zk_cli(hosts: &str, commands: &[&str]) -> String {
         .spawn()
         .unwrap_or_else(|error| panic!("cannot run {JAVA}: {error}"));
     let mut input = client.stdin.take().expect("it is piped");
-    // What the client does not read is told by what it does not print.
+    // If the client does not read its input, its output shows it.
     let _ = input.write_all(commands.join("\n").as_bytes());
     let _ = input.write_all(b"\nquit\n");
     drop(input);

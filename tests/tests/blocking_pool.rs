@@ -11,7 +11,7 @@ use zk_client::{Client, SessionState};
 use zk_handler_tokio::TokioHandler;
 use zk_tests::{Proxy, ResolverHandler, shared_ensemble};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Held by each test: the threads of the process are counted, and are to be those of one test.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -50,7 +50,7 @@ fn a_client_reconnects_while_all_blocking_threads_wait() {
                 })
                 .collect();
             for _ in 0..THREADS {
-                begins.recv_timeout(PATIENCE).expect("a thread that blocks");
+                begins.recv_timeout(TIMEOUT).expect("a thread that blocks");
             }
             proxy.refuse(false);
             let results = async {
@@ -58,7 +58,7 @@ fn a_client_reconnects_while_all_blocking_threads_wait() {
                     result.await.expect("no panic").expect("a result");
                 }
             };
-            tokio::time::timeout(PATIENCE, results).await.expect("the client to come back");
+            tokio::time::timeout(TIMEOUT, results).await.expect("the client to come back");
         });
     }
 }
@@ -85,12 +85,12 @@ fn a_hanging_name_lookup_does_not_block_other_clients() {
     });
     let connect = |name| {
         let hosts = format!("{name}:{}", address.port());
-        let builder = Client::builder().hosts(hosts).connect_timeout(PATIENCE);
+        let builder = Client::builder().hosts(hosts).connect_timeout(TIMEOUT);
         builder.connect_on(handler.clone())
     };
     let before = threads();
     let waiting: Vec<_> = (0..CLIENTS).map(|_| connect("hangs")).collect();
-    begins.recv_timeout(PATIENCE).expect("a look-up");
+    begins.recv_timeout(TIMEOUT).expect("a look-up");
     let zk = connect("works").get().expect("a session");
     // Callbacks that wait for one that another client has yet to make: all but the last one block.
     let (last, end) = channel::<()>();
@@ -107,7 +107,7 @@ fn a_hanging_name_lookup_does_not_block_other_clients() {
         .collect();
     let (called, calls) = channel();
     zk.exists("/").on_complete(move |result| called.send(result.is_ok()).expect("somebody waits"));
-    assert_eq!(calls.recv_timeout(PATIENCE), Ok(true), "a callback behind others that block");
+    assert_eq!(calls.recv_timeout(TIMEOUT), Ok(true), "a callback behind others that block");
     let more = threads() - before;
     assert!(more < BLOCKED + 20, "{more} threads more");
     drop((last, over, blocked));

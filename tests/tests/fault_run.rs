@@ -1,4 +1,4 @@
-//! The program `fault-run`: a minute of it, and that it finds out the locks that lie.
+//! The program `fault-run`: a run of one minute passes, and faulty locks are detected.
 
 use std::process::{Command, Output};
 
@@ -7,20 +7,20 @@ fn fault_run(arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).output().expect("the program runs")
 }
 
-fn said(output: &Output) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said));
+fn output_text(output: &Output) -> String {
+    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     format!("{out}\n{err}")
 }
 
-// One test, as each run takes the whole machine.
+// One test, because each run needs the whole machine.
 #[test]
 fn the_lock_is_safe_and_faulty_locks_are_detected() {
-    let ours = fault_run(&["--seconds", "60"]);
-    assert!(ours.status.success(), "{}", said(&ours));
-    for liar in ["no-own-node", "no-session"] {
-        // It ends with the first violation, which a minute has been seen to pass without.
-        let output = fault_run(&["--seconds", "300", "--lock", liar]);
-        assert!(!output.status.success(), "{liar}: {}", said(&output));
-        assert!(said(&output).contains("two holders"), "{liar}: {}", said(&output));
+    let correct = fault_run(&["--seconds", "60"]);
+    assert!(correct.status.success(), "{}", output_text(&correct));
+    for faulty in ["no-own-node", "no-session"] {
+        // The run ends at the first violation; a minute was not always enough for one.
+        let output = fault_run(&["--seconds", "300", "--lock", faulty]);
+        assert!(!output.status.success(), "{faulty}: {}", output_text(&output));
+        assert!(output_text(&output).contains("two holders"), "{faulty}: {}", output_text(&output));
     }
 }

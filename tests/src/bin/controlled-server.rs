@@ -1,9 +1,9 @@
-//! One server for a suite in another language, which has no handle on it: `controlled-server real` or
-//! `controlled-server embedded`.
+//! One server that a test suite in another language controls: `controlled-server real` or `controlled-server
+//! embedded`.
 //!
-//! It prints the server's address, and then does what its input says, a word a line: `stop` closes all
-//! connections and takes none until `run`; nodes and sessions stay. It answers each with a line, `ok`. The
-//! server ends with the input.
+//! It prints the server's address, and then executes commands from standard input, one per line: `stop`
+//! closes all connections and refuses new ones until `run`; nodes and sessions stay. It answers each command
+//! with the line `ok`. The server ends with its input.
 #![allow(clippy::print_stdout, reason = "a program that reports")]
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
 use zk_server::TestServer;
 use zk_tests::{Ensemble, embedded_config, eventually, version_under_test};
 
-/// How long the server may take to serve again.
+/// The time that the server may take to serve again.
 const LIMIT: Duration = Duration::from_secs(60);
 
 enum Server {

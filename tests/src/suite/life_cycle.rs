@@ -31,7 +31,7 @@ use crate::{
 const NOBODY: &str = "127.0.0.1:1";
 
 /// The timeout of starts that must fail, long enough for starts that must succeed.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A listener whose backlog accepts connections, and that never sends anything.
 fn blackhole() -> (TcpListener, SocketAddr) {
@@ -114,7 +114,7 @@ pub async fn a_start_right_after_a_failed_one_succeeds<H: Handler>(handler: H) {
         FrameAction::Drop
     });
     let builder = ctx.builder_at(proxy.address()).auth("digest", "ann:secret");
-    let zk = ctx.build(builder.connect_timeout(PATIENCE));
+    let zk = ctx.build(builder.connect_timeout(TIMEOUT));
     let first = zk.start();
     ctx.wait_until("the credential", || asked.load(Ordering::Relaxed)).await;
     proxy.hold(Direction::ToServer);
@@ -134,7 +134,7 @@ pub async fn a_start_right_after_a_failed_one_succeeds<H: Handler>(handler: H) {
 pub async fn start_on_a_running_client_times_out<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let proxy = new_proxy();
-    let builder = ctx.builder_at(proxy.address()).connect_timeout(PATIENCE);
+    let builder = ctx.builder_at(proxy.address()).connect_timeout(TIMEOUT);
     let zk = ctx.connect(builder).await;
     let session = zk.session_id();
     ctx.cut_off(&zk, &proxy).await;
@@ -503,14 +503,14 @@ pub async fn stop_without_a_connection_returns_at_once<H: Handler>(handler: H) {
 pub async fn stop_times_out_on_a_silent_server<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let proxy = new_proxy();
-    let patience = Duration::from_millis(300);
-    let zk = ctx.connect(ctx.builder_at(proxy.address()).close_timeout(patience)).await;
+    let close_timeout = Duration::from_millis(300);
+    let zk = ctx.connect(ctx.builder_at(proxy.address()).close_timeout(close_timeout)).await;
     proxy.hold(Direction::ToClient);
     let lost = zk.set("/", b"", None);
     let begun = Instant::now();
     ctx.ok("to stop", zk.stop()).await;
     let took = begun.elapsed();
-    assert!(took >= patience && took < Duration::from_secs(5), "{took:?}");
+    assert!(took >= close_timeout && took < Duration::from_secs(5), "{took:?}");
     let error = ctx.err("a call without an answer", lost).await;
     assert_eq!(error.outcome(), Some(Outcome::Unknown), "{error}");
 }

@@ -1,4 +1,4 @@
-//! What the workers' events add up to.
+//! Checks the events of the workers for violations.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,10 +8,10 @@ use std::{
 
 use crate::event::Event;
 
-/// Which client of which worker.
+/// A worker and one of its clients.
 pub(crate) type ClientId = (usize, usize);
 
-/// Who was sure of the lock, and from when to when.
+/// The time from the first to the last moment at which a holder was sure of the lock.
 #[derive(Debug, Clone, Copy)]
 struct HoldPeriod {
     session: i64,
@@ -19,14 +19,14 @@ struct HoldPeriod {
     to: Duration,
 }
 
-/// Takes in events, and judges them.
+/// Collects events and checks them.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
     /// By fencing token.
     hold_periods: BTreeMap<i64, HoldPeriod>,
     /// Tokens of writes, by transaction.
     writes: BTreeMap<i64, i64>,
-    /// When sessions were ended behind their owners' backs: no clock can emit them.
+    /// When sessions were closed on the server, which their owners could not know from the clock.
     ended: HashMap<i64, Duration>,
     pub(crate) sessions: HashMap<ClientId, (i64, Vec<u8>)>,
     pub(crate) acquired: HashMap<ClientId, u64>,
@@ -71,12 +71,12 @@ impl Checker {
         }
     }
 
-    /// A session is about to be ended behind its owner's back.
+    /// Records that a session is about to be closed on the server.
     pub(crate) fn will_end(&mut self, session: i64, now: Duration) {
         self.ended.entry(session).or_insert(now);
     }
 
-    /// What is broken so far.
+    /// The violations so far.
     pub(crate) fn violations(&self) -> Vec<String> {
         let mut found = self.wrong.clone();
         for ((zxid, token), (later, next)) in self.writes.iter().zip(self.writes.iter().skip(1)) {
@@ -128,7 +128,7 @@ impl Checker {
     }
 }
 
-/// What came of it all.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Summary {
     acquisitions: u64,
@@ -179,7 +179,7 @@ mod tests {
     fn two_holders_are_detected() {
         let two = [held(1, 10), held(2, 20), held(1, 21)];
         assert_eq!(checker(two.clone()).violations().len(), 1);
-        // Unless the first one's session was ended by force.
+        // It is no violation if the session of the first one was closed on the server.
         let mut checker = checker(two);
         checker.will_end(1, Duration::from_secs(15));
         assert_eq!(checker.violations(), [""; 0]);

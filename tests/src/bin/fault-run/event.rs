@@ -1,25 +1,25 @@
-//! What a worker tells, a line each.
+//! The events that a worker prints, one per line.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// Something that happened to a client. Moments are those of the clock that all processes share.
+/// An event of a client. Times are those of the clock that all processes share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// It has a new session.
+    /// The client has a new session.
     Session { client: usize, id: i64, password: Vec<u8> },
-    /// Its session has expired.
+    /// The client's session has expired.
     Lost { client: usize },
-    /// It has the lock.
+    /// The client has acquired the lock.
     Acquired { client: usize, token: i64 },
-    /// It was sure of the lock at this moment.
+    /// The client was sure of the lock at this time.
     Held { token: i64, session: i64, at: Duration },
-    /// It wrote under the lock, in this transaction.
+    /// The client wrote under the lock, in the transaction `zxid`.
     Wrote { token: i64, zxid: i64 },
-    /// A write under the lock was refused, as the lock's node was gone.
+    /// A write under the lock was refused, because the lock's node was gone.
     Refused { token: i64 },
-    /// What became of a write under the lock is not known.
+    /// The outcome of a write under the lock is unknown.
     Unknown { token: i64 },
-    /// Something failed that is not to fail, whatever the faults.
+    /// Something failed that must not fail under any fault.
     Wrong { client: usize, what: String },
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// A line that is no event.
+/// A line that is not an event.
 #[derive(Debug)]
 pub(crate) struct InvalidEvent;
 

@@ -1,4 +1,4 @@
-//! The servers, the workers, and what is done to them.
+//! Runs the servers and the workers, and injects faults.
 
 use std::{
     collections::BTreeMap,
@@ -28,16 +28,16 @@ use crate::{
 
 const RUNTIMES: [&str; 4] = ["tokio", "smol", "async-std", "thread"];
 
-/// How long anything may take when nothing is broken any more.
+/// The timeout of every wait after the faults.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// What faults, and for how long.
+/// The seed of the faults, and how long they last.
 pub(crate) struct FaultPlan {
     pub(crate) seed: u64,
     pub(crate) duration: Duration,
 }
 
-/// A process of clients, with proxies of its own in front of the servers.
+/// A process with clients, and its own proxies in front of the servers.
 struct Worker {
     process: Mutex<Child>,
     proxies: Vec<Proxy>,
@@ -52,7 +52,7 @@ struct FaultRun {
     deadline: Instant,
 }
 
-/// Runs it all.
+/// Runs the workload under faults, and checks it.
 pub(crate) fn run(plan: &FaultPlan, kind: LockKind, clients: usize) -> Summary {
     let ensemble = Ensemble::of(3);
     let zk = connect(&ensemble);
@@ -117,7 +117,7 @@ pub(crate) fn run(plan: &FaultPlan, kind: LockKind, clients: usize) -> Summary {
 }
 
 impl FaultRun {
-    /// Whether faults are over, after a pause of `duration`.
+    /// Waits for `duration`. Returns whether to inject more faults.
     fn continue_after(&self, duration: Duration) -> bool {
         let until = Instant::now() + duration;
         while Instant::now() < until {
@@ -133,7 +133,7 @@ impl FaultRun {
         *lock(&self.faults).entry(fault).or_default() += 1;
     }
 
-    /// One server at a time is killed or paused, so that there is a quorum most of the time.
+    /// Kills or pauses one server at a time, so that there is a quorum most of the time.
     fn inject_server_faults(&self, mut random: fastrand::Rng) {
         while self.continue_after(session_timeouts(&mut random, 1.0, 3.0)) {
             let leads = random.bool();
@@ -157,7 +157,7 @@ impl FaultRun {
 
     fn inject_client_faults(&self, mut random: fastrand::Rng) {
         while self.continue_after(session_timeouts(&mut random, 0.1, 0.8)) {
-            // Mostly where it hurts.
+            // Mostly the worker that holds the lock.
             let holder = lock(&self.checker).holder;
             let at = if random.u8(..) < 192 { holder } else { random.usize(..self.workers.len()) };
             let worker = &self.workers[at];
@@ -174,11 +174,11 @@ impl FaultRun {
                     worker.proxies[random.usize(..worker.proxies.len())].cut_rst();
                 }
                 50..60 => {
-                    self.count("session ended");
+                    self.count("session closed");
                     self.end_a_session(&mut random);
                 }
                 60..80 => {
-                    self.count("line held up");
+                    self.count("network stalled");
                     for proxy in &worker.proxies {
                         proxy.hold(Direction::ToServer);
                         proxy.hold(Direction::ToClient);
@@ -196,7 +196,7 @@ impl FaultRun {
         }
     }
 
-    /// Ends a client's session on the servers.
+    /// Closes a client's session on the servers.
     fn end_a_session(&self, random: &mut fastrand::Rng) {
         let (id, password) = {
             let mut checker = lock(&self.checker);
@@ -215,7 +215,7 @@ impl FaultRun {
         }
     }
 
-    /// Waits until every client has got the lock once more.
+    /// Waits until every client has acquired the lock once more.
     fn wait_for_progress(&self, clients: usize, when: &str) -> Result<(), String> {
         let before = lock(&self.checker).acquired.clone();
         let ids = (0..self.workers.len()).flat_map(|worker| (0..clients).map(move |c| (worker, c)));
@@ -234,13 +234,13 @@ impl FaultRun {
         }
     }
 
-    /// Ends all clients at once: something is broken already.
+    /// Kills all workers, because there is a violation already.
     fn abandon(&self) -> Vec<String> {
         self.workers.iter().for_each(Worker::kill);
         Vec::new()
     }
 
-    /// Ends all clients in good order, and tells what they leave that they should not.
+    /// Stops all clients, and returns what they have left behind.
     fn finish(&self, clients: usize) -> Vec<String> {
         let mut broken = Vec::new();
         self.ensemble.wait_serving();
@@ -291,19 +291,19 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// Only when something fails is there a worker left to end.
+    /// There is a worker left only if something has failed.
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-/// A client of the servers themselves, past all proxies.
+/// A client that is connected to the servers directly.
 fn connect(ensemble: &Ensemble) -> Client {
     let zk = zk_client::Client::builder().hosts(ensemble.hosts()).default_acl(&OPEN_ACL_UNSAFE);
     zk.connect_on(ThreadHandler::new()).get().map(Client::from).expect("a session")
 }
 
-/// A time span from `least` to `most` session timeouts.
+/// A random duration from `least` to `most` session timeouts.
 fn session_timeouts(random: &mut fastrand::Rng, least: f64, most: f64) -> Duration {
     SESSION_TIMEOUT.mul_f64(least + (most - least) * random.f64())
 }

@@ -1,4 +1,4 @@
-//! The lock under test, and two that lie: each leaves out one thing that ours does.
+//! The lock under test, and two faulty locks: each leaves out one check that the lock makes.
 
 use std::{str::FromStr, time::Duration};
 
@@ -9,24 +9,24 @@ use zk_client::{
 
 use crate::LOCK;
 
-/// How long a try to get the lock may take before it is given up, which is a fault of its own.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// The timeout of an acquire. Giving up is one of the faults.
+const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Which lock.
+/// The kind of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LockKind {
-    /// The one that is to hold.
-    Ours,
-    /// It takes its turn without a look for its own node, which may have gone with an earlier session.
+    /// The lock under test.
+    Correct,
+    /// It acquires without checking its own node, which may have been deleted with an earlier session.
     NoOwnNode,
-    /// It believes to be held until it is released, whatever becomes of the session.
+    /// It claims to be held until it is released, even if the session has expired.
     NoSession,
 }
 
 impl LockKind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Ours => "ours",
+            Self::Correct => "correct",
             Self::NoOwnNode => "no-own-node",
             Self::NoSession => "no-session",
         }
@@ -37,25 +37,25 @@ impl FromStr for LockKind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        [Self::Ours, Self::NoOwnNode, Self::NoSession]
+        [Self::Correct, Self::NoOwnNode, Self::NoSession]
             .into_iter()
             .find(|kind| kind.name() == name)
             .ok_or_else(|| format!("no lock {name}"))
     }
 }
 
-/// The lock, held.
+/// A lock that is held.
 pub(crate) enum HeldLock {
-    Ours(LockGuard),
+    Correct(LockGuard),
     Faulty { zk: Client, kind: LockKind, node: String, session: i64, token: i64 },
 }
 
 impl HeldLock {
-    /// Takes the lock, or gives up in the end.
+    /// Acquires the lock, or fails after a timeout.
     pub(crate) async fn take(zk: &Client, kind: LockKind, identifier: &str) -> Result<Self, Error> {
-        if kind == LockKind::Ours {
+        if kind == LockKind::Correct {
             let options = LockOptions::default().identifier(identifier);
-            return Lock::with(zk, LOCK, options).acquire_timeout(PATIENCE).await.map(Self::Ours);
+            return Lock::with(zk, LOCK, options).acquire_timeout(TIMEOUT).await.map(Self::Correct);
         }
         'anew: loop {
             let options = CreateOptions::ephemeral().sequence();
@@ -73,7 +73,8 @@ impl HeldLock {
                 let lower = children.iter().filter(|child| ***child < *own);
                 let Some(before) = lower.max_by(|a, b| a.as_str().cmp(b.as_str())) else {
                     let (node, token) = (node.as_str().to_owned(), stat.czxid);
-                    // Here one errs: its node may have gone with an earlier session.
+                    // This is the bug of one faulty lock: its node may have been deleted with an earlier
+                    // session.
                     let session = zk.session_id().map_or(0, |session| session.0);
                     return Ok(Self::Faulty { zk: zk.clone(), kind, node, session, token });
                 };
@@ -93,7 +94,7 @@ impl HeldLock {
 
     pub(crate) fn is_held(&self) -> bool {
         match self {
-            Self::Ours(guard) => guard.is_held(),
+            Self::Correct(guard) => guard.is_held(),
             Self::Faulty { kind: LockKind::NoSession, .. } => true,
             Self::Faulty { zk, session, .. } => {
                 zk.session_id().is_some_and(|id| id.0 == *session) && !zk.held_for().is_zero()
@@ -103,30 +104,30 @@ impl HeldLock {
 
     pub(crate) fn token(&self) -> i64 {
         match self {
-            Self::Ours(guard) => guard.fencing_token(),
+            Self::Correct(guard) => guard.fencing_token(),
             Self::Faulty { token, .. } => *token,
         }
     }
 
-    /// A transaction that is done only if the lock's node is there.
+    /// A transaction that is applied only if the lock's node exists.
     pub(crate) fn transaction(&self) -> Transaction {
         match self {
-            Self::Ours(guard) => guard.transaction(),
+            Self::Correct(guard) => guard.transaction(),
             Self::Faulty { zk, node, .. } => zk.transaction().check(node, 0),
         }
     }
 
-    /// Gives the lock up without a look back.
+    /// Releases the lock without waiting for the result.
     pub(crate) fn abandon(self) {
         match self {
-            Self::Ours(guard) => drop(guard),
+            Self::Correct(guard) => drop(guard),
             Self::Faulty { zk, node, .. } => drop(zk.delete(node, None)),
         }
     }
 
     pub(crate) async fn release(self) -> Result<(), Error> {
         match self {
-            Self::Ours(guard) => guard.release().await,
+            Self::Correct(guard) => guard.release().await,
             Self::Faulty { zk, node, .. } => zk.delete(node, None).await,
         }
     }

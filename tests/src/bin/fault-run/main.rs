@@ -1,20 +1,20 @@
 //! Twenty clients on four runtimes contend for one lock on an ensemble of three servers, while servers are
-//! killed and paused, connections are cut and held up, and sessions and whole processes die or sleep.
+//! killed and paused, connections are cut and stalled, sessions are closed, and client processes are paused.
 //!
 //! ```sh
 //! cargo run -p zk-tests --bin fault-run -- --seconds 600
-//! cargo run -p zk-tests --bin fault-run -- --lock no-own-node   # a lock that lies: must be found out
+//! cargo run -p zk-tests --bin fault-run -- --lock no-own-node # a faulty lock, which must be detected
 //! ```
 //!
-//! `--seed N` repeats the plan of the faults (not their timing), `--clients N` says how many clients each
-//! of the four processes has (default 5). It prints what was done, and ends with an error if an invariant
-//! was broken:
+//! `--seed N` repeats the sequence of faults (not their timing). `--clients N` sets the number of clients of
+//! each of the four processes (default 5). The program prints a summary, and fails if an invariant is
+//! violated:
 //!
-//! - the writes under the lock, in the ensemble's own order, have fencing tokens that never decrease;
-//! - no two holders were sure of the lock at the same moment of the clock that all processes share;
-//! - when the faults are over, every client gets the lock again;
-//! - at the end there is no node below the lock, no watch on any server, and in no process a task, a
-//!   thread or a file descriptor more than before.
+//! - The fencing tokens of writes under the lock never decrease, in the order of the ensemble.
+//! - No two holders are sure of the lock at the same time of the clock that all processes share.
+//! - After the faults, every client acquires the lock again.
+//! - At the end there is no node below the lock and no watch on any server, and no process has more tasks,
+//!   threads or file descriptors than before.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that events")]
 
 mod checker;
@@ -28,18 +28,18 @@ use std::{env, process::ExitCode, time::Duration};
 use faults::FaultPlan;
 use held_lock::LockKind;
 
-/// What the session timeout is, on both sides.
+/// The session timeout.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
-/// What the clients contend for.
+/// The path of the lock.
 const LOCK: &str = "/fault-run/lock";
-/// What the holder writes to.
+/// The node that the holder writes to.
 const FENCED: &str = "/fault-run/fenced";
 
 struct Options {
     plan: FaultPlan,
     lock: LockKind,
     clients: usize,
-    /// In a worker: which runtime, on which servers.
+    /// The runtime and the connect string, in a worker.
     worker: Option<(String, String)>,
 }
 
@@ -47,7 +47,7 @@ impl Options {
     fn from_args() -> Self {
         let mut options = Self {
             plan: FaultPlan { seed: fastrand::u64(..), duration: Duration::from_secs(60) },
-            lock: LockKind::Ours,
+            lock: LockKind::Correct,
             clients: 5,
             worker: None,
         };

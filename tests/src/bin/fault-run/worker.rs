@@ -1,5 +1,5 @@
-//! One process of clients, on one runtime: it contends until its standard input ends, and tells what
-//! happens on its standard output.
+//! One process with clients on one runtime. They contend until standard input ends, and print events to
+//! standard output.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ use crate::{
     held_lock::{HeldLock, LockKind},
 };
 
-/// How long a client may take to end when it is told to.
+/// The time that a client may take to stop.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs `clients` clients of `hosts` on `runtime`.
@@ -86,7 +86,7 @@ fn run_on<H: Handler>(handler: H, hosts: &str, clients: usize, kind: LockKind) {
     }
 }
 
-/// Lets the runtime start all that it keeps.
+/// Lets the runtime start the threads that it keeps.
 fn warm_up<H: Handler>(handler: &CountingHandler<H>, hosts: &str) {
     let zk = client(hosts).build_on(handler.clone()).expect("the options are good");
     zk.start().get().expect("a session");
@@ -99,10 +99,10 @@ fn client(hosts: &str) -> zk_client::ClientBuilder {
     Client::builder().hosts(hosts).session_timeout(SESSION_TIMEOUT).default_acl(&OPEN_ACL_UNSAFE)
 }
 
-/// What this process has of what could leak.
+/// The resources of this process that could leak.
 #[derive(Debug)]
 struct Usage {
-    /// The names of the threads, but for those that the runtimes' pools keep for what may block.
+    /// The names of the threads, without those that runtimes keep for blocking work.
     threads: Vec<String>,
     files: usize,
 }
@@ -125,7 +125,7 @@ impl Usage {
     }
 }
 
-/// Tells `event`; nobody listens any more when the checker has gone.
+/// Prints `event`. The output may be closed if the run has ended.
 fn emit(event: &Event) {
     let _ = writeln!(io::stdout(), "{event}");
 }
@@ -142,16 +142,16 @@ impl<H: Handler> LockClient<H> {
     async fn run(self) {
         let listener = self.zk.add_listener(self.listener());
         while !self.stopping.load(Ordering::Acquire) {
-            // A start gives up in a long outage.
+            // A start fails in a long outage.
             if self.zk.start().await.is_err() {
                 continue;
             }
             match self.hold().await {
                 Ok(()) => {}
-                Err(error) if is_fault(&error) && self.kind == LockKind::Ours => {
+                Err(error) if is_fault(&error) && self.kind == LockKind::Correct => {
                     self.pause(50).await
                 }
-                // A liar leaves its node behind; it is not to be found out by that.
+                // A faulty lock leaves its node behind, which must not be how it is detected.
                 Err(error) if is_fault(&error) => drop(self.zk.stop().await),
                 Err(error) => {
                     let what = error.to_string();
@@ -164,7 +164,7 @@ impl<H: Handler> LockClient<H> {
         self.zk.remove_listener(listener);
     }
 
-    /// Tells of sessions that begin and expire.
+    /// A listener that prints when sessions begin and expire.
     fn listener(&self) -> impl FnMut(SessionState) + Send + 'static {
         let (zk, client, last) = (self.zk.clone(), self.number, AtomicI64::new(0));
         let stopping = self.stopping.clone();
@@ -182,7 +182,7 @@ impl<H: Handler> LockClient<H> {
         }
     }
 
-    /// Takes the lock, writes under it a few times, and gives it up.
+    /// Acquires the lock, writes under it a few times, and releases it.
     async fn hold(&self) -> Result<(), Error> {
         let held_lock = HeldLock::take(&self.zk, self.kind, &self.number.to_string()).await?;
         let token = held_lock.token();
@@ -196,13 +196,13 @@ impl<H: Handler> LockClient<H> {
         };
         for _ in 0..fastrand::u32(1..5) {
             sample();
-            // Also when it is not held any more: then it is to be refused.
+            // Also if the lock is not held any more: then the write must be refused.
             let written = self.write(&held_lock).await;
             sample();
             match written {
-                // The lock may be held all the same.
+                // The lock may still be held.
                 Err(error) if error.kind() == ErrorKind::ConnectionLoss => {}
-                // It went with the session: what is written in the next one comes too late.
+                // The lock was lost with the session, so a write in the next session must be refused.
                 Err(error) if error.kind() == ErrorKind::SessionExpired => {
                     return self.write(&held_lock).await.and(Err(error));
                 }
@@ -253,7 +253,7 @@ impl<H: Handler> LockClient<H> {
     }
 }
 
-/// Whether an error is one that the faults bring.
+/// Whether an error can be caused by the faults.
 fn is_fault(error: &Error) -> bool {
     matches!(
         error.kind(),
