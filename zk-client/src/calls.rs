@@ -493,7 +493,9 @@ impl Client {
                     match client.find_created(&path, options.is_ephemeral()).await {
                         Ok(Some(found)) => return Ok(found),
                         Ok(None) => {}
-                        Err(later) if options.is_ephemeral() => return Err(later.of_look(&error)),
+                        Err(later) if options.is_ephemeral() => {
+                            return Err(later.of_failed_check(&error));
+                        }
                         Err(_) => return Err(error),
                     }
                 }

@@ -152,7 +152,7 @@ impl Client {
     /// `start_async`. It does not happen when [`start`](Self::start) fails.
     pub fn start_async(&self) -> Event {
         let (started, event) =
-            (self.start(), Event::set_on(self.inner.dispatcher.completions.clone()));
+            (self.start(), Event::of_client(self.inner.dispatcher.completions.clone()));
         let happened = event.clone();
         self.inner.spawn(async move {
             if started.await.is_ok() {

@@ -1,4 +1,4 @@
-//! The one error of this crate.
+//! [`Error`], the error of this crate.
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -7,50 +7,52 @@ use zk_proto::{
     session::{Cause, Failure, Outcome, Reason},
 };
 
-/// What went wrong, to match on.
+/// What kind of error it is, to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The server answered with an error; see also [`Error::code`].
+    /// The server replied with an error. See also [`Error::code`].
     Server(ErrorCode),
-    /// The connection was lost before the answer came; [`Error::outcome`] tells whether the request
-    /// was sent. The session may live on.
+    /// The connection was lost before the reply arrived. [`Error::outcome`] says whether the request was sent. The
+    /// session may go on.
     ConnectionLoss,
     /// The session expired, with its ephemeral nodes and watches.
     SessionExpired,
-    /// The server refused the credentials, or demands others. The client does not connect again with these.
+    /// The server refused the credentials, or demands others. The client does not reconnect with these.
     AuthFailed,
-    /// The client was not started yet, or is stopped: the text says which.
+    /// The client was not started yet, or has stopped: the text says which.
     ConnectionClosed,
-    /// Something took longer than it was given.
+    /// A timeout has passed.
     Timeout,
-    /// The request is over the server's limit and was not sent.
+    /// The request is larger than the limit of the server, and was not sent.
     RequestTooLarge,
-    /// The reply is over the client's limit. The session goes on.
+    /// The reply is larger than the limit of the client. The session goes on.
     ReplyTooLarge,
-    /// Too many requests wait for an answer already, or too many bytes of them wait to be sent.
+    /// Too many requests wait for their replies, or too many bytes wait to be sent.
     QueueFull,
     /// The server's reply is not valid.
     InvalidReply,
-    /// What the caller passed is not valid: a path, a list of hosts, an option, or a call in the wrong order.
+    /// What the caller passed is not valid: a path, a list of hosts, an option, or the order of calls.
     InvalidInput,
-    /// This operation of a transaction was undone, as another one failed.
+    /// This operation of a transaction was rolled back, because another one failed.
     RolledBack,
-    /// The sequence numbers of a node's children are used up, so that those who contend there, for a lock or
-    /// for their turn at a semaphore, cannot be ordered any more. Delete that node when it is empty, or use
-    /// another path.
+    /// The sequence numbers of a node's children are used up, so that the contenders of a lock or a semaphore there
+    /// have no order any more. Delete that node when it is empty, or use another path.
     SequenceExhausted,
-    /// A retry was told to stop.
+    /// [`Retry::interrupt`](crate::Retry::interrupt) has ended a retry.
     Interrupted,
-    /// What a retry runs wants to be run again.
+    /// The function of a retry asks to be called again: see [`Error::try_again`].
     TryAgain,
     /// The caller gave up waiting.
     Cancelled,
-    /// The runtime is missing, or ended.
+    /// There is no runtime, or it has ended.
     Runtime,
 }
 
-/// An operation that failed: what happened, to which path, on which host, and what the caller can do.
+/// An error of the client: what went wrong, in which operation, on which path and host, and what became of the request.
+///
+/// [`kind`](Self::kind) and [`outcome`](Self::outcome) are for programs; the text and
+/// [`source`](std::error::Error::source) are for people. Clones are cheap.
 ///
 /// ```
 /// use zk_client::{Error, ErrorCode, Outcome};
@@ -61,7 +63,7 @@ pub enum ErrorKind {
 ///     } else if error.is_retryable() {
 ///         "try again"
 ///     } else if error.outcome() == Some(Outcome::Unknown) {
-///         "look whether it was done before trying again"
+///         "check whether it was done before trying again"
 ///     } else {
 ///         "give up"
 ///     }
@@ -95,13 +97,13 @@ impl fmt::Display for Message {
 }
 
 impl Error {
-    /// What went wrong.
+    /// Returns what kind of error it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The server's error code, when it was the server that refused.
+    /// Returns the error code of the server, if the server replied with one.
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {
         match self.0.kind {
@@ -110,17 +112,18 @@ impl Error {
         }
     }
 
-    /// Whether the server did it all the same; `None` of what is no request to the servers: an option, a
-    /// start, a four-letter word, a watch, a wait for a lock.
+    /// Returns what became of the request. `None` if the error is not one of a request: an option, a start, a four-letter
+    /// word, a watch, or waiting for a lock.
     ///
-    /// A call that was given up, by [`cancel`](crate::AsyncResult::cancel) or by the end of the runtime, goes
-    /// its way without its caller, so that its outcome is [`Unknown`](Outcome::Unknown).
+    /// A request that is given up, by [`cancel`](crate::AsyncResult::cancel) or because the runtime has ended, may still
+    /// be applied: its outcome is [`Unknown`](Outcome::Unknown).
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.0.outcome
     }
 
-    /// Whether trying again is safe for any operation, as this one was surely not sent, and may help.
+    /// Whether a retry is safe and may succeed. It is safe for every operation, because the request was certainly not
+    /// sent.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.outcome == Some(Outcome::NotSent)
@@ -130,53 +133,53 @@ impl Error {
             )
     }
 
-    /// The operation, when it got that far.
+    /// Returns the operation, if the error is one of a request.
     #[must_use]
     pub fn operation(&self) -> Option<OpCode> {
         self.0.op
     }
 
-    /// The path, without the chroot.
+    /// Returns the path, without the chroot.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         self.0.path.as_deref()
     }
 
-    /// The server that the request was sent to, or was to be.
+    /// Returns the server that the request was sent to, or would have been.
     #[must_use]
     pub fn host(&self) -> Option<&HostPort> {
         self.0.host.as_deref()
     }
 
-    /// An error of this kind that belongs to no request, with a text of one's own: for code that is tested
-    /// without a server, and for errors of one's own in a task of the client's. Its
-    /// [`outcome`](Self::outcome) is that of no request.
+    /// Makes an error with a text of your own, for tests without a server and for tasks of the client
+    /// ([`Client::spawn`](crate::Client::spawn)). Its [`outcome`](Self::outcome) is `None`.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self::local(kind, None, message)
     }
 
-    /// What a function that a [`Retry`](crate::Retry) runs returns to be run again, as what it found is
-    /// not as it should be yet: kazoo's `ForceRetryError`.
+    /// Makes the error by which the function of a [`Retry`](crate::Retry) asks to be called again, because what it waits
+    /// for is not there yet.
+    #[doc(alias = "ForceRetryError")]
     #[must_use]
     pub fn try_again(why: impl Into<String>) -> Self {
         Self::local(ErrorKind::TryAgain, None, why)
     }
 
-    /// The same error, of a request of which it is known by now that it was not done.
+    /// The error of a request that turned out not to be applied.
     pub(crate) fn not_done(&self) -> Self {
         let message = format!("{}, and it was not done", self.0.message);
         self.of_request(self.kind(), Some(Outcome::NotSent), message, self)
     }
 
-    /// The error of a request of which this one, of a look whether that was done, tells no more.
-    pub(crate) fn of_look(&self, request: &Self) -> Self {
+    /// The error of `request`, for which the check whether it was applied has failed with this error.
+    pub(crate) fn of_failed_check(&self, request: &Self) -> Self {
         let message =
-            format!("{}, and whether it was done cannot be told: {self}", request.0.message);
+            format!("{}, and the check whether it was done failed: {self}", request.0.message);
         request.of_request(self.kind(), request.outcome(), message, self)
     }
 
-    /// Another error of the request that this one is of.
+    /// Makes another error of the same request.
     fn of_request(
         &self,
         kind: ErrorKind,
@@ -210,17 +213,17 @@ impl Error {
         Inner { source: Some(Arc::new(source)), ..Inner::new(kind, outcome, message) }.into()
     }
 
-    /// Something that cannot be, and that is no request.
+    /// The caller passed something that is not valid. It is not a request.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::local(ErrorKind::InvalidInput, None, message)
     }
 
-    /// A request that cannot be.
+    /// The caller made a request that is not valid.
     pub(crate) fn invalid_request(message: impl Into<String>) -> Self {
         Self::local(ErrorKind::InvalidInput, Some(Outcome::NotSent), message)
     }
 
-    /// A path that cannot be one. `outcome` is that of the request that it was for, if it was.
+    /// A path is not valid. `outcome` is that of its request, if it belongs to one.
     pub(crate) fn bad_path(error: PathError, outcome: Option<Outcome>) -> Self {
         Self::caused(ErrorKind::InvalidInput, outcome, error.to_string(), error)
     }
@@ -234,14 +237,17 @@ impl Error {
     }
 
     pub(crate) fn timeout(what: &str, after: Duration) -> Self {
-        Self::local(ErrorKind::Timeout, None, format!("{what} was not to be had within {after:?}"))
+        Self::local(
+            ErrorKind::Timeout,
+            None,
+            format!("timed out after {after:?} waiting for {what}"),
+        )
     }
 
     pub(crate) fn sequence_exhausted(parent: &str) -> Self {
         let message = format!(
-            "the sequence numbers of {parent} are used up: the servers count to {} and no further, so that \
-             those who contend there cannot be ordered any more; delete {parent} when it is empty, or use \
-             another path",
+            "the sequence numbers of {parent} are used up: the servers count up to {} only, so that the \
+             contenders there have no order any more; delete {parent} when it is empty, or use another path",
             i32::MAX
         );
         Self::local(ErrorKind::SequenceExhausted, None, message)
@@ -251,9 +257,9 @@ impl Error {
         Self::local(ErrorKind::Cancelled, outcome, "cancelled")
     }
 
-    /// `outcome` is that of the last try.
+    /// `outcome` is that of the last attempt.
     pub(crate) fn interrupted(outcome: Option<Outcome>) -> Self {
-        Self::local(ErrorKind::Interrupted, outcome, "interrupted before the next try")
+        Self::local(ErrorKind::Interrupted, outcome, "interrupted before the next attempt")
     }
 
     pub(crate) fn start_timeout(after: Duration, last: Cause) -> Self {
@@ -261,7 +267,7 @@ impl Error {
         Self::caused(ErrorKind::Timeout, None, message, last)
     }
 
-    /// The result of a transaction's operation that the server did not carry out.
+    /// The error of one operation of a transaction that the server did not apply.
     pub(crate) fn of_operation(
         code: ErrorCode,
         op: OpCode,
@@ -274,15 +280,15 @@ impl Error {
             code => ErrorKind::Server(code),
         };
         let message = match code {
-            ErrorCode::Ok => "rolled back, as a later operation failed".to_owned(),
+            ErrorCode::Ok => "rolled back, because a later operation failed".to_owned(),
             code => explain(code, op, Some(path), chroot, version),
         };
         Self::refused(kind, op, path, message)
     }
 
-    /// The refusal of a transaction that was to be done only under a lock or a lease.
+    /// The error of a transaction that is conditional on a lock or a lease.
     pub(crate) fn not_held(code: ErrorCode, op: OpCode, path: &str) -> Self {
-        let message = "it is no longer held, as its node is gone: nothing was done";
+        let message = "it is no longer held, because its node is gone: nothing was done";
         Self::refused(ErrorKind::Server(code), op, path, message.into())
     }
 
@@ -305,7 +311,7 @@ impl Error {
             std::io::ErrorKind::TimedOut => ErrorKind::Timeout,
             _ => ErrorKind::ConnectionLoss,
         };
-        let message = format!("command {} on {host}: {error}", word.escape_ascii());
+        let message = format!("four-letter word {} on {host}: {error}", word.escape_ascii());
         Inner {
             host: Some(host),
             source: Some(Arc::new(error)),
@@ -314,14 +320,14 @@ impl Error {
         .into()
     }
 
-    /// The end of a session, for what waits for no request.
+    /// The session has ended, for those who wait for something else than a reply.
     pub(crate) fn of_session(reason: Reason) -> Self {
         Inner::new(kind_of(&reason), None, Message::Reason(reason)).into()
     }
 }
 
 impl Inner {
-    /// What belongs to no operation, path or host, and has no cause.
+    /// An error without operation, path, host and source.
     const fn new(kind: ErrorKind, outcome: Option<Outcome>, message: Message) -> Self {
         Self { kind, outcome, op: None, path: None, host: None, message, source: None }
     }
@@ -345,12 +351,12 @@ fn kind_of(reason: &Reason) -> ErrorKind {
         Reason::ReplyTooLarge { .. } => ErrorKind::ReplyTooLarge,
         Reason::QueueFull { .. } => ErrorKind::QueueFull,
         Reason::InvalidReply(_) => ErrorKind::InvalidReply,
-        // `Reserved`, `InvalidPath`: what the caller asked for.
+        // `Reserved`, `InvalidPath`
         _ => ErrorKind::InvalidInput,
     }
 }
 
-/// What an error of the server means for this request, and what can be done about it.
+/// Says what an error of the server means for this request, and what the user can do about it.
 fn explain(
     code: ErrorCode,
     op: OpCode,
@@ -364,7 +370,7 @@ fn explain(
             format!("the chroot {chroot} does not exist: `ensure_path(\"/\")` creates it")
         }
         (ErrorCode::NoNode, ..) if parent.is_some() => format!(
-            "the parent {} does not exist: create it first, or ask for it by `CreateOptions::makepath`",
+            "the parent {} does not exist: create it first, or use `CreateOptions::makepath`",
             parent.unwrap_or_default()
         ),
         (ErrorCode::NoNode, ..) if !chroot.is_root() => format!("{code} below the chroot {chroot}"),
@@ -373,7 +379,7 @@ fn explain(
     }
 }
 
-/// The call that sends an operation.
+/// The name of the call that sends an operation.
 const fn name(op: OpCode) -> Option<&'static str> {
     Some(match op {
         OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => "create",

@@ -1,4 +1,4 @@
-//! [`Event`], something that happens once and that many may wait for.
+//! [`Event`], which is set once, and which many can wait for.
 
 use std::{
     fmt,
@@ -12,8 +12,10 @@ use zk_handler::CallbackQueue;
 
 use crate::cell::{Cell, Wakers};
 
-/// Something that happens once, and that any number of tasks and threads may wait for: kazoo's
-/// `event_object`. Clones are the same event.
+/// An event: it is set once, and any number of tasks and threads can wait for it. Clones are the same event.
+///
+/// Await the event itself or [`happened`](Self::happened), or block a thread with [`wait`](Self::wait). Waiting is
+/// cancel-safe: a future that is dropped changes nothing.
 ///
 /// ```
 /// use zk_client::Event;
@@ -27,7 +29,7 @@ use crate::cell::{Cell, Wakers};
 #[derive(Clone)]
 pub struct Event {
     cell: Arc<Cell<()>>,
-    /// Of the client that sets it.
+    /// A callback queue of the client that sets the event: it knows which threads must not block.
     callback_queue: Option<CallbackQueue>,
 }
 
@@ -38,25 +40,25 @@ impl Default for Event {
 }
 
 impl Event {
-    /// An event that has not happened.
+    /// Makes an event that is not set.
     #[must_use]
     pub fn new() -> Self {
         Self { cell: Cell::new(), callback_queue: None }
     }
 
     /// An event that a client sets, whose waits are checked by `callback_queue`.
-    pub(crate) fn set_on(callback_queue: CallbackQueue) -> Self {
+    pub(crate) fn of_client(callback_queue: CallbackQueue) -> Self {
         Self { cell: Cell::new(), callback_queue: Some(callback_queue) }
     }
 
-    /// Now it has. Again is as good as once.
+    /// Sets the event, and wakes all that wait for it. Does nothing if it is set already.
     pub fn set(&self) {
         let mut wakers = Wakers::default();
         self.cell.complete(Ok(()), None, &mut wakers);
         wakers.wake();
     }
 
-    /// Whether it has happened.
+    /// Whether the event is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.cell.is_complete()
@@ -67,17 +69,16 @@ impl Event {
         Arc::ptr_eq(&self.cell, &other.cell)
     }
 
-    /// Blocks the thread until it happens, or `timeout` is over (`None`: for ever). Returns whether it
-    /// has happened.
+    /// Blocks the thread until the event is set or `timeout` has passed (`None`: no timeout). Returns whether it is set.
     ///
     /// # Panics
-    /// As [`AsyncResult::get`](crate::AsyncResult::get), if it is an event that a client sets.
+    /// If it is an event of a client: as [`AsyncResult::get`](crate::AsyncResult::get).
     #[track_caller]
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {
         self.cell.wait(timeout.into(), self.callback_queue.as_ref())
     }
 
-    /// Completes when it happens.
+    /// Waits until the event is set.
     pub fn happened(&self) -> impl Future<Output = ()> + Send + '_ {
         poll_fn(|context| self.cell.poll_clone(context).map(drop))
     }

@@ -1,4 +1,4 @@
-//! Who is told when the session's state changes: callbacks and streams.
+//! The listeners of a session's state: callbacks and streams.
 
 use std::{
     collections::VecDeque,
@@ -28,12 +28,12 @@ struct Listener {
     call: Mutex<Call>,
 }
 
-/// Whether a listener can be called.
+/// The callback of a listener, and whether it can be called.
 enum Call {
     Idle(Callback),
-    /// A callback queue runs one job at a time, so that no second call finds it.
+    /// It is being called. A callback queue runs one job at a time, so that there is no second call.
     Running,
-    /// It was removed: what is queued for it is not delivered.
+    /// The listener was removed: calls that are queued for it do nothing.
     Removed,
 }
 
@@ -65,7 +65,7 @@ impl Listeners {
         self.inner.remove(id)
     }
 
-    /// A stream of the changes from now on, of a client that `callback_queue` belongs to.
+    /// Makes a stream of the changes from now on. `callback_queue` is one of its client.
     pub(crate) fn stream(&self, callback_queue: CallbackQueue) -> States {
         let queue = Arc::<Queue>::default();
         let mut streams = lock(&self.inner.streams);
@@ -74,14 +74,14 @@ impl Listeners {
         States { queue, callback_queue }
     }
 
-    /// Ends the streams that there are: no change follows for them.
+    /// Ends the streams that exist: no change follows.
     pub(crate) fn end_streams(&self, wakers: &mut Wakers) {
         for queue in lock(&self.inner.streams).drain(..).filter_map(|stream| stream.upgrade()) {
             queue.end(wakers);
         }
     }
 
-    /// Tells everybody who listens now. Streams have the state when this returns; callbacks are queued.
+    /// Notifies all listeners. When this returns, streams have the state, and callbacks are queued.
     pub(crate) fn notify(
         &self,
         state: SessionState,
@@ -111,7 +111,7 @@ impl Inner {
     fn call(&self, listener: &Listener, state: SessionState) {
         let Some(mut callback) = listener.take() else { return };
         let wants_more = catch_unwind(AssertUnwindSafe(|| callback(state)));
-        // One that panics goes on being called.
+        // A callback that panics stays registered.
         if matches!(wants_more, Ok(false)) {
             self.remove(listener.id);
         }
@@ -127,7 +127,7 @@ impl Inner {
             let at = callbacks.iter().position(|listener| listener.id == id);
             at.map(|at| callbacks.remove(at))
         };
-        // What the callback holds is dropped with no lock held.
+        // The callback is dropped with no lock held: it may own anything.
         removed.is_some_and(|listener| {
             drop(std::mem::replace(&mut *lock(&listener.call), Call::Removed));
             true
@@ -136,7 +136,7 @@ impl Inner {
 }
 
 impl Listener {
-    /// The callback, for a call of it; `None` if it was removed.
+    /// Takes the callback to call it. `None` if it was removed.
     fn take(&self) -> Option<Callback> {
         let mut call = lock(&self.call);
         match std::mem::replace(&mut *call, Call::Running) {
@@ -148,7 +148,7 @@ impl Listener {
         }
     }
 
-    /// Ends a call of `callback`, which is dropped if it was removed meanwhile.
+    /// Puts the callback back after a call. It is dropped if the listener was removed meanwhile.
     fn put_back(&self, callback: Callback) {
         let mut call = lock(&self.call);
         if matches!(*call, Call::Running) {
@@ -157,16 +157,16 @@ impl Listener {
     }
 }
 
-/// The changes of a session's state, from the moment at which this was made: none missed, none twice.
+/// A stream of the changes of a session's state, from [`Client::states`](crate::Client::states). It yields every change
+/// since it was made, once.
 ///
-/// It is a [`Stream`](futures_core::Stream). Without a library of streams, await
-/// [`changed`](Self::changed); in a thread, call [`next_blocking`](Self::next_blocking).
+/// It is a [`Stream`](futures_core::Stream). Without a stream library, await [`changed`](Self::changed). In a thread,
+/// call [`next_blocking`](Self::next_blocking).
 ///
-/// It ends when its client has stopped, after the change to [`SessionState::Lost`]: after
-/// [`stop`](crate::Client::stop) or the drop of the last client, after refused credentials, a start that
-/// failed, or the end of the runtime. A [`restart`](crate::Client::restart) does not end it. After an
-/// end, a client that is started again has new streams: call
-/// [`states`](crate::Client::states) before the start, to miss no change.
+/// The stream ends when the client has stopped, after the change to [`SessionState::Lost`]: by
+/// [`stop`](crate::Client::stop), the drop of the last client, refused credentials, a start that fails, or the end of
+/// the runtime. A [`restart`](crate::Client::restart) does not end it. For a client that is started again after its end,
+/// make a new stream before the start.
 ///
 /// ```no_run
 /// # async fn example(zk: zk_client::Client) {
@@ -218,14 +218,15 @@ impl Queue {
 }
 
 impl States {
-    /// The next change, awaited; `None` once the client has stopped.
+    /// Waits for the next change. `None` if the client has stopped.
     ///
-    /// Cancel safe: no change is lost when the future is dropped.
+    /// # Cancel safety
+    /// This method is cancel-safe: if the future is dropped, no change is lost.
     pub fn changed(&mut self) -> impl Future<Output = Option<SessionState>> + Send + '_ {
         std::future::poll_fn(|context| self.poll(context))
     }
 
-    /// The next change; blocks the thread until there is one. `None` once the client has stopped.
+    /// Blocks the thread until the next change, and returns it. `None` if the client has stopped.
     ///
     /// # Panics
     /// As [`AsyncResult::get`](crate::AsyncResult::get).
@@ -246,7 +247,7 @@ impl States {
         }
     }
 
-    /// The next change, if there was one already.
+    /// Returns the next change, if there is one already. Does not block.
     pub fn try_next(&mut self) -> Option<SessionState> {
         lock(&self.queue.inner).states.pop_front()
     }

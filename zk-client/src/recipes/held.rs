@@ -41,7 +41,7 @@ impl Held {
             session: SessionId(stat.ephemeral_owner),
             czxid: stat.czxid,
             released: AtomicBool::new(false),
-            lost: Event::set_on(client.shared().dispatcher.completions.clone()),
+            lost: Event::of_client(client.shared().dispatcher.completions.clone()),
             over: Event::new(),
         });
         let mut changes = held.changes();
