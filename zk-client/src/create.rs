@@ -197,33 +197,14 @@ impl CreateOptions {
         self.acl.as_ref().or(default).cloned().ok_or_else(no_acl)
     }
 
-    /// Hands the request that creates `path` to `send`. `with_stat` asks for the node's stat with it.
-    pub(crate) fn request<R>(
-        &self,
-        path: &str,
-        data: Option<&[u8]>,
-        acl: &[Acl],
-        with_stat: bool,
-        send: impl FnOnce(&Request<'_>) -> R,
-    ) -> Result<R, Error> {
-        let create = match self.operation(path, data, acl, with_stat)? {
-            MultiOp::Create(create) => Request::Create(create),
-            MultiOp::Create2(create) => Request::Create2(create),
-            MultiOp::CreateContainer(create) => Request::CreateContainer(create),
-            MultiOp::CreateTtl(create) => Request::CreateTtl(create),
-            _ => return Err(Error::invalid_request("not a create")),
-        };
-        Ok(send(&create))
-    }
-
-    /// The operation that creates `path`.
-    pub(crate) fn operation<'a>(
+    /// Makes the record that creates `path`. With `with_stat`, the reply has the node's stat.
+    pub(crate) fn record<'a>(
         &self,
         path: &'a str,
         data: Option<&'a [u8]>,
         acl: &'a [Acl],
         with_stat: bool,
-    ) -> Result<MultiOp<'a>, Error> {
+    ) -> Result<CreateRecord<'a>, Error> {
         let acl = Some(Cow::Borrowed(acl));
         let flags = self.mode.flags();
         if let Some(ttl) = self.mode.ttl() {
@@ -231,19 +212,50 @@ impl CreateOptions {
             let Some(ttl) = i64::try_from(ms).ok().filter(|ms| (1..=MAX_TTL_MS).contains(ms))
             else {
                 return Err(Error::invalid_request(format!(
-                    "create {path}: {ttl:?} is no time to live that a server takes"
+                    "create {path}: {ttl:?} is not a time to live that servers accept"
                 )));
             };
-            return Ok(MultiOp::CreateTtl(CreateTtlRequest { path, data, acl, flags, ttl }));
+            return Ok(CreateRecord::CreateTtl(CreateTtlRequest { path, data, acl, flags, ttl }));
         }
         let create = CreateRequest { path, data, acl, flags };
         Ok(if flags.is_container() {
-            MultiOp::CreateContainer(create)
+            CreateRecord::CreateContainer(create)
         } else if with_stat {
-            MultiOp::Create2(create)
+            CreateRecord::Create2(create)
         } else {
-            MultiOp::Create(create)
+            CreateRecord::Create(create)
         })
+    }
+}
+
+/// The record that creates a node, for a request of its own or for a transaction.
+pub(crate) enum CreateRecord<'a> {
+    Create(CreateRequest<'a>),
+    /// The reply has the node's stat.
+    Create2(CreateRequest<'a>),
+    CreateContainer(CreateRequest<'a>),
+    CreateTtl(CreateTtlRequest<'a>),
+}
+
+impl<'a> From<CreateRecord<'a>> for Request<'a> {
+    fn from(record: CreateRecord<'a>) -> Self {
+        match record {
+            CreateRecord::Create(create) => Self::Create(create),
+            CreateRecord::Create2(create) => Self::Create2(create),
+            CreateRecord::CreateContainer(create) => Self::CreateContainer(create),
+            CreateRecord::CreateTtl(create) => Self::CreateTtl(create),
+        }
+    }
+}
+
+impl<'a> From<CreateRecord<'a>> for MultiOp<'a> {
+    fn from(record: CreateRecord<'a>) -> Self {
+        match record {
+            CreateRecord::Create(create) => Self::Create(create),
+            CreateRecord::Create2(create) => Self::Create2(create),
+            CreateRecord::CreateContainer(create) => Self::CreateContainer(create),
+            CreateRecord::CreateTtl(create) => Self::CreateTtl(create),
+        }
     }
 }
 

@@ -93,6 +93,7 @@ mod builder;
 mod calls;
 mod cell;
 mod client;
+mod compound_calls;
 mod connect;
 mod create;
 mod data;

@@ -189,7 +189,7 @@ impl Operation {
                 MultiOp::Check(CheckVersionRequest { path, version: *version })
             }
             Self::Create { path, data, options, acl } => {
-                return options.operation(path, data.as_deref(), acl, false);
+                options.record(path, data.as_deref(), acl, false)?.into()
             }
             Self::Set { path, data, version } => {
                 let data = data.as_deref();

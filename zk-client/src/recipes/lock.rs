@@ -16,7 +16,7 @@ use zk_proto::{path, records::Stat, session::SessionId};
 
 use crate::{
     AsyncResult, Client, CreateOptions, Error, ErrorKind, Face, Ustring,
-    calls::uuid,
+    compound_calls::uuid,
     from_reply::is_no_node,
     retry::patiently,
     stop::{Pending, Stop, unless},
