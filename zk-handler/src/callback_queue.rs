@@ -20,17 +20,17 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Clones share one queue. A client has two: one for the results of its calls, one for watch events.
 #[derive(Clone)]
 pub struct CallbackQueue {
-    inner: Arc<Inner>,
+    inner: Arc<QueueInner>,
 }
 
-struct Inner {
+struct QueueInner {
     name: &'static str,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     handler: Box<dyn ErasedHandler>,
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     jobs: VecDeque<Job>,
     /// A worker was dispatched and has not ended.
     is_running: bool,
@@ -62,7 +62,7 @@ impl CallbackQueue {
     /// Creates an empty queue on `handler`. The logs call it `name`.
     pub fn new<H: Handler>(name: &'static str, handler: H) -> Self {
         let (state, handler) = (Mutex::default(), Box::new(handler));
-        Self { inner: Arc::new(Inner { name, state, handler }) }
+        Self { inner: Arc::new(QueueInner { name, state, handler }) }
     }
 
     /// Adds `job` at the end of the queue. Returns at once; never runs `job` on the calling thread.
@@ -97,8 +97,8 @@ impl CallbackQueue {
     }
 }
 
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl QueueInner {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -112,7 +112,7 @@ impl Inner {
 
 /// Runs the jobs of a queue. A runtime that shuts down may drop it without running it; the next push then starts
 /// another worker.
-struct Worker(Option<Arc<Inner>>);
+struct Worker(Option<Arc<QueueInner>>);
 
 impl Worker {
     fn run(mut self) {

@@ -28,21 +28,21 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A pool of threads. Clones share the pool.
 #[derive(Clone)]
-pub(crate) struct Pool(Arc<Inner>);
+pub(crate) struct Pool(Arc<PoolInner>);
 
-struct Inner {
+struct PoolInner {
     /// The name of the threads.
     name: &'static str,
     /// How many jobs may run at once.
     limit: usize,
     /// How long a thread waits for a job before it ends.
     idle: Duration,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// Wakes a waiting thread when there is a job for it.
     work: Condvar,
 }
 
-struct State {
+struct PoolState {
     queue: VecDeque<Job>,
     /// The number of threads that run a job.
     busy: usize,
@@ -64,7 +64,7 @@ impl Pool {
     /// Creates a pool that runs up to `limit` jobs at once, but at least one. Its threads end after `idle` without a job.
     pub(crate) fn new(name: &'static str, limit: usize, idle: Duration) -> Self {
         let limit = limit.max(1);
-        let state = State {
+        let state = PoolState {
             queue: VecDeque::new(),
             busy: 0,
             waiting: 0,
@@ -72,7 +72,7 @@ impl Pool {
             last_start: Instant::now(),
         };
         let (state, work) = (Mutex::new(state), Condvar::new());
-        Self(Arc::new(Inner { name, limit, idle, state, work }))
+        Self(Arc::new(PoolInner { name, limit, idle, state, work }))
     }
 
     /// Runs `job` on one of the pool's threads.
@@ -83,13 +83,13 @@ impl Pool {
     }
 }
 
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl PoolInner {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes or starts a thread, if there is a job for it.
-    fn ensure_thread(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+    fn ensure_thread(self: &Arc<Self>, mut state: MutexGuard<'_, PoolState>) {
         if state.queue.is_empty() || state.busy >= self.limit {
             return;
         }
@@ -146,8 +146,8 @@ impl Inner {
     }
 }
 
-impl State {
-    fn next(&mut self, pool: &Inner) -> Next {
+impl PoolState {
+    fn next(&mut self, pool: &PoolInner) -> Next {
         if self.queue.is_empty() || self.busy >= pool.limit {
             return Next::Wait(pool.idle);
         }

@@ -53,11 +53,11 @@ const MAX_LOOKUPS_PER_NAME: usize = 2;
 /// # }).unwrap();
 /// ```
 #[derive(Clone)]
-pub struct Resolver(Arc<Inner>);
+pub struct Resolver(Arc<ResolverInner>);
 
 type LookupFn = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-struct Inner {
+struct ResolverInner {
     lookup: Box<LookupFn>,
     pool: Pool,
     stale: Duration,
@@ -69,11 +69,11 @@ struct Inner {
 /// callers is skipped.
 struct Lookup {
     since: Instant,
-    state: Mutex<State>,
+    state: Mutex<LookupState>,
 }
 
 #[derive(Default)]
-struct State {
+struct LookupState {
     result: Option<Result<Vec<SocketAddr>, Arc<io::Error>>>,
     wakers: Vec<Waker>,
 }
@@ -115,7 +115,7 @@ impl Resolver {
         lookup: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
         stale: Duration,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(ResolverInner {
             lookup: Box::new(lookup),
             pool: Pool::new("zk-resolve", MAX_LOOKUPS, IDLE_TIMEOUT),
             stale,
@@ -158,7 +158,7 @@ enum Addresses {
     Lookup(Arc<Lookup>),
 }
 
-impl Inner {
+impl ResolverInner {
     /// Joins a lookup of `name` that is running, unless it may be stuck, or else starts another one.
     fn join(self: &Arc<Self>, name: &str) -> Arc<Lookup> {
         let now = Instant::now();
@@ -384,7 +384,11 @@ mod tests {
         }
         assert_eq!(begins.recv_timeout(TIMEOUT), Ok(format!("hangs{MAX_LOOKUPS}")));
         block_on(resolver.resolve("works", 7)).expect("an address");
-        assert_eq!(begins.recv_timeout(TIMEOUT).as_deref(), Ok("works"), "a lookup for nobody");
+        assert_eq!(
+            begins.recv_timeout(TIMEOUT).as_deref(),
+            Ok("works"),
+            "a lookup that has no caller"
+        );
     }
 
     #[test]

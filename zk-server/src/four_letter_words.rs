@@ -79,16 +79,16 @@ impl Server {
         self.count_received(connection);
         match word {
             Word::Crst => {
-                self.connections.values_mut().for_each(|state| state.counters.reset());
+                self.connections.values_mut().for_each(|connection| connection.counters.reset());
             }
             Word::Srst => self.packets = Packets::default(),
             Word::Stmk => self.trace_mask = self.argument(connection).unwrap_or(self.trace_mask),
             _ => {}
         }
         let answer = self.report(now, word);
-        self.send_on(connection, |state| {
-            state.outgoing.put_slice(answer.as_bytes());
-            state.counters.sent = state.counters.sent.saturating_add(1);
+        self.send_on(connection, |connection| {
+            connection.outgoing.put_slice(answer.as_bytes());
+            connection.counters.sent = connection.counters.sent.saturating_add(1);
         });
         self.close(connection);
     }

@@ -63,13 +63,13 @@ impl Server {
                 read_only,
             },
         };
-        self.send_on(connection, |state| state.send(|out| response.encode(out)));
+        self.send_on(connection, |connection| connection.send(|out| response.encode(out)));
         match session {
             Some(id) => {
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.connection = Some(connection);
                 }
-                self.send_on(connection, |state| state.phase = Phase::Established(id));
+                self.send_on(connection, |connection| connection.phase = Phase::Established(id));
             }
             None => self.close(connection),
         }

@@ -184,15 +184,17 @@ impl Server {
                 Some(node) => changed(node).then_some(EventType::NodeDataChanged),
             };
             match missed {
-                Some(kind) => self.send_on(connection, |state| state.notify(NO_ZXID, kind, path)),
+                Some(kind) => {
+                    self.send_on(connection, |connection| connection.notify(NO_ZXID, kind, path))
+                }
                 None => self.watches.add_data(path, connection),
             }
         }
         for path in &set.exist_watches {
             match self.tree.get(path) {
                 Some(_) => {
-                    self.send_on(connection, |state| {
-                        state.notify(NO_ZXID, EventType::NodeCreated, path)
+                    self.send_on(connection, |connection| {
+                        connection.notify(NO_ZXID, EventType::NodeCreated, path)
                     });
                 }
                 None => self.watches.add_data(path, connection),
@@ -205,7 +207,9 @@ impl Server {
                 Some(node) => changed(node).then_some(EventType::NodeChildrenChanged),
             };
             match missed {
-                Some(kind) => self.send_on(connection, |state| state.notify(NO_ZXID, kind, path)),
+                Some(kind) => {
+                    self.send_on(connection, |connection| connection.notify(NO_ZXID, kind, path))
+                }
                 None => self.watches.add_children(path, connection),
             }
         }

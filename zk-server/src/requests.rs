@@ -40,12 +40,15 @@ impl Server {
                 // SASL is not configured. ZooKeeper then answers with a null token.
                 Ok(Request::Sasl(_)) => {
                     let reply = Response::Sasl(SaslResponse { token: Secret::new(None) });
-                    return self
-                        .send_on(connection, |state| state.reply(header.xid, 0, &Ok(reply)));
+                    return self.send_on(connection, |connection| {
+                        connection.reply(header.xid, 0, &Ok(reply))
+                    });
                 }
                 Ok(Request::Unknown { .. }) => {
                     let refusal = Err(ErrorCode::Unimplemented);
-                    self.send_on(connection, |state| state.reply(header.xid, -1, &refusal));
+                    self.send_on(connection, |connection| {
+                        connection.reply(header.xid, -1, &refusal)
+                    });
                     return self.close(connection);
                 }
                 Ok(request) => self.answer(now, connection, session, &request),
@@ -61,12 +64,12 @@ impl Server {
 
         let zxid = self.zxids.last();
         let xid = if op == OpCode::Ping { xid::PING } else { header.xid };
-        self.send_on(connection, |state| {
-            state.counters.last_op = op;
-            state.counters.last_xid = header.xid;
-            state.counters.last_zxid = zxid;
-            state.counters.last_response = now;
-            state.reply(xid, zxid, &result);
+        self.send_on(connection, |connection| {
+            connection.counters.last_op = op;
+            connection.counters.last_xid = header.xid;
+            connection.counters.last_zxid = zxid;
+            connection.counters.last_response = now;
+            connection.reply(xid, zxid, &result);
         });
         if op == OpCode::CloseSession {
             self.close(connection);
@@ -143,12 +146,15 @@ impl Server {
     fn handle_auth(&mut self, connection: ConnectionId, xid: i32, packet: &AuthPacket<'_>) {
         let super_digest = self.config.super_digest.expose().clone();
         let mut refused = false;
-        self.send_on(connection, |state| {
+        self.send_on(connection, |connection| {
             let credential = *packet.auth.expose();
-            let result =
-                state.identities.authenticate(packet.scheme, credential, super_digest.as_deref());
+            let result = connection.identities.authenticate(
+                packet.scheme,
+                credential,
+                super_digest.as_deref(),
+            );
             refused = result.is_err();
-            state.reply(xid, 0, &result.map(|()| Response::Empty));
+            connection.reply(xid, 0, &result.map(|()| Response::Empty));
         });
         if refused {
             self.close(connection);

@@ -234,9 +234,9 @@ pub fn stream_survives_half_close_by_the_peer<H: Handler>(handler: H) {
         std::io::Result::Ok(())
     });
     assert_eq!(recv(&end, "the end"), b"last");
-    let mut heard = Vec::new();
-    peer.read_to_end(&mut heard).expect("what follows");
-    assert_eq!(heard.len(), 1000);
+    let mut received = Vec::new();
+    peer.read_to_end(&mut received).expect("what follows");
+    assert_eq!(received.len(), 1000);
     recv(&writing, "to write").expect("to write");
 }
 
@@ -248,9 +248,9 @@ pub fn stream_can_be_half_closed<H: Handler>(handler: H) {
         poll_fn(|context| Pin::new(&mut stream).poll_close(context)).await?;
         read_to_end(&mut stream).await
     });
-    let mut heard = Vec::new();
-    peer.read_to_end(&mut heard).expect("the end");
-    assert_eq!(heard, b"last");
+    let mut received = Vec::new();
+    peer.read_to_end(&mut received).expect("the end");
+    assert_eq!(received, b"last");
     peer.write_all(b"answer").expect("to write");
     drop(peer);
     assert_eq!(recv(&answer, "an answer").expect("an answer"), b"answer");
