@@ -444,3 +444,44 @@ impl FaultInjector {
         self.bad_handshake = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_end_by_themselves_or_when_healed() {
+        let mut injector = FaultInjector::new(fastrand::Rng::with_seed(0));
+        let targets = Targets { machines: 3, processes: vec![1, 2, 3], connections: vec![7] };
+        let mut weights = [0; FAULT_KINDS.len()];
+        weights[FAULT_KINDS.iter().position(|(kind, _)| *kind == FaultKind::Pause).unwrap()] = 1;
+        let faults = Faults {
+            every: Duration::from_secs(1),
+            longest: Duration::from_secs(3),
+            cut_percent: 0,
+            connect_fail_percent: 0,
+            delays: 0,
+            weights,
+        };
+        injector.begin(Duration::ZERO, faults, targets.machines);
+        let mut paused = BTreeSet::new();
+        let mut carry_out = |actions: Vec<Action>| {
+            for action in actions {
+                match action {
+                    Action::SetPaused(process, true) => assert!(paused.insert(process)),
+                    Action::SetPaused(process, false) => assert!(paused.remove(&process)),
+                    _ => {}
+                }
+            }
+            paused.len()
+        };
+        let mut most = 0;
+        for _ in 0..1_000 {
+            let now = injector.poll_timeout().expect("there is always a next fault");
+            most = most.max(carry_out(injector.handle_timeout(now, &targets).1));
+        }
+        assert!((2..=3).contains(&most));
+        assert_eq!(carry_out(injector.heal(targets.machines)), 0);
+        assert_eq!(injector.poll_timeout(), None);
+    }
+}

@@ -239,3 +239,70 @@ impl<E: Environment> Executor<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{executor::ROOT_PROCESS, trace::Trace};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// An environment that has something to do each second.
+    struct Ticks {
+        next: Duration,
+        count: u32,
+    }
+
+    impl Environment for Ticks {
+        fn poll_timeout(&self) -> Option<Duration> {
+            Some(self.next)
+        }
+
+        fn handle_timeout(&mut self, scheduler: &mut Scheduler) {
+            assert!(scheduler.now >= self.next);
+            self.next += SECOND;
+            self.count += 1;
+        }
+    }
+
+    fn executor() -> Arc<Executor<Ticks>> {
+        let scheduler = Scheduler::new(fastrand::Rng::with_seed(0), Trace::new(None));
+        let next = scheduler.now + SECOND;
+        Executor::new(scheduler, Ticks { next, count: 0 })
+    }
+
+    #[test]
+    fn time_moves_on_to_what_is_due() {
+        let executor = executor();
+        let until = executor.lock().scheduler.now + 10 * SECOND;
+        while executor.step(until) {}
+        let state = executor.lock();
+        assert_eq!((state.scheduler.now, state.environment.count), (until, 10));
+    }
+
+    #[test]
+    fn tasks_of_paused_and_killed_processes_do_not_run() {
+        let executor = executor();
+        let runs = Arc::new(Mutex::new(Vec::new()));
+        let (paused, killed) = {
+            let scheduler = &mut executor.lock().scheduler;
+            (scheduler.add_process(), scheduler.add_process())
+        };
+        for process in [ROOT_PROCESS, paused, killed] {
+            let runs = runs.clone();
+            executor.spawn(process, Box::pin(async move { runs.lock().unwrap().push(process) }));
+        }
+        let until = {
+            let scheduler = &mut executor.lock().scheduler;
+            scheduler.set_paused(paused, true);
+            scheduler.kill(killed);
+            scheduler.now + SECOND
+        };
+        while executor.step(until) {}
+        assert_eq!(*runs.lock().unwrap(), [ROOT_PROCESS]);
+        executor.lock().scheduler.set_paused(paused, false);
+        while executor.step(until + SECOND) {}
+        assert_eq!(*runs.lock().unwrap(), [ROOT_PROCESS, paused]);
+        assert_eq!(executor.lock().scheduler.task_count(), 0);
+    }
+}
