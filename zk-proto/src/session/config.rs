@@ -1,4 +1,4 @@
-//! What a session is made with.
+//! The settings of a session.
 
 use alloc::{format, string::String, vec::Vec};
 use core::{fmt, time::Duration};
@@ -7,34 +7,34 @@ use bytes::Bytes;
 
 use crate::{HostPort, backoff::Backoff, frame::DEFAULT_MAX_BUFFER, jute::Secret};
 
-/// How a session is to behave. Start from [`Config::new`] and change what should differ.
+/// The settings of a session. Start from [`Config::new`], which has the defaults.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The servers of the ensemble; at least one.
+    /// The hosts of the ensemble; at least one.
     pub hosts: Vec<HostPort>,
     /// Whether to try the hosts in random order. Default true.
     pub randomize_hosts: bool,
-    /// The session timeout to ask for; the server grants what it sees fit. Default 10 s.
+    /// The session timeout to request. The server may grant another one. Default 10 s.
     pub session_timeout: Duration,
-    /// Whether a server without a quorum will do, for reads. A server that takes writes is looked for
-    /// meanwhile. Default false.
+    /// Whether to connect to a server without a quorum, which serves reads only. The session meanwhile
+    /// searches for a server that takes writes. Default false.
     pub read_only: bool,
-    /// Credentials, sent in this order first thing on every connection.
+    /// Credentials. Every connection begins with them, in this order.
     pub auth: Vec<Credential>,
-    /// A session of an earlier process to go on with.
+    /// The ticket of an existing session to resume.
     pub resume: Option<SessionTicket>,
-    /// Whether a new session begins when one has expired. Default true.
+    /// Whether to begin a new session after one has expired. Default true.
     pub renew_expired: bool,
-    /// The largest reply, in bytes. A longer one fails its request. Default 4 MiB.
+    /// The largest reply, in bytes. A request with a larger reply fails. Default 4 MiB.
     pub max_reply: usize,
-    /// The largest request, in bytes: the servers' `jute.maxbuffer`. Default 1,048,575.
+    /// The largest request, in bytes. It should be the `jute.maxbuffer` of the servers. Default 1,048,575.
     pub max_request: usize,
-    /// How many requests may wait for an answer. Default 1,000,000.
+    /// How many requests may be unanswered at a time. Default 1,000,000.
     pub max_in_flight: usize,
-    /// How many bytes of requests may wait: those that are not sent yet, as while there is no connection, and the
-    /// paths of those that are not answered. Once there are so many, more requests are refused; so the last one
-    /// taken may go beyond it, and one that finds nothing else waiting is always taken. Default 64 MiB.
+    /// How many bytes of requests may be queued: requests that are not sent yet, as during an outage, and the
+    /// paths of unanswered ones. The session accepts a request as long as the queue is below this limit, so
+    /// the last request may exceed it, and a request is always accepted by an empty queue. Default 64 MiB.
     pub max_queued_bytes: usize,
     /// The pauses between rounds of attempts to connect. A round tries every host once, without a pause
     /// between the hosts. Default 100 ms, doubling to 5 s. Jitter shortens a pause by up to half.
@@ -46,20 +46,23 @@ pub struct Config {
     /// the server answering, for as long as the longest pause. A server that grants a session, answers a few
     /// packets and closes the connection is therefore not returned to at once for ever.
     pub backoff: Backoff,
-    /// Over how long clients of a server that dies spread their return. A client without a request in the
-    /// last second, which hears that its connection is closed, connects again after a random time of up
-    /// to this, or of up to three fifths of what is left of the session where that is less; a request
-    /// ends the wait. A client that is at work connects at once. Default 5 s; zero for no spread.
+    /// The longest random delay before an idle client connects again after its server has closed the
+    /// connection. It keeps all clients of a failed server from connecting to the others at the same moment.
+    ///
+    /// The delay is at most three fifths of the time until the session expires, and a request ends it.
+    /// A client that has made a request within the last second connects at once. Default 5 s; zero for no
+    /// delay.
     pub reconnect_spread: Duration,
-    /// How long a close waits for the server's word. Default 2 s.
+    /// How long to wait for the reply to closeSession. Default 2 s.
     pub close_timeout: Duration,
-    /// For how long a watch must have been unwanted before it is taken off the server, where that can do
-    /// so (3.5 and later); `None` leaves it there until it fires or the connection ends. Default 5 s.
+    /// How long a watch must have been unwanted before the session removes it from the server. `None` leaves
+    /// it there until it fires or the connection ends, as servers before ZooKeeper 3.5 do in any case.
+    /// Default 5 s.
     pub unwatch_after: Option<Duration>,
 }
 
 impl Config {
-    /// The defaults, for the servers `hosts`.
+    /// The default settings for these hosts.
     #[must_use]
     pub const fn new(hosts: Vec<HostPort>) -> Self {
         Self {
@@ -82,41 +85,43 @@ impl Config {
     }
 }
 
-/// What proves an identity to the server (`org.apache.zookeeper.proto.AuthPacket`).
+/// A credential, which proves an identity to the server (`org.apache.zookeeper.proto.AuthPacket`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// The scheme, such as `digest`.
     pub scheme: String,
-    /// The scheme's proof; for `digest` it is `user:password`.
+    /// The proof that the scheme needs. For `digest` it is `user:password`.
     pub auth: Secret<Bytes>,
 }
 
 impl Credential {
-    /// A credential of any scheme.
+    /// Creates a credential of any scheme.
     pub fn new(scheme: impl Into<String>, auth: impl Into<Bytes>) -> Self {
         Self { scheme: scheme.into(), auth: Secret::new(auth.into()) }
     }
 
-    /// A user and password for the `digest` scheme.
+    /// Creates a credential of the `digest` scheme.
     #[must_use]
     pub fn digest(user: &str, password: &str) -> Self {
         Self::new("digest", format!("{user}:{password}"))
     }
 }
 
-/// What it takes to go on with a session: its id and password. Whoever has it owns the session.
+/// The id and the password of a session, with which it can be resumed. Whoever has the ticket can use the
+/// session.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionTicket {
     /// The session.
     pub id: SessionId,
     /// Its password, 16 bytes.
     pub password: Secret<Bytes>,
-    /// The newest transaction that the session has seen; the server must have it too.
+    /// The zxid of the newest transaction that the session has seen. A server must have applied it to resume the
+    /// session.
     pub last_zxid: i64,
 }
 
 impl SessionTicket {
-    /// The ticket as bytes that can be stored. They are as secret as the ticket.
+    /// Encodes the ticket as bytes, which can be stored. They are as secret as the ticket.
     ///
     /// ```
     /// use zk_proto::{jute::Secret, session::{SessionId, SessionTicket}};
@@ -132,7 +137,8 @@ impl SessionTicket {
         [&id[..], &zxid[..], self.password.expose()].concat()
     }
 
-    /// The ticket that [`to_bytes`](Self::to_bytes) has made `bytes` of; `None` if these are too short.
+    /// Decodes a ticket from the bytes that [`to_bytes`](Self::to_bytes) has returned. Returns `None` if they are
+    /// too short.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (id, rest) = bytes.split_first_chunk()?;
@@ -151,7 +157,7 @@ impl fmt::Debug for SessionTicket {
     }
 }
 
-/// A session's number; a node is the session's own exactly when it is the node's `ephemeral_owner`.
+/// The id of a session. It is the `ephemeral_owner` of the session's ephemeral nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub i64);
 

@@ -1,4 +1,4 @@
-//! How a request can fail, and what its caller may conclude.
+//! Errors of requests: the reason, and whether the request was carried out.
 
 use alloc::{
     boxed::Box,
@@ -11,17 +11,17 @@ use core::{error::Error, fmt};
 
 use crate::{Chroot, DecodeError, ErrorCode, HostPort, OpCode, path::PathError};
 
-/// Whether a request that failed has been carried out.
+/// Whether a failed request was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It never left this process. Sending it again is safe.
+    /// The request was not sent. It is safe to send it again.
     NotSent,
-    /// The server answered that it did not do it.
+    /// The server refused the request, and did not carry it out.
     NotApplied,
-    /// It was sent and no answer came, or none that tells: it was carried out once or not at all.
+    /// The request was sent, and there was no answer that says more. It was carried out once or not at all.
     Unknown,
-    /// The server did it, but its answer was of no use.
+    /// The server carried out the request, but its reply could not be read.
     Applied,
 }
 
@@ -45,16 +45,16 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotSent => "surely not sent",
-            Self::NotApplied => "refused by the server",
+            Self::NotSent => "not sent",
+            Self::NotApplied => "not applied",
             Self::Unknown => "outcome unknown",
-            Self::Applied => "applied by the server",
+            Self::Applied => "applied",
         })
     }
 }
 
-/// How a connection, or an attempt at one, ended: a text, and the error that it comes of, if it is one of the
-/// system's.
+/// Why a connection, or an attempt to connect, ended: a text, and the error of the operating system, if there was
+/// one.
 #[derive(Clone)]
 pub struct Cause {
     text: Arc<str>,
@@ -62,12 +62,12 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// An error that the connection ended with.
+    /// A cause that is an error.
     pub fn of(error: impl Error + Send + Sync + 'static) -> Self {
         Self { text: error.to_string().into(), source: Some(Arc::new(error)) }
     }
 
-    /// The same in other words.
+    /// The same cause with another text.
     pub(super) fn saying(&self, text: String) -> Self {
         Self { text: text.into(), source: self.source.clone() }
     }
@@ -124,27 +124,27 @@ pub enum Reason {
     /// The server answered with an error.
     #[error("{0}")]
     Server(ErrorCode),
-    /// The connection was lost before the answer came. The text says how.
+    /// The connection was lost before the answer came. The text says why.
     #[error("connection loss: {0}")]
     ConnectionLoss(#[source] Cause),
-    /// The session expired, with all its ephemeral nodes and watches.
+    /// The session expired, and its ephemeral nodes and watches are gone.
     #[error("session expired")]
     SessionExpired,
-    /// The server refused the session's credentials; the session is of no more use.
+    /// The server refused a credential, and the session has ended.
     #[error("authentication failed: the server refused a credential of scheme {scheme}")]
     AuthFailed {
         /// The credential's scheme.
         scheme: String,
     },
-    /// The credential was removed before a server took it.
+    /// The credential was removed before a server accepted it.
     #[error("the credential was removed")]
     CredentialRemoved,
-    /// The server demands authentication, and no credential was sent of a scheme that it takes for that. It
-    /// has closed the session, and would do so again.
+    /// The server demands authentication, and no credential of a scheme that it accepts was sent. The session has
+    /// ended, as the server would close any further one.
     #[error(
         "the server demands authentication (zookeeper.enforce.auth.schemes, or \
-         zookeeper.sessionRequireClientSASLAuth, for which it takes SASL alone); {}: add one that it \
-         demands, and start again",
+         zookeeper.sessionRequireClientSASLAuth, which accepts only SASL); {}: add a credential of a \
+         scheme that it demands, and start again",
         sent_credentials(.sent)
     )]
     AuthRequired {
@@ -154,10 +154,10 @@ pub enum Reason {
     /// The session is closed.
     #[error("connection closed")]
     Closed,
-    /// The session was not started yet.
+    /// The session was not started.
     #[error("not started")]
     NotStarted,
-    /// The request is larger than the server takes (`jute.maxbuffer`). It was not sent, as the server
+    /// The request is larger than the server accepts (`jute.maxbuffer`). It was not sent, because the server
     /// would drop the connection.
     #[error("request of {length} bytes is over the limit of {limit}")]
     RequestTooLarge {
@@ -166,7 +166,7 @@ pub enum Reason {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The reply is larger than this client takes. It was dropped; the session goes on.
+    /// The reply is larger than this client accepts. It was discarded; the session goes on.
     #[error("reply of {length} bytes is over the limit of {limit}")]
     ReplyTooLarge {
         /// The packet's length in bytes.
@@ -174,30 +174,30 @@ pub enum Reason {
         /// The limit in bytes.
         limit: usize,
     },
-    /// Too many requests wait already, or their bytes are too many. This one was not sent.
-    #[error("{limit} are waiting already")]
+    /// Too many requests, or too many bytes of them, are queued. This one was not sent.
+    #[error("{limit} are queued already")]
     QueueFull {
         /// The limit that was reached.
         limit: QueueLimit,
     },
-    /// The reply's body made no sense. The session goes on.
-    #[error("undecodable reply: {0}")]
+    /// The reply is not valid. The session goes on.
+    #[error("invalid reply: {0}")]
     InvalidReply(#[source] DecodeError),
-    /// An operation that the session does by itself, and no caller.
-    #[error("operation is reserved to the session")]
+    /// The operation is not for callers: only the session itself may send it.
+    #[error("the operation is reserved for the session")]
     Reserved,
-    /// The path breaks ZooKeeper's rules. Nothing was sent.
+    /// The path is not valid. Nothing was sent.
     #[error("{0}")]
     InvalidPath(#[source] PathError),
 }
 
-/// A limit to what may wait.
+/// A limit of the queue of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueueLimit {
-    /// So many requests wait for an answer ([`Config::max_in_flight`](super::Config::max_in_flight)).
+    /// The number of unanswered requests ([`Config::max_in_flight`](super::Config::max_in_flight)).
     Requests(usize),
-    /// So many bytes wait to be sent ([`Config::max_queued_bytes`](super::Config::max_queued_bytes)).
+    /// The number of queued bytes ([`Config::max_queued_bytes`](super::Config::max_queued_bytes)).
     Bytes(usize),
 }
 
@@ -213,7 +213,7 @@ impl fmt::Display for QueueLimit {
 fn sent_credentials(schemes: &[String]) -> String {
     match schemes {
         [] => "no credential was sent".into(),
-        schemes => format!("credentials were sent of no scheme but {}", schemes.join(", ")),
+        schemes => format!("credentials of these schemes were sent: {}", schemes.join(", ")),
     }
 }
 
@@ -221,19 +221,19 @@ fn sent_credentials(schemes: &[String]) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failure {
-    /// Why.
+    /// Why the request failed.
     pub reason: Reason,
-    /// Whether the server did it all the same.
+    /// Whether the request was carried out.
     pub outcome: Outcome,
     /// The operation.
     pub op: OpCode,
     /// The path, as the caller gave it; `None` for operations without one.
     pub path: Option<Box<str>>,
-    /// What the path is below.
+    /// The chroot of the path.
     pub chroot: Chroot,
-    /// The version that the request expected the node or its access list to have, if one.
+    /// The version of the node or of its ACL that the request expected, if any.
     pub version: Option<i32>,
-    /// The server that it was sent to, or was to be.
+    /// The host that the request was sent to, or would have been sent to.
     pub host: Option<Arc<HostPort>>,
 }
 

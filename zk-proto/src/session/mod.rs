@@ -1,14 +1,15 @@
 //! The client's session as a state machine.
 //!
-//! [`Session`] is driven by calls that say what happened and when, and polled for what to do:
+//! The caller tells a [`Session`] what has happened and when, and polls it for what to do:
 //!
 //! | in | out |
 //! |---|---|
 //! | [`start`](Session::start), [`submit`](Session::submit), [`add_auth`](Session::add_auth), [`close`](Session::close) | [`poll_output`](Session::poll_output): connect, disconnect, probe, state changes, results, events |
 //! | [`handle_connected`](Session::handle_connected), [`handle_data`](Session::handle_data), [`handle_disconnected`](Session::handle_disconnected), [`handle_probed`](Session::handle_probed) | [`poll_transmit`](Session::poll_transmit): bytes for the socket |
-//! | [`handle_timeout`](Session::handle_timeout) | [`poll_timeout`](Session::poll_timeout): when that is due |
+//! | [`handle_timeout`](Session::handle_timeout) | [`poll_timeout`](Session::poll_timeout): when the next timeout is due |
 //!
-//! The states that a user sees ([`SessionState`]), on the left the connection's (`Phase` in the source):
+//! The first picture shows the phases of the connection (`Phase` in the source), the second one the states of
+//! the session ([`SessionState`]):
 //!
 //! ```text
 //!            start                connect, handshake              reply: session
@@ -25,15 +26,16 @@
 //!   └───────────────────── closed, auth refused ──────────────────────────────────┘
 //! ```
 //!
-//! What holds here:
-//! - a request ends exactly once, in the order of requests (credentials, which servers answer out of
-//!   turn, in an order of their own); nothing is ever sent twice, but for credentials and watches, which
-//!   each connection needs anew;
-//! - a watch's event comes out before any reply that the server sent after it;
-//! - a state change comes out before whatever it ends, and before any result of the new state;
+//! The session guarantees that
+//! - each request ends exactly once, and requests end in the order in which they were submitted; credentials
+//!   have an order of their own, as servers answer them out of turn;
+//! - nothing is sent twice except for credentials and watches, which each new connection needs;
+//! - the event of a watch is output before any reply that the server sent after it;
+//! - a change of state is output before the requests and watches that it ends, and before any result of the
+//!   new state;
 //! - the same inputs give the same outputs.
 //!
-//! In the source, this file has the contract and the state. Each of the other files has one concern:
+//! In the source, this file has the public methods and the state. Each of the other files has one concern:
 //!
 //! | | |
 //! |---|---|
@@ -103,7 +105,7 @@ use requests::auth_packet;
 use route::Route;
 use watches::WatchTable;
 
-/// What the first answer of a host tells of it if it is no packet.
+/// Says what a host may be whose first answer is not a ZooKeeper packet.
 const fn not_zookeeper_hint(error: FrameError) -> &'static str {
     let FrameError::BadLength(length) = error;
     match length.to_be_bytes() {
@@ -114,11 +116,11 @@ const fn not_zookeeper_hint(error: FrameError) -> &'static str {
     }
 }
 
-/// Where the connection stands; each variant holds just what it needs.
+/// The phase of the connection.
 #[derive(Debug)]
 enum Phase {
     Idle,
-    /// Until `until`; no longer than until `asked` once somebody wants something of the session.
+    /// The next attempt to connect begins at `until`, or at `earliest` if a request comes in before.
     Waiting {
         until: Time,
         earliest: Time,
@@ -126,7 +128,7 @@ enum Phase {
     Connecting {
         deadline: Time,
     },
-    /// `anew` if it was said that nothing was seen.
+    /// The handshake was sent at `sent`; if `as_new`, it said that no transaction was seen.
     Handshake {
         deadline: Time,
         sent: Time,
@@ -140,34 +142,34 @@ enum Phase {
 #[derive(Debug)]
 struct Established {
     keepalive: Keepalive,
-    /// On a read-only server: the search for a better one.
+    /// On a read-only server: the search for one that takes writes.
     search: Option<Search>,
-    /// How many of the credentials were handed out on this connection.
+    /// The number of credentials that were sent on this connection.
     credentials_sent: usize,
-    /// How many of them the server has acknowledged.
+    /// The number of credentials that the server has acknowledged.
     credentials_acked: usize,
-    /// How many packets of watches are not acknowledged yet.
+    /// The number of setWatches packets that are not acknowledged yet.
     rearming: usize,
-    /// closeSession is sent; when to stop waiting for its reply.
+    /// If closeSession was sent: until when to wait for its reply.
     closing: Option<Time>,
 }
 
 impl Established {
-    /// Whether the server has taken all that a connection begins with.
+    /// Whether the server has acknowledged all credentials and watches that the connection began with.
     const fn is_settled(&self, credentials: usize) -> bool {
         self.rearming == 0 && self.credentials_acked >= credentials
     }
 }
 
-/// Who the session is to the servers.
+/// What identifies the session to the servers.
 #[derive(Debug)]
 struct Identity {
-    /// 0 until a server has given one.
+    /// 0 until a server has assigned one.
     id: i64,
     password: Secret<Bytes>,
     last_zxid: i64,
-    /// Whether a server with a quorum knows the session: one that was only ever on a read-only server
-    /// is not resumed elsewhere.
+    /// Whether a server with a quorum knows the session. A session that has only been on read-only servers
+    /// is not resumed on another server.
     confirmed: bool,
     timeouts: Timeouts,
 }
@@ -191,14 +193,14 @@ struct Caller<T> {
     token: T,
 }
 
-/// A credential, and who waits to hear that it was taken.
+/// A credential, and the callers that wait for the server to accept it.
 #[derive(Debug)]
 struct Registered<T> {
     credential: Credential,
     waiters: Vec<Caller<T>>,
-    /// Whether it was ever handed out.
+    /// Whether it was ever sent.
     sent: bool,
-    /// It was removed: the present connection still counts it, and no later one has it.
+    /// Whether it was removed: the present connection still counts it, later ones do not send it.
     removed: bool,
 }
 
@@ -210,9 +212,9 @@ impl<T> Registered<T> {
 
 /// A client's session. See the [module](self) for the contract.
 ///
-/// Each request comes with a token of type `T`, which the session hands back with the result, and with
-/// every event of a watch that the request arms. A caller puts there whatever it needs to find the one
-/// that waits; a caller that goes by the [`RequestId`] alone uses `()`.
+/// Each request comes with a token of type `T`. The session returns the token with the result, and a clone of
+/// it with every event of the watch that the request arms. The token is for whatever the caller needs to
+/// deliver the result. A caller that needs only the [`RequestId`] uses `()`.
 #[derive(Debug)]
 pub struct Session<T> {
     config: Config,
@@ -227,23 +229,24 @@ pub struct Session<T> {
     credentials: Vec<Registered<T>>,
     last_id: u64,
     outputs: VecDeque<Output<T>>,
-    /// When a user has last made a request.
+    /// When the last request was submitted.
     last_request: Option<Time>,
     probes: Probes,
-    /// How many times [`Output::Disconnect`] is among them: what is heard of a connection until then is
-    /// about the one that the session has left.
+    /// The number of [`Output::Disconnect`] among `outputs`. Until they are polled, what is heard of a
+    /// connection is about the one that the session has left.
     queued_disconnects: usize,
-    /// The absolute path of the request at hand, to spare an allocation per request.
+    /// A buffer for the absolute path of a request, which saves an allocation per request.
     scratch: String,
     /// How the last connection, or the last attempt at one, ended.
     last_cause: Option<Cause>,
-    /// Since the last handshake that was answered.
+    /// The handshakes since the last one that was answered.
     closed_handshakes: Option<ClosedHandshakes>,
 }
 
 impl<T: Clone> Session<T> {
-    /// A session that does nothing until [`start`](Self::start). `seed` decides the order of hosts and
-    /// the jitter of delays; give each client another.
+    /// Creates a session, which does nothing until [`start`](Self::start) is called.
+    ///
+    /// `seed` determines the order of hosts and the jitter of pauses. It should differ from client to client.
     #[must_use]
     pub fn new(config: Config, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
@@ -283,17 +286,19 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    // ---- what a user does -------------------------------------------------------------------------
+    // ---- calls of the user ------------------------------------------------------------------------
 
-    /// Starts to connect. Without effect when that was done before.
+    /// Starts to connect. Later calls have no effect.
     pub fn start(&mut self, now: Time) {
         if matches!(self.phase, Phase::Idle) {
             self.connect_when_due(now, Duration::ZERO);
         }
     }
 
-    /// Forgets a watch, armed or about to be: nothing more will be heard of it. The request that arms it
-    /// goes on. Once no other watch wants the same of its path, it is taken off the server: see
+    /// Forgets a watch: there are no more outputs for it. If the request that arms it is not answered yet, the
+    /// request goes on, and arms nothing.
+    ///
+    /// The watch is removed from the server once no other watch needs it there: see
     /// [`Config::unwatch_after`].
     ///
     /// Returns the token of the watch if it was armed.
@@ -306,10 +311,14 @@ impl<T: Clone> Session<T> {
         token
     }
 
-    /// Closes the session: what was submitted before is done first, then the server is told, its word
-    /// awaited for [`Config::close_timeout`], and the state becomes [`SessionState::Lost`]. Without a
-    /// connection it ends at once, and the server's side is left to expire. A session that has ended
-    /// otherwise, such as by a refused credential, is [`Closed`](Reason::Closed) from now on.
+    /// Closes the session.
+    ///
+    /// Requests that were submitted before are carried out first. Then the session sends closeSession and
+    /// waits for the reply for at most [`Config::close_timeout`], and the state becomes
+    /// [`SessionState::Lost`]. Without a connection the session ends at once, and the servers let it expire.
+    ///
+    /// If the session has already ended for another reason, such as a refused credential, the reason is
+    /// [`Closed`](Reason::Closed) from now on.
     pub fn close(&mut self, now: Time) {
         match &mut self.phase {
             Phase::Established(up) if up.closing.is_none() => {
@@ -334,9 +343,10 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Another list of hosts. The connection is left only if its host is not in it. Without a connection
-    /// the hosts that were not listed before are tried at once. An empty list changes nothing: there
-    /// would be nowhere to go.
+    /// Replaces the list of hosts. An empty list has no effect.
+    ///
+    /// The connection is dropped only if its host is not in the new list. Without a connection, hosts that
+    /// were not in the old list are tried at once.
     pub fn set_hosts(&mut self, now: Time, hosts: Vec<HostPort>) {
         if hosts.is_empty() {
             return;
@@ -355,9 +365,9 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    // ---- what a connection does -------------------------------------------------------------------
+    // ---- events of the connection and the clock ---------------------------------------------------
 
-    /// The connection that [`Output::Connect`] asked for is open.
+    /// Tells the session that the connection which [`Output::Connect`] asked for is open.
     pub fn handle_connected(&mut self, now: Time) {
         match self.phase {
             Phase::Connecting { deadline } if self.queued_disconnects == 0 => {
@@ -367,7 +377,7 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Bytes have come in; all whole frames are taken out of `input`.
+    /// Tells the session that bytes have come in. It takes all complete frames out of `input`.
     pub fn handle_data(&mut self, now: Time, input: &mut FrameReader) {
         if let Phase::Established(up) = &mut self.phase {
             up.keepalive.received(now, input.received());
@@ -400,7 +410,8 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// The connection, or the attempt at one, is gone. `cause` says how, for errors and logs.
+    /// Tells the session that the connection, or the attempt to connect, has ended. `cause` says why, for
+    /// errors and logs.
     pub fn handle_disconnected(&mut self, now: Time, cause: impl Into<Cause>) {
         let connected = matches!(
             self.phase,
@@ -411,7 +422,7 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// The clock has reached [`poll_timeout`](Self::poll_timeout).
+    /// Tells the session that the clock has reached [`poll_timeout`](Self::poll_timeout).
     pub fn handle_timeout(&mut self, now: Time) {
         match &mut self.phase {
             Phase::Idle | Phase::Ended(_) => {}
@@ -435,7 +446,8 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Bytes for the socket: appended to `out`. From here on they count as sent. True if there were any.
+    /// Appends the bytes that are to be sent to `out`; they count as sent from now on. Returns whether there
+    /// were any.
     pub fn poll_transmit(&mut self, now: Time, out: &mut BytesMut) -> bool {
         match &mut self.phase {
             Phase::Established(up) => {
@@ -453,13 +465,13 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Whether [`poll_transmit`](Self::poll_transmit) has bytes to give.
+    /// Whether [`poll_transmit`](Self::poll_transmit) has bytes to send.
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
         self.queue.has_output(matches!(self.phase, Phase::Established(_)))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due next; `None` for never.
+    /// When [`handle_timeout`](Self::handle_timeout) must be called next; `None` if it need not be.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         match &self.phase {
@@ -475,7 +487,7 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// What to do or to tell next; poll until `None` after every input.
+    /// Returns the next output. After every input, poll until this returns `None`.
     pub fn poll_output(&mut self) -> Option<Output<T>> {
         let output = self.outputs.pop_front();
         if matches!(output, Some(Output::Disconnect)) {
@@ -484,7 +496,7 @@ impl<T: Clone> Session<T> {
         output
     }
 
-    // ---- what there is to know --------------------------------------------------------------------
+    // ---- queries ----------------------------------------------------------------------------------
 
     /// The state of the session.
     #[must_use]
@@ -510,8 +522,8 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// What it takes to go on with this session elsewhere; `None` before a server with a quorum has given
-    /// one, and once the session has ended.
+    /// The ticket with which another process can resume this session. Returns `None` before a server with a
+    /// quorum has granted a session, and after the session has ended.
     #[must_use]
     pub fn ticket(&self) -> Option<SessionTicket> {
         let id = self.session_id().filter(|_| self.identity.confirmed)?;
@@ -522,7 +534,7 @@ impl<T: Clone> Session<T> {
         })
     }
 
-    /// The session's number; `None` before a server has given one, and once the session has ended.
+    /// The session's id. Returns `None` before a server has granted a session, and after it has ended.
     #[must_use]
     pub const fn session_id(&self) -> Option<SessionId> {
         match self.identity.id {
@@ -531,44 +543,43 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// The session timeout that the server granted; before that, the one to ask for.
+    /// The session timeout that the server has granted; before that, the one that will be requested.
     #[must_use]
     pub const fn session_timeout(&self) -> Duration {
         self.identity.timeouts.session()
     }
 
-    /// The newest transaction that the session has seen.
+    /// The zxid of the newest transaction that the session has seen.
     #[must_use]
     pub const fn last_zxid(&self) -> i64 {
         self.identity.last_zxid
     }
 
-    /// The server of the present connection, or of the last attempt at one.
+    /// The host of the present connection, or of the last attempt to connect.
     #[must_use]
     pub const fn host(&self) -> Option<&Arc<HostPort>> {
         self.route.current()
     }
 
-    /// How the last connection, or the last attempt at one, ended, and on which host.
+    /// Why the last connection, or the last attempt to connect, ended, and on which host.
     #[must_use]
     pub fn last_cause(&self) -> Option<&str> {
         self.last_cause.as_ref().map(Cause::as_str)
     }
 
-    /// As [`last_cause`](Self::last_cause), with the error that it comes of.
+    /// Like [`last_cause`](Self::last_cause), with the underlying error as its source.
     #[must_use]
     pub const fn last_failure(&self) -> Option<&Cause> {
         self.last_cause.as_ref()
     }
 
-    /// Whether it was closed, or has ended: nothing more is taken from a user, and it will not be
-    /// connected for long.
+    /// Whether the session has ended or is being closed. It accepts no more requests then.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed_reason().is_some()
     }
 
-    /// Why the session has ended, once it has.
+    /// Why the session has ended; `None` if it has not.
     #[must_use]
     pub fn end_reason(&self) -> Option<Reason> {
         match &self.phase {
@@ -577,25 +588,25 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// What the session was made with.
+    /// The settings of the session.
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
     }
 
-    /// How many requests wait for an answer.
+    /// The number of requests that have not ended.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.queue.len().saturating_sub(self.removals.in_flight())
     }
 
-    /// How many removals of [unwanted](Config::unwatch_after) watches wait for an answer.
+    /// The number of removals of [unwanted](Config::unwatch_after) watches that wait for an answer.
     #[must_use]
     pub const fn removing(&self) -> usize {
         self.removals.in_flight()
     }
 
-    /// How many watches are armed.
+    /// The number of armed watches.
     #[must_use]
     pub fn armed(&self) -> usize {
         self.watches.len()

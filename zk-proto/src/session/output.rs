@@ -1,4 +1,4 @@
-//! What a session tells: how it stands, how requests end, and what happens on watched paths.
+//! The outputs of a session: what to do, its state, the results of requests, and the events of watches.
 
 use alloc::{boxed::Box, sync::Arc};
 use core::fmt;
@@ -7,7 +7,7 @@ use crate::{EventType, HostPort, Response, Time, Ustring};
 
 use super::{Failure, Reason};
 
-/// A request's number, growing from call to call; also the number of the watch that it arms.
+/// The id of a request, and of the watch that it arms. Ids grow from request to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
@@ -17,13 +17,13 @@ pub struct RequestId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SessionState {
-    /// There is no session: not yet, or no more. Ephemeral nodes and watches are gone.
+    /// There is no session, or it has ended. Its ephemeral nodes and watches are gone.
     Lost,
-    /// The connection is lost; the session may live on. Held locks must be doubted.
+    /// The connection is lost; the session may still exist. A lock may not be held any more.
     Suspended,
-    /// The session lives.
+    /// Connected to a server, with a session.
     Connected,
-    /// The session lives on a server without a quorum: reads work, and may be stale.
+    /// Connected to a server without a quorum: reads work and may return stale data, writes fail.
     ConnectedReadOnly,
 }
 
@@ -54,27 +54,27 @@ impl fmt::Display for SessionState {
 pub enum ConnectionState {
     /// Not started, or closed.
     Closed,
-    /// Looking for a server.
+    /// Trying to connect to a server.
     Connecting,
     /// Connected to a server with a quorum.
     Connected,
     /// Connected to a server without a quorum.
     ConnectedReadOnly,
-    /// Credentials were refused, or others are demanded.
+    /// The server refused a credential, or demands another one.
     AuthFailed,
-    /// The session expired, and no new one was asked for.
+    /// The session has expired, and is [not renewed](super::Config::renew_expired).
     ExpiredSession,
 }
 
-/// What has happened on a watched path (`org.apache.zookeeper.proto.WatcherEvent`).
+/// An event on a watched path (`org.apache.zookeeper.proto.WatcherEvent`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatchedEvent {
-    /// What.
+    /// What happened.
     pub kind: EventType,
-    /// Where, without the chroot.
+    /// The path, without the chroot.
     pub path: Ustring,
-    /// The transaction that did it, where the server tells it (3.9 and later).
+    /// The zxid of the transaction that caused the event, if the server sends it (ZooKeeper 3.9 and later).
     pub zxid: Option<i64>,
 }
 
@@ -82,13 +82,13 @@ pub struct WatchedEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reply {
-    /// The newest transaction that the server had applied.
+    /// The zxid of the newest transaction that the server had applied.
     pub zxid: i64,
-    /// The answer itself; paths in it are without the chroot.
+    /// The response; paths in it are without the chroot.
     pub response: Response,
 }
 
-/// What a session asks for or tells, from [`Session::poll_output`](super::Session::poll_output).
+/// An output of a session, from [`Session::poll_output`](super::Session::poll_output).
 ///
 /// `T` is the type of the tokens that [`Session::submit`](super::Session::submit) and
 /// [`Session::add_auth`](super::Session::add_auth) take.
@@ -101,13 +101,13 @@ pub enum Output<T> {
     Connect {
         /// The host.
         host: Arc<HostPort>,
-        /// When [`Session::handle_timeout`](super::Session::handle_timeout) will give it up.
+        /// When [`Session::handle_timeout`](super::Session::handle_timeout) will give up the attempt.
         deadline: Time,
     },
-    /// Drop the connection, or the attempt at one. Nothing that was heard of it is taken in any more.
+    /// Drop the connection, or the attempt to connect. The session ignores whatever it is told about it.
     Disconnect,
-    /// Ask this host on a connection of its own, with the four-letter word `isro`, whether it takes
-    /// writes, then call [`Session::handle_probed`](super::Session::handle_probed).
+    /// Find out whether this host takes writes, with the four-letter word `isro` on a separate connection.
+    /// Then call [`Session::handle_probed`](super::Session::handle_probed).
     Probe {
         /// The host.
         host: Arc<HostPort>,
@@ -134,16 +134,16 @@ pub enum Output<T> {
         /// What happened.
         event: WatchedEvent,
     },
-    /// A persistent watch goes on on a new connection; what happened since `since` may have been missed.
+    /// A persistent watch was armed again on a new connection. Events after `since` may have been missed.
     Gap {
         /// The request that armed it.
         id: RequestId,
         /// The token that was given with that request.
         token: T,
-        /// The newest transaction that was seen before.
+        /// The zxid of the newest transaction that the session had seen.
         since: i64,
     },
-    /// A watch is gone with its session.
+    /// A watch has ended with its session.
     Unwatched {
         /// The request that armed it.
         id: RequestId,

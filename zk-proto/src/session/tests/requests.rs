@@ -19,7 +19,7 @@ fn replies_end_requests_in_their_order() {
     let failure = &world.failures[&2];
     assert_eq!(
         failure.to_string(),
-        "delete /b on h1:1: node does not exist (refused by the server)"
+        "delete /b on h1:1: node does not exist (not applied)"
     );
     assert_eq!(world.replies[&3].zxid, 3);
 }
@@ -39,7 +39,7 @@ fn a_loss_tells_what_was_sent_from_what_was_not_and_nothing_is_sent_twice() {
         ["SUSPENDED", "#2 ConnectionLoss Unknown", "#3 ConnectionLoss NotSent"]
     );
     let failure = &world.failures[&3];
-    assert_eq!(failure.to_string(), "delete /c on h1:1: connection loss: cut (surely not sent)");
+    assert_eq!(failure.to_string(), "delete /c on h1:1: connection loss: cut (not sent)");
     world.tick(100);
     world.connect();
     assert_eq!(world.read(), [""; 0]);
@@ -157,7 +157,7 @@ fn so_many_bytes_may_wait_and_no_more() {
     let failure = world.try_call(&delete("/b")).unwrap_err();
     assert_eq!(failure.reason, Reason::QueueFull { limit: QueueLimit::Bytes(10_000) });
     assert_eq!(failure.outcome, Outcome::NotSent);
-    assert_eq!(failure.reason.to_string(), "10000 bytes of requests are waiting already");
+    assert_eq!(failure.reason.to_string(), "10000 bytes of requests are queued already");
     // What was sent counts no more, but for its path.
     assert_eq!(world.read(), ["1 setData /a"]);
     for _ in 0..3 {
