@@ -1,4 +1,4 @@
-//! How connections come and go, and what goes with them: requests under way, and at last the session.
+//! How connections begin and end, and what ends with them: unanswered requests, and at last the session.
 
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::time::Duration;
@@ -11,7 +11,7 @@ use super::{
 };
 
 impl<T: Clone> Session<T> {
-    /// Connects as soon as the route allows it, and not before `hold_back` is over unless somebody asks.
+    /// Connects as soon as the route allows it. Waits for `hold_back` at least, unless a request comes in.
     pub(super) fn connect_when_due(&mut self, now: Time, hold_back: Duration) {
         let delay = self.route.delay(now, self.identity.timeouts.session(), &mut self.rng);
         let until = now.after(delay.max(hold_back));
@@ -35,7 +35,7 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Somebody wants something of the session: a client that is held back connects now.
+    /// Notes that a request was submitted, which ends a delay before connecting.
     pub(super) fn note_request(&mut self, now: Time) {
         self.last_request = Some(now);
         if self.end_hold_back().is_some_and(|until| until <= now) {
@@ -43,7 +43,7 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Somebody waits for the session: it is held back no longer. Until when it waits now, if it was.
+    /// Ends a delay before connecting. Returns when to connect now, if there was a delay.
     pub(super) fn end_hold_back(&mut self) -> Option<Time> {
         match &mut self.phase {
             Phase::Waiting { until, earliest } if *earliest < *until => {
@@ -54,13 +54,12 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// For how long to hold back after a connection that was up is lost, as its peer says.
+    /// How long to wait before connecting again after the server has closed an established connection.
     ///
-    /// When a server dies, all of its clients hear of it in the same moment. If all of them came back at
-    /// once, the servers that are left would have to take them all in the same second. So a client that
-    /// nobody waits for takes a random moment of the next while, no later than with two fifths of the
-    /// session left. A client at work comes back at once: there are no more of those than the dead server
-    /// had requests in its last second.
+    /// If a server fails, all of its clients notice at the same moment. If they all connected at once, the
+    /// other servers would have to accept them all in the same second. So an idle client waits for a random
+    /// time, which ends with two fifths of the session timeout left at the latest. A client that has just
+    /// made requests connects at once.
     fn hold_back(&mut self, now: Time) -> Duration {
         const AT_WORK: Duration = Duration::from_secs(1);
 
@@ -79,7 +78,7 @@ impl<T: Clone> Session<T> {
         self.outputs.push_back(Output::Disconnect);
     }
 
-    /// Leaves the connection on this side's account.
+    /// Drops the connection, for a reason on this side.
     pub(super) fn drop_connection(&mut self, now: Time, cause: Cause) {
         self.disconnect();
         self.lose_connection(now, cause, false);
@@ -118,7 +117,7 @@ impl<T: Clone> Session<T> {
         self.connect_when_due(now, hold_back);
     }
 
-    /// Says how the connection, or the attempt at one, has ended.
+    /// Notes and logs why the connection, or the attempt to connect, has ended.
     pub(super) fn note_cause(&mut self, cause: &Cause) {
         self.last_cause = Some(match self.route.current() {
             Some(host) => cause.saying(format!("{host}: {cause}")),
@@ -131,7 +130,7 @@ impl<T: Clone> Session<T> {
         );
     }
 
-    /// Fails all requests, sent or not.
+    /// Fails all requests in the queue.
     fn fail_in_flight(&mut self, reason: &Reason) {
         self.queue.reset_buffers();
         self.watches.connection_lost();
@@ -149,7 +148,7 @@ impl<T: Clone> Session<T> {
         self.removals.connection_lost(removal_sent);
     }
 
-    /// Tells the caller how its request has ended. Inline, so that the reply is moved once.
+    /// Outputs the result of a request. Inline, so that the reply is moved only once.
     #[inline]
     pub(super) fn complete(&mut self, caller: Caller<T>, result: Result<Reply, Box<Failure>>) {
         let Caller { id, token } = caller;
@@ -169,7 +168,7 @@ impl<T: Clone> Session<T> {
         self.complete(caller, Err(failure));
     }
 
-    /// The session is gone: its requests and watches go with it.
+    /// Ends the session, with its requests and watches.
     pub(super) fn lose_session(&mut self, reason: &Reason) {
         self.route.set_expiry(None);
         self.set_state(SessionState::Lost);
@@ -179,7 +178,7 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// The session is gone and no other follows.
+    /// Ends the session; no other session follows.
     pub(super) fn end(&mut self, reason: Reason) {
         self.lose_session(&reason);
         let mut credentials = core::mem::take(&mut self.credentials);
@@ -191,7 +190,7 @@ impl<T: Clone> Session<T> {
         self.phase = Phase::Ended(reason);
     }
 
-    /// Nobody will hear any more that this credential was taken.
+    /// Fails the callers that wait for this credential.
     pub(super) fn fail_waiters(&mut self, registered: &mut Registered<T>, reason: &Reason) {
         for caller in registered.waiters.drain(..) {
             let outcome = Outcome::of_unanswered(registered.sent);
@@ -199,7 +198,7 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// The connection that counted them is gone.
+    /// Drops the removed credentials, which the lost connection had counted.
     fn drop_removed_credentials(&mut self, reason: &Reason) {
         let (removed, kept): (Vec<_>, _) =
             core::mem::take(&mut self.credentials).into_iter().partition(|other| other.removed);

@@ -31,7 +31,7 @@ use super::{Cause, Identity, Reason, Session};
 /// configuration.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
-/// Since when, and how often, handshakes were not answered but closed.
+/// Since when and how often servers have closed the connection instead of answering the handshake.
 #[derive(Debug)]
 pub(super) struct ClosedHandshakes {
     since: Time,
@@ -39,7 +39,7 @@ pub(super) struct ClosedHandshakes {
 }
 
 impl<T: Clone> Session<T> {
-    /// The server has answered that it does not have the session, which it was asked to resume.
+    /// Handles the answer of a server that does not have the session which is to be resumed.
     pub(super) fn handle_expired(&mut self, now: Time) {
         self.note_cause(&"the session has expired".into());
         self.disconnect();
@@ -48,15 +48,15 @@ impl<T: Clone> Session<T> {
         }
         self.queue.reset_prologue();
         self.lose_session(&Reason::SessionExpired);
-        // The server is well: it gets the new session, at once.
+        // This server answers, so the new session is requested from it at once.
         let host = self.route.current().cloned();
         self.route.prefer(host);
         self.identity = Identity::unknown(self.config.session_timeout, self.identity.last_zxid);
         self.connect_when_due(now, Duration::ZERO);
     }
 
-    /// The server has answered with another session than the one that it was asked to resume, as some do
-    /// in place of saying that the session has expired. Returns whether the session goes on as the other one.
+    /// Handles the answer of a server that grants another session than the one that is to be resumed, as some
+    /// do if that one has expired. Returns whether the client goes on with the other session.
     pub(super) fn handle_replaced(&mut self) -> bool {
         if !self.config.renew_expired {
             self.disconnect();
@@ -67,7 +67,8 @@ impl<T: Clone> Session<T> {
         true
     }
 
-    /// The peer has closed the connection instead of answering the handshake. Returns what to say of it.
+    /// Notes that the server has closed the connection instead of answering the handshake. Returns the cause
+    /// with the possible reasons.
     pub(super) fn note_closed_handshake(&mut self, now: Time, cause: &Cause) -> Cause {
         let closed_handshakes =
             self.closed_handshakes.get_or_insert(ClosedHandshakes { since: now, times: 0 });
@@ -81,7 +82,7 @@ impl<T: Clone> Session<T> {
         })
     }
 
-    /// Whether the next handshake is to say that nothing was seen.
+    /// Whether the next handshake says that no transaction was seen.
     pub(super) fn connects_as_new(&mut self, now: Time) -> bool {
         let timeout = self.identity.timeouts.bounded();
         let confirmed = self.identity.confirmed;

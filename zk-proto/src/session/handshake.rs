@@ -1,6 +1,6 @@
-//! The handshake: who the session is, and what a connection begins with.
+//! The handshake, with which a connection begins.
 //!
-//! The order on a new connection: ConnectRequest, credentials, watches, then requests.
+//! The order on a new connection is: ConnectRequest, credentials, watches, then requests.
 
 use alloc::{boxed::Box, format, string::ToString};
 use core::time::Duration;
@@ -34,7 +34,8 @@ impl<T: Clone> Session<T> {
         self.phase = Phase::Handshake { deadline, sent: now, as_new };
     }
 
-    /// The answer to a handshake that was sent at `sent`, and said that nothing was seen if `anew`.
+    /// Handles the answer to a handshake that was sent at `sent`. If `as_new`, the handshake said that no
+    /// transaction was seen.
     pub(super) fn handle_handshake(&mut self, now: Time, sent: Time, as_new: bool, frame: &Bytes) {
         if self.queue.has_prologue() {
             return self.drop_connection(now, "handshake: an answer to what was not sent".into());
@@ -42,7 +43,7 @@ impl<T: Clone> Session<T> {
         let response = match ConnectResponse::decode(&mut Reader::new(frame)) {
             Ok(response) => response,
             Err(error) => {
-                // A read-only server that may not make sessions says so in a header of its own.
+                // A read-only server that must not create sessions says so in a reply header.
                 let refusal = ReplyHeader::decode_all(frame).map(|header| header.err.to_string());
                 let cause = refusal.unwrap_or_else(|_| error.to_string());
                 return self.drop_connection(now, format!("handshake: {cause}").into());
@@ -55,7 +56,7 @@ impl<T: Clone> Session<T> {
         let has_id = response.session_id != 0 || response.is_read_only();
         let timeout = match u64::try_from(response.timeout) {
             Ok(timeout @ 1..) if has_id => timeout,
-            // A server that knows the session would give its id, and a timeout.
+            // A server that has the session would return its id and a timeout.
             _ if resumed => return self.handle_expired(now),
             Ok(1..) => return self.drop_connection(now, "handshake: no session id".into()),
             _ => {
@@ -103,7 +104,8 @@ impl<T: Clone> Session<T> {
         }));
     }
 
-    /// Credentials and watches go before anything else. Returns the number of packets of watches.
+    /// Queues the credentials and watches, which are sent before all requests. Returns the number of setWatches
+    /// packets.
     fn send_prologue(&mut self) -> usize {
         for registered in &self.credentials {
             let packet = auth_packet(&registered.credential);

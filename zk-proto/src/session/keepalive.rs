@@ -1,36 +1,35 @@
-//! Deadlines: every time span of a session is derived here, from the timeout that the server granted.
+//! Keep-alive: when a ping is sent, when a connection is dead, and until when the session is surely held.
 //!
-//! With the session timeout T (`org.apache.zookeeper.ClientCnxn.onConnected`):
-//! - a ping is due when nothing was sent for T/3, and at least every 10 s, whatever is being received;
-//! - the connection is dead when no answer has come for 2T/3: that of a ping, at least, has been owed for
-//!   half of that time by then;
-//! - the session is *held* until 3T/4 after the moment at which the last packet that the server has
-//!   acknowledged was sent. The server counts T from when it received that packet, and a follower tells
-//!   the leader of it only at the next half tick; T is two ticks at least, so T/4 covers that, and more
-//!   than covers a clock that runs one percent slow.
+//! All of it follows from the session timeout T that the server has granted
+//! (`org.apache.zookeeper.ClientCnxn.onConnected`):
+//! - A ping is sent if nothing was sent for T/3, or for 10 s if that is less, no matter what is received.
+//! - The connection is dead if no answer has come for 2T/3. A ping has been unanswered for at least half of
+//!   that time then.
+//! - The session is *held* until 3T/4 after the last acknowledged packet was sent. The server counts T from
+//!   when it received that packet, and a follower tells the leader of it only at the next half tick. As T is
+//!   at least two ticks, T/4 covers that, and a clock that is slow by one percent.
 //!
-//! # What counts as life
+//! # Signs of life
 //!
-//! An answer is a whole frame that answers a packet of this connection: a request, a ping, a credential,
-//! setWatches. Servers answer in order, so each answer brings all others nearer: a server that works
-//! through a long queue is alive. So is one that answers pings and leaves a request waiting: its callers
-//! may give up, but the connection is not dead.
+//! An answer is a complete frame that answers a packet of this connection: a request, a ping, a credential,
+//! or setWatches. Servers answer in order, so a server that works through a long queue is alive. So is a server
+//! that answers pings and leaves a request unanswered: the caller may give up, but the connection is not dead.
 //!
-//! No answer, and so no sign of life by themselves, are:
-//! - events: a server that sends them may have stopped to hear this client;
-//! - bytes: those of a frame that promises more than will ever come look like any other.
+//! These are not signs of life:
+//! - events: a server that sends them may not receive anything from this client;
+//! - bytes: a frame that never becomes complete begins like any other.
 //!
-//! A large answer, or many events ahead of it, may take longer than 2T/3 on a slow link. While within
-//! each 2T/3 at least [`PROGRESS`] bytes come in, and a [`SHARE`]th of what a packet lacks, the connection
-//! lives without an answer, for at most [`LONGEST_ANSWER`] times T: enough for 4 MiB at 100 kB/s with a
-//! timeout of 4 s.
+//! A large answer, or many events before it, may take longer than 2T/3 over a slow network. So the connection
+//! also lives while there is progress: within each 2T/3, at least [`PROGRESS`] bytes come in, and one part in
+//! [`SHARE`] of the bytes that the current packet lacks. Progress replaces an answer for at most
+//! [`LONGEST_ANSWER`] times T. That is enough for 4 MiB at 100 kB/s with a timeout of 4 s.
 //!
-//! # Strange grants
+//! # Unexpected grants
 //!
-//! The reads wait for as long as the server granted, but no longer than was asked for, or
-//! [`LONGEST_UNASKED`] if that is more: a grant of 24 days is no reason to wait so long for a dead
-//! server; the same goes for when this side takes a session for over. A connect waits no longer than was
-//! asked for. The lease alone is the server's to give.
+//! A server may grant a longer session timeout than was requested, such as 24 days. A dead connection is
+//! detected by the granted timeout, but no later than by the requested one or [`LONGEST_UNREQUESTED`], whichever
+//! is longer. The same holds for when this side considers a session over. Connecting takes no longer than the
+//! requested timeout. Only the time until which the session is held follows from the granted timeout alone.
 
 use alloc::{collections::VecDeque, format, string::String};
 use core::time::Duration;
@@ -45,19 +44,19 @@ use super::{Phase, Session, request_queue::InFlight};
 
 const MAX_PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// As many bytes within 2T/3 are progress, though they are no answer.
+/// The number of bytes within 2T/3 that counts as progress.
 const PROGRESS: u64 = 16 << 10;
 
-/// Of what a packet lacks, at least so small a part is progress.
+/// The share of the bytes that a packet lacks that counts as progress: one in this many.
 const SHARE: u64 = 16;
 
-/// For how many session timeouts at most progress stands in for an answer.
+/// For how many session timeouts progress replaces an answer at most.
 const LONGEST_ANSWER: u32 = 16;
 
-/// A session timeout that the server may raise the one that was asked for to.
-const LONGEST_UNASKED: Duration = Duration::from_secs(60);
+/// The session timeout up to which a server may raise the requested one.
+const LONGEST_UNREQUESTED: Duration = Duration::from_secs(60);
 
-/// The spans that follow from a session timeout.
+/// The times that follow from a session timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Timeouts {
     session: Duration,
@@ -65,7 +64,7 @@ pub(super) struct Timeouts {
 }
 
 impl Timeouts {
-    /// Before a server has granted one.
+    /// The times before a server has granted a session timeout.
     pub(super) const fn requested(requested: Duration) -> Self {
         Self::granted(requested, requested)
     }
@@ -78,7 +77,7 @@ impl Timeouts {
         self.session
     }
 
-    /// What the time for one host follows from: a server may grant far more than was asked for.
+    /// The timeout from which the time for one host follows. A server may grant far more than was requested.
     pub(super) fn connect(self) -> Duration {
         self.session.min(self.requested)
     }
@@ -87,13 +86,13 @@ impl Timeouts {
         part(self.session, 3).min(MAX_PING_INTERVAL)
     }
 
-    /// How long there may be no answer.
+    /// How long there may be no answer and no progress.
     pub(super) fn read(self) -> Duration {
         let session = self.bounded();
         session.saturating_sub(part(session, 3))
     }
 
-    /// How long there may be none while there is progress.
+    /// How long there may be no answer while there is progress.
     pub(super) fn longest_answer(self) -> Duration {
         self.bounded().saturating_mul(LONGEST_ANSWER)
     }
@@ -102,35 +101,35 @@ impl Timeouts {
         self.session.saturating_sub(part(self.session, 4))
     }
 
-    /// The session timeout, unless it is far from what was asked for.
+    /// The session timeout, if it is not much longer than the requested one.
     pub(super) fn bounded(self) -> Duration {
-        self.session.min(self.requested.max(LONGEST_UNASKED))
+        self.session.min(self.requested.max(LONGEST_UNREQUESTED))
     }
 }
 
-/// What has moved on the present connection, and when.
+/// What was sent and received on the present connection, and when.
 #[derive(Debug)]
 pub(super) struct Keepalive {
     timeouts: Timeouts,
     last_answer: Time,
-    /// When there was progress last: an answer, or many bytes.
+    /// When there was progress last: an answer, or enough bytes.
     progress_at: Time,
-    /// How many bytes had been received by then.
+    /// The number of bytes that had been received by then.
     progress_bytes: u64,
-    /// How many bytes were received altogether.
+    /// The number of bytes that were received altogether.
     received: u64,
-    /// How many bytes the frame that comes in lacks.
+    /// The number of bytes that the current frame lacks.
     missing: usize,
     last_sent: Time,
     last_acknowledged_send: Time,
-    /// When those that are not answered were made.
+    /// When the unanswered pings were queued.
     pings: VecDeque<Time>,
-    /// How many of them, the youngest, are not handed out yet.
+    /// The number of newest pings that are not sent.
     pings_unsent: usize,
 }
 
 impl Keepalive {
-    /// For a connection whose handshake was sent at `sent` and answered at `now`.
+    /// The state of a connection whose handshake was sent at `sent` and answered at `now`.
     pub(super) const fn new(timeouts: Timeouts, sent: Time, now: Time) -> Self {
         Self {
             timeouts,
@@ -146,7 +145,7 @@ impl Keepalive {
         }
     }
 
-    /// So many bytes were received altogether.
+    /// Notes that this number of bytes was received altogether.
     pub(super) fn received(&mut self, now: Time, bytes: u64) {
         self.received = bytes;
         let share = u64::try_from(self.missing).unwrap_or(u64::MAX) / SHARE;
@@ -155,12 +154,12 @@ impl Keepalive {
         }
     }
 
-    /// The frame that comes in lacks so many bytes; 0 between frames.
+    /// Notes that the current frame lacks this number of bytes; 0 between frames.
     pub(super) const fn missing(&mut self, bytes: usize) {
         self.missing = bytes;
     }
 
-    /// A whole frame has answered a packet.
+    /// Notes that a complete frame has answered a packet.
     pub(super) const fn answered(&mut self, now: Time) {
         self.last_answer = now;
         self.progress(now);
@@ -171,7 +170,7 @@ impl Keepalive {
         self.progress_bytes = self.received;
     }
 
-    /// All that was queued is handed out.
+    /// Notes that everything that was queued is sent.
     pub(super) const fn sent(&mut self, now: Time) {
         self.last_sent = now;
         self.pings_unsent = 0;
@@ -187,7 +186,7 @@ impl Keepalive {
         self.last_sent = now;
     }
 
-    /// Takes in the reply to a ping: when that was made, `None` when none was sent.
+    /// Notes the reply to a ping, and returns when the ping was queued. Returns `None` if no ping was sent.
     pub(super) fn pong(&mut self) -> Option<Time> {
         if self.pings.len() > self.pings_unsent { self.pings.pop_front() } else { None }
     }
@@ -210,7 +209,7 @@ impl Keepalive {
         }
     }
 
-    /// Until when the servers keep the session at least, if nothing more reaches them.
+    /// Until when the servers keep the session if nothing more reaches them, as far as this side can tell.
     pub(super) fn expiry(&self) -> Time {
         self.last_acknowledged_send.after(self.timeouts.bounded())
     }
@@ -242,14 +241,14 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// An answer has come in: a sign of life.
+    /// Notes that an answer has come in, which is a sign of life.
     pub(super) const fn answered(&mut self, now: Time) {
         if let Phase::Established(up) = &mut self.phase {
             up.keepalive.answered(now);
         }
     }
 
-    /// The server has received this request: it keeps the session for another session timeout from when
+    /// Notes that the server has received this request. It keeps the session for a session timeout from when
     /// the request was sent, unless it says that it does not have the session.
     pub(super) fn acknowledge(&mut self, header: ReplyHeader, entry: &InFlight<T>) {
         self.identity.last_zxid = self.identity.last_zxid.max(header.zxid);

@@ -27,15 +27,15 @@ impl Backoff {
     }
 }
 
-/// How many rounds there were, and what they mean for the next one.
+/// The number of rounds, and when the next one may begin.
 #[derive(Debug)]
 pub(super) struct Pace {
     backoff: Backoff,
-    /// Rounds since a session has last proven itself; 0 before the first one, and while a proven session
-    /// is connected.
+    /// The number of rounds since a session has last proven itself. It is 0 before the first round, and while
+    /// a session that has proven itself is connected.
     rounds: u32,
     round_began: Time,
-    /// When the connection came up whose session has not proven itself yet.
+    /// When the session was established that has not proven itself yet.
     proving_since: Option<Time>,
 }
 
@@ -53,11 +53,10 @@ impl Pace {
         self.round_began = now;
     }
 
-    /// How long to wait before another round. The pause counts from when the last round began, so that
-    /// hosts that took their time to fail are not paid for twice.
+    /// How long to wait before the next round. The pause counts from the beginning of the last round.
     ///
-    /// `left` is what is left of the session that is to be resumed: no more than a third of that is
-    /// waited, so that there are several rounds before the session expires.
+    /// `left` is the time until the session that is to be resumed expires. The wait is at most a third of
+    /// it, so that there are several rounds before the session expires.
     pub(super) fn wait(
         &self,
         now: Time,
@@ -74,12 +73,12 @@ impl Pace {
         }
     }
 
-    /// A connection came up with a session.
+    /// Notes that a session was established.
     pub(super) const fn came_up(&mut self, now: Time) {
         self.proving_since = Some(now);
     }
 
-    /// The server has answered. True if the session has proven itself by that, just now.
+    /// Notes that the server has answered. Returns whether the session has proven itself with that answer.
     pub(super) fn answered(&mut self, now: Time, session_timeout: Duration) -> bool {
         let Some(since) = self.proving_since else { return false };
         if now.since(since) < self.backoff.longest(session_timeout) {

@@ -1,9 +1,9 @@
-//! On a read-only server: the search for one that takes writes.
+//! The search for a server that takes writes, while connected to a read-only server.
 //!
-//! The other hosts are asked in turn, one at a time, with a pause that doubles from 100 ms to 60 s
-//! (`org.apache.zookeeper.ClientCnxn.pingRwServer`). The pause goes on growing over connections, until
-//! a session on a server that takes writes has proven itself: a server that says "rw", and grants a
-//! read-only session then, is not returned to ever again without a pause.
+//! The session probes the other hosts in turn, one at a time, with pauses that double from 100 ms to 60 s
+//! (`org.apache.zookeeper.ClientCnxn.pingRwServer`). The pauses go on growing on later connections, until a
+//! session on a server that takes writes has proven itself. So a server that answers "rw" and then grants a
+//! read-only session is not tried over and over without a pause.
 
 use alloc::{format, sync::Arc};
 use core::time::Duration;
@@ -12,23 +12,23 @@ use crate::{HostPort, Time, backoff::Backoff};
 
 use super::{Output, Phase, Session};
 
-/// The pauses between two questions.
+/// The pauses between two probes.
 const PAUSES: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(60) };
 
 #[derive(Debug)]
 pub(super) struct Search {
-    /// `None` while an answer is awaited.
+    /// When to send the next probe; `None` while one is unanswered.
     next: Option<Time>,
-    /// The host that was asked last.
-    asked: Option<Arc<HostPort>>,
+    /// The host that was probed last.
+    last_probed: Option<Arc<HostPort>>,
 }
 
-/// How many questions were asked since a session on a server that takes writes has proven itself.
+/// The number of probes since a session on a server that takes writes has last proven itself.
 #[derive(Debug, Default)]
 pub(super) struct Probes(u32);
 
 impl Probes {
-    /// The pause before the next question.
+    /// The pause before the next probe.
     fn pause(&self) -> Duration {
         PAUSES.pause(self.0)
     }
@@ -40,7 +40,7 @@ impl Probes {
 
 impl Search {
     pub(super) fn new(now: Time, probes: &Probes) -> Self {
-        Self { next: Some(now.after(probes.pause())), asked: None }
+        Self { next: Some(now.after(probes.pause())), last_probed: None }
     }
 
     fn pause(&mut self, now: Time, probes: &Probes) {
@@ -59,8 +59,8 @@ impl<T: Clone> Session<T> {
         if search.next.is_none_or(|due| due > now) {
             return;
         }
-        search.asked = self.route.other_host(search.asked.as_ref());
-        match search.asked.clone() {
+        search.last_probed = self.route.other_host(search.last_probed.as_ref());
+        match search.last_probed.clone() {
             Some(host) => {
                 search.next = None;
                 let timeout = self.identity.timeouts.connect();
@@ -74,8 +74,8 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// The answer to [`Output::Probe`]: whether `host` takes writes. False also when it could not be
-    /// asked. The session moves to a host that does.
+    /// Tells the session the result of [`Output::Probe`]: whether `host` takes writes. Pass false if the host
+    /// could not be asked. The session moves to a host that takes writes.
     pub fn handle_probed(&mut self, now: Time, host: &Arc<HostPort>, writable: bool) {
         let Phase::Established(up) = &mut self.phase else { return };
         let Some(search) = &mut up.search else { return };

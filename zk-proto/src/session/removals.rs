@@ -1,13 +1,13 @@
-//! Takes watches off the server that nobody wants any more.
+//! Removes unwanted watches from the server.
 //!
-//! A watch that its owner has forgotten is removed once it was unwanted for [`Config::unwatch_after`], so that
-//! a loop that arms and forgets costs no packet. What holds here:
-//! - no removal is sent while a request that arms a watch on its path waits for its answer, as the removal
-//!   might arrive behind it; one that is submitted later is sent later;
-//! - at most [`MAX_IN_FLIGHT`] removals wait for their answers, and nobody is told of these;
-//! - servers before 3.5 know no removal, and may drop the connection. The first one therefore goes alone,
-//!   none follows one that is refused as unknown, and until one was answered the time doubles with every
-//!   connection that is lost with one on its way.
+//! A watch that was forgotten is removed after [`Config::unwatch_after`], so that a loop that arms and forgets
+//! a watch sends no further packets.
+//! - No removal is sent while a request is unanswered that arms a watch on the same path, because the server
+//!   may carry out the removal after it.
+//! - At most [`MAX_IN_FLIGHT`] removals are unanswered at a time.
+//! - Servers before ZooKeeper 3.5 do not know removals, and may drop the connection. So the first removal is
+//!   sent alone. None is sent after one that the server does not know. Until one is answered, the delay
+//!   doubles with every connection that is lost with a removal sent.
 //!
 //! [`Config::unwatch_after`]: super::Config::unwatch_after
 
@@ -25,23 +25,23 @@ use super::{
     request_queue::{InFlight, Submission, WatchChange},
 };
 
-/// How many removals may wait for their answers.
+/// How many removals may be unanswered at a time.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// How many times the time to the next attempt doubles at most.
+/// How many times the delay is doubled at most.
 const MAX_DOUBLINGS: u32 = 10;
 
-/// How removals go.
+/// The state of the removals.
 #[derive(Debug, Default)]
 pub(super) struct Removals {
     in_flight: usize,
     support: Support,
 }
 
-/// Whether servers know removals.
+/// Whether the servers support removals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Support {
-    /// No removal was answered, and so many connections were lost with one on its way.
+    /// No removal was answered. `losses` connections were lost with a removal sent.
     Unknown {
         losses: u32,
     },
@@ -68,7 +68,7 @@ impl Removals {
         }
     }
 
-    /// The connection is gone, and the answers with it. `sent`: whether a removal was on its way.
+    /// Notes that the connection is lost. `sent` says whether a removal was sent on it and not answered.
     pub(super) fn connection_lost(&mut self, sent: bool) {
         self.in_flight = 0;
         if let Support::Unknown { losses } = &mut self.support
@@ -78,7 +78,7 @@ impl Removals {
         }
     }
 
-    /// How long an unwanted watch stays, if it stays for `grace` where removals are known.
+    /// How long to wait before removing an unwanted watch, if that is `grace` where removals are supported.
     fn delay(&self, grace: Duration) -> Option<Duration> {
         match self.support {
             Support::Unknown { losses } => {
@@ -91,24 +91,24 @@ impl Removals {
 }
 
 impl<T: Clone> Session<T> {
-    /// When a watch that is unwanted from now on may be removed; `None` for never: there is no connection
-    /// that it could outlive its use on, or no removal.
+    /// When a watch that is forgotten now may be removed. Returns `None` if it need not be, as there is no
+    /// connection, or if removals are off or not supported.
     pub(super) fn removal_due(&self, now: Time) -> Option<Time> {
         let grace = self.config.unwatch_after.filter(|_| self.can_remove())?;
         self.removals.delay(grace).map(|stay| now.after(stay))
     }
 
-    /// When [`remove_unwanted`](Self::remove_unwanted) has something to do next.
+    /// When to call [`remove_unwanted`](Self::remove_unwanted) next.
     pub(super) fn next_removal_due(&self) -> Option<Time> {
         self.watches.removal_due().filter(|_| self.can_remove() && self.removals.has_room())
     }
 
-    /// Whether there is a connection, and nobody closes it.
+    /// Whether there is a connection, and the session is not being closed.
     const fn can_remove(&self) -> bool {
         matches!(&self.phase, Phase::Established(up) if up.closing.is_none())
     }
 
-    /// Removes what was unwanted for long enough, as much as may be on its way at once.
+    /// Sends the removals that are due, up to the limit of unanswered ones.
     pub(super) fn remove_unwanted(&mut self, now: Time) {
         if !self.can_remove() {
             return;
@@ -125,14 +125,14 @@ impl<T: Clone> Session<T> {
             };
             let request = RemoveWatchesRequest { path: &path, watcher_type };
             let encode = |out: &mut bytes::BytesMut| request.encode(out);
-            // A path that is too long by now stays where it is.
+            // If the path is too long for a request, the watch stays on the server.
             if self.queue.submit(now, self.config.max_request, None, &submission, encode).is_ok() {
                 self.removals.in_flight = self.removals.in_flight.saturating_add(1);
             }
         }
     }
 
-    /// The answer to a removal. That there was no such watch is as good.
+    /// Handles the reply to a removal. `NoWatcher` counts as success.
     pub(super) fn handle_removed(&mut self, now: Time, header: ReplyHeader, entry: &InFlight<T>) {
         self.acknowledge(header, entry);
         self.removals.in_flight = self.removals.in_flight.saturating_sub(1);

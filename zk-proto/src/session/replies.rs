@@ -1,8 +1,7 @@
 //! What the server sends on an established connection: replies, events, pongs.
 //!
-//! What holds here: a packet whose body cannot be read, or is too large, fails the call that it answers and
-//! nothing else. The connection ends only with a packet that answers nothing that was asked, and so can be
-//! matched to no call.
+//! A packet with a body that cannot be read or is too large fails the request that it answers, and nothing
+//! else. Only a packet that does not answer any request of this connection ends the connection.
 
 use alloc::{
     collections::BTreeSet,
@@ -34,7 +33,7 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// A packet that is too long for this client, of which there is the beginning.
+    /// Handles a packet that is larger than the limit. `head` is its beginning.
     pub(super) fn handle_oversize(&mut self, now: Time, head: &Bytes, length: usize) {
         match ReplyHeader::decode_all(head) {
             Ok(header) if matches!(self.phase, Phase::Established(_)) => {
@@ -91,8 +90,8 @@ impl<T: Clone> Session<T> {
     }
 
     fn handle_watcher_event(&mut self, now: Time, event: &WatcherEvent, zxid: Option<i64>) {
-        // While watches are armed again, the server tells of a deletion for the data watch, and arms the
-        // exist watch; here it ends both.
+        // If a node was deleted while watches are armed again, the server sends the event for the data watch
+        // and arms the exist watch. On this side, the event ends both.
         let rearming = matches!(&self.phase, Phase::Established(up) if up.rearming > 0);
         let armed_again = rearming
             && event.kind == EventType::NodeDeleted
@@ -103,9 +102,8 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// An event cannot be read, so that it is not known whose it is: the server is asked again for all
-    /// that is watched, as on a new connection. If it answers with such an event again, it is not asked
-    /// once more.
+    /// Handles an event that cannot be read. It may be for any watch, so all watches are armed again, as on a
+    /// new connection. If the server then sends such an event again, that one is ignored.
     fn handle_unreadable_event(&mut self, cause: &str) {
         let Phase::Established(up) = &self.phase else { return };
         let again = up.rearming > 0;
@@ -142,13 +140,13 @@ impl<T: Clone> Session<T> {
                 up.keepalive.acknowledged(sent);
                 Ok(())
             }
-            // The server does not have the session, or not any more.
+            // The server does not have the session.
             error => Err(ProtocolError(format!("ping refused: {error}").into())),
         }
     }
 
-    /// The server has closed the session, whatever it was asked, as no credential was sent that it demands
-    /// (`org.apache.zookeeper.server.AuthenticationHelper`). It would do so again.
+    /// Handles the reply of a server that has closed the session because it demands another credential
+    /// (`org.apache.zookeeper.server.AuthenticationHelper`). It would close any new session, too.
     fn handle_auth_required(&mut self, header: ReplyHeader) {
         let schemes: BTreeSet<_> =
             self.credentials.iter().map(|it| it.credential.scheme.clone()).collect();
@@ -225,11 +223,11 @@ impl<T: Clone> Session<T> {
             }
         };
         let err = match &response {
-            // addWatch tells its outcome in the body, too.
+            // The body of addWatch has an error code, too.
             Ok(Response::AddWatch(reply)) if header.err.is_ok() => reply.err,
             _ => header.err,
         };
-        // The path is needed only by watches and failures.
+        // Only watches and failures need the path.
         let path = if entry.change.is_some() || !err.is_ok() || response.is_err() {
             path.take()
         } else {
@@ -273,7 +271,7 @@ impl<T: Clone> Session<T> {
         Ok(())
     }
 
-    /// What a reply that was taken in means for the watches of its path.
+    /// Arms or removes watches of the path, as the reply says.
     fn change_watches(
         &mut self,
         now: Time,
@@ -301,7 +299,7 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// A request has left a watch on the server, maybe, and nobody wants it.
+    /// Notes that a request has armed a watch on the server that was forgotten meanwhile, if it has.
     fn leave_watch_unwanted(
         &mut self,
         now: Time,
@@ -320,7 +318,7 @@ impl<T: Clone> Session<T> {
     }
 }
 
-/// Which watch a request has left on the server.
+/// The kind of the watch that a request has armed on the server.
 const fn armed_kind(change: WatchChange, err: ErrorCode) -> Option<WatchKind> {
     match (change, err) {
         (WatchChange::ArmedByExists, ErrorCode::Ok) => Some(WatchKind::Data),
@@ -330,7 +328,7 @@ const fn armed_kind(change: WatchChange, err: ErrorCode) -> Option<WatchKind> {
     }
 }
 
-/// The events that tell of watches removed by request: servers leave it to the client to make them.
+/// The events of watches that were removed by request. Servers do not send them.
 const fn events_of_removal(kind: WatcherType) -> &'static [EventType] {
     use EventType::{ChildWatchRemoved, DataWatchRemoved, PersistentWatchRemoved};
     match kind {
@@ -344,12 +342,12 @@ const fn events_of_removal(kind: WatcherType) -> &'static [EventType] {
 
 type Handled = Result<(), ProtocolError>;
 
-/// A packet that is out of turn: the connection is of no more use.
+/// A packet that answers no request: the connection must be dropped.
 struct ProtocolError(Cause);
 
-/// What stands behind the header of a packet.
+/// The body of a packet, behind its header.
 enum Body<'p, 'f> {
     Here(&'p mut Reader<'f>),
-    /// It is over the client's limit and was dropped; the length is that of the whole packet.
+    /// The packet, of this length, is over the limit, and its body was discarded.
     TooLarge(usize),
 }

@@ -1,9 +1,8 @@
-//! What waits to be sent and what waits for its answer.
+//! The queue of requests: those that wait to be sent, and those that wait for their replies.
 //!
-//! Requests are encoded once, when they are submitted, straight into the buffer that goes to the
-//! socket. What holds here:
-//! - replies come in the order of requests, so entries leave where the oldest is;
-//! - an entry whose bytes were never handed out was surely not sent;
+//! A request is encoded once, when it is submitted, into the buffer that goes to the socket.
+//! - Replies come in the order of requests, so the oldest entry leaves first.
+//! - A request was not sent if its bytes were never handed out.
 //! - xids grow over the life of the session and wrap from `i32::MAX` to 1.
 
 use alloc::{collections::VecDeque, string::String, vec::Vec};
@@ -20,28 +19,28 @@ use super::{
     watches::{Watch, WatchKind},
 };
 
-/// A request that waits for its answer.
+/// A request without a reply.
 #[derive(Debug)]
 pub(super) struct InFlight<T> {
     pub(super) xid: i32,
-    /// The caller's number for it; for a request of the session's own, that of the caller's last one.
+    /// The request's id. A request of the session's own has the id of the last request of a caller.
     id: RequestId,
     /// The caller's token; `None` for a request of the session's own.
     token: Option<T>,
     pub(super) op: OpCode,
     pub(super) change: Option<WatchChange>,
-    /// Nobody wants the watch that it arms.
+    /// Whether the watch that it arms was forgotten.
     pub(super) forgotten: bool,
-    /// The version that it expects.
+    /// The expected version of the node.
     pub(super) version: Option<i32>,
-    /// No later than the moment at which it was sent.
+    /// When it was submitted, which is not later than when it was sent.
     pub(super) queued_at: Time,
     pub(super) chroot: Chroot,
     path_len: Option<usize>,
 }
 
 impl<T> InFlight<T> {
-    /// Takes the caller out; `None` for a request of the session's own.
+    /// Takes the caller; `None` for a request of the session's own.
     pub(super) fn take_caller(&mut self) -> Option<Caller<T>> {
         let token = self.token.take()?;
         Some(Caller { id: self.id, token })
@@ -59,13 +58,13 @@ impl<T: Clone> InFlight<T> {
 /// What a successful reply means for the watches of its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WatchChange {
-    /// exists left one: a data watch if the node is there, an exist watch if not.
+    /// exists armed a watch: a data watch if the node exists, an exist watch if not.
     ArmedByExists,
-    /// Any other request that left one.
+    /// Another request armed a watch.
     Armed(WatchKind),
-    /// removeWatches took all of these away.
+    /// removeWatches removed all watches of this type.
     Removed(WatcherType),
-    /// The session's own removeWatches, of watches that nobody wants.
+    /// The session itself removed unwanted watches.
     Unwanted,
 }
 
@@ -75,35 +74,35 @@ impl WatchChange {
     }
 }
 
-/// A request on its way into the queue.
+/// A request that is about to be queued.
 pub(super) struct Submission<'s> {
     pub(super) op: OpCode,
     pub(super) change: Option<WatchChange>,
     pub(super) version: Option<i32>,
-    /// As the caller gave it, without the chroot.
+    /// The path without the chroot.
     pub(super) path: Option<&'s str>,
     pub(super) chroot: &'s Chroot,
 }
 
 pub(super) struct RequestQueue<T> {
-    /// What a new connection begins with: handshake, credentials, watches.
+    /// The packets that a new connection begins with: handshake, credentials, watches.
     prologue: BytesMut,
     /// Requests and pings, in order.
     queue: BytesMut,
     in_flight: VecDeque<InFlight<T>>,
-    /// How many of the youngest entries have their bytes in `queue` still.
+    /// The number of newest entries that are not sent: their bytes are in `queue`.
     unsent: usize,
-    /// The paths of all entries, in their order: a path is needed only if the request fails or arms a
-    /// watch, so it gets no memory of its own.
+    /// The paths of all entries, in their order. A path is needed only if the request fails or arms a watch,
+    /// so it is not worth an allocation.
     paths: VecDeque<u8>,
     last_xid: i32,
-    /// The last number of a caller's request.
+    /// The id of the last request of a caller.
     last_id: RequestId,
-    /// The capacity of the buffer that was handed out last, by a swap.
+    /// The capacity of the buffer that was handed out last by a swap.
     handed_out: usize,
 }
 
-/// What waits to be sent may be a password or a node's data.
+/// Does not show the bytes, which may be a password or the data of a node.
 impl<T: fmt::Debug> fmt::Debug for RequestQueue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestQueue")
@@ -116,7 +115,7 @@ impl<T: fmt::Debug> fmt::Debug for RequestQueue<T> {
     }
 }
 
-/// Buffers that grew beyond this are let go once they were written or dropped.
+/// Larger buffers are freed once they are empty.
 const KEEP_CAPACITY: usize = 1 << 20;
 
 impl<T> RequestQueue<T> {
@@ -138,7 +137,7 @@ impl<T> RequestQueue<T> {
         write_frame(&mut self.prologue, body);
     }
 
-    /// Appends a packet that no entry waits for: a ping, credentials.
+    /// Appends a packet without an entry in the queue: a ping, credentials, watches.
     pub(super) fn special(&mut self, xid: i32, op: OpCode, body: impl FnOnce(&mut BytesMut)) {
         write_frame(&mut self.queue, |out| {
             RequestHeader { xid, op }.encode(out);
@@ -149,7 +148,7 @@ impl<T> RequestQueue<T> {
     /// Appends a request.
     ///
     /// # Errors
-    /// The packet's length, when that is over `limit`; nothing is left behind then.
+    /// Returns the packet's length if it is over `limit`. The queue is unchanged then.
     pub(super) fn submit(
         &mut self,
         now: Time,
@@ -212,7 +211,8 @@ impl<T> RequestQueue<T> {
         self.in_flight.front().map(|entry| (entry.xid, entry.op))
     }
 
-    /// Moves what may go out now to the end of `out`: the prologue, and the rest if the session is up.
+    /// Moves the bytes that may be sent now to the end of `out`: the prologue, and the queue if a session is
+    /// established. Returns whether there were any.
     pub(super) fn transmit(&mut self, up: bool, out: &mut BytesMut) -> bool {
         let had = self.has_output(up);
         if !self.prologue.is_empty() {
@@ -226,7 +226,7 @@ impl<T> RequestQueue<T> {
         had
     }
 
-    /// Empties the queue to the end of `out`, by a swap where that will do.
+    /// Moves the queue to the end of `out`, by a swap if `out` is empty.
     fn drain_queue(&mut self, out: &mut BytesMut) {
         if self.queue.is_empty() {
             return;
@@ -247,17 +247,17 @@ impl<T> RequestQueue<T> {
         !self.prologue.is_empty() || (up && !self.queue.is_empty())
     }
 
-    /// Whether the prologue has not been handed out yet.
+    /// Whether the prologue is not sent yet.
     pub(super) fn has_prologue(&self) -> bool {
         !self.prologue.is_empty()
     }
 
-    /// Drops what belonged to a connection that did not come up.
+    /// Drops the prologue of a connection that was not established.
     pub(super) fn reset_prologue(&mut self) {
         self.prologue.clear();
     }
 
-    /// Drops all bytes; the entries are to be popped and failed.
+    /// Drops all bytes. The caller must pop all entries and fail them.
     pub(super) fn reset_buffers(&mut self) {
         self.prologue.clear();
         if self.queue.capacity() > KEEP_CAPACITY {
@@ -266,9 +266,9 @@ impl<T> RequestQueue<T> {
         self.queue.clear();
     }
 
-    /// Nobody wants the watch that the request arms.
+    /// Forgets the watch that a request in the queue arms.
     pub(super) fn forget_watch(&mut self, id: RequestId) {
-        // The session's own requests stand behind the caller's that they share their number with.
+        // The session's own requests are behind the request whose id they share.
         let at = self.in_flight.partition_point(|entry| entry.id < id);
         if let Some(entry) = self.in_flight.get_mut(at)
             && entry.id == id
@@ -282,12 +282,12 @@ impl<T> RequestQueue<T> {
         self.in_flight.len()
     }
 
-    /// The bytes that waiting requests take: whole packets of those that are not sent, paths of all.
+    /// The bytes that the requests take: the packets of those that are not sent, and the paths of all.
     pub(super) fn bytes(&self) -> usize {
         self.queue.len().saturating_add(self.paths.len())
     }
 
-    /// The oldest entry, if `xid` is its number.
+    /// Takes the oldest entry if it was sent and has this xid.
     pub(super) fn pop_matching(&mut self, xid: i32) -> Option<(InFlight<T>, PathOf<'_>)> {
         if self.in_flight.front()?.xid != xid || self.in_flight.len() <= self.unsent {
             return None;
@@ -295,7 +295,7 @@ impl<T> RequestQueue<T> {
         self.pop().map(|(entry, path, _)| (entry, path))
     }
 
-    /// The oldest entry, its path, and whether its bytes were handed out.
+    /// Takes the oldest entry, its path, and whether it was sent.
     pub(super) fn pop_failed(&mut self) -> Option<(InFlight<T>, Option<String>, bool)> {
         let (entry, path, sent) = self.pop()?;
         Some((entry, path.take(), sent))
@@ -312,14 +312,14 @@ impl<T> RequestQueue<T> {
     }
 }
 
-/// The path of an entry that was popped: taken, or forgotten when this is dropped.
+/// The path of a popped entry. Dropping this discards the path.
 pub(super) struct PathOf<'o> {
     paths: &'o mut VecDeque<u8>,
     len: Option<usize>,
 }
 
 impl PathOf<'_> {
-    /// The path; `None` for an operation without one.
+    /// Takes the path; `None` for an operation without one.
     pub(super) fn take(mut self) -> Option<String> {
         let len = self.len.take()?;
         let bytes: Vec<u8> = self.paths.drain(..len.min(self.paths.len())).collect();

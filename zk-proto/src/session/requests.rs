@@ -1,4 +1,4 @@
-//! What is taken from a user to be sent, and what is not.
+//! The requests and credentials of callers: which ones are accepted.
 
 use alloc::{boxed::Box, vec};
 
@@ -17,18 +17,20 @@ use super::{
 };
 
 impl<T: Clone> Session<T> {
-    /// Queues a request. `request` has paths below `chroot`; the answer's are below it again.
+    /// Queues a request. The paths of the request and of its reply are relative to `chroot`.
     ///
-    /// While the session is suspended the request waits for the next connection. Its end comes as
-    /// [`Output::Completed`](super::Output::Completed) with `token`, in the order of requests. The events of a watch that the
-    /// request arms come with a clone of it.
+    /// The request is sent once there is a connection. Its result comes as
+    /// [`Output::Completed`](super::Output::Completed) with `token`, in the order of requests. If the request
+    /// arms a watch, each event of the watch comes with a clone of `token`.
     ///
     /// # Errors
-    /// When it cannot be queued, so that there will be no such output: a bad path, a packet over the
-    /// server's limit, too many requests or bytes of them waiting, a session that has ended, or an operation that
-    /// the session does by itself ([`OpCode::Auth`]: see [`add_auth`](Self::add_auth);
-    /// [`OpCode::CloseSession`]: see [`close`](Self::close); pings, setWatches, SASL), or that the
-    /// server answers only inside a multi ([`OpCode::Check`]).
+    /// If an error is returned, the request is not queued and there is no output for it:
+    /// - a path is not valid, or the request is larger than [`Config::max_request`](super::Config::max_request);
+    /// - the queue has reached one of its limits;
+    /// - the session was not started, has ended, or is being closed;
+    /// - the operation is reserved for the session ([`OpCode::Auth`]: use [`add_auth`](Self::add_auth);
+    ///   [`OpCode::CloseSession`]: use [`close`](Self::close); pings, setWatches, SASL), or servers answer it
+    ///   only inside a multi ([`OpCode::Check`]).
     pub fn submit(
         &mut self,
         now: Time,
@@ -83,12 +85,14 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Adds a credential, for this connection and all later ones. The reply comes as
-    /// [`Output::Completed`](super::Output::Completed) with `token`; a refusal ends the session. One that is there
-    /// already is not sent again: both share the server's answer.
+    /// Adds a credential for this connection and all later ones.
+    ///
+    /// The result comes as [`Output::Completed`](super::Output::Completed) with `token`. If the server refuses
+    /// the credential, the session ends. A credential that was added before is not sent again; both calls get
+    /// the same result.
     ///
     /// # Errors
-    /// When the session has ended, or is being closed.
+    /// If the session has ended, or is being closed.
     pub fn add_auth(
         &mut self,
         credential: Credential,
@@ -132,10 +136,10 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Removes a credential, and says whether it was there: later connections are made without it. The
-    /// present one keeps what it was given, as the protocol has no way to take it back.
+    /// Removes a credential from all later connections. Returns whether the session had it. The present
+    /// connection keeps the credential, because the protocol has no way to remove it.
     ///
-    /// Without a connection, whoever waits for its reply gets
+    /// Without a connection, calls that wait for the credential fail with
     /// [`CredentialRemoved`](Reason::CredentialRemoved).
     pub fn remove_auth(&mut self, credential: &Credential) -> bool {
         let Some(at) = self.position(credential) else { return false };
@@ -148,7 +152,7 @@ impl<T: Clone> Session<T> {
         registered.is_some_and(|registered| !core::mem::replace(&mut registered.removed, true))
     }
 
-    /// Why nothing more is taken from a user.
+    /// Why the session accepts no more requests; `None` if it does.
     pub(super) fn closed_reason(&self) -> Option<Reason> {
         match &self.phase {
             Phase::Ended(reason) => Some(reason.clone()),
@@ -157,7 +161,7 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// The limit that what waits has reached.
+    /// The limit that the queue has reached.
     fn reached_limit(&self) -> Option<QueueLimit> {
         if self.in_flight() >= self.config.max_in_flight {
             Some(QueueLimit::Requests(self.config.max_in_flight))
@@ -178,7 +182,7 @@ impl<T: Clone> Session<T> {
         if let Some(limit) = self.reached_limit() {
             return Err(Reason::QueueFull { limit });
         }
-        // A check that holds gets no answer outside of a multi.
+        // Servers do not answer a successful check outside of a multi.
         if matches!(
             request.op(),
             OpCode::Auth
@@ -204,7 +208,7 @@ pub(super) fn auth_packet(credential: &Credential) -> AuthPacket<'_> {
     }
 }
 
-/// The version that a request expects, if it is not any.
+/// The version that a request expects; `None` if it expects none.
 fn expected_version(request: &Request<'_>) -> Option<i32> {
     let version = match request {
         Request::Delete(delete) => delete.version,
@@ -215,7 +219,7 @@ fn expected_version(request: &Request<'_>) -> Option<i32> {
     (version != -1).then_some(version)
 }
 
-/// What a request, if it succeeds, means for the watches of its path.
+/// What a successful reply to a request means for the watches of its path.
 fn watch_change(request: &Request<'_>) -> Option<WatchChange> {
     Some(match request {
         Request::Exists(exists) if exists.watch.get() => WatchChange::ArmedByExists,

@@ -1,32 +1,32 @@
-//! Which host comes next, when, and for how long it is waited for.
+//! The route: which host comes next, when, and how much time it gets.
 //!
 //! # Rounds
 //!
-//! Hosts are shuffled once and then tried in *rounds*: every host once, one after the other without a
-//! pause. Between rounds there is a pause, see [`Backoff`]. After the loss of a session that has proven
-//! itself the first round is of the *other* hosts, and the next one begins with the host that was lost.
+//! The hosts are shuffled once and then tried in *rounds*: each host once, without a pause between the
+//! hosts. Between rounds there is a pause; see [`pace`](super::pace). After a session that has proven itself
+//! is lost, the first round has all *other* hosts, and the next one begins with the host of the session.
 //!
-//! That host is *last_host*: the session was well there, and it may be back in a moment. While it fails fast,
-//! as by a refused connection, asking it costs nothing: it is tried again after every host that used up
-//! its time, so that hosts which never answer do not keep the session from it. A host that was never
-//! tried, because it has just been listed, comes next, without a pause.
+//! That host is the *last host*. It has served the session well, and it may be back in a moment. As long as it
+//! fails fast, for example by refusing connections, another attempt costs nothing. So it is tried again after
+//! each host that has used up its time, and hosts that never answer do not keep the session from it. A host
+//! that was just added to the list comes next, without a pause.
 //!
 //! # Time for one host
 //!
-//! A host may take its share of the session timeout T, T / hosts, to accept a connection and to answer the
-//! handshake. With many hosts that would be less than the network needs, so it is at least
-//! - a second, or T / 4 where that is less,
-//! - and twice what the last connection took to come up.
+//! With a session timeout of T, a host gets T / hosts to accept a connection and to answer the handshake.
+//! With many hosts that would be less than the network needs, so it gets at least
+//! - a second, or T / 4 if that is less,
+//! - and twice as long as it took to establish the last connection.
 //!
-//! That floor doubles after each round in which every host used up its time, up to four times, and counts
-//! from the beginning again when a connection comes up. No host gets more than T, or 30 s.
+//! That minimum doubles, up to four times its value, after each round in which every host has used up its
+//! time. It is back at its first value once a connection is established. No host gets more than T or 30 s.
 //!
-//! # What is left of the session
+//! # Until the session expires
 //!
-//! The servers keep a session for T after the last packet that has reached them. Until then, a pause takes
-//! at most a third of what is left, and a host too, but for the floor, of which a second is a quarter of
-//! one while last_host fails fast. So there are several rounds before the session expires, and one that was cut
-//! off from its only live host for half of T is not lost.
+//! The servers keep a session for T after the last packet that has reached them. Until then, a pause takes at
+//! most a third of the time that is left. So does a host, unless that is less than the minimum above; while
+//! the last host fails fast, the second in it is a quarter of a second. So there are several rounds before the
+//! session expires, and a session that cannot reach its only live server for T / 2 is not lost.
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use core::time::Duration;
@@ -35,34 +35,34 @@ use crate::{HostPort, Time, backoff::Backoff, rng::Rng, time::part};
 
 use super::pace::Pace;
 
-/// How long a host may take at least, unless a quarter of the session timeout is less.
+/// The least time for a host, unless a quarter of the session timeout is less.
 const MIN_HOST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a host may take at most.
+/// The most time for a host.
 const MAX_HOST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often the least time for a host is doubled at most.
+/// How many times the least time for a host is doubled at most.
 const MAX_DOUBLINGS: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Route {
-    /// Each once, in the order of their remaining.
+    /// Each host once, in the order in which they are tried.
     hosts: Vec<Arc<HostPort>>,
-    /// Whose turn is still to come in this round.
+    /// The hosts that are still to be tried in this round.
     remaining: VecDeque<Arc<HostPort>>,
     pace: Pace,
     current: Option<Arc<HostPort>>,
     preferred: Option<Arc<HostPort>>,
     last_host: Option<LastHost>,
-    /// When the present or the last attempt began, and how long it may take.
+    /// When the present or last attempt began, and how long it may take.
     attempt: (Time, Duration),
-    /// Whether the last attempt failed by using up its time.
+    /// Whether the last attempt used up its time.
     was_slow: bool,
-    /// Whether all attempts of this round did.
+    /// Whether all attempts of this round used up their time.
     all_slow: bool,
-    /// How often the least time for a host is doubled.
+    /// How many times the least time for a host is doubled now.
     doublings: u32,
-    /// How long the last connection took to come up.
+    /// How long it took to establish the last connection.
     came_up_in: Duration,
     /// Until when the servers keep the session that is to be resumed.
     expiry: Option<Time>,
@@ -72,7 +72,7 @@ pub(super) struct Route {
 #[derive(Debug)]
 struct LastHost {
     host: Arc<HostPort>,
-    /// Whether it fails at once, if it does.
+    /// Whether it fails at once, if it fails.
     fails_fast: bool,
 }
 
@@ -104,7 +104,7 @@ impl Route {
         self.hosts.iter().any(|listed| **listed == *host)
     }
 
-    /// The host of the present or the last attempt.
+    /// The host of the present or last attempt.
     pub(super) const fn current(&self) -> Option<&Arc<HostPort>> {
         self.current.as_ref()
     }
@@ -120,7 +120,7 @@ impl Route {
         self.pace.wait(now, session_timeout, self.session_time_left(now), rng)
     }
 
-    /// The host of the next attempt, and how long it may take; `None` when there are no hosts.
+    /// Begins the next attempt: returns its host, and how long it may take. Returns `None` if there are no hosts.
     pub(super) fn advance(
         &mut self,
         now: Time,
@@ -157,15 +157,15 @@ impl Route {
         self.pace.begin_round(now);
     }
 
-    /// LastHost, if another host has just used up its time and last_host would not.
+    /// The last host, if it fails fast and another host has just used up its time.
     fn retry_last_host(&self) -> Option<&Arc<HostPort>> {
         let last_host =
             self.last_host.as_ref().filter(|last_host| self.was_slow && last_host.fails_fast)?;
         Some(&last_host.host).filter(|host| self.current.as_ref() != Some(host))
     }
 
-    /// All hosts, from the one whose turn it is after `host`: the first one after the last, or after one
-    /// that is not listed.
+    /// All hosts in order, beginning after `host`. If `host` is the last one or not listed, they begin with the
+    /// first.
     fn hosts_after(&self, host: Option<&Arc<HostPort>>) -> impl Iterator<Item = &Arc<HostPort>> {
         let at = self.hosts.iter().position(|listed| Some(listed) == host);
         let next = at.map_or(0, |at| at.saturating_add(1)).min(self.hosts.len());
@@ -191,26 +191,27 @@ impl Route {
         host_timeout.min(session_timeout).min(MAX_HOST_TIMEOUT)
     }
 
-    /// What is left of the session that is to be resumed; `None` if there is none, or nothing is left.
+    /// The time until the session that is to be resumed expires; `None` if there is no such session, or no time
+    /// left.
     pub(super) fn session_time_left(&self, now: Time) -> Option<Duration> {
         self.expiry.map(|expiry| expiry.since(now)).filter(|left| !left.is_zero())
     }
 
-    /// Whose turn it is after `last`, or at first after the present host, which is left out; `None` when
-    /// there is no other.
+    /// The next host after `last`, or after the present host at first. The present host is left out. Returns
+    /// `None` if there is no other host.
     pub(super) fn other_host(&self, last: Option<&Arc<HostPort>>) -> Option<Arc<HostPort>> {
         let current = self.current.as_ref();
         self.hosts_after(last.or(current)).find(|host| Some(*host) != current).cloned()
     }
 
-    /// The next attempt goes to `host`, at once.
+    /// Makes `host` the next one, without a pause.
     pub(super) fn prefer(&mut self, host: Option<Arc<HostPort>>) {
         self.preferred = host;
     }
 
-    // ---- what came of it --------------------------------------------------------------------------
+    // ---- results of attempts ----------------------------------------------------------------------
 
-    /// The present attempt has failed.
+    /// Notes that the present attempt has failed.
     pub(super) fn failed(&mut self, now: Time) {
         let (began, host_timeout) = self.attempt;
         self.was_slow = now.since(began).saturating_mul(2) >= host_timeout;
@@ -222,7 +223,7 @@ impl Route {
         }
     }
 
-    /// The present host has granted a session.
+    /// Notes that the present host has granted a session.
     pub(super) fn came_up(&mut self, now: Time) {
         self.came_up_in = now.since(self.attempt.0);
         self.doublings = 0;
@@ -231,12 +232,12 @@ impl Route {
         self.pace.came_up(now);
     }
 
-    /// The present host has answered. True if the session has proven itself by that, just now.
+    /// Notes that the present host has answered. Returns whether the session has proven itself with that answer.
     pub(super) fn answered(&mut self, now: Time, session_timeout: Duration) -> bool {
         self.pace.answered(now, session_timeout)
     }
 
-    /// The connection to the present host is lost, as its peer says or else for its silence.
+    /// Notes that the connection to the present host is lost, closed by the peer or given up on this side.
     pub(super) fn lost(&mut self, now: Time, told_by_peer: bool) {
         if let Some(last_host) = &mut self.last_host {
             last_host.fails_fast = told_by_peer;
@@ -249,12 +250,12 @@ impl Route {
         }
     }
 
-    /// Until when the servers keep the session that is to be resumed, if there is one.
+    /// Sets until when the servers keep the session that is to be resumed, if there is one.
     pub(super) const fn set_expiry(&mut self, expiry: Option<Time>) {
         self.expiry = expiry;
     }
 
-    /// Another list of hosts. Those that were not listed before come next.
+    /// Replaces the list of hosts. Hosts that were not listed before come next.
     pub(super) fn replace(&mut self, hosts: &[HostPort], shuffle: bool, rng: &mut Rng) -> Replaced {
         let old = core::mem::take(&mut self.hosts);
         for host in hosts {
@@ -278,10 +279,10 @@ impl Route {
     }
 }
 
-/// What has come of another list of hosts.
+/// The result of replacing the list of hosts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Replaced {
-    /// Whether the host of the present or the last attempt is still listed.
+    /// Whether the host of the present or last attempt is still listed.
     pub(super) keeps_current: bool,
     /// Whether there are hosts that were not listed before.
     pub(super) has_new: bool,

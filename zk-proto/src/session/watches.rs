@@ -1,11 +1,11 @@
-//! The watches that the session has armed: who waits for what on which path.
+//! The table of armed watches.
 //!
-//! What holds here (`org.apache.zookeeper.ZKWatchManager`, `ClientCnxn.primeConnection`):
-//! - a watch is armed by the reply to its request, never before; it bears that request's id;
-//! - a one-shot watch goes with its event; NodeDeleted takes data, exist and child watches of the path;
-//! - paths are the server's, with the chroot; each watch knows the chroot of who armed it;
-//! - what the server has and nobody wants is known, so that it can be taken off;
-//! - everything is in order of path and age, so that the same inputs give the same outputs.
+//! The rules are those of `org.apache.zookeeper.ZKWatchManager` and `ClientCnxn.primeConnection`:
+//! - A watch is armed by the reply to its request, and has the id of that request.
+//! - A one-shot watch ends with its event. NodeDeleted ends data, exist and child watches of the path.
+//! - Paths are absolute. Each watch has the chroot of the caller that armed it.
+//! - The table also has the unwanted watches, which are still on the server, so that they can be removed.
+//! - Everything is in the order of paths and ids, so that the same inputs give the same outputs.
 
 use alloc::{
     borrow::ToOwned,
@@ -18,19 +18,19 @@ use crate::{Chroot, EventType, Time, WatcherType, path};
 
 use super::RequestId;
 
-/// What a watch waits for.
+/// What a watch is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum WatchKind {
-    /// One-shot, on a node's data: changed or deleted.
+    /// One-shot: the data of a node is changed, or the node is deleted.
     Data,
-    /// One-shot, on a node that does not exist: created.
+    /// One-shot: a node that does not exist is created.
     Exist,
-    /// One-shot, on a node's children: one came or went, or the node was deleted.
+    /// One-shot: a child of a node is created or deleted, or the node is deleted.
     Child,
-    /// Persistent, on the node and its children.
+    /// Persistent: events of a node and its list of children.
     Persistent,
-    /// Persistent, on the node and everything below it.
+    /// Persistent: events of a node and of all nodes below it.
     PersistentRecursive,
 }
 
@@ -38,13 +38,13 @@ impl WatchKind {
     const ALL: [Self; 5] =
         [Self::Data, Self::Exist, Self::Child, Self::Persistent, Self::PersistentRecursive];
 
-    /// Whether the first event ends it.
+    /// Whether the watch ends with its first event.
     #[must_use]
     pub const fn is_one_shot(self) -> bool {
         matches!(self, Self::Data | Self::Exist | Self::Child)
     }
 
-    /// Whether an event of type `event` on the very path is for a watch of this kind.
+    /// Whether a watch of this kind gets an event of this type on its path.
     const fn wants(self, event: EventType) -> bool {
         match event {
             EventType::NodeCreated | EventType::NodeDataChanged => {
@@ -69,7 +69,7 @@ const fn ends(kind: WatchKind, event: EventType) -> bool {
     kind.is_one_shot() || matches!(event, EventType::PersistentWatchRemoved)
 }
 
-/// One armed watch.
+/// An armed watch.
 #[derive(Debug, Clone)]
 pub(super) struct Watch<T> {
     pub(super) id: RequestId,
@@ -81,29 +81,29 @@ pub(super) struct Watch<T> {
 pub(super) struct WatchTable<T> {
     by_path: BTreeMap<String, PathWatches<T>>,
     by_id: BTreeMap<RequestId, String>,
-    /// When the unwanted watches of a path are to be looked at, the earliest first; each path once.
+    /// When to remove the unwanted watches of which path, the earliest first. Each path is there once.
     removals: VecDeque<(Time, String)>,
 }
 
-/// What there is about a path.
+/// The watches of a path.
 #[derive(Debug)]
 struct PathWatches<T> {
     watches: Vec<(WatchKind, Watch<T>)>,
-    /// How many requests that arm a watch here wait for their answer.
+    /// The number of unanswered requests that arm a watch on this path.
     arming: usize,
     unwanted: Unwanted,
-    /// Whether it stands in the queue of removals.
+    /// Whether the path is in the queue of removals.
     queued: bool,
 }
 
-/// The watches that the present connection has on the server, and that nobody wants.
+/// The watches that the server has for the present connection and that were forgotten.
 #[derive(Debug, Default)]
 struct Unwanted {
-    /// A data or exist watch: servers do not tell them apart.
+    /// A data or exist watch: servers do not distinguish them.
     data: bool,
     child: bool,
     persistent: bool,
-    /// Before that they are left there, as they may be wanted again.
+    /// They are not removed before this time, as they may be wanted again.
     until: Time,
 }
 
@@ -120,7 +120,7 @@ impl Unwanted {
         }
     }
 
-    /// The server has told of `event`, and has dropped the watches that it ends.
+    /// The server has sent `event`, and has dropped the watches that end with it.
     const fn fired(&mut self, event: EventType) {
         use EventType as E;
         self.data &= !matches!(
@@ -150,7 +150,7 @@ impl<T> PathWatches<T> {
         self.watches.is_empty() && self.arming == 0 && !self.unwanted.any()
     }
 
-    /// Whether a watch is wanted that is the same to the server.
+    /// Whether there is a watch that is the same one to the server.
     fn wants(&self, kind: WatchKind) -> bool {
         self.watches.iter().any(|(wanted, _)| match kind {
             WatchKind::Data | WatchKind::Exist => {
@@ -161,8 +161,8 @@ impl<T> PathWatches<T> {
         })
     }
 
-    /// The removal that takes the unwanted watches away and no other; `None` if there is none now. Servers
-    /// before 3.9 take persistent watches away with data and child watches, and only so.
+    /// The type of removal that removes the unwanted watches and no others, if there is one. Servers before
+    /// ZooKeeper 3.9 remove persistent watches only together with data and child watches.
     fn removal(&self) -> Option<WatcherType> {
         let Unwanted { data, child, persistent, .. } = self.unwanted;
         if self.arming > 0 || !self.unwanted.any() {
@@ -182,13 +182,13 @@ impl<T> PathWatches<T> {
 }
 
 impl<T: Clone> WatchTable<T> {
-    /// A request that arms a watch on `path` is on its way.
+    /// Notes that a request was submitted which arms a watch on `path`.
     pub(super) fn begin_arming(&mut self, path: String) {
         let place = self.by_path.entry(path).or_default();
         place.arming = place.arming.saturating_add(1);
     }
 
-    /// Such a request was answered.
+    /// Notes that such a request was answered.
     pub(super) fn end_arming(&mut self, path: &str) {
         if let Some(place) = self.by_path.get_mut(path) {
             place.arming = place.arming.saturating_sub(1);
@@ -203,8 +203,8 @@ impl<T: Clone> WatchTable<T> {
         place.watches.push((kind, watch));
     }
 
-    /// Forgets a watch. Returns its token if it was armed. If nobody else wants it, the server is left with it,
-    /// until `due`; with `None` it has none, or is to keep it.
+    /// Forgets a watch, and returns its token if it was armed. The watch may be removed from the server at
+    /// `due`, if no other watch needs it there. `None` means that it need not be removed.
     pub(super) fn disarm(&mut self, id: RequestId, due: Option<Time>) -> Option<T> {
         let path = self.by_id.remove(&id)?;
         let place = self.by_path.get_mut(&path)?;
@@ -222,8 +222,8 @@ impl<T: Clone> WatchTable<T> {
         place.is_some_and(|place| place.watches.iter().any(|(armed, _)| *armed == kind))
     }
 
-    /// The server has a watch of this kind, which was wanted: if nobody else wants it, it may be removed
-    /// at `due`.
+    /// Notes that the server has a watch of this kind that was forgotten. It may be removed at `due`, if no
+    /// other watch needs it there.
     pub(super) fn mark_unwanted(&mut self, kind: WatchKind, path: &str, due: Time) {
         if !self.by_path.contains_key(path) {
             self.by_path.insert(path.to_owned(), PathWatches::default());
@@ -237,8 +237,7 @@ impl<T: Clone> WatchTable<T> {
         self.update(path);
     }
 
-    /// Sees to it that unwanted watches which can be removed are in the queue, and that a path about which
-    /// there is nothing is not in the table.
+    /// Queues a path with unwanted watches that can be removed, and drops a path without any watch.
     fn update(&mut self, path: &str) {
         let Some(place) = self.by_path.get_mut(path) else { return };
         if place.is_empty() && !place.queued {
@@ -250,12 +249,12 @@ impl<T: Clone> WatchTable<T> {
         }
     }
 
-    /// When [`next_removal`](Self::next_removal) may have one.
+    /// When to call [`next_removal`](Self::next_removal).
     pub(super) fn removal_due(&self) -> Option<Time> {
         self.removals.front().map(|(due, _)| *due)
     }
 
-    /// A removal that is due, which is to be sent now.
+    /// Takes a removal that is due. The caller must send it.
     pub(super) fn next_removal(&mut self, now: Time) -> Option<(String, WatcherType)> {
         while self.removal_due().is_some_and(|due| due <= now) {
             let (_, path) = self.removals.pop_front()?;
@@ -266,7 +265,7 @@ impl<T: Clone> WatchTable<T> {
                 Some(WatcherType::Data) => place.unwanted.data = false,
                 Some(WatcherType::Children) => place.unwanted.child = false,
                 Some(_) => place.unwanted = Unwanted::default(),
-                // It was wanted meanwhile.
+                // A watch needs it again.
                 None => {}
             }
             self.update(&path);
@@ -277,7 +276,7 @@ impl<T: Clone> WatchTable<T> {
         None
     }
 
-    /// The server has no watch of this session any more, and no request that arms one.
+    /// Notes that the server has dropped all watches and unanswered requests of the session.
     pub(super) fn connection_lost(&mut self) {
         for place in self.by_path.values_mut() {
             place.arming = 0;
@@ -285,7 +284,7 @@ impl<T: Clone> WatchTable<T> {
         self.forget_unwanted();
     }
 
-    /// Unwanted watches are not to be removed.
+    /// Forgets the unwanted watches: they are not removed.
     pub(super) fn forget_unwanted(&mut self) {
         self.removals.clear();
         self.by_path.retain(|_, place| {
@@ -299,7 +298,7 @@ impl<T: Clone> WatchTable<T> {
         self.by_id.len()
     }
 
-    /// Whom an event concerns, oldest first; those that it ends are gone from the table.
+    /// Returns the watches that get an event. Those that end with it are taken out of the table.
     pub(super) fn fire(&mut self, event: EventType, path: &str) -> Vec<Watch<T>> {
         let mut fired = Vec::new();
         if let Some(place) = self.by_path.get_mut(path) {
@@ -341,7 +340,7 @@ impl<T: Clone> WatchTable<T> {
         self.by_path.is_empty() && self.by_id.is_empty() && self.removals.is_empty()
     }
 
-    /// Ends every watch, oldest first.
+    /// Takes out all watches, in the order of their ids.
     pub(super) fn clear(&mut self) -> Vec<Watch<T>> {
         self.removals.clear();
         self.by_id.clear();
@@ -352,7 +351,7 @@ impl<T: Clone> WatchTable<T> {
         watches
     }
 
-    /// Which kinds of watches are armed on which paths.
+    /// The kinds of watches that are armed on each path.
     pub(super) fn armed_kinds(&self) -> impl Iterator<Item = (&str, WatchKind)> {
         self.by_path.iter().flat_map(|(path, place)| {
             WatchKind::ALL
@@ -362,7 +361,7 @@ impl<T: Clone> WatchTable<T> {
         })
     }
 
-    /// The persistent watches, which miss what happens between two connections.
+    /// The persistent watches, which miss the events between two connections.
     pub(super) fn persistent(&self) -> impl Iterator<Item = &Watch<T>> {
         self.by_path
             .values()

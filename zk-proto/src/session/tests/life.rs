@@ -424,7 +424,7 @@ fn a_server_that_demands_other_credentials_refuses_a_call_and_ends_the_session()
             "#1 unwatched AuthRequired",
         ]
     );
-    assert_demanded(&mut world, "no scheme but digest, ip");
+    assert_demanded(&mut world, "these schemes were sent: digest, ip");
 }
 
 #[test]

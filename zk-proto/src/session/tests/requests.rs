@@ -17,10 +17,7 @@ fn replies_end_requests_in_their_order() {
     assert_eq!(world.events(), ["#1 ok", "#2 NoNode NotApplied", "#3 ok"]);
     assert_eq!(world.session.in_flight(), 0);
     let failure = &world.failures[&2];
-    assert_eq!(
-        failure.to_string(),
-        "delete /b on h1:1: node does not exist (not applied)"
-    );
+    assert_eq!(failure.to_string(), "delete /b on h1:1: node does not exist (not applied)");
     assert_eq!(world.replies[&3].zxid, 3);
 }
 
