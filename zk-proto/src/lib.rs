@@ -16,7 +16,7 @@
 //!
 //! use bytes::BytesMut;
 //! use zk_proto::{
-//!     Chroot, ConnectString, Request, Time,
+//!     ConnectString, Request, Time,
 //!     frame::FrameReader,
 //!     records::ExistsRequest,
 //!     session::{Config, Output, Session},
