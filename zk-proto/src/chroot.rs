@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_chroots_are_refused() {
+    fn invalid_chroots_are_refused() {
         for path in ["app", "/app/", "//", "/a//b", "/a/../b", "/a\0", " "] {
             assert!(Chroot::new(path).is_err(), "{path:?}");
         }

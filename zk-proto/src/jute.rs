@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_beyond_the_frame_is_refused_before_anything_is_allocated() {
+    fn a_count_beyond_the_frame_is_refused_before_an_allocation() {
         assert_eq!(
             decode::<Vec<i64>>(&[0x7f, 0xff, 0xff, 0xff, 0, 0]),
             Err(DecodeError::BadLength { length: i32::MAX, left: 2 })

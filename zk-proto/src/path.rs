@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_path_the_fault_and_the_place() {
+    fn errors_contain_path_reason_and_position() {
         for (path, text) in [
             ("", "path is empty"),
             ("a", r#"path "a" does not start with "/""#),
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn ancestors_come_from_the_top() {
+    fn ancestors_start_at_the_top() {
         for (path, expected) in [
             ("/", &[][..]),
             ("/a", &[]),

@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_peer_writes_is_text_and_keeps_its_bytes() {
+    fn any_bytes_are_decoded_and_kept() {
         // What Java's `new String(bytes, UTF_8)` makes of them, but for the pairs of surrogates.
         let cases: &[(&[u8], &str, &str)] = &[
             (b"plain", "plain", "plain"),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_the_empty_text() {
+    fn null_is_empty() {
         assert_eq!(Ustring::null(), Ustring::new());
         assert!(Ustring::null().is_null() && Ustring::null().wire().is_none());
         assert!(!Ustring::new().is_null());
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_dropped_from_the_text_and_from_the_bytes() {
+    fn split_prefix_shortens_text_and_bytes() {
         let string = from_wire(b"/app/\xed\xa0\xbd\xed\xb8\x80");
         let rest = string.split_prefix(4).unwrap();
         assert_eq!(rest, "/😀");
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_no_larger_than_its_bytes() {
+    fn ustring_is_as_small_as_bytes() {
         assert_eq!(size_of::<Ustring>(), size_of::<Bytes>());
     }
 
@@ -425,7 +425,7 @@ mod tests {
         }
 
         #[test]
-        fn what_java_writes_is_read_as_it_was(text in any::<String>()) {
+        fn java_encoding_round_trips(text in any::<String>()) {
             let string = Ustring::from(text.as_str()).through_java();
             prop_assert_eq!(&string, &text);
             let again = Ustring::from_wire(string.wire().unwrap().clone());

@@ -1,5 +1,5 @@
-//! Packets recorded between other clients and a real server: each is read as what it is, and written
-//! again to the very same bytes. `golden/README.md` has the format, and what is in which file.
+//! Decodes packets that were recorded between other clients and a real server, and encodes them to the same bytes.
+//! `golden/README.md` describes the format and the files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use zk_proto::{
     records::{ConnectRequest, ConnectResponse, ReplyHeader, RequestHeader, WatcherEvent, xid},
 };
 
-/// What must be among the recordings.
+/// What the recordings must contain.
 const CORE: [OpCode; 30] = [
     OpCode::Create,
     OpCode::Delete,
@@ -48,26 +48,26 @@ const CORE: [OpCode; 30] = [
     OpCode::Unknown(99),
 ];
 
-/// What was seen, over all files.
+/// What was seen in all files.
 #[derive(Default)]
 struct Seen {
     packets: usize,
-    /// Operations that were asked for.
+    /// Operations of requests.
     requests: BTreeMap<OpCode, usize>,
-    /// Operations that were answered with success, so with their record.
+    /// Operations of successful replies.
     replies: BTreeMap<OpCode, usize>,
     errors: BTreeSet<ErrorCode>,
     events: BTreeSet<EventType>,
-    /// Handshakes of old peers, without the last field.
+    /// Handshakes without the last field, from old peers.
     without_read_only: usize,
 }
 
-/// One connection on the way through its packets.
+/// The state of one connection.
 #[derive(Default)]
 struct Connection {
     greeted: bool,
     answered: bool,
-    /// Requests without a reply so far.
+    /// Requests without a reply.
     pending: BTreeMap<i32, Vec<OpCode>>,
 }
 
@@ -88,7 +88,7 @@ impl Connection {
     }
 
     fn reply(&mut self, seen: &mut Seen, frame: &Bytes) -> Result<(), DecodeError> {
-        // A server without a quorum refuses a session with the header of a reply to nothing.
+        // A server without a quorum refuses a session with a reply header.
         let refused = frame.len() == ReplyHeader::MIN_LEN;
         if !std::mem::replace(&mut self.answered, true) && !refused {
             let response = ConnectResponse::decode_all(frame)?;
@@ -123,7 +123,7 @@ impl Connection {
     }
 }
 
-/// Checks that `encode` gives `frame`.
+/// Checks that `encode` writes `frame`.
 fn same(frame: &Bytes, encode: impl FnOnce(&mut BytesMut)) -> Result<(), DecodeError> {
     let mut out = BytesMut::new();
     encode(&mut out);
@@ -137,7 +137,7 @@ fn from_hex(text: &str) -> Bytes {
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
-/// Packets that were broken on purpose: `exists` without its last byte, in `java-raw`.
+/// Packets that are invalid on purpose: `exists` without its last byte, in `java-raw`.
 const BROKEN: [&str; 1] = ["0000001a00000003000000042f726177"];
 
 fn play(path: &Path, seen: &mut Seen) {
@@ -175,7 +175,7 @@ fn play(path: &Path, seen: &mut Seen) {
 
 #[test]
 #[expect(clippy::print_stdout, reason = "shows what the recordings cover")]
-fn recorded_packets_are_read_and_written_again() {
+fn recorded_packets_round_trip() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files: Vec<_> = fs::read_dir(folder)
         .expect("folder of recordings")
@@ -197,7 +197,7 @@ fn recorded_packets_are_read_and_written_again() {
 
     let asked: Vec<_> = CORE.iter().filter(|op| !seen.requests.contains_key(op)).collect();
     assert!(asked.is_empty(), "not recorded: {asked:?}");
-    // A check by itself is never answered, and an operation that there is not has no success.
+    // A check on its own is never answered, and an unknown operation never succeeds.
     let unanswered: Vec<_> = CORE
         .iter()
         .filter(|op| !matches!(op, OpCode::Check | OpCode::Unknown(_)))

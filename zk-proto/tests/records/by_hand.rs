@@ -1,4 +1,4 @@
-//! Wire forms that were written by hand, limits and secrets.
+//! Packets written by hand, limits, and secrets.
 
 use super::*;
 
@@ -13,7 +13,7 @@ const STAT: (Stat, &[u8; Stat::MIN_LEN]) = (
 );
 
 #[test]
-fn records_have_these_bytes() {
+fn records_encode_to_these_bytes() {
     let acl = [Acl::open_unsafe()];
     let (stat, stat_bytes) = STAT;
     let cases: &[(&dyn Encode, Vec<u8>)] = &[
@@ -76,7 +76,7 @@ fn records_have_these_bytes() {
 const END: &[u8] = b"\xff\xff\xff\xff\x01\xff\xff\xff\xff";
 
 #[test]
-fn a_multi_is_a_list_with_an_end() {
+fn a_multi_ends_with_a_marker() {
     let ops = vec![
         MultiOp::Check(CheckVersionRequest { path: "/a", version: 7 }),
         MultiOp::Delete(DeleteRequest { path: "/b", version: -1 }),
@@ -90,7 +90,7 @@ fn a_multi_is_a_list_with_an_end() {
 }
 
 #[test]
-fn a_failed_transaction_tells_which_operation_failed() {
+fn a_failed_transaction_has_the_index_of_the_failed_operation() {
     let errors = [ErrorCode::Ok, ErrorCode::NodeExists, ErrorCode::RuntimeInconsistency];
     let reply = MultiResponse::new(errors.map(MultiResult::Error).to_vec());
     let parts = [
@@ -108,12 +108,12 @@ fn a_failed_transaction_tells_which_operation_failed() {
     assert_eq!(done.failure(), None);
 }
 
-/// What else is in the headers of a multi, and what stands for its end, is as each server likes.
+/// Servers differ in the other fields of the headers of a multi, and in its end marker.
 #[test]
-fn of_a_multis_headers_only_the_operation_and_the_end_count() {
+fn only_the_operation_and_the_end_of_multi_headers_matter() {
     const ENDS: [&[u8]; 4] = [
         END,
-        // zetcd's.
+        // As zetcd writes it.
         b"\0\0\0\x0e\x01\0\0\0\0",
         b"\xff\xff\xff\xff\x01\0\0\0\0",
         b"\0\0\0\x02\x02\x7f\xff\xff\xff",
@@ -149,21 +149,21 @@ fn of_a_multis_headers_only_the_operation_and_the_end_count() {
 }
 
 #[test]
-fn a_multi_of_operations_that_no_multi_has_is_refused() {
+fn a_multi_with_an_unsupported_operation_is_refused() {
     for op in [14, 18, 99_i32] {
         let frame = Bytes::from([&op.to_be_bytes()[..], b"\0\xff\xff\xff\xff", END].concat());
         let error = DecodeError::UnknownOperation(op);
         assert_eq!(MultiRequest::decode_all(&frame), Err(error));
         assert_eq!(MultiResponse::decode_all(&frame), Err(error));
     }
-    // An error is a result, and no operation.
+    // An error is a result, not an operation.
     let frame = Bytes::from([b"\xff\xff\xff\xff\0\xff\xff\xff\xff", END].concat());
     assert_eq!(MultiRequest::decode_all(&frame), Err(DecodeError::UnknownOperation(-1)));
 }
 
-/// What stands behind a record is left, for who wants to write the packet again.
+/// Bytes after a record are left in the reader.
 #[test]
-fn readers_pass_over_what_stands_behind_a_record() {
+fn bytes_after_a_record_are_allowed() {
     let reply = Response::Sync(SyncResponse { path: "/a".into() });
     let body = Bytes::from_static(b"\0\0\0\x02/amore");
     let mut input = Reader::new(&body);
@@ -183,9 +183,9 @@ fn old_servers_answer_add_watch_without_a_record() {
     assert_eq!(decoded, Ok(Response::Empty));
 }
 
-/// Clients do not look behind the header of a refusal.
+/// Clients do not decode the body of a failed reply.
 #[test]
-fn a_refusal_may_say_anything() {
+fn a_failed_reply_may_have_any_body() {
     for (op, body) in [
         (OpCode::Delete, &b"more"[..]),
         (OpCode::GetData, b"\x7f\xff\xff\xff"),
@@ -202,7 +202,7 @@ fn a_refusal_may_say_anything() {
 }
 
 #[test]
-fn a_handshake_may_be_longer_than_this_client_knows() {
+fn a_handshake_may_have_more_fields() {
     let response = ConnectResponse {
         protocol_version: 0,
         timeout: 10_000,
@@ -219,8 +219,8 @@ fn a_handshake_may_be_longer_than_this_client_knows() {
 // ---------------------------------------------------------------------------------------------
 // Limits and secrets.
 
-/// A count or length that the packet cannot hold is refused before memory is taken for it: `before` is
-/// how many bytes, here zeros, stand before it.
+/// A count or length that is larger than the packet is refused before memory is allocated for it. `before` is the number
+/// of zero bytes before it.
 #[test]
 fn hostile_counts_are_refused_at_once() {
     let requests: [(OpCode, &[usize]); 7] = [
@@ -247,7 +247,7 @@ fn hostile_counts_are_refused_at_once() {
             [&vec![0; before][..], &length.to_be_bytes(), &[0; 18]].concat().into()
         };
         let refused = Some(DecodeError::BadLength { length, left: 18 });
-        // In place of a list any count below 0 is no items.
+        // For a list, any negative count means no items.
         let lists = length > 0;
         for (op, places) in
             requests.into_iter().chain(requests_of_lists.into_iter().filter(|_| lists))
@@ -324,7 +324,7 @@ fn debug_shows_neither_data_nor_secrets() {
 }
 
 #[test]
-fn codes_without_a_name_are_kept() {
+fn unknown_codes_are_kept() {
     assert_eq!(ErrorCode::from(-101), ErrorCode::NoNode);
     assert_eq!(ErrorCode::from(-999), ErrorCode::Unknown(-999));
     assert_eq!(i32::from(ErrorCode::from(-999)), -999);

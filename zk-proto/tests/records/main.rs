@@ -1,4 +1,4 @@
-//! Every record, request and reply: written and read back, and read from bytes that nobody wrote.
+//! Every record, request and reply: encoded and decoded, and decoded from arbitrary bytes.
 
 mod by_hand;
 mod values;
@@ -25,8 +25,8 @@ fn bytes_of(value: &impl Encode) -> Bytes {
 // ---------------------------------------------------------------------------------------------
 // Records.
 
-/// For each record: what is written is read back; nothing less and nothing more is a record; and what
-/// is read from any bytes is written as the same bytes.
+/// For each record: an encoded value is decoded to the same value; fewer or more bytes are refused; and a value that is
+/// decoded from arbitrary bytes is encoded to the same bytes.
 macro_rules! records {
     ($( $test:ident: $record:ident; )*) => {
         $(
@@ -35,7 +35,7 @@ macro_rules! records {
 
                 proptest! {
                     #[test]
-                    fn is_read_as_it_was_written(value in super::$test()) {
+                    fn encode_and_decode_round_trip(value in super::$test()) {
                         let frame = bytes_of(&value);
                         prop_assert!(frame.len() >= $record::MIN_LEN);
                         let read = $record::decode_all(&frame).unwrap();
@@ -49,7 +49,7 @@ macro_rules! records {
                     }
 
                     #[test]
-                    fn is_written_as_it_was_read(
+                    fn decode_and_encode_round_trip(
                         frame in prop_oneof![damaged(super::$test().prop_map(|v| bytes_of(&v))), noise()]
                     ) {
                         if let Ok(value) = $record::decode_all(&frame) {
@@ -107,7 +107,7 @@ records! {
     multi_response: MultiResponse;
 }
 
-/// The two records of which a shorter one is valid too: without the last field.
+/// The two records whose last field is optional.
 macro_rules! handshakes {
     ($( $test:ident: $record:ident; )*) => {
         $(
@@ -116,7 +116,7 @@ macro_rules! handshakes {
 
                 proptest! {
                     #[test]
-                    fn is_read_as_it_was_written(value in super::$test()) {
+                    fn encode_and_decode_round_trip(value in super::$test()) {
                         let frame = bytes_of(&value);
                         let old = frame.len() - usize::from(value.read_only.is_some());
                         prop_assert_eq!(&$record::decode_all(&frame).unwrap(), &value);
@@ -129,7 +129,7 @@ macro_rules! handshakes {
                     }
 
                     #[test]
-                    fn is_written_as_it_was_read(
+                    fn decode_and_encode_round_trip(
                         frame in prop_oneof![damaged(super::$test().prop_map(|v| bytes_of(&v))), noise()]
                     ) {
                         if let Ok(value) = $record::decode_all(&frame) {
@@ -162,13 +162,13 @@ fn body_of_response(response: &Response) -> Bytes {
     out.freeze()
 }
 
-/// The operations that have no record: the server's own, and what is none.
+/// The operations without a record: those inside the server, and unknown ones.
 const WITHOUT_RECORD: [OpCode; 4] =
     [OpCode::Notification, OpCode::DeleteContainer, OpCode::CreateSession, OpCode::Error];
 
 proptest! {
     #[test]
-    fn requests_are_read_as_they_were_written(
+    fn requests_encode_and_decode(
         (op, request) in op_code().prop_flat_map(|op| (Just(op), request(op))),
         xid: i32,
     ) {
@@ -192,7 +192,7 @@ proptest! {
     }
 
     #[test]
-    fn replies_are_read_as_they_were_written(
+    fn replies_encode_and_decode(
         (op, response) in op_code().prop_flat_map(|op| (Just(op), response(op))),
         header in reply_header(),
     ) {
@@ -206,7 +206,7 @@ proptest! {
 
         if !matches!(response, Response::Unknown(_)) {
             let body = body_of_response(&response);
-            // Some servers answer addWatch without a record.
+            // Some servers reply to addWatch without a record.
             for len in usize::from(op == OpCode::AddWatch)..body.len() {
                 let part = body.slice(..len);
                 prop_assert!(Response::decode(op, header.err, &mut Reader::new(&part)).is_err());
@@ -215,7 +215,7 @@ proptest! {
     }
 
     #[test]
-    fn requests_are_written_as_they_were_read(
+    fn requests_decode_and_encode(
         op in op_code(),
         body in prop_oneof![
             damaged(op_code().prop_flat_map(request).prop_map(|r| body_of_request(&r))),
@@ -229,7 +229,7 @@ proptest! {
     }
 
     #[test]
-    fn replies_are_written_as_they_were_read(
+    fn replies_decode_and_encode(
         op in op_code(),
         err in prop_oneof![Just(ErrorCode::Ok), error_code()],
         body in prop_oneof![
@@ -243,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_packet_is_read_as_its_operation_or_not_at_all(
+    fn a_damaged_packet_keeps_its_operation_or_is_refused(
         (op, body) in select(OpCode::ALL).prop_flat_map(|op| {
             (Just(op), damaged(request(op).prop_map(|r| body_of_request(&r))))
         }),
@@ -270,14 +270,14 @@ fn an_operation_that_failed_has_no_body() {
 }
 
 #[test]
-fn a_refused_sasl_step_may_have_a_body() {
+fn a_failed_sasl_reply_may_have_a_body() {
     let body = Bytes::from_static(&[0xff; 4]);
     let decoded = Response::decode(OpCode::Sasl, ErrorCode::AuthFailed, &mut Reader::new(&body));
     assert_eq!(decoded, Ok(Response::Sasl(SaslResponse { token: Secret::new(None) })));
 }
 
 #[test]
-fn paths_are_found_in_every_request_that_has_one() {
+fn every_request_with_a_path_returns_it() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
 
     let without = [

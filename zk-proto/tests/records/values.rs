@@ -1,4 +1,4 @@
-//! Values of all kinds. Requests borrow from leaked memory, of which tests need little.
+//! Strategies for all values. Requests borrow from leaked memory; tests need little of it.
 
 use std::{borrow::Cow, fmt::Debug};
 
@@ -30,7 +30,7 @@ pub(super) fn slice() -> impl Strategy<Value = Option<&'static [u8]>> {
     option::of(vec(any::<u8>(), 0..40).prop_map(|data| &*data.leak()))
 }
 
-/// Items, or a count below 0 in their place.
+/// Items, or a negative count.
 pub(super) fn list<T>(items: impl Strategy<Value = T>) -> impl Strategy<Value = List<T>>
 where
     T: Debug + Clone + Decode<'static>,
@@ -42,13 +42,13 @@ where
     prop_oneof![4 => vec(items, 0..4).prop_map(List::from), 1 => negative]
 }
 
-/// Mostly bytes that everyone writes.
+/// Mostly the bytes 0 and 1.
 pub(super) fn boolean() -> impl Strategy<Value = Bool> {
     let byte = prop_oneof![4 => 0_u8..2, 1 => any::<u8>()];
     byte.prop_map(|byte| Bool::decode_all(&Bytes::from(vec![byte])).expect("a byte"))
 }
 
-/// Codes with a name and without.
+/// Known and unknown codes.
 pub(super) fn code<T: From<i32> + Debug + Copy>(
     named: &'static [T],
 ) -> impl Strategy<Value = T> + use<T> {
@@ -85,7 +85,7 @@ prop_compose! {
     }
 }
 
-/// A strategy for a record out of strategies for its fields.
+/// Defines a strategy for a record by strategies for its fields.
 macro_rules! compose {
     ($name:ident: $record:ident $(<$life:lifetime>)? { $( $field:ident: $strategy:expr ),* $(,)? }) => {
         pub(super) fn $name() -> impl Strategy<Value = $record $(<$life>)?> {
@@ -172,7 +172,7 @@ compose!(reconfig_request: ReconfigRequest<'static> {
 compose!(who_am_i_response: WhoAmIResponse { client_info: list(client_info()) });
 compose!(multi_header: MultiHeader { op: op_code(), done: boolean(), err: any::<i32>() });
 
-/// The headers of a list of operations or results: as ZooKeeper writes them, or others.
+/// A list of operations or results, with headers as ZooKeeper writes them or others.
 fn multi<T>(
     parts: impl Strategy<Value = T>,
     of: impl Fn(Vec<T>) -> Bytes,
@@ -281,7 +281,7 @@ pub(super) fn request(op: OpCode) -> BoxedStrategy<Request<'static>> {
     }
 }
 
-/// The reply to an operation that was done.
+/// The reply to a successful operation.
 pub(super) fn response(op: OpCode) -> BoxedStrategy<Response> {
     match op {
         OpCode::Create => create_response().prop_map(Response::Create).boxed(),
@@ -321,7 +321,7 @@ pub(super) fn response(op: OpCode) -> BoxedStrategy<Response> {
     }
 }
 
-/// Bytes that are almost a record: some overwritten, the end cut off or added to.
+/// Bytes that are almost a record: some are overwritten, some are missing at the end or added.
 pub(super) fn damaged(frame: impl Strategy<Value = Bytes>) -> impl Strategy<Value = Bytes> {
     let tail = prop_oneof![Just(vec![]), vec(any::<u8>(), 1..6)];
     let byte = prop_oneof![Just(0_u8), Just(1), Just(0xff), any::<u8>()];
