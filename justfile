@@ -37,6 +37,16 @@ doc *args:
 deny:
     cargo deny --all-features check
 
+# Circles of imports, arrows between crates, and what docs/architecture.md says of files; --write makes its pictures
+architecture *args:
+    python3 .ci/imports.py
+    python3 .ci/architecture.py "$@"
+
+# Every crate can be packaged, and is built from its package alone
+package:
+    cargo package --workspace --no-verify --allow-dirty
+    cargo publish --workspace --dry-run --allow-dirty
+
 # Benchmarks
 bench *args:
     cargo bench -p zk-benches "$@"
