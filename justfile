@@ -1,15 +1,15 @@
-# Every everyday command; `just` alone lists them. Each is one line that can be typed without just.
+# Everyday commands; `just` lists them. Each is one line that can also be typed without just.
 
 set positional-arguments
 
 _default:
     @just --list --unsorted
 
-# A first program, on the ZooKeeper at $ZK_HOSTS or on one in memory
+# Run the first example, on the ZooKeeper at $ZK_HOSTS or on an embedded server
 quickstart:
     cargo run --quiet -p zk-client --example quickstart
 
-# All tests; those of the whole system start real ZooKeeper servers by themselves
+# All tests; the whole-system tests start real ZooKeeper servers
 test *args:
     sh tests/run.sh "$@"
 
@@ -17,7 +17,7 @@ test *args:
 test-unit *args:
     cargo test --workspace --exclude zk-tests --exclude zk-benches "$@"
 
-# The whole client on the embedded server, kazoo beside it: in seconds, as its tests wait more than they work
+# The whole client and kazoo on the embedded server, in seconds; many threads, because the tests mostly wait
 test-embedded *args:
     RUST_TEST_THREADS=16 cargo test -p zk-tests --test embedded "$@"
 
@@ -51,7 +51,7 @@ package:
 bench *args:
     cargo bench -p zk-benches "$@"
 
-# Memory that the client's bounds stand for: requests made while suspended, small values that are kept
+# Memory use at the client's limits: requests made while suspended, small values that are kept
 bounds:
     cargo bench -p zk-benches --bench bounds
 
@@ -59,23 +59,23 @@ bounds:
 bench-server:
     cargo bench -p zk-server --bench server
 
-# The embedded server against ZooKeeper: so many random sequences, from this seed
+# Compare the embedded server with ZooKeeper, in this many random sequences from this seed
 differential sequences="10000" seed="2":
     ZK_DIFFERENTIAL_SEQUENCES={{sequences}} ZK_DIFFERENTIAL_SEED={{seed}} cargo test -p zk-tests --test differential
 
-# Kazoo's own tests on ZooKeeper and on the embedded server, compared by name; arguments go to pytest
+# Run kazoo's own tests on ZooKeeper and on the embedded server, and compare them by name; arguments go to pytest
 kazoo-suite *args:
     tests/kazoo/suite.sh "$@"
 
-# What continuous integration leaves out: the tests on ZooKeeper 3.9.5, and other people's clients and suites
+# Tests that continuous integration leaves out: on ZooKeeper 3.9.5, with kazoo's own tests and with Curator
 test-extended:
     tests/extended.sh
 
-# Twenty clients contend for a lock while servers, lines and processes fail, for so many seconds
+# Twenty clients contend for a lock under faults of servers, network and processes, for this many seconds
 faults seconds="600" *args:
     cargo run --release -p zk-tests --bin fault-run -- --seconds "$@"
 
-# How clients come back: sessions lost, connects, the worst second of 2,000 clients, fail-over
+# Print how clients reconnect: sessions lost, connects, the worst second of 2,000 clients, fail-over
 reconnect-stats:
     cargo run --release -p zk-tests --example reconnect-stats
 
@@ -99,7 +99,7 @@ fuzz seconds="600" *targets:
 fuzz-seeds:
     cargo run -p zk-fuzz --example seeds
 
-# Break the session on purpose, and see that the tests notice
+# Inject bugs into the session, each of which the tests have to find
 fuzz-mutants:
     fuzz/mutants.sh
 
