@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What .ci/run leaves out, as it takes long or fetches much: the tests on ZooKeeper 3.9.5, kazoo's own tests,
-# and other people's clients.
+# Tests that .ci/run leaves out because they are slow or fetch a lot: on ZooKeeper 3.9.5, with kazoo's own tests,
+# and with other clients.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

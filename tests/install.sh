@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests need beside Rust, where it is missing: ZooKeeper, and
-# Python with venv for the tests that compare with kazoo. Debian or Ubuntu; as root, or with sudo.
+# Installs what the tests need besides Rust, if it is missing: ZooKeeper, and Python with venv for the
+# tests with kazoo. Runs on Debian or Ubuntu, as root or with sudo.
 set -eu
 
 packages=

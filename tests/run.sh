@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs all tests, after installing what they need beside Rust. Arguments go to cargo test.
+# Installs what the tests need besides Rust, and runs all tests. Arguments are passed to cargo test.
 set -eu
 cd "$(dirname "$0")/.."
 sh tests/install.sh

@@ -19,13 +19,13 @@ import org.apache.curator.framework.recipes.locks.Lease;
 import org.apache.curator.retry.RetryOneTime;
 
 /**
- * Curator's locks, for a test that tells it what to do: a command a line on its input, an answer a line on its
- * output, after "> ".
+ * Curator's locks, controlled by a test: one command per line of input, one answer per line of output, after
+ * "> ".
  *
  * <pre>
  * acquire KIND PATH MILLIS           held, or timeout
  * release KIND PATH                  released
- * contend KIND PATH THREADS ROUNDS DIRECTORY     how many entries, and how many that were not alone
+ * contend KIND PATH THREADS ROUNDS DIRECTORY     number of entries, and of overlaps
  * lease PATH LEASES                  held
  * </pre>
  */
@@ -93,7 +93,7 @@ public final class CuratorClient {
         }
     }
 
-    /** Kind "sides" takes both in turn. */
+    /** Kind "sides" uses read and write locks in turn. */
     private static String contend(String kind, String path, int threads, int rounds, File directory)
             throws InterruptedException {
         AtomicInteger entries = new AtomicInteger();
@@ -128,7 +128,7 @@ public final class CuratorClient {
         return entries + " " + overlaps;
     }
 
-    /** Goes in and out; whether nobody else was there who must not be. The test has the same. */
+    /** Enters and leaves the critical section. Returns whether no other holder was there. The test does the same. */
     private static boolean visit(File directory, boolean alone) throws IOException, InterruptedException {
         File own = new File(directory, alone ? "alone" : "shared-" + UUID.randomUUID());
         boolean made = own.createNewFile();

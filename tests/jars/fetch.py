@@ -1,8 +1,8 @@
-"""Takes the jars that a list of checksums names out of pyspark's source package, as it arrives.
+"""Extracts the jars that a list of checksums names from pyspark's source package, while downloading it.
 
     fetch.py SHA256SUMS FOLDER
 
-The package is read from PyPI's index and checked against the hash below; nothing of it is run.
+The package is read from PyPI's index and checked against the hash below. Nothing in it is executed.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ INDEX = "https://pypi.org/simple/pyspark/"
 
 
 class Hashed:
-    """A stream that keeps the hash of what was read of it."""
+    """A stream that computes the hash of what was read from it."""
 
     def __init__(self, stream):
         self.stream = stream

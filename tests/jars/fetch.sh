@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Prints a folder with the jars of ZooKeeper 3.9.5 and Curator 5.9.0, for tests beside newer servers and other clients:
+# Prints a directory with the jars of ZooKeeper 3.9.5 and Curator 5.9.0, for tests with newer servers and other clients:
 #
 #     java -cp "$(tests/jars/fetch.sh)/*" org.apache.zookeeper.server.ZooKeeperServerMain zoo.cfg
 #
-# The jars come from the source package of pyspark on PyPI, which carries them. They are kept in
-# ${ZK_TEST_JARS:-$HOME/.cache/zk-test-jars}, outside of the tree, and checked against SHA256SUMS each time.
+# The jars come from the source package of pyspark on PyPI, which contains them. They are kept in
+# ${ZK_TEST_JARS:-$HOME/.cache/zk-test-jars}, outside of the repository, and checked against SHA256SUMS each time.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,8 +1,8 @@
-"""A kazoo client at the command of a test: one command a line, one answer a line.
+"""A kazoo client that a test controls: it reads one command per line and prints one answer per line.
 
-Words are separated by blanks. Text and bytes are "x" and their hex digits, None is "-", a stat its
-eleven numbers joined by commas, an access list its entries as PERMS:SCHEME:ID joined by commas. An
-answer is "ok" and the results, or "error" and the name of the exception. Ends at the end of its input.
+Words are separated by blanks. Text and bytes are "x" and their hex digits, None is "-", a stat is its
+eleven numbers joined by commas, and an ACL is its entries as PERMS:SCHEME:ID joined by commas. An answer
+is "ok" and the results, or "error" and the name of the exception. The program ends with its input.
 
     client.py HOSTS
 """
@@ -52,11 +52,11 @@ def node_kind(letters):
     return {"ephemeral": "e" in letters, "sequence": "s" in letters}
 
 
-class Peer:
+class CommandClient:
     def __init__(self, hosts):
         self.zk = KazooClient(hosts=hosts, timeout=20)
         self.events = queue.Queue()
-        self.holds = {}
+        self.acquires = {}
         self.zk.start(timeout=20)
 
     def session(self):
@@ -139,7 +139,7 @@ class Peer:
         return from_value(result) if isinstance(result, str) else from_stat(result)
 
     def watch(self, path):
-        """Watches a node's data, or for the node."""
+        """Watches a node for its creation, deletion and changes of its data."""
         return ["-" if self.zk.exists(to_text(path), watch=self.events.put) is None else "there"]
 
     def watch_children(self, path):
@@ -155,34 +155,34 @@ class Peer:
         patterns = [to_text(pattern) for pattern in patterns]
         make = getattr(self.zk, kind)
         lock = make(to_text(path), to_text(identifier), extra_lock_patterns=patterns)
-        self.holds[name] = Hold(lock)
+        self.acquires[name] = BackgroundAcquire(lock)
         return []
 
     def semaphore(self, name, path, identifier, leases):
         semaphore = self.zk.Semaphore(to_text(path), to_text(identifier), int(leases))
-        self.holds[name] = Hold(semaphore)
+        self.acquires[name] = BackgroundAcquire(semaphore)
         return []
 
     def acquire(self, name, timeout):
-        """Says whether it is held, within some seconds."""
-        return [yes(self.holds[name].acquire(float(timeout)))]
+        """Waits for some seconds, and returns whether the lock or semaphore is held."""
+        return [yes(self.acquires[name].acquire(float(timeout)))]
 
     def release(self, name):
-        self.holds[name].what.release()
+        self.acquires[name].recipe.release()
         return []
 
     def contenders(self, name):
-        return [from_value(contender) for contender in self.holds[name].what.contenders()]
+        return [from_value(contender) for contender in self.acquires[name].recipe.contenders()]
 
     def lease_holders(self, name):
-        return [from_value(holder) for holder in sorted(self.holds[name].what.lease_holders())]
+        return [from_value(holder) for holder in sorted(self.acquires[name].recipe.lease_holders())]
 
 
-class Hold:
+class BackgroundAcquire:
     """A lock or a semaphore, and the thread that waits for it."""
 
-    def __init__(self, what):
-        self.what = what
+    def __init__(self, recipe):
+        self.recipe = recipe
         self.waiter = None
         self.error = None
 
@@ -196,11 +196,11 @@ class Hold:
         self.waiter = None
         if self.error:
             raise self.error
-        return self.what.is_acquired
+        return self.recipe.is_acquired
 
     def wait(self):
         try:
-            self.what.acquire()
+            self.recipe.acquire()
         except (KazooException, ValueError) as error:
             self.error = error
 
@@ -210,16 +210,16 @@ def yes(answer):
 
 
 def main():
-    peer = Peer(sys.argv[1])
+    client = CommandClient(sys.argv[1])
     print("ok", flush=True)
     for line in sys.stdin:
         name, *words = line.split()
         try:
-            answer = ["ok"] + getattr(peer, name)(*words)
+            answer = ["ok"] + getattr(client, name)(*words)
         except (KazooException, ValueError, queue.Empty) as error:
             answer = ["error", type(error).__name__]
         print(*answer, flush=True)
-    peer.zk.stop()
+    client.zk.stop()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""A plugin for pytest that gives kazoo's own tests a server that is there already, in place of the
-cluster that kazoo would start.
+"""A pytest plugin that runs kazoo's own tests on a given server instead of the cluster that kazoo starts.
 
-The server is that of `controlled-server`, whose path SERVER_BIN is, of the kind that SERVER is, `real` or `embedded`.
-What became of each test goes to the file RESULTS, a line each: `passed NAME`.
+SERVER_BIN is the path of the program `controlled-server`, and SERVER its argument, `real` or `embedded`.
+The result of each test is written to the file RESULTS, one per line: `passed NAME`.
 """
 
 import os
@@ -16,7 +15,7 @@ for module in ("OpenSSL", "jks"):
 
 import kazoo.testing.harness as harness  # noqa: E402
 
-# What one server without TLS and SASL cannot be asked, by file, class or test, and why.
+# Tests that need more than one server without TLS and SASL, by file, class or test, and why.
 EXCLUDED = {
     "test_update_host_list": "stops one of several servers",
     "TestReadOnlyMode": "stops two of three servers",
@@ -26,7 +25,7 @@ EXCLUDED = {
 
 
 class Server:
-    """The server, in the terms of kazoo's ManagedZooKeeper."""
+    """The server, with the interface of kazoo's ManagedZooKeeper."""
 
     def __init__(self):
         self.process = subprocess.Popen(
@@ -62,14 +61,14 @@ class Server:
 
 
 class Cluster(list):
-    """The server, in the terms of kazoo's ZookeeperCluster."""
+    """The server, with the interface of kazoo's ZookeeperCluster."""
 
     def start(self):
         for server in self:
             server.run()
 
     def terminate(self):
-        """Does nothing: kazoo does it after each class of tests."""
+        """Does nothing, because kazoo calls it after each class of tests."""
 
     def get_logs(self):
         return []
@@ -108,6 +107,6 @@ def is_excluded(name):
 
 def pytest_runtest_logreport(report):
     name = name_of(report.nodeid)
-    # A test has passed if nothing of it has failed, be it in its preparation or afterwards.
+    # A test has passed if its setup, call and teardown have all passed.
     if results.get(name) in (None, "passed"):
         results[name] = report.outcome

@@ -3,8 +3,8 @@
 #
 #     ZK_TEST_PYTHON=$(tests/kazoo/setup.sh) cargo test --workspace
 #
-# Takes the interpreter that ZK_TEST_PYTHON names, else python3, when it has the right kazoo; makes
-# a virtual environment in target/kazoo-venv otherwise. Needs python3-venv, and PyPI the first time.
+# Uses the interpreter that ZK_TEST_PYTHON names, or python3, if it has the right version of kazoo.
+# Otherwise creates a virtual environment in target/kazoo-venv. Needs python3-venv, and PyPI the first time.
 set -euo pipefail
 
 version=2.11.0

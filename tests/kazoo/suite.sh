@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs kazoo's own tests on real ZooKeeper and on the embedded server, and compares what became of each.
+# Runs kazoo's own tests on real ZooKeeper and on the embedded server, and compares the results.
 #
 #     tests/kazoo/suite.sh                     # all
 #     tests/kazoo/suite.sh -k test_create_acl  # arguments go to pytest
 #
-# It fails if a test passes on ZooKeeper and does not on the embedded server. Tests that one server without
-# TLS and SASL cannot be asked are left out; tests/kazoo/pytest_plugin.py has their names. Needs what
+# It fails if a test passes on ZooKeeper and does not on the embedded server. Tests that need
+# several servers, TLS or SASL are left out; tests/kazoo/pytest_plugin.py has their names. Needs what
 # tests/install.sh installs, and PyPI the first time.
 set -euo pipefail
 
@@ -14,7 +14,7 @@ root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 venv=$target/kazoo-suite-venv
 out=$target/kazoo-suite
-# How many tests of kazoo 2.11 pass on ZooKeeper, at least.
+# The minimum number of tests of kazoo 2.11 that pass on ZooKeeper.
 least=450
 
 packages=(kazoo==2.11.0 pytest==9.2.0 pytest-timeout==2.4.0 objgraph==3.7.0 gevent==26.9.0
@@ -29,7 +29,7 @@ fi
 cargo build --quiet --manifest-path "$root/Cargo.toml" -p zk-tests --bin controlled-server
 mkdir -p "$out"
 
-# on <real|embedded> [pytest's arguments]: runs the tests there; what became of them is in $out.
+# on <real|embedded> [pytest's arguments]: runs the tests on that server, and writes the results to $out.
 on() {
     local server=$1
     shift
@@ -43,7 +43,7 @@ on() {
 
 passed() { sed -n 's/^passed //p' "$out/$1" | sort; }
 
-# What passes on ZooKeeper and not on the embedded server.
+# The tests that pass on ZooKeeper and not on the embedded server.
 worse() { comm -23 <(passed real) <(passed embedded); }
 
 rm -f "$out"/{real,embedded}{,.log}
@@ -63,4 +63,4 @@ if [ -n "$(worse)" ]; then
     worse >&2
     exit 1
 fi
-echo "not on either: $(comm -12 <(sed -n 's/^failed //p' "$out/real") <(sed -n 's/^failed //p' "$out/embedded") | xargs)"
+echo "fail on both: $(comm -12 <(sed -n 's/^failed //p' "$out/real") <(sed -n 's/^failed //p' "$out/embedded") | xargs)"

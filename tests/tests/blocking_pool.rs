@@ -1,4 +1,4 @@
-//! Clients on a runtime whose threads for blocking work are all taken, and clients whose host cannot be resolved.
+//! Clients on a runtime whose blocking threads are all busy, and clients whose host name cannot be resolved.
 
 use std::{
     fs,
@@ -13,15 +13,15 @@ use zk_tests::{Proxy, ResolverHandler, shared_ensemble};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Held by each test: the threads of the process are counted, and are to be those of one test.
+/// Each test holds this lock, because the tests count the threads of the process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The host is a name, which has to be resolved anew after an outage; meanwhile all threads of the runtime that may
-/// block wait for results of the client.
+/// The host is a name, which has to be resolved again after an outage. Meanwhile all blocking threads of the
+/// runtime wait for results of the client.
 #[test]
 fn a_client_reconnects_while_all_blocking_threads_wait() {
     const THREADS: usize = 16;
@@ -63,8 +63,8 @@ fn a_client_reconnects_while_all_blocking_threads_wait() {
     }
 }
 
-/// Hundreds of clients wait for a name that cannot be resolved: another name, and the callbacks of other clients, do
-/// not wait with them, and they take a thread or two together.
+/// Hundreds of clients wait for a name that cannot be resolved. Other names and callbacks of other clients do
+/// not wait, and the clients need only one or two threads together.
 #[test]
 fn a_hanging_name_lookup_does_not_block_other_clients() {
     const CLIENTS: usize = 600;
@@ -92,7 +92,7 @@ fn a_hanging_name_lookup_does_not_block_other_clients() {
     let waiting: Vec<_> = (0..CLIENTS).map(|_| connect("hangs")).collect();
     begins.recv_timeout(TIMEOUT).expect("a look-up");
     let zk = connect("works").get().expect("a session");
-    // Callbacks that wait for one that another client has yet to make: all but the last one block.
+    // Callbacks that block until the end of the test.
     let (last, end) = channel::<()>();
     let end = Arc::new(Mutex::new(end));
     let blocked: Vec<_> = (0..BLOCKED)

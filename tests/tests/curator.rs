@@ -1,7 +1,7 @@
-//! Locks that are shared with Curator: each side waits for the other, on ZooKeeper and on the embedded server.
+//! Locks that are shared with Curator, on ZooKeeper and on the embedded server.
 //!
-//! `tests/curator/CuratorClient.java` is a program on the real Curator, which does as it is told. It wants the jars that
-//! `tests/jars/fetch.sh` fetches, and a JDK; so these tests run by `tests/extended.sh` only.
+//! `tests/curator/CuratorClient.java` is a program that uses Curator and executes commands. It needs the jars
+//! that `tests/jars/fetch.sh` fetches, and a JDK, so only `tests/extended.sh` runs these tests.
 
 use std::{
     fs,
@@ -21,14 +21,14 @@ use zk_server::TestServer;
 use zk_tests::shared_ensemble;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// How long is long enough to tell that something is not to be had.
+/// Timeouts in milliseconds, for an acquire that must fail and for one that must succeed.
 const SHORT: &str = "400";
 const LONG: &str = "20000";
 
 const THREADS: usize = 4;
 const ROUNDS: usize = 25;
 
-/// Curator.
+/// A process that uses Curator.
 struct CuratorProcess {
     process: Child,
     commands: ChildStdin,
@@ -71,7 +71,7 @@ impl CuratorProcess {
     fn answer(&mut self) -> String {
         loop {
             let line = self.answers.next().expect("Curator answers").expect("a line");
-            // Whatever else is printed is a log.
+            // Other lines are log output.
             if let Some(answer) = line.strip_prefix("> ") {
                 return answer.to_owned();
             }
@@ -91,7 +91,7 @@ impl Drop for CuratorProcess {
     }
 }
 
-/// ZooKeeper or the embedded server, with both clients on it.
+/// ZooKeeper or the embedded server, with both clients connected.
 struct ServerWithClients {
     zk: Client,
     curator: CuratorProcess,
@@ -112,7 +112,7 @@ impl ServerWithClients {
     }
 }
 
-/// Begins to acquire one of our locks; its kind is called as Curator's.
+/// Starts to acquire a lock of this library. `kind` is Curator's name of the lock.
 fn acquire(zk: &Client, kind: &str, path: &str) -> AsyncResult<LockGuard> {
     let options = LockOptions::curator().identifier("ours");
     match kind {
@@ -122,7 +122,7 @@ fn acquire(zk: &Client, kind: &str, path: &str) -> AsyncResult<LockGuard> {
     }
 }
 
-/// Whether two kinds may be held at once.
+/// Whether two kinds of locks can be held at once.
 fn share(one: &str, other: &str) -> bool {
     (one, other) == ("read", "read")
 }
@@ -148,7 +148,7 @@ fn curator_and_this_client_wait_for_each_other() {
             } else {
                 assert_eq!(beside, "timeout", "Curator's {theirs} beside our {ours}");
             }
-            // It is told of our release.
+            // Curator is notified of the release.
             curator.tell(&format!("acquire {theirs} {path} {LONG}"));
             guard.release().get().expect("a release");
             assert_eq!(curator.answer(), "held", "{theirs} after {ours}");
@@ -168,7 +168,8 @@ fn curator_and_this_client_wait_for_each_other() {
     }
 }
 
-/// Goes in and out; whether nobody else was there who must not be. Curator's side has the same.
+/// Enters and leaves the critical section. Returns whether no other holder was there. `CuratorClient` does
+/// the same.
 fn visit(directory: &Path, alone: bool) -> bool {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
 
@@ -192,7 +193,7 @@ fn visit(directory: &Path, alone: bool) -> bool {
     made && !others
 }
 
-/// A new directory for visits.
+/// A new directory for marker files.
 fn directory(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&directory);
@@ -200,8 +201,8 @@ fn directory(name: &str) -> PathBuf {
     directory
 }
 
-/// Contends together with Curator: how many entries there were on our side and on Curator's, and how many of
-/// them were not alone.
+/// Contends together with Curator. Returns how often the critical section was entered on both sides, and how
+/// often another holder was there.
 fn contend(
     server: &mut ServerWithClients,
     kind: &str,
@@ -246,7 +247,7 @@ fn holders_never_overlap_under_contention() {
                 contend(&mut server, kind, &format!("/crowd-{kind}"), acquire);
             assert_eq!((entries, overlaps), (2 * THREADS * ROUNDS, 0), "{kind}");
         }
-        // The detector sees what there is to see: nodes that Curator does not wait for.
+        // The check detects overlaps, here with nodes that Curator does not wait for.
         let blind = |zk: &Client, _: &str, path: &str| {
             let options = LockOptions::default().extra_lock_pattern("-lock-");
             Lock::with(zk, path, options).acquire_timeout(LIMIT)

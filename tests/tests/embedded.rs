@@ -1,4 +1,4 @@
-//! The suite on the embedded server instead of ZooKeeper, on tokio; with kazoo too.
+//! The suite on the embedded server instead of ZooKeeper, on tokio, including the tests with kazoo.
 
 use std::future::Future;
 

@@ -1,4 +1,4 @@
-//! The tests on ensembles: all of them on tokio, and one on every other runtime.
+//! The tests on ensembles: all on tokio, and one on every other runtime.
 
 zk_tests::suite!(zk_tests::runtimes::tokio, ensemble);
 

@@ -16,7 +16,7 @@ use zk_tests::{
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// Long enough to tell that something does not happen.
+/// Long enough to show that something does not happen.
 const MOMENT: Duration = Duration::from_millis(200);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -31,7 +31,7 @@ fn string(value: &str) -> Vec<u8> {
     [&length.to_be_bytes(), value.as_bytes()].concat()
 }
 
-/// A `create` of a persistent node without data, open to one identity.
+/// The body of a `create` request for a persistent node without data, with an ACL for one identity.
 fn create(path: &str, scheme: &str, id: &str) -> Vec<u8> {
     let mut body = string(path);
     body.extend((-1_i32).to_be_bytes()); // no data
@@ -123,7 +123,7 @@ fn the_super_user_may_do_anything() {
 #[test]
 fn an_ensemble_can_be_reconfigured() {
     let ensemble = Ensemble::of(3);
-    // Not the leader leaves: its end could come before the reply.
+    // A follower leaves, because the leader could stop before it replies.
     let leader = ensemble.leader();
     let leaver = (leader + 1) % ensemble.len() + 1;
     let mut session = open(&ensemble, leader);
@@ -134,7 +134,7 @@ fn an_ensemble_can_be_reconfigured() {
     body.extend((-1_i64).to_be_bytes()); // whatever the version
     assert_eq!(session.request(RECONFIG, &body).unwrap().error, 0);
 
-    // A changed configuration outlives a restart.
+    // The changed configuration survives a restart.
     let leader = ensemble.node(leader);
     leader.restart();
     leader.wait_serving();
@@ -349,7 +349,7 @@ fn a_proxy_passes_bytes_and_ends() {
     server.write_all(b"answer").unwrap();
     assert_eq!(receive(&mut client, 6), b"answer");
 
-    // One way ends and the other does not.
+    // One direction ends and the other does not.
     client.shutdown(Shutdown::Write).unwrap();
     assert_ended(&mut server);
     server.write_all(b"more").unwrap();
@@ -391,7 +391,7 @@ fn a_proxy_holds() {
     assert_eq!(receive(&mut client, 6), b"answer");
     assert_ended(&mut client);
 
-    // What is held can be cut, also when neither end reads.
+    // A connection that is held back can be cut, even if neither end reads.
     let (proxy, mut client, mut server) = proxied();
     proxy.hold(Direction::ToServer);
     client.write_all(&[0; 1 << 20]).unwrap();
@@ -415,7 +415,7 @@ fn a_proxy_refuses() {
     client.write_all(b"still here").unwrap();
     assert_eq!(receive(&mut server, 10), b"still here");
 
-    // So it does when nobody listens.
+    // The same if no server listens.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let proxy = Proxy::new(listener.local_addr().unwrap());
     drop(listener);
@@ -458,8 +458,7 @@ fn a_proxy_trickles() {
 #[test]
 fn a_proxy_filters_frames() {
     let (proxy, mut client, mut server) = proxied();
-    // A frame that began without a filter passes it unseen, and lengths that
-    // arrive in parts are understood.
+    // A frame that began before the filter was set passes unfiltered, and lengths can arrive in parts.
     let bytes = [frame(b"first"), frame(b"drop"), frame(b"pass")].concat();
     client.write_all(&bytes[..3]).unwrap();
     assert_eq!(receive(&mut server, 3), bytes[..3]);

@@ -1,4 +1,4 @@
-//! Other people's clients and tools on the embedded server. Kazoo is with the suite, in `embedded.rs`.
+//! Other clients and tools on the embedded server. The tests with kazoo are in `embedded.rs`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use zookeeper_client::{Acls, AddWatchMode, Client, CreateMode, EventType};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// An embedded server that behaves as the servers which the tests start.
+/// An embedded server of the same version as the real servers.
 fn embedded() -> TestServer {
     TestServer::start_with(embedded_config(version_under_test())).expect("a port")
 }
@@ -54,9 +54,9 @@ fn zk_cli_prints_the_same_for_both_servers() {
     assert_eq!(results(&zk_cli(&embedded.hosts(), &commands)), expected);
 }
 
-/// What does not differ from run to run.
+/// The lines that do not differ from run to run.
 fn results(printed: &str) -> String {
-    // zkCli may end before it has said that it is closed.
+    // zkCli may end before it prints that it is closed.
     const CLOSED: [&str; 2] = ["WATCHER::", "WatchedEvent state:Closed"];
     const OF_A_RUN: [&str; 4] = ["Connecting to ", "ctime = ", "mtime = ", "ephemeralOwner = "];
     let differs = |line: &str| CLOSED.iter().chain(&OF_A_RUN).any(|start| line.starts_with(start));
@@ -92,7 +92,7 @@ fn four_letter_words_have_the_same_answers() {
         assert_eq!(names(&got(word)), names(&expected(word)), "{word}");
     }
     for word in ["wchp", "wchc"] {
-        // They come in no particular order.
+        // The lines are in no particular order.
         let sorted = |text: String| {
             let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
             lines.sort();
@@ -103,7 +103,7 @@ fn four_letter_words_have_the_same_answers() {
     for word in ["srvr", "stat"] {
         assert_eq!(without_values(&got(word)), without_values(&expected(word)), "{word}");
     }
-    // Neither do connections.
+    // The connections are in no particular order either.
     let connections = |cons: String| {
         let mut lines: Vec<_> = cons.lines().map(without_values).collect();
         lines.sort();
@@ -112,7 +112,7 @@ fn four_letter_words_have_the_same_answers() {
     assert_eq!(connections(got("cons")), connections(expected("cons")));
     assert_eq!(got("srst"), expected("srst"));
     for server in [got("srvr"), expected("srvr")] {
-        // This question, and the answer to the one before.
+        // This request, and the reply to the one before.
         assert!(server.contains("Received: 1\nSent: 1\n"), "{server}");
     }
     assert_eq!(got("crst"), expected("crst"));
@@ -128,7 +128,7 @@ fn four_letter_words_have_the_same_answers() {
     assert_eq!(session(got("cons")), session(expected("cons")));
     let sessions = |dump: String| {
         let (sessions, _) = dump.split_once("Connections dump:").expect("the connections");
-        // A set of sessions that all have moved on to a later one stays for a while.
+        // An empty set of expiring sessions stays for a while.
         let sets = sessions.lines().filter(|line| !line.starts_with("0 expire at "));
         without_values(&sets.collect::<Vec<_>>().join("\n"))
     };
@@ -148,19 +148,19 @@ fn string(text: &str) -> Vec<u8> {
     [&length.to_be_bytes(), text.as_bytes()].concat()
 }
 
-/// The access list that lets everyone do everything.
+/// The ACL that gives all permissions to everybody.
 fn acl() -> Vec<u8> {
     let entries = 1_i32.to_be_bytes().to_vec();
     let perms = 31_i32.to_be_bytes().to_vec();
     [entries, perms, string("world"), string("anyone")].concat()
 }
 
-/// What stands before the first colon or equals sign of each line.
+/// The text before the first colon or equals sign of each line.
 fn names(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| line.split([':', '=']).next()).collect()
 }
 
-/// `text` with every part of a line cut where it gets to a value: at a number, a colon or an equals sign.
+/// `text` with each part of a line truncated before its value: at a digit, a colon or an equals sign.
 fn without_values(text: &str) -> Vec<String> {
     let is_label = |c: &char| !c.is_ascii_digit() && !matches!(c, ':' | '=');
     let parts = text.split(['\n', ',']).filter(|part| !part.starts_with(" built on "));

@@ -1,4 +1,4 @@
-//! The program of the README does what it prints, on real ZooKeeper and on the embedded server.
+//! The quickstart example runs on real ZooKeeper and on the embedded server.
 
 use std::{
     env,
@@ -8,7 +8,7 @@ use std::{
 use zk_server::TestServer;
 use zk_tests::shared_ensemble;
 
-/// Runs the example, as the README has it, and checks what it prints.
+/// Runs the example and checks its output.
 fn quickstart(hosts: &str) {
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["run", "--quiet", "-p", "zk-client", "--example", "quickstart"])

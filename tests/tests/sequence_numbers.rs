@@ -1,5 +1,4 @@
-//! What becomes of sequence numbers at their limit, on ZooKeeper and on the embedded server alike, and of those
-//! who contend by them.
+//! Sequence numbers at their limit, on ZooKeeper and on the embedded server, and recipes that use them.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use zk_server::TestServer;
 use zk_tests::{Ensemble, eventually};
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// How many acquire at once.
+/// The number of concurrent acquires.
 const CROWD: usize = 20;
 
 enum Server {
@@ -35,7 +34,7 @@ impl Server {
         builder.connect_on(ThreadHandler::new()).get().expect("a session")
     }
 
-    /// The next sequential child of `path` gets the number `next`.
+    /// Sets the sequence number of the next sequential child of `path` to `next`.
     fn set_sequence(&self, path: &str, next: i32) {
         match self {
             Self::Real(server) => server.set_sequence(path, next),
@@ -44,7 +43,7 @@ impl Server {
     }
 }
 
-/// What comes of a call, which is made until there is a connection.
+/// The result of a call, which is retried until there is a connection.
 fn retried<T, R>(zk: &Client, call: impl FnMut(&Client) -> R + Send + 'static) -> Result<T, Error>
 where
     T: Clone + Send + 'static,
@@ -94,7 +93,7 @@ fn the_counter_stays_at_its_limit_and_wraps_in_a_transaction() {
     assert_eq!(steps[1], steps[0]);
 }
 
-/// Something that is held.
+/// A lock or a lease that is held.
 enum Held {
     Lock(LockGuard),
     Lease(Lease),
@@ -109,7 +108,7 @@ impl Held {
     }
 }
 
-/// Something that is waited for.
+/// A lock or a lease that is waited for.
 enum Waiting {
     Lock(AsyncResult<LockGuard>),
     Lease(AsyncResult<Lease>),
@@ -133,8 +132,7 @@ impl Waiting {
 
 type Acquire = fn(&Client, &str) -> Waiting;
 
-/// Each kind of lock, of which a writer is what a reader waits for too; the nodes of those who wait are below
-/// the second path.
+/// Each kind of lock: how to acquire it, its path, and the parent of the contenders' nodes.
 const RECIPES: [(Acquire, &str, &str); 4] = [
     (|zk, path| Waiting::Lock(Lock::new(zk, path).acquire_timeout(LIMIT)), "/lock", "/lock"),
     (|zk, path| Waiting::Lock(ReadLock::new(zk, path).acquire_timeout(LIMIT)), "/read", "/read"),
@@ -168,7 +166,7 @@ fn an_acquire_fails_when_sequence_numbers_are_exhausted() {
                 (nodes(&zk, queue) == in_queue).then_some(())
             });
             assert!(!waiter.is_ready());
-            // Together, some of them get numbers that have wrapped, from ZooKeeper.
+            // Some of these concurrent acquires get wrapped numbers from ZooKeeper.
             let crowd: Vec<_> = (0..CROWD).map(|_| acquire(&zk, path)).collect();
             for latecomer in crowd {
                 let Err(error) = latecomer.get() else { panic!("{path}: two hold it") };
@@ -182,7 +180,7 @@ fn an_acquire_fails_when_sequence_numbers_are_exhausted() {
             assert!(acquire(&zk, path).get().is_err(), "{path}: free, and out of numbers");
             eventually(LIMIT, "no node", || (nodes(&zk, queue) == 0).then_some(()));
 
-            // The cure.
+            // Deleting the node resets the numbers.
             zk.delete(queue, None).get().expect("it is empty");
             let held = acquire(&zk, path).get().expect("it begins at 0 again");
             held.release().expect("a release");

@@ -1,4 +1,4 @@
-//! What the test kit does to a client, as the client sees it.
+//! The effects of [`TestServer`]'s controls on a client.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ fn start() -> TestServer {
     TestServer::start().expect("a port")
 }
 
-/// Runs `test` with a client of `server`, and the states that it goes through from now on.
+/// Runs `test` with a client of `server`, and the stream of its states.
 fn with_client<F: Future<Output = ()>>(
     server: &TestServer,
     test: impl FnOnce(Client, States) -> F,
@@ -182,7 +182,7 @@ fn the_clock_can_be_advanced_by_hand() {
         zk.create("/c", b"", container).await.expect("create");
         zk.create("/c/child", b"", CreateMode::Persistent).await.expect("create");
         zk.delete("/c/child", None).await.expect("delete");
-        // Less than the session's timeout, and it is heard of in between.
+        // Each step is shorter than the session timeout, with a request in between.
         for _ in 0..15 {
             server.advance(Duration::from_secs(5));
             assert!(zk.exists("/e").await.expect("exists").is_some());

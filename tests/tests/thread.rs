@@ -2,7 +2,7 @@
 
 zk_tests::suite!(zk_tests::runtimes::thread);
 
-/// Which thread a client runs on: one for each, or one for many.
+/// The threads that clients run on: one for each client, or one for many.
 mod threads {
     use std::thread::{self, ThreadId};
 

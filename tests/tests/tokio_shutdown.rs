@@ -1,4 +1,4 @@
-//! What becomes of a client whose tokio runtime ends before it does.
+//! Clients whose tokio runtime is shut down before or after them.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -10,7 +10,7 @@ use zk_client::{Client, ClientBuilder, CreateMode, OPEN_ACL_UNSAFE, SessionState
 use zk_handler_tokio::TokioHandler;
 use zk_tests::shared_ensemble;
 
-/// Shorter than the session timeout, by which the node would go anyway.
+/// Shorter than the session timeout, after which the node would be deleted anyway.
 const AT_ONCE: Duration = Duration::from_secs(5);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -21,8 +21,8 @@ fn builder() -> ClientBuilder {
         .default_acl(&OPEN_ACL_UNSAFE)
 }
 
-/// Has a client on `runtime` make an ephemeral node, then has both come to their end, and waits for the
-/// node to go.
+/// Creates an ephemeral node with a client on `runtime`, calls `end` with both, and waits until the node is
+/// deleted.
 fn ephemeral_goes(runtime: Runtime, end: fn(Runtime, Client)) {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
 
@@ -71,7 +71,7 @@ fn the_runtime_is_dropped_before_the_client() {
         ephemeral_goes(runtime, |runtime, zk| {
             let read = zk.exists("/");
             drop(runtime);
-            // Whoever waits is told, and calls that come later fail.
+            // Waiting callers get an error, and later calls fail.
             assert!(read.wait(AT_ONCE), "a call hangs");
             assert_eq!(zk.state(), SessionState::Lost);
             assert!(zk.exists("/").get().is_err());

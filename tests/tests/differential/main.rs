@@ -1,11 +1,12 @@
-//! The embedded server against real ZooKeeper: both are put through the same random sequences of
-//! operations, and must answer alike, to the bit, but for what no two servers have in common: times,
-//! session ids, passwords, and the order of what has none.
+//! Compares the embedded server with real ZooKeeper. Both run the same random sequences of operations, and
+//! their replies must be equal to the bit, except for times, session ids, passwords, and the order of
+//! unordered lists.
 //!
-//! ZooKeeper is 3.8, or what `ZK_TEST_VERSION` says, and the embedded server behaves as that release.
+//! ZooKeeper is 3.8 or the release that `ZK_TEST_VERSION` names, and the embedded server behaves like that
+//! release.
 //!
-//! A run is short unless `ZK_DIFFERENTIAL_SEQUENCES` says how many sequences there are to be, and
-//! follows from `ZK_DIFFERENTIAL_SEED`. A sequence that fails is shrunk, and told with its seed.
+//! `ZK_DIFFERENTIAL_SEQUENCES` sets the number of sequences; the default is a short run.
+//! `ZK_DIFFERENTIAL_SEED` sets the seed. A sequence that fails is shrunk and printed with the seed.
 
 mod sequence;
 mod server;
@@ -23,9 +24,9 @@ use zk_tests::{embedded_config, shared_ensemble, version_under_test};
 use sequence::{Step, sequence};
 use server::ServerUnderTest;
 
-/// How many sequences a test run takes.
+/// The default number of sequences.
 const SEQUENCES: u32 = 300;
-/// How often a failing sequence is tried smaller.
+/// The maximum number of attempts to shrink a failing sequence.
 const SHRINKS: u32 = 2_000;
 
 #[test]

@@ -1,7 +1,7 @@
-//! What is done to both servers: sequences of steps, drawn at random and shrunk by proptest.
+//! The sequences of steps that both servers run, generated and shrunk by proptest.
 //!
-//! Everything is drawn from small sets, so that steps meet: three clients, a dozen nodes, a few
-//! identities, versions that are often right.
+//! All values are drawn from small sets, so that steps interact: three clients, a dozen nodes, a few
+//! identities, versions that often match.
 
 use bytes::{BufMut as _, BytesMut};
 use proptest::{
@@ -15,7 +15,7 @@ use zk_proto::{
     records::*,
 };
 
-/// How many clients there are.
+/// The number of clients.
 pub(crate) const CLIENTS: usize = 3;
 
 /// One step of a sequence.
@@ -25,20 +25,20 @@ pub(crate) enum Step {
     Single(usize, RequestTemplate),
     /// The client's connection breaks.
     Cut(usize),
-    /// The client goes on with its session on a new connection, maybe with a wrong password.
+    /// The client resumes its session on a new connection, possibly with a wrong password.
     Resume { client: usize, right_password: bool },
     /// The client sends several requests at once, and then waits for all replies.
     Burst(usize, Vec<RequestTemplate>),
 }
 
-/// A path: below the node of the sequence, or as it stands.
+/// A path: below the root of the sequence, or absolute.
 #[derive(Debug, Clone)]
 pub(crate) enum Path {
     Below(&'static str),
     Whole(&'static str),
 }
 
-/// A request, with paths and zxids that are not settled yet.
+/// A request whose paths and zxids are relative to a [`SequenceScope`].
 #[derive(Debug, Clone)]
 pub(crate) enum RequestTemplate {
     Create(CreateTemplate),
@@ -52,7 +52,7 @@ pub(crate) enum RequestTemplate {
     GetChildren2(Path, bool),
     GetAllChildrenNumber(Path),
     GetEphemerals(Path),
-    /// getEphemerals with a prefix that is null.
+    /// `getEphemerals` with a null prefix.
     GetAllEphemerals,
     Sync(Path),
     AddWatch(Path, AddWatchMode),
@@ -70,7 +70,7 @@ pub(crate) enum RequestTemplate {
     CloseSession,
     Reconfig,
     Sasl(Option<&'static [u8]>),
-    /// An operation that there is not.
+    /// An operation that does not exist.
     Unknown,
     /// An operation whose record ends early.
     Truncated(OpCode),
@@ -97,12 +97,12 @@ pub(crate) enum MultiPart {
     GetChildren(Path, bool),
 }
 
-/// What the headers of a multi say, but for the operations in it.
+/// The headers of a multi, except for its operations.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Headers {
-    /// The error in the header of each operation; -1 as clients write it.
+    /// The error in the header of each operation. Clients write -1.
     err: i32,
-    /// The last header: its operation, the byte that says that it is the last, its error.
+    /// The last header: its operation, the byte that marks it as the last one, and its error.
     end: (i32, u8, i32),
 }
 
@@ -126,16 +126,16 @@ impl Headers {
 
 #[derive(Debug, Clone)]
 pub(crate) struct WatchLists {
-    /// After the zxid at which the sequence began.
+    /// Relative to the zxid at which the sequence began.
     pub(crate) zxid: i64,
     pub(crate) data: Vec<Path>,
     pub(crate) exist: Vec<Path>,
     pub(crate) child: Vec<Path>,
 }
 
-/// Where a sequence happens, on one of the servers.
+/// What the paths and zxids of a sequence are relative to, on one of the servers.
 pub(crate) struct SequenceScope<'s> {
-    /// The node that it has to itself.
+    /// The root node of the sequence.
     pub(crate) root: &'s str,
     /// The zxid at which it began.
     pub(crate) base: i64,
@@ -155,7 +155,7 @@ impl SequenceScope<'_> {
 }
 
 impl RequestTemplate {
-    /// Hands the request to `send`, settled for `scope`.
+    /// Calls `send` with the request, resolved for `scope`.
     pub(crate) fn with_request<T>(
         &self,
         scope: &SequenceScope<'_>,
@@ -285,7 +285,7 @@ impl RequestTemplate {
         }
     }
 
-    /// The xid that the reply has.
+    /// The xid of the reply.
     pub(crate) fn xid(&self, next: i32) -> i32 {
         match self {
             Self::Auth(..) => xid::AUTH,
@@ -368,9 +368,9 @@ fn strs(paths: &[String]) -> List<&str> {
     paths.iter().map(String::as_str).collect()
 }
 
-// ---- how they are drawn ----------------------------------------------------------------------------
+// ---- generators ----------------------------------------------------------------------------
 
-/// A sequence.
+/// Generates a sequence.
 pub(crate) fn sequence() -> impl Strategy<Value = Vec<Step>> {
     vec(step(), 1..40)
 }
@@ -405,9 +405,9 @@ fn request() -> impl Strategy<Value = RequestTemplate> {
     ]
 }
 
-/// What leaves the connection open, is answered in its turn, and does the same however soon the next
-/// request comes: in ZooKeeper a write behind a setACL, or behind a multi that it trips over, may be
-/// checked against what was there before, or what was not to be.
+/// Requests that can be part of a burst: they keep the connection open, are answered in order, and have the
+/// same effect however soon the next request arrives. In ZooKeeper, a write right after a setACL or a failed
+/// multi may be checked against an outdated or uncommitted state.
 fn in_burst() -> impl Strategy<Value = RequestTemplate> {
     prop_oneof![
         14 => fitting().prop_map(RequestTemplate::Create),
@@ -479,7 +479,7 @@ fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
     let open = || vec![Acl::open_unsafe()];
     let ann = || Acl::new(Perms::ALL, "digest", "ann:7RJfAeIvrl4zdj6sS2fXrQHDvHM=");
     let all = |scheme: &'static str, id: &'static str| vec![Acl::new(Perms::ALL, scheme, id)];
-    // As kazoo writes an identity that is empty.
+    // kazoo writes an empty identity in this way.
     let null = |scheme: &'static str| Acl::new(Perms::ALL, scheme, Ustring::null());
     prop_oneof![
         10 => Just(Some(open())),
@@ -530,7 +530,7 @@ fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
     ]
 }
 
-/// A digest as Java clients write it.
+/// A digest as Java clients encode it.
 fn surrogates() -> Ustring {
     Ustring::from("ann 😀:x").through_java()
 }
@@ -553,7 +553,7 @@ fn fitting() -> impl Strategy<Value = CreateTemplate> {
     ])
 }
 
-/// One where they do not.
+/// A creation whose operation, flags and TTL do not belong together.
 fn odd() -> impl Strategy<Value = CreateTemplate> {
     creation(vec![
         (OpCode::Create, 4, -1),

@@ -1,4 +1,4 @@
-//! One server under test: does the steps on it, and tells what came of them, in terms that do not
+//! [`ServerUnderTest`]: runs the steps on one server, and returns what the clients see, in terms that do not
 //! depend on the server.
 
 use std::{
@@ -20,34 +20,34 @@ use zk_tests::{eventually, minimal_client};
 
 use crate::sequence::{CLIENTS, RequestTemplate, SequenceScope, Step};
 
-/// How long a server may take to answer, or to notice something.
+/// The timeout of a reply, and of every other wait.
 const LIMIT: Duration = Duration::from_secs(20);
-/// The sessions' timeout in milliseconds, longer than any sequence.
+/// The session timeout in milliseconds, longer than any sequence.
 const TIMEOUT: i32 = 60_000;
-/// More than any reply.
+/// The maximum length of a reply.
 const MAX_REPLY: usize = 4 << 20;
 
 /// What a client sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Observation {
-    /// The session is there: which one, in the order of their first appearance, and what was granted.
+    /// The session is connected: its number in order of first appearance, and what the server has granted.
     Connected {
         session: i64,
         timeout: i32,
         read_only: Option<bool>,
         password_len: usize,
     },
-    /// The session is not there any more, or the password is wrong.
+    /// The session has expired, or the password is wrong.
     Expired,
     Reply {
         xid: i32,
         zxid: i64,
         err: ErrorCode,
         response: Response,
-        /// The bytes of it: what means the same may be written in more than one way.
+        /// The encoded reply, because equal replies can be encoded differently.
         body: Vec<u8>,
     },
-    /// A reply that cannot be read.
+    /// A reply that cannot be decoded.
     Undecodable(Vec<u8>),
     Event {
         zxid: i64,
@@ -60,7 +60,7 @@ pub(crate) enum Observation {
 /// A server, and the clients that run the sequence on it.
 pub(crate) struct ServerUnderTest {
     address: SocketAddr,
-    /// A client with all rights that sets the scope.
+    /// A client with all permissions, which prepares the nodes.
     admin: Client,
     clients: Vec<Client>,
     /// The sessions of the sequence, in the order of their first appearance.
@@ -95,7 +95,7 @@ impl ServerUnderTest {
         peer
     }
 
-    /// What each client sees at each step of `steps`, started below `root`, which is free.
+    /// Runs `steps` below `root`, which does not exist yet. Returns what each client sees at each step.
     pub(crate) fn run(&mut self, root: &str, steps: &[Step]) -> Vec<Vec<Vec<Observation>>> {
         self.set_up(root);
         let seen = steps.iter().map(|step| self.step(root, step)).collect();
@@ -103,7 +103,7 @@ impl ServerUnderTest {
         seen
     }
 
-    // ---- the scope ---------------------------------------------------------------------------------
+    // ---- preparation --------------------------------------------------------------------------------
 
     fn set_up(&mut self, root: &str) {
         self.sessions.clear();
@@ -154,7 +154,7 @@ impl ServerUnderTest {
         self.admin(&Request::Multi(MultiRequest::new(ops)), 1);
     }
 
-    /// Has the admin do `request`; the zxid and the reply.
+    /// Sends `request` as the admin. Returns the zxid and the reply.
     fn admin(&mut self, request: &Request<'_>, xid: i32) -> (i64, Response) {
         let connection = self.admin.connection.as_mut().expect("the admin stays connected");
         connection.send(request, xid);
@@ -168,7 +168,7 @@ impl ServerUnderTest {
 
     // ---- the steps ---------------------------------------------------------------------------------
 
-    /// Does `step`; what each client sees.
+    /// Runs `step`, and returns what each client sees.
     fn step(&mut self, root: &str, step: &Step) -> Vec<Vec<Observation>> {
         let mut seen = vec![Vec::new(); CLIENTS];
         match step {
@@ -200,7 +200,7 @@ impl ServerUnderTest {
             self.drain(at, seen);
         }
         if matches!(step, Step::Single(_, RequestTemplate::CloseSession)) {
-            // Ephemeral nodes go in no particular order.
+            // Ephemeral nodes are deleted in no particular order.
             for seen in &mut seen {
                 seen.sort_by_key(|seen| match seen {
                     Observation::Event { kind, path, .. } => (0, kind.code(), path.clone()),
@@ -211,7 +211,7 @@ impl ServerUnderTest {
         seen
     }
 
-    /// Has a client do `requests` at once; what it sees.
+    /// Sends `requests` at once as one client, and records what it sees.
     fn request(
         &mut self,
         root: &str,
@@ -279,7 +279,7 @@ impl ServerUnderTest {
         self.wait_connections(at, 1);
     }
 
-    /// What has come for a client without its asking.
+    /// Records what a client has received without a request.
     fn drain(&mut self, at: usize, seen: &mut Vec<Observation>) {
         let Some(connection) = &mut self.clients[at].connection else { return };
         connection.send(&Request::Ping, xid::PING);
@@ -292,7 +292,7 @@ impl ServerUnderTest {
         seen.push(Observation::Closed);
     }
 
-    /// Waits until the server knows of so many connections of the client's session.
+    /// Waits until the server reports `count` connections of the client's session.
     fn wait_connections(&self, at: usize, count: usize) {
         let Some((id, _)) = self.clients[at].session else { return };
         let sid = format!("sid={id:#x},");
@@ -320,7 +320,7 @@ impl ServerUnderTest {
         ((response.timeout > 0).then_some(connection), response)
     }
 
-    // ---- what comes back, in terms that do not depend on the server ----------------------------------
+    // ---- decoding and normalisation ----------------------------------
 
     fn read_unsolicited(&self, frame: &Bytes) -> Observation {
         self.read_reply(frame, xid::PING, OpCode::Ping)
@@ -394,8 +394,9 @@ impl ServerUnderTest {
         }
     }
 
-    /// Times are left out; transactions count from the start of the sequence, sessions by their order. Of
-    /// nodes that outlive the sequence nothing counts that earlier ones may have changed.
+    /// Times are removed, zxids are relative to the start of the sequence, and sessions are numbered in
+    /// order. For nodes that are older than the sequence, versions are removed too, because earlier sequences
+    /// may have changed them.
     fn normalise_stat(&self, stat: &mut Stat) {
         if stat.czxid <= self.base {
             stat.version = 0;
@@ -418,7 +419,7 @@ impl ServerUnderTest {
 }
 
 impl Client {
-    /// The next frame; `None`, and no connection any more, when there is none.
+    /// The next frame. If the connection has ended, it is dropped and `None` is returned.
     fn receive(&mut self) -> Option<Bytes> {
         let frame = self.connection.as_mut().and_then(Connection::receive);
         if frame.is_none() {
@@ -447,7 +448,7 @@ impl Connection {
         self.write(|out| request.encode(xid, out));
     }
 
-    /// Sends a frame; the other side may be gone, which the next read tells.
+    /// Sends a frame. If the server has closed the connection, the next read reports it.
     fn write(&mut self, body: impl FnOnce(&mut BytesMut)) {
         let mut packet = BytesMut::new();
         write_frame(&mut packet, body);
