@@ -10,7 +10,7 @@ git ls-files -z | xargs -0 cp --parents -t "$copy"
 export CARGO_TARGET_DIR=${MUTANTS_TARGET_DIR:-$copy/target} RUSTFLAGS=-Awarnings
 patches=("$@")
 [ $# -gt 0 ] || patches=(zk-sim/mutants/*.patch
-    fuzz/mutants/{ping-never-sent,watches-not-armed-again,xid-off-by-one,sent-again-after-a-loss,expiry-told-twice,sent-called-not-sent,held-by-what-was-received,one-shot-that-stays}.patch)
+    fuzz/mutants/{ping-never-sent,watches-not-rearmed,xid-off-by-one,request-sent-twice-after-loss,expiry-reported-twice,sent-request-reported-not-sent,lease-extended-by-any-bytes,one-shot-watch-not-removed}.patch)
 
 missed=0
 for patch in "${patches[@]}"; do
