@@ -116,9 +116,9 @@ impl ServerWithClients {
 fn acquire(zk: &Client, kind: &str, path: &str) -> AsyncResult<LockGuard> {
     let options = LockOptions::curator().identifier("ours");
     match kind {
-        "mutex" => Lock::with(zk, path, options).acquire_timeout(LIMIT),
-        "read" => ReadLock::with(zk, path, options).acquire_timeout(LIMIT),
-        _ => WriteLock::with(zk, path, options).acquire_timeout(LIMIT),
+        "mutex" => Lock::with_options(zk, path, options).acquire_timeout(LIMIT),
+        "read" => ReadLock::with_options(zk, path, options).acquire_timeout(LIMIT),
+        _ => WriteLock::with_options(zk, path, options).acquire_timeout(LIMIT),
     }
 }
 
@@ -250,7 +250,7 @@ fn holders_never_overlap_under_contention() {
         // The check detects overlaps, here with nodes that Curator does not wait for.
         let blind = |zk: &Client, _: &str, path: &str| {
             let options = LockOptions::default().extra_lock_pattern("-lock-");
-            Lock::with(zk, path, options).acquire_timeout(LIMIT)
+            Lock::with_options(zk, path, options).acquire_timeout(LIMIT)
         };
         let (entries, overlaps) = contend(&mut server, "mutex", "/crowd-blind", blind);
         assert_eq!(entries, 2 * THREADS * ROUNDS);

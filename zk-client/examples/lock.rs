@@ -17,7 +17,7 @@ async fn main() -> Result<(), Error> {
     zk.ensure_path("/examples/report").await?;
 
     let options = LockOptions::default().identifier(std::process::id().to_string());
-    let lock = Lock::with(&zk, "/examples/lock", options);
+    let lock = Lock::with_options(&zk, "/examples/lock", options);
     println!("held or waited for by {:?}", lock.contenders().await?);
     let guard = lock.acquire().await?;
     println!("held for sure for {:?}, token {}", guard.held_for(), guard.fencing_token());

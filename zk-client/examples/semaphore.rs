@@ -7,8 +7,10 @@ use std::{thread, time::Duration};
 
 use zk_client::{
     Error, OPEN_ACL_UNSAFE,
-    blocking::Client,
-    recipes::{Semaphore, SemaphoreOptions},
+    blocking::{
+        Client,
+        recipes::{Semaphore, SemaphoreOptions},
+    },
 };
 
 fn main() -> Result<(), Error> {
@@ -19,7 +21,7 @@ fn main() -> Result<(), Error> {
             .map(|worker| {
                 let options = SemaphoreOptions::default().max_leases(2);
                 let options = options.identifier(format!("worker {worker}"));
-                let semaphore = Semaphore::with(&zk, "/examples/semaphore", options);
+                let semaphore = Semaphore::with_options(&zk, "/examples/semaphore", options);
                 scope.spawn(move || {
                     let lease = semaphore.acquire()?;
                     println!("worker {worker}: held by {:?}", semaphore.lease_holders()?);

@@ -26,7 +26,7 @@ async fn main() -> Result<(), Error> {
     });
     // A stream, of which the newest state is there when one asks.
     let options = ChildrenWatchOptions::default().allow_session_lost(false);
-    let mut workers = ChildrenWatch::stream_with(&zk, "/examples/workers", options);
+    let mut workers = ChildrenWatch::stream_with_options(&zk, "/examples/workers", options);
 
     zk.create("/examples/config", b"verbose", CreateMode::Ephemeral).await?;
     for _ in 0..3 {

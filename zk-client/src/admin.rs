@@ -6,7 +6,7 @@ use zk_proto::{
     records::{ReconfigRequest, Stat},
 };
 
-use crate::{AsyncResult, Error};
+use crate::{AsyncResult, Client, Error, client::blocking, surfaces::with_blocking};
 
 /// The configuration that fits any.
 const ANY_CONFIG: i64 = -1;
@@ -48,7 +48,7 @@ impl Reconfig {
     }
 }
 
-crate::blocking::faces! {
+with_blocking! { impl Client {
     /// Sends a four-letter word, such as `ruok` or `srvr`, to the server of the present connection, and returns its
     /// answer. The word has a connection of its own, which may take as long as the client's
     /// [`connect_timeout`](crate::ClientBuilder::connect_timeout).
@@ -114,7 +114,7 @@ crate::blocking::faces! {
             cur_config_id: change.from.unwrap_or(ANY_CONFIG),
         }))
     }
-}
+} }
 
 /// The version in the answer to `srvr`: `Zookeeper version: 3.8.0-5a02a05…, built on …`.
 fn version(srvr: &str) -> Option<[u32; 3]> {

@@ -9,6 +9,8 @@ use zk_proto::{
     session::{Backoff, Config, Credential, SessionTicket},
 };
 
+#[cfg(feature = "thread")]
+use crate::client::blocking;
 use crate::{AsyncResult, Client, Error, Retry, driver, inner::ClientInner};
 
 /// How a client is to behave. Everything has a default but the hosts; what is wrong is told by
@@ -38,8 +40,42 @@ pub struct ClientBuilder {
     command_retry: Retry,
 }
 
+impl Client {
+    /// Returns a builder with default options. Only the [hosts](ClientBuilder::hosts) must be given.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::new()
+    }
+
+    /// Connects to `hosts` with default options, on the default runtime. [`ClientBuilder::hosts`] says how hosts are
+    /// written.
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::connect`].
+    #[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
+    pub fn connect(hosts: impl Into<String>) -> AsyncResult<Self> {
+        Self::builder().hosts(hosts).connect()
+    }
+}
+
+#[cfg(feature = "thread")]
+impl blocking::Client {
+    /// Returns a builder with default options. Only the [hosts](ClientBuilder::hosts) must be given. Finish with
+    /// [`connect_blocking`](ClientBuilder::connect_blocking).
+    pub fn builder() -> ClientBuilder {
+        Client::builder()
+    }
+
+    /// Connects to `hosts` with default options. The client's I/O has a thread of its own.
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::connect_blocking`].
+    pub fn connect(hosts: impl Into<String>) -> Result<Self, Error> {
+        Self::builder().hosts(hosts).connect_blocking()
+    }
+}
+
 impl ClientBuilder {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self {
             hosts: String::new(),
             config: Config::new(Vec::new()),
@@ -265,12 +301,12 @@ impl ClientBuilder {
     }
 
     /// Makes a client on an I/O thread of its own, whose calls wait. It does nothing until it is
-    /// [started](crate::blocking::Client::start).
+    /// [started](Client::start).
     ///
     /// # Errors
     /// As [`build_on`](Self::build_on).
     #[cfg(feature = "thread")]
-    pub fn build_blocking(self) -> Result<crate::blocking::Client, Error> {
+    pub fn build_blocking(self) -> Result<blocking::Client, Error> {
         self.build_on(zk_handler_thread::ThreadHandler::new()).map(Into::into)
     }
 
@@ -279,7 +315,7 @@ impl ClientBuilder {
     /// # Errors
     /// As [`build_on`](Self::build_on) and [`Client::start`].
     #[cfg(feature = "thread")]
-    pub fn connect_blocking(self) -> Result<crate::blocking::Client, Error> {
+    pub fn connect_blocking(self) -> Result<blocking::Client, Error> {
         self.connect_on(zk_handler_thread::ThreadHandler::new()).get().map(Into::into)
     }
 

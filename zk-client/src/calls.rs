@@ -12,14 +12,16 @@ use zk_proto::{
 };
 
 use crate::{
-    AsData, AsyncResult, Client, CreateOptions, Error, Transaction, Watch,
+    AsData, AsyncResult, Client, CreateOptions, Error, Watch,
+    client::blocking,
     from_reply::{FromReply, response},
+    surfaces::with_blocking,
 };
 
 /// The version of a request that accepts every version of the node.
 const ANY_VERSION: i32 = -1;
 
-crate::blocking::faces! {
+with_blocking! { impl Client {
     /// Creates a node with `data`, and returns its path.
     ///
     /// If the node is sequential, the server has appended a number to the path.
@@ -260,14 +262,9 @@ crate::blocking::faces! {
     pub fn sync(&self, path: impl AsRef<str>) -> AsyncResult<Ustring> {
         self.call(&Request::Sync(SyncRequest { path: path.as_ref() }))
     }
-}
+} }
 
 impl Client {
-    /// Begins a transaction: operations that are done all or not at all.
-    pub fn transaction(&self) -> Transaction {
-        Transaction::new(self.clone())
-    }
-
     /// Sends the one request that creates a node.
     pub(crate) fn send_create<T>(
         &self,

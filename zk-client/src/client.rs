@@ -13,11 +13,46 @@ use zk_proto::{
 };
 
 use crate::{
-    AsyncResult, ClientBuilder, Error, Event, ListenerId, Retry, States,
+    AsyncResult, Error, Event, ListenerId, Retry, States,
     inner::ClientInner,
     listeners::Listeners,
     stop::{Stop, unless},
+    surfaces::with_blocking,
 };
+
+/// The blocking form of the client, which `blocking.rs` re-exports.
+pub(crate) mod blocking {
+    use std::ops::Deref;
+
+    use crate::{Error, surfaces::blocking_form};
+
+    blocking_form! {
+        /// A client whose calls block the thread and return their results. See the [module](crate::blocking).
+        ///
+        /// Methods that do not wait, such as [`state`](crate::Client::state) and
+        /// [`add_listener`](crate::Client::add_listener), are those of [`crate::Client`].
+        #[derive(Clone)]
+        pub struct Client;
+    }
+
+    impl Client {
+        /// Returns a client on the same session whose root is `path` of this one.
+        ///
+        /// # Errors
+        /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if `path` is not valid.
+        pub fn with_chroot(&self, path: &str) -> Result<Self, Error> {
+            self.0.with_chroot(path).map(Self)
+        }
+    }
+
+    impl Deref for Client {
+        type Target = crate::Client;
+
+        fn deref(&self) -> &Self::Target {
+            &self.0
+        }
+    }
+}
 
 /// A ZooKeeper client: kazoo's `KazooClient`.
 ///
@@ -111,21 +146,6 @@ impl Client {
         Self { inner, chroot, default_acl, command_retry, closer }
     }
 
-    /// A builder with the defaults; it wants [hosts](ClientBuilder::hosts).
-    pub fn builder() -> ClientBuilder {
-        ClientBuilder::new()
-    }
-
-    /// Connects to `hosts` with the defaults, on the default runtime. See [`ClientBuilder::hosts`] for
-    /// how they are written.
-    ///
-    /// # Errors
-    /// As [`ClientBuilder::connect`].
-    #[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
-    pub fn connect(hosts: impl Into<String>) -> AsyncResult<Self> {
-        Self::builder().hosts(hosts).connect()
-    }
-
     /// A handle that does not keep the client: its session is closed when the last clone is dropped.
     #[must_use]
     pub fn downgrade(&self) -> WeakClient {
@@ -196,7 +216,7 @@ impl Client {
         self.inner.lock().lifecycle.session.session_timeout()
     }
 
-    /// What it takes to go on with this session in another client: see [`ClientBuilder::client_id`].
+    /// What it takes to go on with this session in another client: see [`ClientBuilder::client_id`](crate::ClientBuilder::client_id).
     /// `None` without a session that can be gone on with: before the first connection, and after a stop.
     #[must_use]
     pub fn client_id(&self) -> Option<SessionTicket> {
@@ -266,20 +286,6 @@ impl Client {
         &self.inner.dispatcher.listeners
     }
 
-    /// Calls `call` until it succeeds, or the client's policy
-    /// ([`command_retry`](ClientBuilder::command_retry)) gives up. See [`Retry`] for what is tried
-    /// again.
-    ///
-    /// # Errors
-    /// The error of the last try.
-    pub fn retry<T, R>(&self, call: impl FnMut(&Self) -> R + Send + 'static) -> AsyncResult<T>
-    where
-        T: Clone + Send + 'static,
-        R: Future<Output = Result<T, Error>> + Send + 'static,
-    {
-        self.command_retry.call(self, call)
-    }
-
     /// The policy of [`retry`](Self::retry).
     pub const fn command_retry(&self) -> &Retry {
         &self.command_retry
@@ -332,7 +338,7 @@ impl Client {
 
     // ---- settings that change ---------------------------------------------------------------------
 
-    /// Removes a credential that was given to the [builder](ClientBuilder::auth) or to
+    /// Removes a credential that was given to the [builder](crate::ClientBuilder::auth) or to
     /// [`add_auth`](Self::add_auth), for all later connections and sessions; says whether it was there.
     /// The present connection keeps what it was given, as the protocol has no way to take it back.
     ///
@@ -357,7 +363,7 @@ impl Client {
         self.inner.lock().lifecycle.session.config().hosts.clone()
     }
 
-    /// Another list of hosts, as in [`ClientBuilder::hosts`], with this client's chroot or without one. The
+    /// Another list of hosts, as in [`ClientBuilder::hosts`](crate::ClientBuilder::hosts), with this client's chroot or without one. The
     /// connection is left only if its host is no more in the list.
     ///
     /// # Errors
@@ -408,13 +414,13 @@ impl Client {
     }
 }
 
-crate::blocking::faces! {
+with_blocking! { impl Client {
     /// Starts to connect; the result is there when there is a connection. Without effect on a client that
     /// runs. A client that was stopped begins a new session.
     ///
     /// # Errors
     /// [`Timeout`](crate::ErrorKind::Timeout) when there is no connection within
-    /// [`connect_timeout`](ClientBuilder::connect_timeout), with what went wrong last: a client that did
+    /// [`connect_timeout`](crate::ClientBuilder::connect_timeout), with what went wrong last: a client that did
     /// not run before is stopped then. [`AuthFailed`](crate::ErrorKind::AuthFailed) when the credentials
     /// are refused. A server that demands credentials that were not added
     /// (`zookeeper.enforce.auth.enabled`, `zookeeper.sessionRequireClientSASLAuth`) says so only at the
@@ -453,7 +459,7 @@ crate::blocking::faces! {
     pub fn add_auth(&self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> AsyncResult<()> {
         self.inner.add_auth(Credential::new(scheme, auth))
     }
-}
+} }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

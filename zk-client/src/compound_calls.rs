@@ -15,9 +15,11 @@ use zk_proto::{
 
 use crate::{
     AsData, AsyncResult, Client, CreateOptions, Error, ErrorKind,
+    client::blocking,
     create::no_acl,
     from_reply::{FromReply, is_no_node},
-    retry::{bide as back_off, passes as is_transient, patiently as retry_transient},
+    retrying::{back_off, is_transient, retry_transient},
+    surfaces::with_blocking,
 };
 
 /// How often a recursive delete begins again while others create nodes below.
@@ -26,7 +28,7 @@ const MAX_DELETE_ROUNDS: usize = 100;
 /// How many requests a recursive delete has in flight.
 const WINDOW: usize = 256;
 
-crate::blocking::faces! {
+with_blocking! { impl Client {
     /// Creates a node without data, and each missing parent, unless they exist already.
     ///
     /// The nodes get the client's [`default_acl`](crate::ClientBuilder::default_acl). With a chroot, the nodes of the
@@ -164,7 +166,7 @@ crate::blocking::faces! {
             client.delete(&path, None).await
         })
     }
-}
+} }
 
 impl Client {
     /// Creates a node, with its parents if the options say so.

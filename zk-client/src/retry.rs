@@ -7,10 +7,7 @@ use zk_proto::{
     session::{Backoff, Outcome},
 };
 
-use crate::{
-    AsyncResult, Client, Error, ErrorCode, ErrorKind, blocking,
-    stop::{Stop, unless},
-};
+use crate::{Error, ErrorCode, ErrorKind};
 
 /// A retry policy: kazoo's `KazooRetry`, with its names and defaults.
 ///
@@ -20,8 +17,8 @@ use crate::{
 /// its own time-outs; a call of one's own asks for another try with [`Error::try_again`].
 ///
 /// Where doing it twice is not harmless, there are calls that find out whether it was done:
-/// [`CreateOptions::protected`](crate::CreateOptions::protected), [`Client::set_and_check`],
-/// [`Client::delete_and_check`]. What they report as not done is tried again.
+/// [`CreateOptions::protected`](crate::CreateOptions::protected), [`Client::set_and_check`](crate::Client::set_and_check),
+/// [`Client::delete_and_check`](crate::Client::delete_and_check). What they report as not done is tried again.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -136,67 +133,6 @@ impl Retry {
         self
     }
 
-    /// Calls `call` until it succeeds, or this policy gives up. Cancelling or dropping the handle ends
-    /// the trying: no other try is begun then.
-    ///
-    /// # Errors
-    /// The error of the last try; [`Interrupted`](ErrorKind::Interrupted) when
-    /// [`interrupt`](Self::interrupt) said so.
-    pub fn call<T, R>(
-        &self,
-        client: &Client,
-        mut call: impl FnMut(&Client) -> R + Send + 'static,
-    ) -> AsyncResult<T>
-    where
-        T: Clone + Send + 'static,
-        R: Future<Output = Result<T, Error>> + Send + 'static,
-    {
-        let mut tries = Tries::new(self.clone(), client.shared().now());
-        let first = call(client);
-        let caller = client.clone();
-        client.request_cancellable(move |abandon| async move {
-            let (shared, stop) = (caller.shared(), Stop::on(abandon));
-            let mut result = first.await;
-            loop {
-                let error = match result {
-                    Ok(value) => return Ok(value),
-                    Err(error) => error,
-                };
-                let until = tries.next(error, shared.now(), shared.random_part())?;
-                while let Some(pause) = tries.pause(until, shared.now())? {
-                    if unless(&stop, shared.sleep_until(pause)).await.is_none() {
-                        return Err(Error::cancelled(tries.outcome));
-                    }
-                }
-                result = call(&caller).await;
-            }
-        })
-    }
-
-    /// Calls `call` until it succeeds, or this policy gives up, and waits for it in this thread.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call).
-    pub fn call_blocking<T>(
-        &self,
-        client: &blocking::Client,
-        mut call: impl FnMut(&blocking::Client) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let shared = client.as_async().shared();
-        let mut tries = Tries::new(self.clone(), shared.now());
-        loop {
-            let error = match call(client) {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            let until = tries.next(error, shared.now(), shared.random_part())?;
-            while let Some(pause) = tries.pause(until, shared.now())? {
-                shared.dispatcher.completions.assert_may_block();
-                std::thread::sleep(pause.since(shared.now()));
-            }
-        }
-    }
-
     /// The pause after `retries` earlier pauses; `random` is in 0..1.
     fn pause(&self, retries: u32, random: f64) -> Duration {
         let backoff = Backoff { min: self.delay, max: self.max_delay };
@@ -223,44 +159,6 @@ impl Retry {
     }
 }
 
-/// Makes a call that may be made twice, in the present session, until there is an answer to it.
-pub(crate) async fn patiently<T, R>(
-    client: &Client,
-    mut call: impl FnMut(&Client) -> R,
-) -> Result<T, Error>
-where
-    R: Future<Output = Result<T, Error>>,
-{
-    loop {
-        match call(client).await {
-            Err(error) if passes(&error) => bide(client, &error).await,
-            result => return result,
-        }
-    }
-}
-
-/// Whether an error is one of the connection or of its server, in a session that may live on.
-pub(crate) fn passes(error: &Error) -> bool {
-    use ErrorCode::{NotReadOnly, OperationTimeout, SessionMoved, Throttled};
-
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionLoss
-            | ErrorKind::QueueFull
-            | ErrorKind::Server(NotReadOnly | OperationTimeout | SessionMoved | Throttled)
-    )
-}
-
-/// How long to wait for what no connection brings.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// Waits for what [passes](passes). The next call waits for a connection by itself; all else needs time.
-pub(crate) async fn bide(client: &Client, error: &Error) {
-    if error.kind() != ErrorKind::ConnectionLoss {
-        client.shared().sleep(PAUSE).await;
-    }
-}
-
 /// Whether an operation changes nothing, so that it can be done again.
 const fn is_read(op: OpCode) -> bool {
     matches!(
@@ -282,23 +180,23 @@ const fn is_read(op: OpCode) -> bool {
 /// How long to sleep at once while somebody may interrupt.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The tries of one call: the policy as a state machine, for both faces.
-struct Tries {
+/// The tries of one call: the policy as a state machine, for both surfaces.
+pub(crate) struct Tries {
     policy: Retry,
     failed: u32,
-    /// That of the last one.
-    outcome: Option<Outcome>,
+    /// The outcome of the last try.
+    pub(crate) outcome: Option<Outcome>,
     give_up_at: Option<Time>,
 }
 
 impl Tries {
-    fn new(policy: Retry, now: Time) -> Self {
+    pub(crate) fn new(policy: Retry, now: Time) -> Self {
         let give_up_at = policy.deadline.map(|deadline| now.after(deadline));
         Self { policy, failed: 0, outcome: None, give_up_at }
     }
 
     /// When to try again after `error`; `random` is in 0..1.
-    fn next(&mut self, error: Error, now: Time, random: f64) -> Result<Time, Error> {
+    pub(crate) fn next(&mut self, error: Error, now: Time, random: f64) -> Result<Time, Error> {
         self.failed = self.failed.saturating_add(1);
         self.outcome = error.outcome();
         let exhausted = self.policy.max_tries.is_some_and(|tries| self.failed >= tries);
@@ -313,7 +211,7 @@ impl Tries {
     }
 
     /// Until when to sleep next on the way to `until`; `None` when that is reached.
-    fn pause(&self, until: Time, now: Time) -> Result<Option<Time>, Error> {
+    pub(crate) fn pause(&self, until: Time, now: Time) -> Result<Option<Time>, Error> {
         let Some(interrupt) = &self.policy.interrupt else {
             return Ok((now < until).then_some(until));
         };
@@ -336,27 +234,5 @@ impl fmt::Debug for Retry {
             .field("deadline", &self.deadline)
             .field("unknown", &self.unknown)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, feature = "tokio"))]
-mod tests {
-    use super::*;
-
-    /// There is nothing to await in such a call: made again without a pause, it keeps its thread from all else.
-    #[tokio::test]
-    async fn a_full_queue_is_given_time() {
-        let full = Client::builder().hosts("127.0.0.1:1").max_in_flight(0).build().unwrap();
-        drop(full.start());
-        let closed = Client::builder().hosts("127.0.0.1:1").build().unwrap();
-        let begun = full.shared().now();
-        let mut calls = 0;
-        let result = patiently(&full, |full| {
-            calls += 1;
-            if calls < 3 { full.exists("/") } else { closed.exists("/") }
-        });
-        assert_eq!(result.await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
-        let taken = full.shared().now().since(begun);
-        assert!(calls == 3 && taken >= 2 * PAUSE, "{calls} calls in {taken:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! [`Transaction`]: several operations, all or none.
 
-use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use bytes::Bytes;
 use zk_proto::{
@@ -12,7 +12,41 @@ use zk_proto::{
     session::Outcome,
 };
 
-use crate::{AsData, AsyncResult, Client, CreateOptions, Error, Face};
+use crate::{AsData, AsyncResult, Client, CreateOptions, Error, surfaces::with_blocking};
+
+/// The version that fits any.
+const ANY_VERSION: i32 = -1;
+
+/// The blocking form of a transaction, which `blocking.rs` re-exports.
+pub(crate) mod blocking {
+    use crate::{client::blocking::Client, surfaces::blocking_form};
+
+    blocking_form! {
+        /// Operations that the server does all or not at all, in their order. See
+        /// [`crate::Transaction`].
+        ///
+        /// ```no_run
+        /// # use zk_client::{CreateMode, Error, blocking::Client};
+        /// # fn example(zk: Client) -> Result<(), Error> {
+        /// zk.transaction()
+        ///     .check("/app", 3)
+        ///     .create("/app/a", b"one", CreateMode::Persistent)
+        ///     .commit()?
+        ///     .committed()?;
+        /// # Ok(())
+        /// # }
+        /// ```
+        #[must_use = "a transaction does nothing before it is committed"]
+        pub struct Transaction;
+    }
+
+    impl Client {
+        /// Begins a transaction: operations that are done all or not at all.
+        pub fn transaction(&self) -> Transaction {
+            self.as_async().transaction().into()
+        }
+    }
+}
 
 /// Operations that the server does all or not at all, in their order.
 ///
@@ -35,15 +69,13 @@ use crate::{AsData, AsyncResult, Client, CreateOptions, Error, Face};
 /// # }
 /// ```
 #[must_use = "a transaction does nothing before it is committed"]
-pub struct Transaction<C = Client> {
+pub struct Transaction {
     client: Client,
     operations: Vec<Operation>,
     /// The first operation looks whether a lock or a lease is held still.
     is_guarded: bool,
     /// What is wrong with the operations so far; told by `commit`.
     error: Option<Error>,
-    /// Whose transaction it is, which decides how `commit` gives its result.
-    face: PhantomData<C>,
 }
 
 enum Operation {
@@ -67,72 +99,91 @@ pub enum OperationResult {
     Deleted,
 }
 
-impl<C> Transaction<C> {
-    pub(crate) const fn new(client: Client) -> Self {
-        Self { client, operations: Vec::new(), is_guarded: false, error: None, face: PhantomData }
+impl Client {
+    /// Begins a transaction: operations that are done all or not at all.
+    pub fn transaction(&self) -> Transaction {
+        Transaction::new(self.clone())
     }
+}
 
+with_blocking! { impl Transaction {
     /// The node must have `version`.
-    pub fn check(mut self, path: impl AsRef<str>, version: i32) -> Self {
-        self.operations.push(Operation::Check { path: path.as_ref().to_owned(), version });
-        self
+    pub fn check(self, path: impl AsRef<str>, version: i32) -> Self {
+        self.with(Operation::Check { path: path.as_ref().to_owned(), version })
     }
 
     /// Creates a node, as [`Client::create`] does, but for `makepath`: parents have to be there, or be
     /// created by the same transaction. Nor can it be protected.
     pub fn create(
-        mut self,
+        self,
         path: impl AsRef<str>,
         data: impl AsData,
         options: impl Into<CreateOptions>,
     ) -> Self {
-        let (path, options) = (path.as_ref().to_owned(), options.into());
-        if options.makes_path() || options.is_protected() {
-            let why = "no makepath and no protection in a transaction";
-            self.refuse(Error::invalid_request(format!("create {path}: {why}")));
-            return self;
-        }
-        match options.resolve_acl(self.client.default_acl()) {
-            Ok(acl) => {
-                let data = data.as_data().map(Bytes::copy_from_slice);
-                self.operations.push(Operation::Create { path, data, options, acl });
-            }
-            Err(error) => self.refuse(error),
-        }
-        self
+        let path = path.as_ref().to_owned();
+        let data = data.as_data().map(Bytes::copy_from_slice);
+        self.with_create(path, data, options.into())
     }
 
     /// Sets a node's data, as [`Client::set`] does.
     pub fn set(
-        mut self,
+        self,
         path: impl AsRef<str>,
         data: impl AsData,
         version: impl Into<Option<i32>>,
     ) -> Self {
-        self.operations.push(Operation::Set {
-            path: path.as_ref().to_owned(),
-            data: data.as_data().map(Bytes::copy_from_slice),
-            version: version.into().unwrap_or(-1),
-        });
-        self
+        let path = path.as_ref().to_owned();
+        let data = data.as_data().map(Bytes::copy_from_slice);
+        self.with(Operation::Set { path, data, version: version.into().unwrap_or(ANY_VERSION) })
     }
 
     /// Deletes a node, as [`Client::delete`] does.
-    pub fn delete(mut self, path: impl AsRef<str>, version: impl Into<Option<i32>>) -> Self {
-        let version = version.into().unwrap_or(-1);
-        self.operations.push(Operation::Delete { path: path.as_ref().to_owned(), version });
-        self
+    pub fn delete(self, path: impl AsRef<str>, version: impl Into<Option<i32>>) -> Self {
+        let path = path.as_ref().to_owned();
+        self.with(Operation::Delete { path, version: version.into().unwrap_or(ANY_VERSION) })
+    }
+
+    /// Sends the operations. The result is there for a transaction that the server refused as well: see
+    /// [`TransactionResults::committed`].
+    ///
+    /// # Errors
+    /// When the server did not answer, or an operation cannot be: then nothing was sent.
+    pub fn commit(self) -> AsyncResult<TransactionResults> {
+        self.send()
+    }
+} }
+
+impl Transaction {
+    pub(crate) const fn new(client: Client) -> Self {
+        Self { client, operations: Vec::new(), is_guarded: false, error: None }
     }
 
     /// Does the rest only if the node at `path` is there, which tells that its lock or lease is held.
     pub(crate) fn guarded(mut self, path: &str) -> Self {
         self.is_guarded = true;
         // Any version: others may write to the node, as Curator does to ask for a lock back.
-        self.check(path, -1)
+        self.check(path, ANY_VERSION)
     }
 
-    fn refuse(&mut self, error: Error) {
+    fn with(mut self, operation: Operation) -> Self {
+        self.operations.push(operation);
+        self
+    }
+
+    fn with_create(self, path: String, data: Option<Bytes>, options: CreateOptions) -> Self {
+        if options.makes_path() || options.is_protected() {
+            let why = "no makepath and no protection in a transaction";
+            return self.refused(Error::invalid_request(format!("create {path}: {why}")));
+        }
+        match options.resolve_acl(self.client.default_acl()) {
+            Ok(acl) => self.with(Operation::Create { path, data, options, acl }),
+            Err(error) => self.refused(error),
+        }
+    }
+
+    fn refused(mut self, error: Error) -> Self {
         self.error.get_or_insert(error);
+        self
     }
 
     fn send(self) -> AsyncResult<TransactionResults> {
@@ -168,17 +219,6 @@ impl<C> Transaction<C> {
                 "the transaction's reply has another number of results",
             )),
         })
-    }
-}
-
-impl<C: Face> Transaction<C> {
-    /// Sends the operations. The result is there for a transaction that the server refused as well: see
-    /// [`TransactionResults::committed`].
-    ///
-    /// # Errors
-    /// When the server did not answer, or an operation cannot be: then nothing was sent.
-    pub fn commit(self) -> C::Answer<TransactionResults> {
-        C::answer(self.send())
     }
 }
 
@@ -228,7 +268,7 @@ fn expected_version(op: &MultiOp<'_>) -> Option<i32> {
         MultiOp::Delete(delete) => delete.version,
         _ => return None,
     };
-    (version != -1).then_some(version)
+    (version != ANY_VERSION).then_some(version)
 }
 
 /// One result for each operation of a [`Transaction`], in their order.
@@ -278,7 +318,7 @@ impl IntoIterator for TransactionResults {
     }
 }
 
-impl<C> fmt::Debug for Transaction<C> {
+impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Transaction({} operations)", self.operations.len())
     }

@@ -424,6 +424,8 @@ pub async fn threads<H: Handler>(handler: H) {
     let zk = blocking::Client::from(ctx.client().await);
     let run = spawn_blocking(move || {
         // guide: threads
+        use zk_client::blocking::recipes::Lock;
+
         zk.ensure_path("/my/favorite")?;
         let (data, stat) = zk.retry(|zk| zk.get("/my/favorite"))?;
         println!("version {}, data {data:?}", stat.version);
@@ -443,7 +445,11 @@ pub async fn locks<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let run = async |zk: Client| {
         // guide: lock
-        let lock = Lock::with(&zk, "/lockpath", LockOptions::default().identifier("my-identifier"));
+        let lock = Lock::with_options(
+            &zk,
+            "/lockpath",
+            LockOptions::default().identifier("my-identifier"),
+        );
         let guard = lock.acquire().await?; // waits until it is held
         // … do something with the lock …
         println!("held or waited for by {:?}", lock.contenders().await?);
@@ -476,16 +482,16 @@ pub async fn locks<H: Handler>(handler: H) {
         // end
         assert!(writer.is_held());
         // guide: lock shared with Curator
-        let lock = Lock::with(&zk, "/curators", LockOptions::curator());
-        let shared = ReadLock::with(&zk, "/readers-of-curator", LockOptions::curator());
-        let gophers = Lock::with(&zk, "/gophers", LockOptions::go_zookeeper());
+        let lock = Lock::with_options(&zk, "/curators", LockOptions::curator());
+        let shared = ReadLock::with_options(&zk, "/readers-of-curator", LockOptions::curator());
+        let gophers = Lock::with_options(&zk, "/gophers", LockOptions::go_zookeeper());
         // end
         for lock in [lock.acquire(), shared.acquire(), gophers.acquire()] {
             assert!(lock.await?.is_held());
         }
         // guide: semaphore
         let options = SemaphoreOptions::default().max_leases(3).identifier("my-identifier");
-        let semaphore = Semaphore::with(&zk, "/leasepath", options);
+        let semaphore = Semaphore::with_options(&zk, "/leasepath", options);
         let lease = semaphore.acquire().await?;
         println!("held by {:?}", semaphore.lease_holders().await?);
         lease.release().await?;

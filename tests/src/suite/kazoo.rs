@@ -437,7 +437,7 @@ fn with_id(name: &str) -> LockOptions {
 /// Each client waits for the other's lock, and acquires it after its release, in order of arrival.
 pub async fn locks<H: Handler>(handler: H) {
     let (ctx, zk, kazoo) = connect_both(handler).await;
-    let ours = Lock::with(&zk, "/lock", with_id("ours"));
+    let ours = Lock::with_options(&zk, "/lock", with_id("ours"));
     let theirs = KazooLock::lock(&kazoo, "Lock", "theirs", &[]).await;
     for _ in 0..2 {
         let guard = ctx.ok("a free lock", ours.acquire()).await;
@@ -508,7 +508,7 @@ pub async fn read_and_write_locks<H: Handler>(handler: H) {
 pub async fn semaphores<H: Handler>(handler: H) {
     let (ctx, zk, kazoo) = connect_both(handler).await;
     let of = |leases| SemaphoreOptions::default().max_leases(leases).identifier("ours");
-    let ours = Semaphore::with(&zk, "/lock", of(2));
+    let ours = Semaphore::with_options(&zk, "/lock", of(2));
     let theirs = KazooLock::semaphore(&kazoo, "theirs", 2).await;
     let late = KazooLock::semaphore(&kazoo, "late", 2).await;
     let lease = ctx.ok("a lease", ours.acquire()).await;
@@ -528,7 +528,7 @@ pub async fn semaphores<H: Handler>(handler: H) {
     late.release().await;
     ctx.ok("to release", lease.release()).await;
 
-    let wrong = Semaphore::with(&zk, "/lock", of(3)).acquire();
+    let wrong = Semaphore::with_options(&zk, "/lock", of(3)).acquire();
     assert_eq!(ctx.err("another number", wrong).await.kind(), ErrorKind::InvalidInput);
     let wrong = KazooLock::semaphore(&kazoo, "wrong", 3).await;
     let refused = kazoo.ask(wrong.command("acquire").word(LONG)).await;
@@ -543,7 +543,7 @@ pub async fn semaphores<H: Handler>(handler: H) {
 /// Both clients respect nodes with the names of Curator and go-zookeeper only with `extra_lock_pattern`.
 pub async fn locks_with_foreign_nodes<H: Handler>(handler: H) {
     let (ctx, zk, kazoo) = connect_both(handler).await;
-    let ours = Lock::with(&zk, "/lock", with_id("ours").extra_lock_pattern("-lock-"));
+    let ours = Lock::with_options(&zk, "/lock", with_id("ours").extra_lock_pattern("-lock-"));
     let theirs = KazooLock::lock(&kazoo, "Lock", "theirs", &["-lock-"]).await;
     ctx.ok("the path", zk.ensure_path("/lock")).await;
     for name in [

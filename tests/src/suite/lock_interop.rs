@@ -27,20 +27,20 @@ pub async fn extra_lock_patterns_include_foreign_nodes<H: Handler>(handler: H) {
         ctx.ok("to release", acquire(&ctx, &lock_with_id(&zk, "blind")).await.release()).await;
         for kind in 0..3 {
             let waiting = match kind {
-                0 => Lock::with(&zk, PATH, options.clone()).acquire(),
-                1 => ReadLock::with(&zk, PATH, options.clone()).acquire(),
-                _ => WriteLock::with(&zk, PATH, options.clone()).acquire(),
+                0 => Lock::with_options(&zk, PATH, options.clone()).acquire(),
+                1 => ReadLock::with_options(&zk, PATH, options.clone()).acquire(),
+                _ => WriteLock::with_options(&zk, PATH, options.clone()).acquire(),
             };
             ctx.wait_for_children(&zk, PATH, 2).await;
             ctx.short_wait().await;
             assert!(!waiting.ready());
-            let contenders = Lock::with(&zk, PATH, options.clone()).contenders();
+            let contenders = Lock::with_options(&zk, PATH, options.clone()).contenders();
             let contenders = ctx.ok("contenders", contenders).await;
             assert_eq!(contenders[0], "theirs");
             drop(waiting);
             ctx.wait_for_children(&zk, PATH, 1).await;
         }
-        let waiting = Lock::with(&zk, PATH, options.clone()).acquire();
+        let waiting = Lock::with_options(&zk, PATH, options.clone()).acquire();
         ctx.wait_for_children(&zk, PATH, 2).await;
         ctx.ok("theirs to go", zk.delete(foreign, None)).await;
         ctx.ok("to release", ctx.ok("its turn", waiting).await.release()).await;
@@ -67,17 +67,17 @@ pub async fn nodes_have_the_naming_scheme_of_the_options<H: Handler>(handler: H)
     let uuid = "_c_01234567-89ab-4def-8000-0123456789ab";
     let hex = format!("_c_{:032x}", 0);
     let curator = LockOptions::curator;
-    let lock = ctx.ok("a lock", Lock::with(&zk, "/mutex", curator()).acquire()).await;
+    let lock = ctx.ok("a lock", Lock::with_options(&zk, "/mutex", curator()).acquire()).await;
     assert_eq!(form(lock.path()), masked(&format!("{uuid}-lock-")));
-    let reader = ctx.ok("a lock", ReadLock::with(&zk, "/sides", curator()).acquire()).await;
+    let reader = ctx.ok("a lock", ReadLock::with_options(&zk, "/sides", curator()).acquire()).await;
     assert_eq!(form(reader.path()), masked(&format!("{uuid}-__READ__")));
-    let writer = WriteLock::with(&zk, "/sides", curator()).acquire();
+    let writer = WriteLock::with_options(&zk, "/sides", curator()).acquire();
     ctx.wait_for_children(&zk, "/sides", 2).await;
-    let late = ReadLock::with(&zk, "/sides", curator()).acquire();
+    let late = ReadLock::with_options(&zk, "/sides", curator()).acquire();
     ctx.wait_for_children(&zk, "/sides", 3).await;
     ctx.short_wait().await;
     assert!(!writer.ready() && !late.ready());
-    let another = ReadLock::with(&zk, "/sides", curator().identifier("late")).contenders();
+    let another = ReadLock::with_options(&zk, "/sides", curator().identifier("late")).contenders();
     assert_eq!(ctx.ok("contenders", another).await.len(), 3);
     ctx.ok("to release", reader.release()).await;
     let guard = ctx.ok("its turn", writer).await;
@@ -88,15 +88,15 @@ pub async fn nodes_have_the_naming_scheme_of_the_options<H: Handler>(handler: H)
     assert!(ctx.ok("its turn", late).await.is_held());
 
     let options = LockOptions::go_zookeeper().identifier("gopher");
-    let gopher = ctx.ok("a lock", Lock::with(&zk, "/go", options).acquire()).await;
+    let gopher = ctx.ok("a lock", Lock::with_options(&zk, "/go", options).acquire()).await;
     assert_eq!(form(gopher.path()), masked(&format!("{hex}-lock-")));
     // A lock with Curator's names waits for a node with go-zookeeper's names.
-    let beside = Lock::with(&zk, "/go", curator()).try_acquire();
+    let beside = Lock::with_options(&zk, "/go", curator()).try_acquire();
     assert!(ctx.ok("an answer", beside).await.is_none());
     let options = LockOptions::go_zookeeper;
     for acquire in [
-        ReadLock::with(&zk, "/none", options()).acquire(),
-        WriteLock::with(&zk, "/none", options()).acquire(),
+        ReadLock::with_options(&zk, "/none", options()).acquire(),
+        WriteLock::with_options(&zk, "/none", options()).acquire(),
     ] {
         let error = ctx.err("what go-zookeeper does not have", acquire).await;
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
@@ -118,7 +118,8 @@ pub async fn a_curator_semaphore_is_refused<H: Handler>(handler: H) {
         ctx.err("a semaphore", semaphore.acquire()).await,
         ctx.err("a semaphore", semaphore.try_acquire()).await,
         ctx.err("holders", semaphore.lease_holders()).await,
-        ctx.err("a mutex", Lock::with(&zk, "/theirs", LockOptions::curator()).acquire()).await,
+        ctx.err("a mutex", Lock::with_options(&zk, "/theirs", LockOptions::curator()).acquire())
+            .await,
     ];
     for error in errors {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");

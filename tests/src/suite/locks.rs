@@ -29,7 +29,7 @@ use crate::{
 pub(super) const PATH: &str = "/lock";
 
 pub(super) fn lock_with_id(zk: &Client, name: &str) -> Lock {
-    Lock::with(zk, PATH, LockOptions::default().identifier(name))
+    Lock::with_options(zk, PATH, LockOptions::default().identifier(name))
 }
 
 pub(super) async fn acquire<H: Handler>(ctx: &TestContext<H>, lock: &Lock) -> LockGuard {
@@ -271,8 +271,9 @@ pub async fn a_waiting_thread_can_be_cancelled<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (zk, guard) = acquire_as_holder(&ctx).await;
     let client = blocking::Client::from(zk.clone());
-    let (lock, read, write) =
-        (Lock::new(&client, PATH), ReadLock::new(&client, PATH), WriteLock::new(&client, PATH));
+    let lock = blocking::recipes::Lock::new(&client, PATH);
+    let read = blocking::recipes::ReadLock::new(&client, PATH);
+    let write = blocking::recipes::WriteLock::new(&client, PATH);
     let other = lock_with_id(&zk, "by another object").acquire();
     ctx.wait_for_children(&zk, PATH, 2).await;
     let (one, two, three) = (lock.clone(), read.clone(), write.clone());
@@ -297,7 +298,7 @@ pub async fn a_waiting_thread_can_be_cancelled<H: Handler>(handler: H) {
 async fn cancel_threads<H: Handler>(
     ctx: &TestContext<H>,
     zk: &Client,
-    acquire: impl Fn() -> Result<LockGuard<blocking::Client>, Error> + Clone + Send + 'static,
+    acquire: impl Fn() -> Result<blocking::recipes::LockGuard, Error> + Clone + Send + 'static,
     cancel: impl Fn(),
 ) {
     let wait = || spawn(&ctx.handler, spawn_blocking(acquire.clone()));
@@ -348,7 +349,7 @@ pub async fn threads_sharing_one_lock_hold_it_in_turn<H: Handler>(handler: H) {
     let zk = ctx.client().await;
     let client = blocking::Client::from(zk.clone());
     let inside = Arc::new(AtomicUsize::new(0));
-    let lock = Lock::new(&client, PATH);
+    let lock = blocking::recipes::Lock::new(&client, PATH);
     let threads: Vec<_> = (0..10)
         .map(|_| {
             let (lock, inside) = (lock.clone(), inside.clone());

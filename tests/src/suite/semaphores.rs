@@ -33,7 +33,7 @@ const TURNS: &str = "/semaphore-__lock__";
 
 fn of(zk: &Client, leases: usize) -> Semaphore {
     let options = SemaphoreOptions::default().max_leases(leases);
-    Semaphore::with(zk, PATH, options.identifier(format!("one of {leases}")))
+    Semaphore::with_options(zk, PATH, options.identifier(format!("one of {leases}")))
 }
 
 async fn lease<H: Handler>(ctx: &TestContext<H>, semaphore: &Semaphore) -> Lease {
@@ -95,7 +95,7 @@ pub async fn many_tasks_and_threads_share_the_leases<H: Handler>(handler: H) {
         .collect();
     let client = blocking::Client::from(zk.clone());
     let options = SemaphoreOptions::default().max_leases(3);
-    let semaphore = Semaphore::with(&client, PATH, options);
+    let semaphore = blocking::recipes::Semaphore::with_options(&client, PATH, options);
     let count = inside.clone();
     let thread = spawn_blocking(move || {
         for _ in 0..3 {
@@ -117,7 +117,7 @@ pub async fn a_waiting_thread_can_be_cancelled<H: Handler>(handler: H) {
     let zk = ctx.client().await;
     let held = lease(&ctx, &of(&zk, 1)).await;
     let client = blocking::Client::from(zk.clone());
-    let semaphore = Semaphore::new(&client, PATH);
+    let semaphore = blocking::recipes::Semaphore::new(&client, PATH);
     let wait = || {
         let semaphore = semaphore.clone();
         spawn(&ctx.handler, spawn_blocking(move || semaphore.acquire()))

@@ -213,9 +213,9 @@ pub async fn a_children_watch_can_end_with_its_session<H: Handler>(handler: H) {
     node(&ctx, &other, "/node", "").await;
     let (ends, lasts) = (RecordedUpdates::default(), RecordedUpdates::default());
     let options = ChildrenWatchOptions::default().allow_session_lost(false);
-    let ending = ChildrenWatch::with(&zk, "/node", options, ends.children());
+    let ending = ChildrenWatch::with_options(&zk, "/node", options, ends.children());
     let lasting = ChildrenWatch::new(&zk, "/node", lasts.children());
-    let mut stream = ChildrenWatch::stream_with(&zk, "/node", options);
+    let mut stream = ChildrenWatch::stream_with_options(&zk, "/node", options);
     assert_eq!(names(&ctx.within("the first", stream.changed()).await.expect("it runs")), "");
     for updates in [&ends, &lasts] {
         updates.is(&ctx, &[("", None)]).await;

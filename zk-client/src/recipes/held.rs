@@ -12,9 +12,9 @@ use std::{
 use zk_proto::{records::Stat, session::SessionId};
 
 use crate::{
-    AsyncResult, Client, Event, Face, SessionState, States, Transaction,
+    AsyncResult, Client, Event, SessionState, States, Transaction,
     from_reply::is_no_node,
-    retry::patiently,
+    retrying::retry_transient,
     stop::{Stop, either, unless},
 };
 
@@ -125,7 +125,7 @@ impl Held {
         &self.path
     }
 
-    pub(super) fn transaction<C: Face>(&self) -> Transaction<C> {
+    pub(super) fn transaction(&self) -> Transaction {
         Transaction::new(self.client.clone()).guarded(&self.path)
     }
 
@@ -154,7 +154,7 @@ const UNWATCHED: Duration = Duration::from_millis(100);
 async fn gone(client: &Client, path: &str, czxid: i64) {
     client.shared().sleep(UNWATCHED).await;
     loop {
-        match patiently(client, |zk| zk.get_and_watch(path)).await {
+        match retry_transient(client, |zk| zk.get_and_watch(path)).await {
             Ok((_, stat, watch)) if stat.czxid == czxid => drop(watch.await),
             Ok(_) => return,
             Err(error) if is_no_node(&error) => return,
@@ -199,21 +199,16 @@ impl Changes {
     }
 }
 
-/// Defines what shows that something is held: `$what`, in words.
-macro_rules! hold {
-    ($(#[$meta:meta])* $name:ident, $what:literal) => {
+/// Defines a guard: the type that shows that something, which the documentation calls `$what`, is held. The file's
+/// module `blocking` declares its blocking form.
+macro_rules! guard {
+    ($(#[$meta:meta])* pub struct $name:ident, of $what:literal) => {
         $(#[$meta])*
         #[derive(Clone)]
         #[must_use = "it is released when this is dropped"]
-        pub struct $name<C = $crate::Client> {
-            held: std::sync::Arc<$crate::recipes::held::Held>,
-            face: std::marker::PhantomData<C>,
-        }
+        pub struct $name(std::sync::Arc<$crate::recipes::held::Held>);
 
-        impl<C: $crate::Face> $name<C> {
-            fn new(held: std::sync::Arc<$crate::recipes::held::Held>) -> Self {
-                Self { held, face: std::marker::PhantomData }
-            }
+        $crate::surfaces::with_blocking! { impl $name {
 
             #[doc = concat!("Whether ", $what, " is held for sure, by this side's clock: it was not")]
             /// released, its session has not expired, and could not have by now even if nothing more
@@ -221,13 +216,13 @@ macro_rules! hold {
             /// and that somebody has deleted its node is known only when [`lost`](Self::lost) tells.
             #[must_use]
             pub fn is_held(&self) -> bool {
-                self.held.is_held()
+                self.0.is_held()
             }
 
             #[doc = concat!("For how much longer ", $what, " is held for sure, were the connection cut now.")]
             #[must_use]
             pub fn held_for(&self) -> std::time::Duration {
-                self.held.held_for()
+                self.0.held_for()
             }
 
             #[doc = concat!("Happens when ", $what, " is lost: with its session, or because somebody")]
@@ -235,12 +230,12 @@ macro_rules! hold {
             /// client may not read is not.
             #[must_use]
             pub fn lost(&self) -> &$crate::Event {
-                self.held.lost()
+                self.0.lost()
             }
 
             #[doc = concat!("Completes when the connection is lost, or ", $what, " is: at once if it is just now.")]
-            pub fn suspended(&self) -> impl Future<Output = ()> + Send + use<C> {
-                self.held.suspended()
+            pub fn suspended(&self) -> impl Future<Output = ()> + Send + use<> {
+                self.0.suspended()
             }
 
             /// Has `callback` called with each change of the session's state, to the loss or the release:
@@ -249,37 +244,38 @@ macro_rules! hold {
             /// [`Lost`](crate::SessionState::Lost) when the session has expired, or the node was deleted; at once
             /// if it is not connected just now. It runs on the client's queue of watches.
             pub fn on_change(&self, callback: impl FnMut($crate::SessionState) + Send + 'static) {
-                self.held.on_change(callback);
+                self.0.on_change(callback);
             }
 
             #[doc = concat!("The path of the node of ", $what, ".")]
             #[must_use]
             pub fn path(&self) -> &str {
-                self.held.path()
+                self.0.path()
             }
 
             #[doc = concat!("Begins a transaction that is done only if ", $what, " is held when the")]
             /// servers do it. Otherwise it fails with [`NoNode`](crate::ErrorCode::NoNode) for its first
             /// operation, which looks for the node at [`path`](Self::path).
-            pub fn transaction(&self) -> $crate::Transaction<C> {
-                self.held.transaction()
+            pub fn transaction(&self) -> Transaction {
+                self.0.transaction()
             }
 
-            #[doc = concat!("Gives up ", $what, ". Whether or not the answer is waited for, the node is")]
-            /// deleted, over reconnects if need be.
+            #[doc = concat!("Gives up ", $what, ".")]
+            ///
+            /// Its node is deleted whether or not the result is waited for, over reconnects if need be.
             ///
             /// # Errors
             /// When the client may not delete the node.
-            pub fn release(self) -> C::Answer<()> {
-                C::answer(self.held.release())
+            pub fn release(self) -> AsyncResult<()> {
+                self.0.release()
             }
-        }
+        } }
 
-        impl<C: $crate::Face> std::fmt::Debug for $name<C> {
+        impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 write!(f, "{}({}, held: {})", stringify!($name), self.path(), self.is_held())
             }
         }
     };
 }
-pub(super) use hold;
+pub(super) use guard;

@@ -7,7 +7,6 @@
 
 use std::{
     fmt,
-    marker::PhantomData,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -15,18 +14,60 @@ use std::{
 use zk_proto::{path, records::Stat, session::SessionId};
 
 use crate::{
-    AsyncResult, Client, CreateOptions, Error, ErrorKind, Face, Ustring,
+    AsyncResult, Client, CreateOptions, Error, ErrorKind, Transaction, Ustring,
     compound_calls::uuid,
     from_reply::is_no_node,
-    retry::patiently,
+    retrying::retry_transient,
     stop::{Pending, Stop, unless},
+    surfaces::with_blocking,
 };
 
 use super::{
     delete, delete_own, foreign,
-    held::{Held, hold},
+    held::{Held, guard},
     identifiers, is_over, sequence,
 };
+
+/// The blocking forms of the locks, which `blocking.rs` re-exports.
+pub(crate) mod blocking {
+    pub(crate) use crate::{client::blocking::Client, transaction::blocking::Transaction};
+
+    use crate::surfaces::blocking_form;
+
+    blocking_form! {
+        /// A lock that one contender holds at a time. See [`recipes::Lock`](super::Lock).
+        ///
+        /// ```no_run
+        /// # use zk_client::{Error, blocking::{Client, recipes::Lock}};
+        /// # fn example(zk: Client) -> Result<(), Error> {
+        /// let guard = Lock::new(&zk, "/locks/report").acquire()?;
+        /// guard.transaction().set("/report", b"done", None).commit()?.committed()?;
+        /// guard.release()
+        /// # }
+        /// ```
+        #[derive(Clone)]
+        pub struct Lock;
+    }
+
+    blocking_form! {
+        /// The side of a shared lock that many may hold at once. See [`recipes::ReadLock`](super::ReadLock).
+        #[derive(Clone)]
+        pub struct ReadLock;
+    }
+
+    blocking_form! {
+        /// The side of a shared lock that one may hold. See [`recipes::WriteLock`](super::WriteLock).
+        #[derive(Clone)]
+        pub struct WriteLock;
+    }
+
+    blocking_form! {
+        /// A lock that is held. The last clone to be dropped releases it, without blocking.
+        #[derive(Clone)]
+        #[must_use = "it is released when this is dropped"]
+        pub struct LockGuard;
+    }
+}
 
 /// Which side of a lock.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +133,7 @@ impl Form {
 /// All who contend at one path have to have one form. Curator's `InterProcessSemaphoreV2` and
 /// `InterProcessSemaphoreMutex` share with nothing here.
 #[derive(Clone, Default)]
-#[must_use = "options do nothing by themselves: see `Lock::with`"]
+#[must_use = "options do nothing by themselves: see `Lock::with_options`"]
 pub struct LockOptions {
     identifier: Vec<u8>,
     extra_patterns: Vec<String>,
@@ -120,7 +161,7 @@ impl LockOptions {
     /// ```no_run
     /// # use zk_client::{Client, Error, recipes::{Lock, LockOptions}};
     /// # async fn example(zk: Client) -> Result<(), Error> {
-    /// let guard = Lock::with(&zk, "/locks/report", LockOptions::curator()).acquire().await?;
+    /// let guard = Lock::with_options(&zk, "/locks/report", LockOptions::curator()).acquire().await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -184,50 +225,39 @@ impl LockOptions {
 ///   dropped or timed out at any moment, when the release is interrupted, or when the holder panics. What
 ///   cannot be deleted goes with the session.
 #[derive(Clone)]
-pub struct Lock<C = Client> {
-    contender: Contender,
-    face: PhantomData<C>,
-}
+pub struct Lock(Contender);
 
 /// The side of a shared lock that many may hold at once, while nobody has the [`WriteLock`].
 ///
 /// Readers and writers get their turn in the order in which they came: a reader waits for the writers
 /// before it, a writer for all before it. The guarantees are those of a [`Lock`].
 #[derive(Clone)]
-pub struct ReadLock<C = Client> {
-    contender: Contender,
-    face: PhantomData<C>,
-}
+pub struct ReadLock(Contender);
 
 /// The side of a shared lock that one may hold, while nobody has the [`ReadLock`]. The guarantees are those
 /// of a [`Lock`].
 #[derive(Clone)]
-pub struct WriteLock<C = Client> {
-    contender: Contender,
-    face: PhantomData<C>,
-}
+pub struct WriteLock(Contender);
 
 macro_rules! lock {
     ($name:ident, $side:expr) => {
-        impl<C: Face> $name<C> {
+        with_blocking! { impl $name {
             /// The lock at `path`, which is created with its parents when it is first acquired.
             #[must_use]
-            pub fn new(client: &C, path: impl Into<String>) -> Self {
-                Self::with(client, path, LockOptions::default())
+            pub fn new(client: &Client, path: impl Into<String>) -> Self {
+                Self::with_options(client, path, LockOptions::default())
             }
 
             /// As [`new`](Self::new), with options.
             #[must_use]
-            pub fn with(client: &C, path: impl Into<String>, options: LockOptions) -> Self {
-                let client = client.client().clone();
-                let contender = Contender {
-                    client,
+            pub fn with_options(client: &Client, path: impl Into<String>, options: LockOptions) -> Self {
+                Self(Contender {
+                    client: client.clone(),
                     path: path.into(),
                     side: $side,
                     options,
                     pending: Pending::default(),
-                };
-                Self { contender, face: PhantomData }
+                })
             }
 
             /// Waits until the lock is held. Where there is a handle, cancelling or dropping it ends the
@@ -239,16 +269,16 @@ macro_rules! lock {
             /// [`SequenceExhausted`](ErrorKind::SequenceExhausted) when contenders at this path cannot be
             /// ordered any more; [`Cancelled`](ErrorKind::Cancelled) by [`cancel`](Self::cancel). Nothing is
             /// left of an acquire that fails.
-            pub fn acquire(&self) -> C::Answer<LockGuard<C>> {
-                C::answer(self.contender.acquire(None))
+            pub fn acquire(&self) -> AsyncResult<LockGuard> {
+                self.0.acquire(None)
             }
 
             /// As [`acquire`](Self::acquire), for no longer than `timeout`.
             ///
             /// # Errors
             /// As [`acquire`](Self::acquire), and [`Timeout`](ErrorKind::Timeout).
-            pub fn acquire_timeout(&self, timeout: Duration) -> C::Answer<LockGuard<C>> {
-                C::answer(self.contender.acquire(Some(timeout)))
+            pub fn acquire_timeout(&self, timeout: Duration) -> AsyncResult<LockGuard> {
+                self.0.acquire(Some(timeout))
             }
 
             /// Takes the lock if it is free: kazoo's `acquire(blocking=False)`. It waits for the
@@ -256,29 +286,29 @@ macro_rules! lock {
             ///
             /// # Errors
             /// As [`acquire`](Self::acquire).
-            pub fn try_acquire(&self) -> C::Answer<Option<LockGuard<C>>> {
-                C::answer(self.contender.try_acquire())
+            pub fn try_acquire(&self) -> AsyncResult<Option<LockGuard>> {
+                self.0.try_acquire()
             }
 
             /// Cancels each acquire of this object, or of a clone of it, that is under way: kazoo's `cancel`.
             /// It fails with [`Cancelled`](ErrorKind::Cancelled), be it one that blocks another thread, and
             /// its node is deleted. Later acquires are not concerned, nor is who has the lock already.
             pub fn cancel(&self) {
-                self.contender.pending.cancel();
+                self.0.pending.cancel();
             }
 
             /// The identifiers of those who hold the lock or wait for it, in their order.
             ///
             /// # Errors
             /// Those of the connection.
-            pub fn contenders(&self) -> C::Answer<Vec<String>> {
-                C::answer(self.contender.contenders())
+            pub fn contenders(&self) -> AsyncResult<Vec<String>> {
+                self.0.contenders()
             }
-        }
+        } }
 
-        impl<C> fmt::Debug for $name<C> {
+        impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({})", stringify!($name), self.contender.path)
+                write!(f, "{}({})", stringify!($name), self.0.path)
             }
         }
     };
@@ -306,20 +336,20 @@ struct Node {
 }
 
 impl Contender {
-    fn acquire<C: Face>(&self, timeout: Option<Duration>) -> AsyncResult<LockGuard<C>> {
+    fn acquire(&self, timeout: Option<Duration>) -> AsyncResult<LockGuard> {
         let contender = self.clone();
         self.pending.spawn(&self.client, move |abandon| async move {
             let stop = Stop::new(&contender.client, abandon, timeout);
             let held = contender.contend(&stop, true).await?;
-            held.map(LockGuard::new).ok_or_else(|| stop.error(&contender.path))
+            held.map(LockGuard).ok_or_else(|| stop.error(&contender.path))
         })
     }
 
-    fn try_acquire<C: Face>(&self) -> AsyncResult<Option<LockGuard<C>>> {
+    fn try_acquire(&self) -> AsyncResult<Option<LockGuard>> {
         let contender = self.clone();
         self.pending.spawn(&self.client, move |abandon| async move {
             let stop = Stop::on(abandon);
-            Ok(contender.contend(&stop, false).await?.map(LockGuard::new))
+            Ok(contender.contend(&stop, false).await?.map(LockGuard))
         })
     }
 
@@ -379,7 +409,7 @@ impl Contender {
         let path = made.get_or_init(|| path).clone();
         let (own, number) = (path::name(&path), sequence::own(id, &path)?);
         loop {
-            let children = patiently(&self.client, |zk| zk.get_children(&self.path)).await;
+            let children = retry_transient(&self.client, |zk| zk.get_children(&self.path)).await;
             let children = match children {
                 Err(error) if is_no_node(&error) => return Ok(Turn::Gone),
                 children => children?,
@@ -403,7 +433,7 @@ impl Contender {
             // To get it takes the right to read it, on every version of the servers. To look whether it
             // exists does not on all of them, and events are withheld without a word from those who may not
             // read the node.
-            match patiently(&self.client, |zk| zk.get_and_watch(&before)).await {
+            match retry_transient(&self.client, |zk| zk.get_and_watch(&before)).await {
                 Ok((_, _, watch)) => drop(watch.await?),
                 Err(error) if is_no_node(&error) => {}
                 Err(error) => return Err(error),
@@ -448,7 +478,9 @@ impl Contender {
         self.client.spawn(async move {
             let names = contender.names()?;
             let children =
-                match patiently(&contender.client, |zk| zk.get_children(&contender.path)).await {
+                match retry_transient(&contender.client, |zk| zk.get_children(&contender.path))
+                    .await
+                {
                     Err(error) if is_no_node(&error) => return Ok(Vec::new()),
                     children => children?,
                 };
@@ -472,12 +504,12 @@ enum Turn {
     Gone,
 }
 
-hold! {
+guard! {
     /// A lock that is held. The last clone to be dropped releases it.
-    LockGuard, "the lock"
+    pub struct LockGuard, of "the lock"
 }
 
-impl<C: Face> LockGuard<C> {
+with_blocking! { impl LockGuard {
     /// A number that is greater than that of every earlier holder of this lock: the transaction that
     /// made the lock's node. Give it to the store that the lock protects, and have that refuse lower ones.
     ///
@@ -485,6 +517,6 @@ impl<C: Face> LockGuard<C> {
     /// greater than all before them.
     #[must_use]
     pub fn fencing_token(&self) -> i64 {
-        self.held.czxid()
+        self.0.czxid()
     }
-}
+} }

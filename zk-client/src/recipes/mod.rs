@@ -1,10 +1,8 @@
 //! What is built from calls and watches: locks, and watches that last.
 //!
-//! Every recipe runs on the calls of a [`Client`], under every handler, and has the [face](crate::Face) of
-//! the client it is made with. With [`Client`], what takes time returns an
-//! [`AsyncResult`], whose work goes on in a task of the client's runtime: await it, or
-//! drop it, and the work is stopped and undone. With [`blocking::Client`](crate::blocking::Client) it waits
-//! for the result.
+//! Recipes use the calls of a [`Client`], so they run on every runtime. A method that takes time returns an
+//! [`AsyncResult`], and its work is done in a task of the client's runtime. Dropping the result stops the work and undoes
+//! it. [`blocking::recipes`](crate::blocking::recipes) has the same recipes for threads.
 //!
 //! | | while the connection is lost (`SUSPENDED`) | when the session has expired (`LOST`) |
 //! |---|---|---|
@@ -17,10 +15,10 @@
 
 mod foreign;
 mod held;
-mod lock;
-mod semaphore;
+pub(crate) mod lock;
+pub(crate) mod semaphore;
 mod sequence;
-mod watchers;
+pub(crate) mod watchers;
 
 pub use lock::{Lock, LockGuard, LockOptions, ReadLock, WriteLock};
 pub use semaphore::{Lease, Semaphore, SemaphoreOptions};
@@ -35,12 +33,12 @@ use std::sync::{
 };
 
 use crate::{
-    AsyncResult, Client, Error, ErrorKind, Event, from_reply::is_no_node, retry::patiently,
+    AsyncResult, Client, Error, ErrorKind, Event, from_reply::is_no_node, retrying::retry_transient,
 };
 
 /// Deletes a node whose name nobody else uses. A session that is gone has taken it along.
 async fn delete_own(client: &Client, path: &str) -> Result<(), Error> {
-    match patiently(client, |zk| zk.delete(path, None)).await {
+    match retry_transient(client, |zk| zk.delete(path, None)).await {
         Err(error) if is_no_node(&error) || is_over(&error) => Ok(()),
         result => result,
     }

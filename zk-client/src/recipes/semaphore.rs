@@ -4,7 +4,7 @@
 //! ephemeral node below it, and whoever waits for one holds the lock beside it (`…-__lock__`), so that a
 //! lease that is given back wakes one waiter only.
 
-use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use zk_proto::{
     path,
@@ -13,21 +13,42 @@ use zk_proto::{
 };
 
 use crate::{
-    AsyncResult, Client, CreateOptions, Error, ErrorCode, ErrorKind, Face, Watch,
+    AsyncResult, Client, CreateOptions, Error, ErrorCode, ErrorKind, Transaction, Watch,
     from_reply::is_no_node,
-    retry::{bide, passes, patiently},
+    retrying::{back_off, is_transient, retry_transient},
     stop::{Pending, Stop, either, unless},
+    surfaces::with_blocking,
 };
 
 use super::{
     Lock, LockGuard, LockOptions, delete, foreign,
-    held::{Held, hold},
+    held::{Held, guard},
     identifiers,
 };
 
+/// The blocking forms of the semaphore and its lease, which `blocking.rs` re-exports.
+pub(crate) mod blocking {
+    pub(crate) use crate::{client::blocking::Client, transaction::blocking::Transaction};
+
+    use crate::surfaces::blocking_form;
+
+    blocking_form! {
+        /// A right that a number of holders may have at once. See [`recipes::Semaphore`](super::Semaphore).
+        #[derive(Clone)]
+        pub struct Semaphore;
+    }
+
+    blocking_form! {
+        /// A lease that is held. The last clone to be dropped gives it back, without blocking.
+        #[derive(Clone)]
+        #[must_use = "it is released when this is dropped"]
+        pub struct Lease;
+    }
+}
+
 /// How a semaphore is to behave: kazoo's `identifier` and `max_leases`.
 #[derive(Clone)]
-#[must_use = "options do nothing by themselves: see `Semaphore::with`"]
+#[must_use = "options do nothing by themselves: see `Semaphore::with_options`"]
 pub struct SemaphoreOptions {
     identifier: Vec<u8>,
     max_leases: usize,
@@ -68,7 +89,7 @@ impl SemaphoreOptions {
 /// # use zk_client::{Client, Error, recipes::{Semaphore, SemaphoreOptions}};
 /// # async fn example(zk: Client) -> Result<(), Error> {
 /// let options = SemaphoreOptions::default().max_leases(3);
-/// let semaphore = Semaphore::with(&zk, "/semaphores/encoders", options);
+/// let semaphore = Semaphore::with_options(&zk, "/semaphores/encoders", options);
 /// let lease = semaphore.acquire().await?;
 /// // … three do this at a time …
 /// lease.release().await?;
@@ -85,28 +106,24 @@ impl SemaphoreOptions {
 /// - **Suspended, lost, cancelled:** as with a [`Lock`], and no node is left behind. A lease
 ///   of an expired session counts until the servers have expired it, here and for the others.
 #[derive(Clone)]
-pub struct Semaphore<C = Client> {
-    contender: Contender,
-    face: PhantomData<C>,
-}
+pub struct Semaphore(Contender);
 
-impl<C: Face> Semaphore<C> {
+with_blocking! { impl Semaphore {
     /// The semaphore at `path`, with one lease.
     #[must_use]
-    pub fn new(client: &C, path: impl Into<String>) -> Self {
-        Self::with(client, path, SemaphoreOptions::default())
+    pub fn new(client: &Client, path: impl Into<String>) -> Self {
+        Self::with_options(client, path, SemaphoreOptions::default())
     }
 
     /// As [`new`](Self::new), with options.
     #[must_use]
-    pub fn with(client: &C, path: impl Into<String>, options: SemaphoreOptions) -> Self {
-        let contender = Contender {
-            client: client.client().clone(),
+    pub fn with_options(client: &Client, path: impl Into<String>, options: SemaphoreOptions) -> Self {
+        Self(Contender {
+            client: client.clone(),
             path: path.into(),
             options,
             pending: Pending::default(),
-        };
-        Self { contender, face: PhantomData }
+        })
     }
 
     /// Waits for a lease. Where there is a handle, cancelling or dropping it ends the waiting, and gives
@@ -117,16 +134,16 @@ impl<C: Face> Semaphore<C> {
     /// leases; [`SequenceExhausted`](ErrorKind::SequenceExhausted) when those who wait for their turn
     /// cannot be ordered any more; [`Cancelled`](ErrorKind::Cancelled) by [`cancel`](Self::cancel); and
     /// errors that waiting does not help.
-    pub fn acquire(&self) -> C::Answer<Lease<C>> {
-        C::answer(self.contender.acquire(None))
+    pub fn acquire(&self) -> AsyncResult<Lease> {
+        self.0.acquire(None)
     }
 
     /// As [`acquire`](Self::acquire), for no longer than `timeout`.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), and [`Timeout`](ErrorKind::Timeout).
-    pub fn acquire_timeout(&self, timeout: Duration) -> C::Answer<Lease<C>> {
-        C::answer(self.contender.acquire(Some(timeout)))
+    pub fn acquire_timeout(&self, timeout: Duration) -> AsyncResult<Lease> {
+        self.0.acquire(Some(timeout))
     }
 
     /// Takes a lease if there is one that nobody waits for: kazoo's `acquire(blocking=False)`. It waits for
@@ -135,25 +152,25 @@ impl<C: Face> Semaphore<C> {
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
-    pub fn try_acquire(&self) -> C::Answer<Option<Lease<C>>> {
-        C::answer(self.contender.try_acquire())
+    pub fn try_acquire(&self) -> AsyncResult<Option<Lease>> {
+        self.0.try_acquire()
     }
 
     /// Cancels each acquire of this object, or of a clone of it, that is under way: kazoo's `cancel`. It
     /// fails with [`Cancelled`](ErrorKind::Cancelled), be it one that blocks another thread, and no node of
     /// it is left. Later acquires are not concerned, nor is who has a lease already.
     pub fn cancel(&self) {
-        self.contender.pending.cancel();
+        self.0.pending.cancel();
     }
 
     /// The identifiers of those who have a lease, in no order.
     ///
     /// # Errors
     /// Those of the connection.
-    pub fn lease_holders(&self) -> C::Answer<Vec<String>> {
-        C::answer(self.contender.lease_holders())
+    pub fn lease_holders(&self) -> AsyncResult<Vec<String>> {
+        self.0.lease_holders()
     }
-}
+} }
 
 /// Who wants a lease, of what and how.
 #[derive(Clone)]
@@ -165,27 +182,27 @@ struct Contender {
 }
 
 impl Contender {
-    fn acquire<C: Face>(&self, timeout: Option<Duration>) -> AsyncResult<Lease<C>> {
+    fn acquire(&self, timeout: Option<Duration>) -> AsyncResult<Lease> {
         let contender = self.clone();
         self.pending.spawn(&self.client, move |abandon| async move {
             let stop = Stop::new(&contender.client, abandon, timeout);
             let held = contender.contend(&stop, true).await?;
-            held.map(Lease::new).ok_or_else(|| stop.error(&contender.path))
+            held.map(Lease).ok_or_else(|| stop.error(&contender.path))
         })
     }
 
-    fn try_acquire<C: Face>(&self) -> AsyncResult<Option<Lease<C>>> {
+    fn try_acquire(&self) -> AsyncResult<Option<Lease>> {
         let contender = self.clone();
         self.pending.spawn(&self.client, move |abandon| async move {
             let stop = Stop::on(abandon);
-            Ok(contender.contend(&stop, false).await?.map(Lease::new))
+            Ok(contender.contend(&stop, false).await?.map(Lease))
         })
     }
 
     fn lease_holders(&self) -> AsyncResult<Vec<String>> {
         let Self { client, path, .. } = self.clone();
         self.client.spawn(async move {
-            let children = match patiently(&client, |zk| zk.get_children(&path)).await {
+            let children = match retry_transient(&client, |zk| zk.get_children(&path)).await {
                 Err(error) if is_no_node(&error) => return Ok(Vec::new()),
                 children => children?,
             };
@@ -214,7 +231,7 @@ impl Contender {
     /// Takes a lease as the node `own`, as soon as there is one.
     async fn contend_as(&self, own: &str, wait: bool) -> Result<Option<Stat>, Error> {
         let options = LockOptions::default().identifier(&self.options.identifier);
-        let lock = Lock::with(&self.client, format!("{}-__lock__", self.path), options);
+        let lock = Lock::with_options(&self.client, format!("{}-__lock__", self.path), options);
         'turns: loop {
             self.agree().await?;
             let turn =
@@ -261,7 +278,7 @@ impl Contender {
 
     /// Looks whether there is a lease to be had, and watches for leases that come and go.
     async fn look(&self) -> Result<Look, Error> {
-        match patiently(&self.client, |zk| zk.get_children_and_watch(&self.path)).await {
+        match retry_transient(&self.client, |zk| zk.get_children_and_watch(&self.path)).await {
             Ok((leases, _, watch)) => {
                 foreign::refuse_leases(&self.path, &leases)?;
                 let is_free = leases.len() < self.options.max_leases;
@@ -280,8 +297,8 @@ impl Contender {
             let create = turn.transaction().create(own, &self.options.identifier, &options);
             let created = match create.commit().await {
                 Ok(results) => results.committed(),
-                Err(error) if passes(&error) => {
-                    bide(&self.client, &error).await;
+                Err(error) if is_transient(&error) => {
+                    back_off(&self.client, &error).await;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -291,7 +308,7 @@ impl Contender {
                 Ok(_) | Err(Some(ErrorCode::NodeExists | ErrorCode::NoNode)) => {}
                 Err(_) => return created.map(|_| None),
             }
-            let stat = patiently(&self.client, |zk| zk.exists(own)).await?;
+            let stat = retry_transient(&self.client, |zk| zk.exists(own)).await?;
             let session = self.client.session_id();
             return match stat {
                 Some(stat) if session != Some(SessionId(stat.ephemeral_owner)) => {
@@ -306,19 +323,20 @@ impl Contender {
     async fn agree(&self) -> Result<(), Error> {
         let own = self.options.max_leases;
         loop {
-            let agreed = match patiently(&self.client, |zk| zk.get(&self.path)).await {
+            let agreed = match retry_transient(&self.client, |zk| zk.get(&self.path)).await {
                 Ok((data, stat)) if data.is_empty() => {
                     // It may be somebody else's.
-                    let children = patiently(&self.client, |zk| zk.get_children(&self.path)).await;
+                    let children =
+                        retry_transient(&self.client, |zk| zk.get_children(&self.path)).await;
                     foreign::refuse_leases(&self.path, &children?)?;
                     let set = |zk: &Client| zk.set(&self.path, own.to_string(), stat.version);
-                    patiently(&self.client, set).await.map(drop)
+                    retry_transient(&self.client, set).await.map(drop)
                 }
                 Ok((data, _)) => return self.compare(&data),
                 Err(error) if is_no_node(&error) => {
                     let options = CreateOptions::persistent().makepath();
                     let create = |zk: &Client| zk.create(&self.path, own.to_string(), &options);
-                    patiently(&self.client, create).await.map(drop)
+                    retry_transient(&self.client, create).await.map(drop)
                 }
                 Err(error) => return Err(error),
             };
@@ -352,14 +370,14 @@ enum Look {
     Gone,
 }
 
-impl<C> fmt::Debug for Semaphore<C> {
+impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Contender { path, options, .. } = &self.contender;
+        let Contender { path, options, .. } = &self.0;
         write!(f, "Semaphore({path}, {} leases)", options.max_leases)
     }
 }
 
-hold! {
+guard! {
     /// A lease that is held. The last clone to be dropped gives it back.
-    Lease, "the lease"
+    pub struct Lease, of "the lease"
 }

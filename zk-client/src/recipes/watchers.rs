@@ -16,14 +16,38 @@ use bytes::Bytes;
 use zk_proto::{Ustring, records::Stat, session::WatchedEvent};
 
 use crate::{
-    AsyncResult, Client, Error, ErrorKind, Face, Watch,
+    AsyncResult, Client, Error, ErrorKind, Watch,
     cell::Wakers,
     from_reply::is_no_node,
-    retry::patiently,
+    retrying::retry_transient,
     stop::{Stop, unless},
 };
 
 use super::Callback;
+
+/// The blocking forms of what waits for a result here, which `blocking.rs` re-exports.
+pub(crate) mod blocking {
+    use std::time::Duration;
+
+    use crate::{Error, Ustring, Watch, client::blocking::Client};
+
+    /// Waits until the children of a node have not changed for `boundary`, and returns their sorted names with a watch
+    /// on the next change.
+    ///
+    /// # Errors
+    /// As [`recipes::patient_children_watch`](super::patient_children_watch).
+    ///
+    /// # Panics
+    /// As [`AsyncResult::get`](crate::AsyncResult::get).
+    #[track_caller]
+    pub fn patient_children_watch(
+        client: &Client,
+        path: impl Into<String>,
+        boundary: Duration,
+    ) -> Result<(Vec<Ustring>, Watch), Error> {
+        super::patient_children_watch(client, path, boundary).get()
+    }
+}
 
 /// What a [`DataWatch`] tells of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +110,7 @@ impl Subject for Data {
 
     async fn read(&self, client: &Client) -> Result<(NodeData, Watch), Error> {
         loop {
-            match patiently(client, |zk| zk.get_nullable_and_watch(&self.path)).await {
+            match retry_transient(client, |zk| zk.get_nullable_and_watch(&self.path)).await {
                 Ok((data, stat, watch)) => {
                     let is_null = data.is_none();
                     let node = Some((data.unwrap_or_default(), stat));
@@ -96,7 +120,8 @@ impl Subject for Data {
                 Err(error) => return Err(error),
             }
             // There is no node to watch; watch for it to come, if it has not come meanwhile.
-            let (there, watch) = patiently(client, |zk| zk.exists_and_watch(&self.path)).await?;
+            let (there, watch) =
+                retry_transient(client, |zk| zk.exists_and_watch(&self.path)).await?;
             if there.is_none() {
                 return Ok((NodeData { node: None, is_null: false, event: None }, watch));
             }
@@ -128,7 +153,7 @@ impl Subject for Below {
 
     async fn read(&self, client: &Client) -> Result<(Children, Watch), Error> {
         let (mut names, _, watch) =
-            patiently(client, |zk| zk.get_children_and_watch(&self.path)).await?;
+            retry_transient(client, |zk| zk.get_children_and_watch(&self.path)).await?;
         names.sort_unstable();
         Ok((Children { names, event: None }, watch))
     }
@@ -148,7 +173,7 @@ impl Subject for Below {
 
 /// How a watch on children is to behave: kazoo's `allow_session_lost`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[must_use = "options do nothing by themselves: see `ChildrenWatch::with`"]
+#[must_use = "options do nothing by themselves: see `ChildrenWatch::with_options`"]
 pub struct ChildrenWatchOptions {
     ends_with_session: bool,
 }
@@ -301,12 +326,12 @@ impl ChildrenWatch {
         path: impl Into<String>,
         callback: impl FnMut(Children) -> bool + Send + 'static,
     ) -> Self {
-        Self::with(client, path, ChildrenWatchOptions::default(), callback)
+        Self::with_options(client, path, ChildrenWatchOptions::default(), callback)
     }
 
     /// As [`new`](Self::new), with options.
     #[must_use = "the watch ends when it is dropped"]
-    pub fn with(
+    pub fn with_options(
         client: &Client,
         path: impl Into<String>,
         options: ChildrenWatchOptions,
@@ -317,11 +342,11 @@ impl ChildrenWatch {
 
     /// The same as a stream.
     pub fn stream(client: &Client, path: impl Into<String>) -> Watcher<Children> {
-        Self::stream_with(client, path, ChildrenWatchOptions::default())
+        Self::stream_with_options(client, path, ChildrenWatchOptions::default())
     }
 
     /// As [`stream`](Self::stream), with options.
-    pub fn stream_with(
+    pub fn stream_with_options(
         client: &Client,
         path: impl Into<String>,
         options: ChildrenWatchOptions,
@@ -510,14 +535,14 @@ impl<T> futures_core::Stream for Watcher<T> {
 ///
 /// # Errors
 /// [`NoNode`](crate::ErrorCode::NoNode) when the node is missing or is deleted.
-pub fn patient_children_watch<C: Face>(
-    client: &C,
+pub fn patient_children_watch(
+    client: &Client,
     path: impl Into<String>,
     boundary: Duration,
-) -> C::Answer<(Vec<Ustring>, Watch)> {
+) -> AsyncResult<(Vec<Ustring>, Watch)> {
     let below = Below { path: path.into(), options: ChildrenWatchOptions::default() };
-    let caller = client.client().clone();
-    C::answer(client.client().spawn_cancellable(move |abandon| async move {
+    let caller = client.clone();
+    client.spawn_cancellable(move |abandon| async move {
         loop {
             let round = Stop::on(abandon.clone());
             let (children, watch) = match unless(&round, below.read(&caller)).await {
@@ -534,7 +559,7 @@ pub fn patient_children_watch<C: Face>(
                 };
             }
         }
-    }))
+    })
 }
 
 impl fmt::Debug for DataWatch {

@@ -270,7 +270,7 @@ impl ContenderTask {
             Contested::SharedLock => Recipe::Write(WriteLock::new(zk, PATH)),
             Contested::Semaphore(leases) => {
                 let options = SemaphoreOptions::default().max_leases(leases);
-                Recipe::Semaphore(Semaphore::with(zk, PATH, options))
+                Recipe::Semaphore(Semaphore::with_options(zk, PATH, options))
             }
         }
     }

@@ -55,7 +55,10 @@ impl HeldLock {
     pub(crate) async fn take(zk: &Client, kind: LockKind, identifier: &str) -> Result<Self, Error> {
         if kind == LockKind::Correct {
             let options = LockOptions::default().identifier(identifier);
-            return Lock::with(zk, LOCK, options).acquire_timeout(TIMEOUT).await.map(Self::Correct);
+            return Lock::with_options(zk, LOCK, options)
+                .acquire_timeout(TIMEOUT)
+                .await
+                .map(Self::Correct);
         }
         'anew: loop {
             let options = CreateOptions::ephemeral().sequence();

@@ -1,0 +1,162 @@
+//! Making calls again: by a [`Retry`] policy, as the user asks for it, and [`retry_transient`], by which the client's own
+//! calls of several requests, and the recipes, go on over lost connections.
+
+use std::time::Duration;
+
+use crate::{
+    AsyncResult, Client, Error, ErrorCode, ErrorKind, Retry,
+    client::blocking,
+    retry::Tries,
+    stop::{Stop, unless},
+};
+
+impl Retry {
+    /// Calls `call` until it succeeds, or this policy gives up. Cancelling or dropping the handle ends
+    /// the trying: no other try is begun then.
+    ///
+    /// # Errors
+    /// The error of the last try; [`Interrupted`](ErrorKind::Interrupted) when
+    /// [`interrupt`](Self::interrupt) said so.
+    pub fn call<T, R>(
+        &self,
+        client: &Client,
+        mut call: impl FnMut(&Client) -> R + Send + 'static,
+    ) -> AsyncResult<T>
+    where
+        T: Clone + Send + 'static,
+        R: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let mut tries = Tries::new(self.clone(), client.shared().now());
+        let first = call(client);
+        let caller = client.clone();
+        client.request_cancellable(move |abandon| async move {
+            let (shared, stop) = (caller.shared(), Stop::on(abandon));
+            let mut result = first.await;
+            loop {
+                let error = match result {
+                    Ok(value) => return Ok(value),
+                    Err(error) => error,
+                };
+                let until = tries.next(error, shared.now(), shared.random_part())?;
+                while let Some(pause) = tries.pause(until, shared.now())? {
+                    if unless(&stop, shared.sleep_until(pause)).await.is_none() {
+                        return Err(Error::cancelled(tries.outcome));
+                    }
+                }
+                result = call(&caller).await;
+            }
+        })
+    }
+
+    /// Calls `call` until it succeeds, or this policy gives up, and waits for it in this thread.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_blocking<T>(
+        &self,
+        client: &blocking::Client,
+        mut call: impl FnMut(&blocking::Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let shared = client.as_async().shared();
+        let mut tries = Tries::new(self.clone(), shared.now());
+        loop {
+            let error = match call(client) {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let until = tries.next(error, shared.now(), shared.random_part())?;
+            while let Some(pause) = tries.pause(until, shared.now())? {
+                shared.dispatcher.completions.assert_may_block();
+                std::thread::sleep(pause.since(shared.now()));
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Calls `call` until it succeeds, or the client's policy
+    /// ([`command_retry`](crate::ClientBuilder::command_retry)) gives up. See [`Retry`] for which errors are tried
+    /// again.
+    ///
+    /// # Errors
+    /// The error of the last try.
+    pub fn retry<T, R>(&self, call: impl FnMut(&Self) -> R + Send + 'static) -> AsyncResult<T>
+    where
+        T: Clone + Send + 'static,
+        R: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        self.command_retry().call(self, call)
+    }
+}
+
+impl blocking::Client {
+    /// Calls `call` until it succeeds, or the client's policy
+    /// ([`command_retry`](crate::ClientBuilder::command_retry)) gives up. See [`Retry`] for which errors are tried
+    /// again.
+    ///
+    /// # Errors
+    /// The error of the last try.
+    pub fn retry<T>(&self, call: impl FnMut(&Self) -> Result<T, Error>) -> Result<T, Error> {
+        self.command_retry().call_blocking(self, call)
+    }
+}
+
+/// Makes a call that may be made twice, in the present session, until there is an answer to it.
+pub(crate) async fn retry_transient<T, R>(
+    client: &Client,
+    mut call: impl FnMut(&Client) -> R,
+) -> Result<T, Error>
+where
+    R: Future<Output = Result<T, Error>>,
+{
+    loop {
+        match call(client).await {
+            Err(error) if is_transient(&error) => back_off(client, &error).await,
+            result => return result,
+        }
+    }
+}
+
+/// Whether an error is one of the connection or of its server, in a session that may live on.
+pub(crate) fn is_transient(error: &Error) -> bool {
+    use ErrorCode::{NotReadOnly, OperationTimeout, SessionMoved, Throttled};
+
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionLoss
+            | ErrorKind::QueueFull
+            | ErrorKind::Server(NotReadOnly | OperationTimeout | SessionMoved | Throttled)
+    )
+}
+
+/// How long to wait for what no connection brings.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Waits before the next try after an error that [is transient](is_transient). After a lost connection the next call waits for a connection by itself; all else needs time.
+pub(crate) async fn back_off(client: &Client, error: &Error) {
+    if error.kind() != ErrorKind::ConnectionLoss {
+        client.shared().sleep(PAUSE).await;
+    }
+}
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests {
+    use super::*;
+
+    /// There is nothing to await in such a call: made again without a pause, it keeps its thread from all else.
+    #[tokio::test]
+    async fn a_full_queue_is_given_time() {
+        let full = Client::builder().hosts("127.0.0.1:1").max_in_flight(0).build().unwrap();
+        drop(full.start());
+        let closed = Client::builder().hosts("127.0.0.1:1").build().unwrap();
+        let begun = full.shared().now();
+        let mut calls = 0;
+        let result = retry_transient(&full, |full| {
+            calls += 1;
+            if calls < 3 { full.exists("/") } else { closed.exists("/") }
+        });
+        assert_eq!(result.await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
+        let taken = full.shared().now().since(begun);
+        assert!(calls == 3 && taken >= 2 * PAUSE, "{calls} calls in {taken:?}");
+    }
+}
