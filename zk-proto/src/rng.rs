@@ -1,10 +1,10 @@
-//! Pseudo-random numbers from the seed that the caller gave: shuffles and jitter, nothing secret.
+//! Pseudo-random numbers from the caller's seed, for shuffles and jitter. They are not for secrets.
 
 use core::time::Duration;
 
 use crate::time::part;
 
-/// SplitMix64 (Steele, Lea, Flood 2014): one add, three mixes, any seed will do.
+/// SplitMix64 (Steele, Lea, Flood 2014). Any seed is good.
 #[derive(Debug, Clone)]
 pub(crate) struct Rng(u64);
 
@@ -21,7 +21,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`, or 0 when that is 0.
+    /// A number below `bound`, or 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).unwrap_or(u64::MAX);
         let number = self.next().checked_rem(bound).unwrap_or(0);
@@ -41,7 +41,7 @@ impl Rng {
         Duration::from_micros(u64::try_from(some).unwrap_or(u64::MAX))
     }
 
-    /// Puts `items` in random order (Fisher-Yates).
+    /// Shuffles `items` (Fisher-Yates).
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = self.below(last.saturating_add(1));

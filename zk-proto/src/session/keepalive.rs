@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_follow_from_the_timeout() {
+    fn times_follow_from_the_session_timeout() {
         let timeouts = Timeouts::requested(T);
         assert_eq!(timeouts.connect(), T);
         assert_eq!(timeouts.ping(), Duration::from_secs(4));
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_held_by_what_was_acknowledged_not_by_what_was_sent_or_received() {
+    fn only_acknowledged_packets_hold_the_session() {
         let mut alive = Keepalive::new(Timeouts::requested(T), at(0), at(1));
         assert_eq!(alive.held_until(), at(9));
         alive.ping_queued(at(4));

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_proves_itself_by_answers_over_the_longest_pause() {
+    fn a_session_proves_itself_by_answers_for_the_longest_pause() {
         let rng = &mut Rng::new(3);
         let mut pace = Pace::new(Backoff::default());
         for _ in 0..20 {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_not_slept_away() {
+    fn pauses_leave_time_before_the_session_expires() {
         let rng = &mut Rng::new(4);
         let mut pace = Pace::new(Backoff::default());
         for _ in 0..50 {

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn many_watches_are_armed_again_in_packets_under_the_limit() {
+    fn many_watches_are_rearmed_in_packets_under_the_limit() {
         let mut table = WatchTable::default();
         let path = |id: u64| format!("/{id:0200}");
         for id in 0..2_000 {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn lasting_watches_need_the_newer_packet() {
+    fn persistent_watches_need_set_watches_2() {
         let mut table = WatchTable::default();
         table.arm(WatchKind::Data, "/a".into(), watch(1));
         table.arm(WatchKind::Persistent, "/b".into(), watch(2));

@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_keep_their_paths_apart() {
+    fn each_entry_has_its_own_path() {
         let mut out = RequestQueue::new();
         for path in [Some("/a"), None, Some("/bb"), Some("/c")] {
             submit(&mut out, path).unwrap();
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_handed_out_is_told_from_what_was_not() {
+    fn sent_entries_are_distinguished_from_unsent_ones() {
         let mut out = RequestQueue::new();
         submit(&mut out, Some("/a")).unwrap();
         let mut buffer = BytesMut::new();
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_over_the_limit_leaves_nothing() {
+    fn a_request_over_the_limit_leaves_the_queue_unchanged() {
         let mut out = RequestQueue::new();
         let long = "/".repeat(200);
         assert_eq!(submit(&mut out, Some(&long)), Err(208));

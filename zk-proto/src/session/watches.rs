@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn each_event_reaches_the_kinds_that_wait_for_it() {
+    fn each_event_reaches_the_right_kinds_of_watches() {
         use EventType as E;
         use WatchKind as K;
         let cases = [
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recursive_watch_hears_of_descendants_but_not_of_their_children_lists() {
+    fn a_recursive_watch_gets_events_of_descendants_but_not_of_their_lists_of_children() {
         let mut table = WatchTable::default();
         table.arm(WatchKind::PersistentRecursive, "/a".into(), watch(1));
         table.arm(WatchKind::PersistentRecursive, "/".into(), watch(2));

@@ -52,7 +52,7 @@ fn a_reply_given_twice() {
 }
 
 #[test]
-fn replies_to_nothing() {
+fn replies_without_a_request() {
     for xid in [0, 5, i32::MAX, -3, -5, i32::MIN] {
         let mut world = World::up(2);
         world.ok(xid);
@@ -72,7 +72,7 @@ fn an_answer_to_a_handshake_that_was_not_sent() {
 }
 
 #[test]
-fn a_reply_to_what_was_not_sent() {
+fn a_reply_to_a_request_that_was_not_sent() {
     let mut world = World::up(2);
     world.delete("/a");
     world.ok(1);
@@ -104,7 +104,7 @@ fn tolerated(first: &Request<'_>, frame: &[u8], line: &str) -> World {
 }
 
 #[test]
-fn an_undecodable_reply_fails_its_call_and_no_other() {
+fn an_invalid_reply_fails_only_its_own_request() {
     let undecodable = "#1 InvalidReply Applied";
     for body in [&b""[..], b"\0\0", b"\0\0\0\x09", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xfe"] {
         let world = tolerated(&get("/a", true), &raw(1, body), undecodable);
@@ -118,7 +118,7 @@ fn an_undecodable_reply_fails_its_call_and_no_other() {
 }
 
 #[test]
-fn an_undecodable_reply_tells_the_path() {
+fn an_error_for_an_invalid_reply_has_the_path() {
     let world = tolerated(&get("/a", false), &raw(1, b"more"), "#1 InvalidReply Applied");
     let failure = &world.failures[&1];
     assert_eq!(failure.path.as_deref(), Some("/a"));
@@ -127,7 +127,7 @@ fn an_undecodable_reply_tells_the_path() {
 }
 
 #[test]
-fn a_refusal_is_one_whatever_stands_behind_it() {
+fn an_error_reply_may_have_any_body() {
     let header = ReplyHeader { xid: 1, zxid: 9, err: ErrorCode::NoNode };
     for body in [&b"more"[..], b"\xff\xff\xff\xff", &[0; 100]] {
         let frame = packet(header, |out| out.extend_from_slice(body));
@@ -137,7 +137,7 @@ fn a_refusal_is_one_whatever_stands_behind_it() {
 }
 
 #[test]
-fn bytes_behind_a_record_are_passed_over() {
+fn bytes_behind_a_record_are_ignored() {
     let mut body = BytesMut::new();
     data(b"x").encode_body(&mut body);
     body.extend_from_slice(b"more");
@@ -148,7 +148,7 @@ fn bytes_behind_a_record_are_passed_over() {
 }
 
 #[test]
-fn an_add_watch_of_older_servers_is_answered_without_a_record() {
+fn add_watch_accepts_a_reply_without_a_record() {
     let watch = add_watch("/a", AddWatchMode::Persistent);
     let mut world = tolerated(&watch, &raw(1, b""), "#1 ok");
     world.fire(EventType::NodeDataChanged, "/a");
@@ -156,7 +156,7 @@ fn an_add_watch_of_older_servers_is_answered_without_a_record() {
 }
 
 #[test]
-fn a_transaction_on_zetcd_is_told_as_done() {
+fn a_transaction_on_zetcd_succeeds() {
     let multi = Request::Multi(MultiRequest::new(Vec::new()));
     let body = b"\0\0\0\x02\0\xff\xff\xff\xff\0\0\0\x0e\x01\0\0\0\0";
     let world = tolerated(&multi, &raw(1, body), "#1 ok");
@@ -177,7 +177,7 @@ fn names_that_are_not_utf8_are_read() {
 }
 
 #[test]
-fn frames_of_lengths_that_cannot_be() {
+fn frames_of_invalid_lengths() {
     broken(|world| world.send(&[0xff; 4]), &[]);
     broken(|world| world.send(&[0x80, 0, 0, 0]), &[]);
     broken(|world| world.send(&[0x7f, 0xff, 0xff, 0xff]), &[]);
@@ -191,14 +191,14 @@ fn frames_of_lengths_that_cannot_be() {
 }
 
 #[test]
-fn packets_over_the_limit_that_answer_nothing() {
+fn oversized_packets_without_a_request() {
     broken(|world| world.send(&raw(xid::PING, &[0; 2_000])), &[]);
     broken(|world| world.send(&raw(3, &[0; 2_000])), &[]);
     broken(|world| world.send(&raw(4, &[0; 2_000])), &[]);
 }
 
 #[test]
-fn of_a_pong_or_an_acknowledgement_only_the_header_is_looked_at() {
+fn only_the_header_of_a_pong_or_an_acknowledgement_is_read() {
     let mut config = config(1);
     config.max_reply = 1_000;
     config.auth = vec![Credential::digest("ann", "1")];
@@ -226,7 +226,7 @@ fn watching() -> World {
 }
 
 #[test]
-fn after_an_undecodable_event_all_watches_are_armed_again() {
+fn an_invalid_event_arms_all_watches_again() {
     let whole = event(EventType::NodeDeleted, "/a");
     let body = &whole[LENGTH_LEN + 16..];
     for frame in [
@@ -255,14 +255,14 @@ fn after_an_undecodable_event_all_watches_are_armed_again() {
 }
 
 #[test]
-fn an_undecodable_event_is_nothing_to_a_session_without_watches() {
+fn an_invalid_event_has_no_effect_without_watches() {
     let mut world = World::up(1);
     world.send(&raw(xid::NOTIFICATION, b""));
     assert_eq!((world.read(), world.events()), (vec![], vec![]));
 }
 
 #[test]
-fn of_an_event_all_that_can_be_read_is_taken() {
+fn unknown_parts_of_an_event_are_ignored() {
     let mut longer = event(EventType::NodeDeleted, "/a");
     longer[3] += 1;
     longer.push(0);
@@ -276,7 +276,7 @@ fn of_an_event_all_that_can_be_read_is_taken() {
 }
 
 #[test]
-fn answers_that_nobody_asked_for() {
+fn unrequested_answers_end_the_connection() {
     broken(|world| world.pong(), &[]);
     broken(|world| world.special(xid::SET_WATCHES, ErrorCode::Ok), &[]);
     broken(|world| world.special(xid::AUTH, ErrorCode::Ok), &[]);
@@ -284,7 +284,7 @@ fn answers_that_nobody_asked_for() {
 }
 
 #[test]
-fn answers_to_what_was_not_handed_out() {
+fn answers_to_unsent_packets_end_the_connection() {
     let ping = |world: &mut World| {
         world.tick(T / 3);
         world.pong();
@@ -313,7 +313,7 @@ fn answers_to_what_was_not_handed_out() {
 }
 
 #[test]
-fn an_undecodable_reply_was_seen_all_the_same() {
+fn an_invalid_reply_advances_the_last_zxid() {
     // Or else the next server could be one that has not done yet what this one says is done.
     let frame = raw(1, b"?");
     let world = tolerated(&set_data("/a", b""), &frame, "#1 InvalidReply Applied");
@@ -321,7 +321,7 @@ fn an_undecodable_reply_was_seen_all_the_same() {
 }
 
 #[test]
-fn unknown_codes_are_carried() {
+fn unknown_error_codes_are_passed_on() {
     let mut world = World::up(1);
     world.call(&get("/a", true));
     world.delete("/b");
@@ -335,7 +335,7 @@ fn unknown_codes_are_carried() {
 }
 
 #[test]
-fn what_comes_from_a_connection_that_was_left_is_not_taken_in() {
+fn inputs_of_a_dropped_connection_are_ignored() {
     // The driver may have heard it before it could look at the outputs.
     let mut world = World::up(2);
     world.session.set_hosts(world.now, vec![HostPort::new("h8", 8), HostPort::new("h9", 9)]);

@@ -34,7 +34,7 @@ fn closed_handshakes(world: &mut World) -> u64 {
 }
 
 #[test]
-fn a_server_that_may_be_behind_is_named_so() {
+fn the_cause_says_that_the_server_may_be_behind() {
     let mut world = suspended(1);
     assert_eq!(greeted(&mut world).last_zxid, 1);
     world.cut();
@@ -53,7 +53,7 @@ fn a_server_that_may_be_behind_is_named_so() {
 }
 
 #[test]
-fn a_session_that_wiped_servers_do_not_know_is_lost_and_replaced() {
+fn a_session_unknown_to_wiped_servers_is_lost_and_replaced() {
     for hosts in [1, 3] {
         let mut world = suspended(hosts);
         let took = closed_handshakes(&mut world);
@@ -79,7 +79,7 @@ fn a_session_that_wiped_servers_do_not_know_is_lost_and_replaced() {
 }
 
 #[test]
-fn a_server_that_has_the_session_and_may_be_behind_is_not_read_from() {
+fn a_server_that_may_be_behind_is_not_read_from() {
     let mut world = suspended(1);
     closed_handshakes(&mut world);
     world.events();
@@ -94,7 +94,7 @@ fn a_server_that_has_the_session_and_may_be_behind_is_not_read_from() {
 }
 
 #[test]
-fn a_server_that_answers_at_all_is_believed() {
+fn any_answer_to_a_handshake_resets_the_count() {
     // It refuses for a while, and has quorum then.
     let mut world = suspended(1);
     for _ in 0..3 {
@@ -111,7 +111,7 @@ fn a_server_that_answers_at_all_is_believed() {
 }
 
 #[test]
-fn a_resumption_that_is_answered_without_a_number_is_an_expiry() {
+fn a_resumption_answered_without_an_id_is_an_expiry() {
     for renews in [true, false] {
         let mut config = config(2);
         config.renew_expired = renews;
@@ -132,7 +132,7 @@ fn a_resumption_that_is_answered_without_a_number_is_an_expiry() {
 }
 
 #[test]
-fn a_server_that_refuses_new_sessions_says_so_and_is_not_asked_in_a_hot_loop() {
+fn a_server_that_refuses_new_sessions_is_retried_with_backoff() {
     for timeout in [0, -1, i32::MIN] {
         let mut world = World::new(config(1));
         world.start();

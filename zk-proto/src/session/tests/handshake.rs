@@ -9,7 +9,7 @@ fn started(hosts: u16) -> World {
 }
 
 #[test]
-fn a_new_session_asks_for_itself_and_nothing_goes_before_the_answer() {
+fn nothing_is_sent_before_the_handshake_is_answered() {
     let mut world = started(1);
     world.delete("/a");
     assert_eq!(world.read(), [""; 0]);
@@ -28,7 +28,7 @@ fn a_new_session_asks_for_itself_and_nothing_goes_before_the_answer() {
 }
 
 #[test]
-fn answers_with_and_without_the_read_only_byte_will_do() {
+fn answers_with_and_without_the_read_only_byte_are_accepted() {
     for (read_only, length, state) in [
         (None, 36, SessionState::Connected),
         (Some(false), 37, SessionState::Connected),
@@ -43,7 +43,7 @@ fn answers_with_and_without_the_read_only_byte_will_do() {
 }
 
 #[test]
-fn an_answer_may_say_more_than_this_client_knows() {
+fn unknown_parts_of_a_handshake_answer_are_ignored() {
     let mut longer = welcome(ID, T as i32, Some(false));
     longer[3] += 4;
     longer.extend(b"more");
@@ -60,7 +60,7 @@ fn an_answer_may_say_more_than_this_client_knows() {
 }
 
 #[test]
-fn a_server_that_takes_no_session_is_left_for_the_next() {
+fn a_server_that_grants_no_session_is_followed_by_the_next() {
     let header = |err| ReplyHeader { xid: 0, zxid: 0, err };
     let refusal = packet(header(ErrorCode::NotReadOnly), |_| {});
     assert_eq!(refusal.len(), LENGTH_LEN + 16);
@@ -86,7 +86,7 @@ fn a_server_that_takes_no_session_is_left_for_the_next() {
 }
 
 #[test]
-fn a_host_that_does_not_speak_zookeeper_is_told_as_one() {
+fn the_cause_names_a_host_that_does_not_speak_zookeeper() {
     for (answer, hint) in [
         (&b"HTTP/1.1 400 Bad Request\r\n"[..], "it is HTTP; is this a ZooKeeper port?"),
         (b"\x15\x03\x03\0\x02\x02\x46", "it is TLS; is this a ZooKeeper port"),
@@ -104,7 +104,7 @@ fn a_host_that_does_not_speak_zookeeper_is_told_as_one() {
 }
 
 #[test]
-fn a_session_of_an_earlier_process_is_gone_on_with() {
+fn a_session_of_an_earlier_process_is_resumed() {
     let mut config = config(1);
     let password = Secret::new(Bytes::from_static(&PASSWORD));
     config.resume = Some(SessionTicket { id: SessionId(ID), password, last_zxid: 77 });
@@ -153,7 +153,7 @@ fn a_connection_begins_with_credentials_then_watches_then_requests() {
 }
 
 #[test]
-fn many_watches_go_in_packets_under_the_limit_all_as_of_the_same_transaction() {
+fn many_watches_are_rearmed_in_packets_under_the_limit() {
     let mut world = World::up(1);
     let path = |n: i32| format!("/{n:0999}");
     for n in 1..=300 {
@@ -211,7 +211,7 @@ fn life(chunk: usize) -> (String, Vec<String>) {
 }
 
 #[test]
-fn any_cut_of_the_same_bytes_gives_the_same_outputs() {
+fn outputs_do_not_depend_on_how_bytes_are_split() {
     let (whole, log) = life(usize::MAX);
     assert_eq!(
         log,
@@ -237,7 +237,7 @@ fn any_cut_of_the_same_bytes_gives_the_same_outputs() {
 }
 
 #[test]
-fn an_answer_may_be_cut_at_any_byte() {
+fn the_connection_may_be_lost_after_any_byte_of_an_answer() {
     for read_only in [None, Some(false), Some(true)] {
         let answer = welcome(ID, T as i32, read_only);
         for cut in 1..answer.len() {

@@ -34,7 +34,7 @@ pub(super) fn proven_with(config: Config) -> World {
 }
 
 #[test]
-fn after_a_loss_the_other_hosts_are_tried_at_once_in_turn() {
+fn after_a_connection_loss_the_other_hosts_are_tried_at_once() {
     let mut world = proven(4);
     world.cut();
     let attempts = attempts(&mut world, 5, World::cut);
@@ -46,7 +46,7 @@ fn after_a_loss_the_other_hosts_are_tried_at_once_in_turn() {
 }
 
 #[test]
-fn a_server_that_accepts_and_closes_is_tried_ever_more_rarely() {
+fn a_server_that_accepts_and_closes_is_retried_with_backoff() {
     let mut world = World::new(config(1));
     world.start();
     let attempts = attempts(&mut world, 200, |world| {
@@ -62,7 +62,7 @@ fn a_server_that_accepts_and_closes_is_tried_ever_more_rarely() {
 }
 
 #[test]
-fn a_pause_is_between_rounds_of_all_hosts() {
+fn the_pause_is_between_rounds_of_all_hosts() {
     let mut world = World::new(config(5));
     world.start();
     let attempts = attempts(&mut world, 100, World::cut);
@@ -83,7 +83,7 @@ fn a_pause_is_between_rounds_of_all_hosts() {
 }
 
 #[test]
-fn a_session_that_has_proven_itself_makes_the_pause_short_again() {
+fn a_session_that_has_proven_itself_resets_the_backoff() {
     let mut world = World::new(config(1));
     world.start();
     attempts(&mut world, 20, World::cut);
@@ -118,7 +118,7 @@ fn a_session_that_has_proven_itself_makes_the_pause_short_again() {
 }
 
 #[test]
-fn servers_that_answer_once_and_close_are_not_returned_to_in_a_hot_loop() {
+fn servers_that_answer_once_and_close_are_retried_with_backoff() {
     for hosts in 1..=3 {
         let mut world = World::new(config(hosts));
         world.start();
@@ -141,7 +141,7 @@ fn servers_that_answer_once_and_close_are_not_returned_to_in_a_hot_loop() {
 }
 
 #[test]
-fn no_backoff_spins() {
+fn a_backoff_of_zero_does_not_spin() {
     for (max, most) in [(0, 200), (5_000, 16)] {
         let mut config = config(1);
         config.backoff = Backoff { min: Duration::ZERO, max: millis(max) };
@@ -185,7 +185,7 @@ fn comes_back(
 }
 
 #[test]
-fn a_session_survives_when_its_host_is_back_in_half_of_its_time() {
+fn a_session_survives_an_outage_of_half_its_timeout() {
     const TIMEOUT: u64 = 10_000;
 
     for others in [Host::Refuses, Host::Hangs] {
@@ -211,7 +211,7 @@ fn a_session_survives_when_its_host_is_back_in_half_of_its_time() {
 }
 
 #[test]
-fn a_host_that_hangs_as_well_is_not_tried_out_of_turn() {
+fn the_last_host_keeps_its_turn_if_it_hangs() {
     let mut world = proven(4);
     world.cut();
     let attempts = attempts(&mut world, 8, |world| {
@@ -262,7 +262,7 @@ fn connects_after(hosts: u16, timeout: u64, takes: u64) -> usize {
 }
 
 #[test]
-fn a_host_has_a_second_at_least_and_more_after_a_round_in_vain() {
+fn a_host_gets_at_least_a_second_and_more_after_a_failed_round() {
     for (hosts, timeout, takes, attempts) in [
         (30, 4_000, 600, 1),
         (30, 4_000, 990, 1),
@@ -276,7 +276,7 @@ fn a_host_has_a_second_at_least_and_more_after_a_round_in_vain() {
 }
 
 #[test]
-fn a_network_that_was_slow_gets_its_time_from_then_on() {
+fn hosts_get_more_time_after_a_slow_connection() {
     let mut config = config(30);
     config.session_timeout = millis(4_000);
     let mut world = World::new(config);
@@ -296,7 +296,7 @@ fn a_network_that_was_slow_gets_its_time_from_then_on() {
 }
 
 #[test]
-fn no_host_is_waited_for_longer_than_half_a_minute() {
+fn a_host_gets_at_most_thirty_seconds() {
     let mut config = config(1);
     config.session_timeout = millis(i32::MAX as u64);
     let mut world = World::new(config);
@@ -314,7 +314,7 @@ fn no_host_is_waited_for_longer_than_half_a_minute() {
 }
 
 #[test]
-fn seeds_shuffle_hosts_and_the_same_seed_does_the_same() {
+fn the_seed_determines_the_order_of_hosts() {
     let first = |seed| {
         let mut config = config(5);
         config.randomize_hosts = true;
@@ -348,7 +348,7 @@ fn a_host_that_is_listed_twice_counts_once() {
 }
 
 #[test]
-fn another_list_keeps_a_connection_whose_host_it_has() {
+fn a_new_list_keeps_the_connection_to_a_host_in_it() {
     let mut world = World::up(2);
     let hosts = |ports: &[u16]| ports.iter().map(|n| HostPort::new(format!("h{n}"), *n)).collect();
     world.session.set_hosts(world.now, hosts(&[3, 1]));
@@ -372,7 +372,7 @@ fn another_list_keeps_a_connection_whose_host_it_has() {
 }
 
 #[test]
-fn another_list_is_no_reason_to_hurry() {
+fn a_new_list_does_not_skip_the_backoff() {
     let mut world = World::new(config(2));
     world.start();
     let attempts = attempts(&mut world, 100, |world| {
@@ -385,7 +385,7 @@ fn another_list_is_no_reason_to_hurry() {
 }
 
 #[test]
-fn a_host_that_was_never_tried_is_tried_at_once() {
+fn an_added_host_is_tried_at_once() {
     let mut world = World::new(config(2));
     world.start();
     attempts(&mut world, 20, World::cut);

@@ -71,7 +71,7 @@ fn a_second_close_changes_nothing() {
 }
 
 #[test]
-fn the_answer_to_a_close_may_be_lost_with_the_connection() {
+fn a_connection_loss_completes_a_close() {
     let mut world = busy(config(1));
     world.close();
     world.read();
@@ -84,7 +84,7 @@ fn the_answer_to_a_close_may_be_lost_with_the_connection() {
 }
 
 #[test]
-fn a_close_waits_so_long_and_no_longer() {
+fn a_close_waits_for_at_most_its_timeout() {
     let mut world = busy(config(1));
     world.close();
     world.tick(1_999);
@@ -97,7 +97,7 @@ fn a_close_waits_so_long_and_no_longer() {
 }
 
 #[test]
-fn a_session_that_closes_moves_nowhere() {
+fn a_closing_session_does_not_change_hosts() {
     let mut world = World::up(1);
     world.close();
     world.session.set_hosts(world.now, vec![HostPort::new("h9", 9)]);
@@ -108,7 +108,7 @@ fn a_session_that_closes_moves_nowhere() {
 }
 
 #[test]
-fn a_close_without_a_session_is_over_at_once() {
+fn a_close_without_a_session_completes_at_once() {
     let over = |mut world: World, lines: &[&str]| {
         world.events();
         world.close();
@@ -172,7 +172,7 @@ fn an_expired_session_is_lost_once_and_a_new_one_begins_at_once_on_the_same_host
 }
 
 #[test]
-fn a_negative_timeout_is_an_expiry_too() {
+fn a_negative_timeout_is_an_expiry() {
     let mut world = suspended(config(1));
     next(&mut world);
     world.events();
@@ -181,7 +181,7 @@ fn a_negative_timeout_is_an_expiry_too() {
 }
 
 #[test]
-fn a_server_that_calls_every_session_expired_is_not_asked_in_a_hot_loop() {
+fn a_server_that_expires_every_session_is_retried_with_backoff() {
     for hosts in [1, 3] {
         let mut world = suspended(config(hosts));
         world.events();
@@ -197,7 +197,7 @@ fn a_server_that_calls_every_session_expired_is_not_asked_in_a_hot_loop() {
 }
 
 #[test]
-fn a_server_that_takes_sessions_only_to_drop_them_is_not_asked_in_a_hot_loop() {
+fn a_server_that_grants_and_drops_sessions_is_retried_with_backoff() {
     for hosts in [1, 3] {
         let mut world = World::new(config(hosts));
         world.start();
@@ -219,7 +219,7 @@ fn a_server_that_takes_sessions_only_to_drop_them_is_not_asked_in_a_hot_loop() {
 }
 
 #[test]
-fn an_expired_session_is_the_last_if_so_asked_for() {
+fn without_renewal_an_expired_session_is_the_last() {
     for answer in [expired(), welcome(ID + 1, T as i32, Some(false))] {
         let mut config = config(2);
         config.renew_expired = false;
@@ -237,7 +237,7 @@ fn an_expired_session_is_the_last_if_so_asked_for() {
 }
 
 #[test]
-fn a_resumption_answered_with_another_number_is_an_expiry() {
+fn a_resumption_answered_with_another_id_is_an_expiry() {
     let mut world = suspended(config(2));
     world.add_auth("1").unwrap();
     world.accept();
@@ -376,7 +376,7 @@ fn a_credential_that_is_refused_when_connecting_ends_the_session_too() {
 const DEMAND: ErrorCode = ErrorCode::SessionClosedRequireSaslAuth;
 
 #[test]
-fn schemes_that_were_of_no_use_are_named_once_each() {
+fn the_error_names_each_scheme_once() {
     let mut config = config(1);
     let ip = Credential::new("ip", "");
     config.auth = vec![Credential::digest("ann", "1"), ip, Credential::digest("bob", "2")];
@@ -443,7 +443,7 @@ fn a_server_that_demands_credentials_before_watches_are_armed_ends_the_session()
 }
 
 #[test]
-fn a_close_is_a_close_whatever_the_server_demands() {
+fn a_close_completes_if_the_server_demands_credentials() {
     let mut world = World::up(1);
     world.close();
     world.read();
@@ -453,7 +453,7 @@ fn a_close_is_a_close_whatever_the_server_demands() {
 }
 
 #[test]
-fn a_credential_that_was_never_sent_is_told_so() {
+fn a_credential_that_was_never_sent_fails_as_not_sent() {
     let mut world = World::up(1);
     world.add_auth("1").unwrap();
     world.read();
@@ -465,7 +465,7 @@ fn a_credential_that_was_never_sent_is_told_so() {
 }
 
 #[test]
-fn equal_credentials_are_sent_once_and_share_their_answer() {
+fn equal_credentials_are_sent_once_and_share_the_answer() {
     let mut config = config(1);
     config.auth = vec![Credential::digest("ann", "1"), Credential::digest("ann", "1")];
     let mut world = World::new(config);
@@ -525,7 +525,7 @@ fn a_removed_credential_is_not_sent_on_later_connections() {
 }
 
 #[test]
-fn whoever_waits_for_a_removed_credential_is_told() {
+fn callers_that_wait_for_a_removed_credential_get_an_error() {
     let mut world = World::up(1);
     world.add_auth("sent").unwrap();
     world.read();
@@ -544,7 +544,7 @@ fn whoever_waits_for_a_removed_credential_is_told() {
 }
 
 #[test]
-fn a_session_that_has_ended_has_no_number_and_no_ticket() {
+fn a_session_that_has_ended_has_no_id_and_no_ticket() {
     for refused in [false, true] {
         let mut world = World::up(1);
         assert!(world.session.ticket().is_some());

@@ -25,7 +25,7 @@ fn returns(world: &mut World) -> u64 {
 }
 
 #[test]
-fn clients_that_nobody_waits_for_spread_when_their_server_dies() {
+fn idle_clients_of_a_failed_server_spread_their_reconnects() {
     const CLIENTS: u64 = 2_000;
 
     for timeout in [10_000, 30_000] {
@@ -47,7 +47,7 @@ fn clients_that_nobody_waits_for_spread_when_their_server_dies() {
 }
 
 #[test]
-fn a_client_at_work_comes_back_at_once() {
+fn a_busy_client_reconnects_at_once() {
     // A request is under way.
     let mut world = spread(1, T, 0);
     world.delete("/a");
@@ -69,7 +69,7 @@ fn a_client_at_work_comes_back_at_once() {
 }
 
 #[test]
-fn a_request_ends_the_wait() {
+fn a_request_ends_the_delay() {
     for ask in [
         |world: &mut World| {
             world.delete("/a");
@@ -94,7 +94,7 @@ fn a_request_ends_the_wait() {
 }
 
 #[test]
-fn a_request_is_no_reason_to_skip_a_pause() {
+fn a_request_does_not_skip_the_backoff() {
     let mut config = config(1);
     config.reconnect_spread = Duration::from_secs(5);
     let mut world = proven_with(config);
@@ -109,7 +109,7 @@ fn a_request_is_no_reason_to_skip_a_pause() {
 }
 
 #[test]
-fn who_waits_is_back_with_two_fifths_of_the_session_left() {
+fn a_delayed_client_reconnects_with_two_fifths_of_the_session_left() {
     for seed in 0..200 {
         let mut world = spread(seed, 6_000, 1_900);
         let left = 6_000 - 1_900;

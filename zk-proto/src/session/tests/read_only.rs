@@ -44,7 +44,7 @@ fn probes(world: &mut World, ms: u64) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn without_a_quorum_the_other_hosts_are_asked_ever_more_rarely() {
+fn on_a_read_only_server_the_others_are_probed_with_backoff() {
     let mut world = read_only(3);
     world.greet(welcome(ID, T as i32, Some(true)));
     assert_eq!(world.hellos[0].read_only, Some(true));
@@ -111,7 +111,7 @@ fn the_session_moves_to_a_host_that_takes_writes() {
 }
 
 #[test]
-fn a_session_that_a_quorum_knows_is_kept_through_a_server_without() {
+fn a_read_only_server_keeps_a_session_of_the_quorum() {
     let mut config = config(2);
     config.read_only = true;
     let mut world = World::up_with(config);
@@ -138,7 +138,7 @@ fn a_session_that_a_quorum_knows_is_kept_through_a_server_without() {
 }
 
 #[test]
-fn a_server_without_a_quorum_holds_no_session() {
+fn a_session_on_a_read_only_server_is_not_held() {
     // It cannot: those that have one expire the session without it.
     let mut config = config(2);
     config.read_only = true;
@@ -156,7 +156,7 @@ fn a_server_without_a_quorum_holds_no_session() {
 }
 
 #[test]
-fn a_server_without_a_quorum_may_give_no_number() {
+fn a_read_only_server_may_return_no_id() {
     let mut world = read_only(1);
     world.greet(welcome(0, T as i32, Some(true)));
     assert_eq!(world.session.state(), SessionState::ConnectedReadOnly);
@@ -179,7 +179,7 @@ fn after_probing_the_others_still_come_in_turn() {
 }
 
 #[test]
-fn a_server_that_says_it_takes_writes_and_does_not_is_returned_to_ever_more_rarely() {
+fn a_server_that_wrongly_claims_to_take_writes_is_retried_with_backoff() {
     let mut world = read_only(2);
     let mut moves = 0;
     while world.now < Time::from_origin(millis(60_000)) {

@@ -22,7 +22,7 @@ fn replies_end_requests_in_their_order() {
 }
 
 #[test]
-fn a_loss_tells_what_was_sent_from_what_was_not_and_nothing_is_sent_twice() {
+fn a_connection_loss_distinguishes_sent_from_unsent_requests() {
     let mut world = World::up(1);
     world.delete("/a");
     world.delete("/b");
@@ -67,7 +67,7 @@ fn requests_of_a_suspended_session_are_sent_in_order_after_it() {
 }
 
 #[test]
-fn requests_are_taken_in_every_state_with_a_future() {
+fn requests_are_accepted_until_the_session_ends() {
     let mut world = World::new(config(1));
     assert_eq!(world.refusal(&delete("/idle")), "NotStarted");
     world.start();
@@ -88,7 +88,7 @@ fn requests_are_taken_in_every_state_with_a_future() {
 }
 
 #[test]
-fn a_refused_request_takes_no_number_and_sends_nothing() {
+fn a_rejected_request_uses_no_id_and_sends_nothing() {
     let mut world = World::up(1);
     let check = Request::Check(CheckVersionRequest { path: "/a", version: 1 });
     for request in [Request::Ping, Request::CloseSession, check] {
@@ -104,7 +104,7 @@ fn a_refused_request_takes_no_number_and_sends_nothing() {
 }
 
 #[test]
-fn a_request_may_be_as_long_as_the_servers_limit_and_no_longer() {
+fn requests_are_limited_to_the_size_that_servers_accept() {
     let mut world = World::up(1);
     let fixed = 8 + 4 + 2 + 4 + 4;
     let longest = vec![b'x'; 0xf_ffff - fixed];
@@ -124,7 +124,7 @@ fn a_request_may_be_as_long_as_the_servers_limit_and_no_longer() {
 }
 
 #[test]
-fn so_many_requests_may_wait_and_no_more() {
+fn the_number_of_queued_requests_is_limited() {
     let mut config = config(1);
     config.max_in_flight = 2;
     let mut world = World::up_with(config);
@@ -143,7 +143,7 @@ fn so_many_requests_may_wait_and_no_more() {
 }
 
 #[test]
-fn so_many_bytes_may_wait_and_no_more() {
+fn the_bytes_of_queued_requests_are_limited() {
     let mut config = config(1);
     config.max_queued_bytes = 10_000;
     let mut world = World::up_with(config);
@@ -179,7 +179,7 @@ fn so_many_bytes_may_wait_and_no_more() {
 }
 
 #[test]
-fn a_reply_over_the_limit_fails_its_request_and_no_other() {
+fn an_oversized_reply_fails_only_its_own_request() {
     let mut config = config(1);
     config.max_reply = 1_000;
     let mut world = World::up_with(config);
@@ -202,7 +202,7 @@ fn a_reply_over_the_limit_fails_its_request_and_no_other() {
 }
 
 #[test]
-fn a_lost_answer_whose_outcome_was_in_its_body_tells_none() {
+fn the_outcome_is_unknown_if_it_was_in_an_unreadable_body() {
     for (err, lines) in [
         (ErrorCode::Ok, ["#1 ReplyTooLarge Unknown", "#2 InvalidReply Unknown"]),
         (ErrorCode::NotReadOnly, ["#1 ReplyTooLarge NotApplied", "#2 NotReadOnly NotApplied"]),
@@ -230,7 +230,7 @@ fn a_lost_answer_whose_outcome_was_in_its_body_tells_none() {
 }
 
 #[test]
-fn the_reply_tells_its_kind_and_shares_the_bytes_that_came_in() {
+fn a_reply_shares_the_received_bytes() {
     let mut world = World::up(1);
     world.call(&get("/a", false));
     world.read();
@@ -256,7 +256,7 @@ fn xids_wrap_to_one() {
 }
 
 #[test]
-fn the_last_zxid_grows_by_replies_alone() {
+fn only_replies_advance_the_last_zxid() {
     let mut config = config(1);
     config.auth = vec![Credential::digest("ann", "1")];
     config.max_reply = 1_000;
@@ -294,7 +294,7 @@ fn the_last_zxid_grows_by_replies_alone() {
 }
 
 #[test]
-fn paths_are_below_the_chroot_both_ways() {
+fn paths_of_requests_and_replies_are_relative_to_the_chroot() {
     let mut world = World::up(1);
     let created = |path: &str| CreateResponse { path: path.into() };
     world.call_below("/app", &create("/a", b"", CreateMode::Persistent));
@@ -358,7 +358,7 @@ fn a_failed_multi_is_a_reply_with_results() {
 }
 
 #[test]
-fn a_buffer_that_grew_is_let_go_once_it_was_written() {
+fn a_large_buffer_is_freed_once_it_is_written() {
     let mut world = World::up(1);
     world.cut();
     let big = vec![0; 100_000];

@@ -17,7 +17,7 @@ fn assert_silent(text: &str, of: &str) {
 }
 
 #[test]
-fn no_secret_shows() {
+fn secrets_are_not_shown() {
     let mut config = config(1);
     config.auth = vec![Credential::digest("ann", "canary-auth")];
     config.max_reply = 1_000;

@@ -7,7 +7,7 @@ fn held(world: &World) -> Option<u64> {
 }
 
 #[test]
-fn a_ping_is_due_after_a_third_of_the_timeout_without_a_word() {
+fn a_ping_is_sent_after_a_third_of_the_timeout() {
     let mut world = World::up(1);
     world.tick(T / 3 - 1);
     world.wake();
@@ -40,7 +40,7 @@ fn pings_are_ten_seconds_apart_at_most() {
 }
 
 #[test]
-fn a_healthy_idle_session_lives_on() {
+fn pings_keep_an_idle_session_alive() {
     let mut world = World::up(1);
     world.idle(100 * T);
     assert_eq!(world.events(), [""; 0]);
@@ -107,7 +107,7 @@ fn lives_until(world: &mut World, mut each: impl FnMut(&mut World)) -> u64 {
 }
 
 #[test]
-fn a_reply_that_promises_too_much_is_no_life() {
+fn a_reply_that_never_completes_does_not_keep_the_connection() {
     let mut world = World::up(2);
     world.call(&get("/a", false));
     world.read();
@@ -133,7 +133,7 @@ fn a_reply_that_promises_too_much_is_no_life() {
 }
 
 #[test]
-fn a_frame_that_comes_in_byte_by_byte_is_no_life() {
+fn a_frame_that_comes_in_byte_by_byte_does_not_keep_the_connection() {
     let mut world = World::up(1);
     world.call(&get("/a", false));
     world.read();
@@ -153,7 +153,7 @@ fn a_frame_that_comes_in_byte_by_byte_is_no_life() {
 }
 
 #[test]
-fn a_packet_over_the_limit_that_never_ends_is_no_life() {
+fn an_oversized_packet_that_never_ends_does_not_keep_the_connection() {
     let mut config = config(1);
     config.max_reply = 1_000;
     let mut world = World::up_with(config);
@@ -167,7 +167,7 @@ fn a_packet_over_the_limit_that_never_ends_is_no_life() {
 }
 
 #[test]
-fn events_are_no_answers() {
+fn events_do_not_keep_the_connection() {
     let mut world = World::up(1);
     let until = lives_until(&mut world, |world| {
         world.read();
@@ -177,7 +177,7 @@ fn events_are_no_answers() {
 }
 
 #[test]
-fn many_bytes_stand_in_for_an_answer_if_it_will_be_there_some_day() {
+fn progress_keeps_the_connection() {
     // At 20 kB/s the first is there in time, and the second far from it.
     for (length, lives) in [(2 << 20, true), (3 << 20, false)] {
         let mut world = World::up(1);
@@ -201,7 +201,7 @@ fn many_bytes_stand_in_for_an_answer_if_it_will_be_there_some_day() {
 }
 
 #[test]
-fn many_events_stand_in_for_an_answer_not_for_ever() {
+fn progress_by_events_is_limited_in_time() {
     let mut world = World::up(1);
     let until = lives_until(&mut world, |world| {
         world.read();
@@ -213,7 +213,7 @@ fn many_events_stand_in_for_an_answer_not_for_ever() {
 }
 
 #[test]
-fn a_large_reply_over_a_slow_link_gets_through() {
+fn a_large_reply_over_a_slow_network_is_received() {
     // 1 MB at 100 kB/s, with a timeout of 4 s.
     let mut world = World::new(config(1));
     world.start();
@@ -231,7 +231,7 @@ fn a_large_reply_over_a_slow_link_gets_through() {
 }
 
 #[test]
-fn a_server_that_works_through_a_long_queue_is_alive() {
+fn replies_to_a_long_queue_keep_the_connection() {
     let mut world = World::up(1);
     for _ in 0..20 {
         world.delete("/a");
@@ -246,7 +246,7 @@ fn a_server_that_works_through_a_long_queue_is_alive() {
 }
 
 #[test]
-fn a_server_that_leaves_a_request_waiting_but_answers_pings_is_alive() {
+fn pings_keep_the_connection_while_a_request_is_unanswered() {
     let mut world = World::up(1);
     world.delete("/a");
     world.read();
@@ -257,7 +257,7 @@ fn a_server_that_leaves_a_request_waiting_but_answers_pings_is_alive() {
 }
 
 #[test]
-fn a_handshake_that_comes_in_byte_by_byte_is_left_in_time() {
+fn a_slow_handshake_times_out() {
     let mut world = World::new(config(2));
     world.start();
     world.accept();
@@ -273,7 +273,7 @@ fn a_handshake_that_comes_in_byte_by_byte_is_left_in_time() {
 }
 
 #[test]
-fn an_answer_that_is_slow_to_come_in_is_no_silence() {
+fn a_slow_answer_counts_when_it_is_complete() {
     let mut world = World::up(1);
     world.call(&get("/a", false));
     world.read();
@@ -293,7 +293,7 @@ fn an_answer_that_is_slow_to_come_in_is_no_silence() {
 }
 
 #[test]
-fn a_session_is_held_from_when_the_last_packet_was_sent_that_was_acknowledged() {
+fn a_session_is_held_from_when_the_last_acknowledged_packet_was_sent() {
     let mut world = World::new(config(1));
     assert_eq!(held(&world), None);
     world.start();
@@ -322,7 +322,7 @@ fn a_session_is_held_from_when_the_last_packet_was_sent_that_was_acknowledged() 
 }
 
 #[test]
-fn a_refusal_for_want_of_the_session_holds_nothing() {
+fn an_expired_or_moved_reply_does_not_hold_the_session() {
     for err in [ErrorCode::SessionExpired, ErrorCode::SessionMoved] {
         let mut world = World::up(1);
         world.tick(1_000);
@@ -340,7 +340,7 @@ fn a_refusal_for_want_of_the_session_holds_nothing() {
 }
 
 #[test]
-fn silence_is_noticed_by_the_first_call_after_a_pause() {
+fn the_first_request_after_a_suspend_finds_a_dead_connection() {
     let mut world = World::up(2);
     world.delete("/a");
     world.read();
@@ -355,7 +355,7 @@ fn silence_is_noticed_by_the_first_call_after_a_pause() {
 }
 
 #[test]
-fn a_late_wake_up_does_once_what_was_due() {
+fn a_late_timeout_acts_once() {
     let mut world = World::up(1);
     world.freeze(T / 3 + 3_000);
     world.wake();
@@ -369,7 +369,7 @@ fn a_late_wake_up_does_once_what_was_due() {
 }
 
 #[test]
-fn a_wake_up_that_is_not_due_does_nothing() {
+fn an_early_timeout_does_nothing() {
     let mut world = World::new(config(1));
     world.wake();
     world.start();
@@ -389,7 +389,7 @@ fn a_wake_up_that_is_not_due_does_nothing() {
 }
 
 #[test]
-fn the_shortest_and_the_longest_timeouts_do() {
+fn extreme_timeouts_are_accepted() {
     for timeout in [1, 2, 3, i32::MAX] {
         let mut world = World::new(config(1));
         world.start();
@@ -403,7 +403,7 @@ fn the_shortest_and_the_longest_timeouts_do() {
 }
 
 #[test]
-fn an_endless_grant_makes_no_endless_deadlines() {
+fn a_huge_granted_timeout_does_not_make_huge_deadlines() {
     let mut world = World::new(config(2));
     world.start();
     world.greet(welcome(ID, i32::MAX, Some(false)));

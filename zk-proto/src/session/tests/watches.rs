@@ -38,7 +38,7 @@ fn reconnect(world: &mut World) -> Vec<String> {
 }
 
 #[test]
-fn the_reply_arms_a_watch_not_the_request() {
+fn a_watch_is_armed_by_the_reply() {
     let mut world = World::up(1);
     world.call(&get("/a", true));
     world.read();
@@ -62,7 +62,7 @@ fn a_one_shot_watch_fires_once() {
 }
 
 #[test]
-fn an_event_comes_out_before_a_later_reply() {
+fn an_event_is_output_before_a_later_reply() {
     let mut world = World::up(1);
     done(&mut world, &get("/a", true), &data(b""));
     world.call(&set_data("/a", b"x"));
@@ -76,7 +76,7 @@ fn an_event_comes_out_before_a_later_reply() {
 }
 
 #[test]
-fn each_read_leaves_its_kind_of_watch() {
+fn each_read_arms_its_kind_of_watch() {
     let names = Response::GetChildren(GetChildrenResponse { children: List::new() });
     for (request, reply, armed) in [
         (get("/a", true), Ok(data(b"")), r#"["/a"] [] []"#),
@@ -104,7 +104,7 @@ fn each_read_leaves_its_kind_of_watch() {
 }
 
 #[test]
-fn a_missing_node_that_is_made_fires() {
+fn an_exist_watch_fires_on_creation() {
     let mut world = World::up(1);
     failed(&mut world, &exists("/a", true), ErrorCode::NoNode);
     world.fire(NodeCreated, "/a");
@@ -163,7 +163,7 @@ fn a_watch_may_be_forgotten_while_the_session_closes() {
 }
 
 #[test]
-fn watches_below_a_chroot_hear_paths_below_it() {
+fn events_have_paths_without_the_chroot() {
     let mut world = World::up(1);
     let chroot = Chroot::new("/app").unwrap();
     for (xid, path) in [(1, "/a"), (2, "/")] {
@@ -191,7 +191,7 @@ fn watches_below_a_chroot_hear_paths_below_it() {
 }
 
 #[test]
-fn an_event_tells_its_transaction_where_the_server_does() {
+fn an_event_has_the_zxid_if_the_server_sends_it() {
     let mut world = World::up(1);
     let arm = add_watch("/a", AddWatchMode::Persistent);
     done(&mut world, &arm, &ADDED);
@@ -210,7 +210,7 @@ fn an_event_tells_its_transaction_where_the_server_does() {
 }
 
 #[test]
-fn lasting_watches_go_on_after_a_gap() {
+fn persistent_watches_go_on_after_a_gap() {
     let mut world = World::up(1);
     done(&mut world, &add_watch("/a", AddWatchMode::Persistent), &ADDED);
     done(&mut world, &add_watch("/b", AddWatchMode::PersistentRecursive), &ADDED);
@@ -257,7 +257,7 @@ fn an_add_watch_that_failed_by_either_of_its_codes_arms_nothing() {
 }
 
 #[test]
-fn watches_that_the_server_removed_by_request_are_gone_here_too() {
+fn a_removal_by_request_ends_the_watches() {
     for (kind, events) in [
         (WatcherType::Data, &[(1, DataWatchRemoved)][..]),
         (WatcherType::Children, &[(2, ChildWatchRemoved)]),
@@ -289,7 +289,7 @@ fn watches_that_the_server_removed_by_request_are_gone_here_too() {
 }
 
 #[test]
-fn a_removal_is_no_watch_to_be_forgotten() {
+fn a_removal_cannot_be_forgotten() {
     let mut world = World::up(1);
     done(&mut world, &get("/a", true), &data(b""));
     let remove = RemoveWatchesRequest { path: "/a", watcher_type: WatcherType::Data };
@@ -303,7 +303,7 @@ fn a_removal_is_no_watch_to_be_forgotten() {
 }
 
 #[test]
-fn watches_that_cannot_be_armed_again_are_not_asked_for_in_a_hot_loop() {
+fn failing_to_rearm_watches_is_retried_with_backoff() {
     let mut world = World::up(3);
     done(&mut world, &get("/a", true), &data(b""));
     world.cut();
@@ -350,7 +350,7 @@ fn names() -> Response {
 }
 
 #[test]
-fn an_unwanted_watch_is_taken_off_after_the_grace() {
+fn an_unwanted_watch_is_removed_after_the_grace_period() {
     use WatcherType::{Any, Children, Data};
     let persistent = add_watch("/a", AddWatchMode::Persistent);
     for (requests, kind) in [
@@ -377,7 +377,7 @@ fn an_unwanted_watch_is_taken_off_after_the_grace() {
 }
 
 #[test]
-fn a_missing_node_is_not_watched_for_longer_than_wanted() {
+fn an_unwanted_exist_watch_is_removed() {
     let mut world = World::up(1);
     let id = failed(&mut world, &exists("/a", true), ErrorCode::NoNode);
     world.unwatch(RequestId(id));
@@ -385,7 +385,7 @@ fn a_missing_node_is_not_watched_for_longer_than_wanted() {
 }
 
 #[test]
-fn a_watch_is_kept_for_as_long_as_anybody_wants_it() {
+fn a_watch_is_kept_as_long_as_another_watch_needs_it() {
     let mut world = World::up(1);
     let first = done(&mut world, &get("/a", true), &data(b""));
     let second = done(&mut world, &exists("/a", true), &Response::Exists(stat()));
@@ -400,7 +400,7 @@ fn a_watch_is_kept_for_as_long_as_anybody_wants_it() {
 }
 
 #[test]
-fn lasting_watches_and_others_of_a_path_go_together() {
+fn persistent_watches_are_removed_together_with_others() {
     // To servers before 3.9 they are one.
     let mut world = World::up(1);
     let persistent = done(&mut world, &add_watch("/a", AddWatchMode::Persistent), &ADDED);
@@ -412,7 +412,7 @@ fn lasting_watches_and_others_of_a_path_go_together() {
 }
 
 #[test]
-fn a_loop_that_arms_and_forgets_costs_no_packet() {
+fn arming_and_forgetting_in_a_loop_sends_no_removals() {
     let mut world = World::up(1);
     for _ in 0..100 {
         forgotten(&mut world, &get("/a", true), &data(b""));
@@ -422,7 +422,7 @@ fn a_loop_that_arms_and_forgets_costs_no_packet() {
 }
 
 #[test]
-fn no_removal_goes_behind_a_request_that_arms_the_watch_again() {
+fn no_removal_is_sent_behind_a_request_that_arms_the_watch_again() {
     let mut world = World::up(1);
     forgotten(&mut world, &get("/a", true), &data(b""));
     assert_eq!(sent_within(&mut world, GRACE - 200), [""; 0]);
@@ -451,7 +451,7 @@ fn no_removal_goes_behind_a_request_that_arms_the_watch_again() {
 }
 
 #[test]
-fn a_watch_that_was_forgotten_before_it_was_armed_is_taken_off() {
+fn a_watch_that_was_forgotten_before_it_was_armed_is_removed() {
     let mut world = World::up(1);
     for (id, reply) in [(1, Ok(data(b""))), (2, Err(ErrorCode::NoNode)), (3, Ok(names()))] {
         let request = [get("/a", true), exists("/b", true), children("/c", true)];
@@ -475,7 +475,7 @@ fn a_watch_that_was_forgotten_before_it_was_armed_is_taken_off() {
 }
 
 #[test]
-fn a_watch_whose_read_had_too_long_a_reply_is_taken_off() {
+fn a_watch_with_an_oversized_reply_is_removed() {
     let mut config = config(1);
     config.max_reply = 200;
     let mut world = World::up_with(config);
@@ -507,7 +507,7 @@ fn an_event_ends_unwanted_watches_too() {
 }
 
 #[test]
-fn a_new_connection_has_only_the_watches_that_are_wanted() {
+fn unwanted_watches_are_not_armed_again() {
     let mut world = World::up(1);
     forgotten(&mut world, &get("/a", true), &data(b""));
     let kept = done(&mut world, &get("/b", true), &data(b""));
@@ -529,7 +529,7 @@ fn a_new_connection_has_only_the_watches_that_are_wanted() {
 }
 
 #[test]
-fn an_exist_watch_that_was_armed_again_beside_a_deletion_is_taken_off() {
+fn an_exist_watch_rearmed_during_a_deletion_is_removed() {
     let mut world = World::up(1);
     done(&mut world, &get("/a", true), &data(b""));
     failed(&mut world, &exists("/a", true), ErrorCode::NoNode);
@@ -542,7 +542,7 @@ fn an_exist_watch_that_was_armed_again_beside_a_deletion_is_taken_off() {
 }
 
 #[test]
-fn many_unwanted_watches_go_a_bounded_number_at_a_time() {
+fn the_number_of_unanswered_removals_is_limited() {
     let mut world = World::up(1);
     for n in 0..1_000 {
         forgotten(&mut world, &get(&format!("/{n}"), true), &data(b""));
@@ -566,7 +566,7 @@ fn many_unwanted_watches_go_a_bounded_number_at_a_time() {
 }
 
 #[test]
-fn a_server_without_removals_is_not_asked_again() {
+fn no_removals_are_sent_to_a_server_that_does_not_know_them() {
     let mut world = World::up(1);
     forgotten(&mut world, &get("/a", true), &data(b""));
     forgotten(&mut world, &get("/b", true), &data(b""));
@@ -578,7 +578,7 @@ fn a_server_without_removals_is_not_asked_again() {
 }
 
 #[test]
-fn a_server_that_hangs_up_on_removals_is_asked_ever_more_rarely() {
+fn removals_back_off_if_the_server_drops_the_connection() {
     let mut world = World::up(1);
     for losses in 0..4 {
         forgotten(&mut world, &get("/a", true), &data(b""));
@@ -600,7 +600,7 @@ fn a_server_that_hangs_up_on_removals_is_asked_ever_more_rarely() {
 }
 
 #[test]
-fn unwanted_watches_stay_where_that_is_asked_for() {
+fn removals_can_be_disabled() {
     let mut config = config(1);
     config.unwatch_after = None;
     let mut world = World::up_with(config);
@@ -610,7 +610,7 @@ fn unwanted_watches_stay_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_session_that_closes_removes_nothing() {
+fn a_closing_session_sends_no_removals() {
     let mut world = World::up(1);
     forgotten(&mut world, &get("/a", true), &data(b""));
     assert_eq!(sent_within(&mut world, GRACE - 100), [""; 0]);
