@@ -1,4 +1,4 @@
-//! Calls on the servers themselves.
+//! The calls that are about the servers: four-letter words, version, reconfiguration.
 
 use bytes::Bytes;
 use zk_proto::{
@@ -8,10 +8,10 @@ use zk_proto::{
 
 use crate::{AsyncResult, Client, Error, client::blocking, surfaces::with_blocking};
 
-/// The configuration that fits any.
+/// The version of a reconfiguration that accepts every present configuration.
 const ANY_CONFIG: i64 = -1;
 
-/// How the members of an ensemble are to change, for [`Client::reconfig`](crate::Client::reconfig).
+/// A change of the members of an ensemble, for [`Client::reconfig`](crate::Client::reconfig).
 #[derive(Debug, Clone, Default)]
 #[must_use = "it does nothing by itself: see `Client::reconfig`"]
 pub struct Reconfig {
@@ -22,26 +22,25 @@ pub struct Reconfig {
 }
 
 impl Reconfig {
-    /// Servers to add or to change, as `server.<id>=<host>:<port>:<port>;<client port>`, separated by
-    /// commas.
+    /// Sets the servers to add or to change, as `server.<id>=<host>:<port>:<port>;<client port>`, separated by commas.
     pub fn joining(mut self, servers: impl Into<String>) -> Self {
         self.joining = Some(servers.into());
         self
     }
 
-    /// Ids of servers to remove, separated by commas.
+    /// Sets the ids of the servers to remove, separated by commas.
     pub fn leaving(mut self, ids: impl Into<String>) -> Self {
         self.leaving = Some(ids.into());
         self
     }
 
-    /// All servers that there are to be, as in [`joining`](Self::joining), instead of a difference.
+    /// Sets the complete list of servers, in the form of [`joining`](Self::joining), instead of a difference.
     pub fn new_members(mut self, servers: impl Into<String>) -> Self {
         self.members = Some(servers.into());
         self
     }
 
-    /// The version that the present configuration must have: the transaction that made it. Default any.
+    /// Sets the version that the present configuration must have: the zxid of the change that made it. Default: any.
     pub const fn from_config(mut self, version: i64) -> Self {
         self.from = Some(version);
         self
@@ -49,9 +48,10 @@ impl Reconfig {
 }
 
 with_blocking! { impl Client {
-    /// Sends a four-letter word, such as `ruok` or `srvr`, to the server of the present connection, and returns its
-    /// answer. The word has a connection of its own, which may take as long as the client's
-    /// [`connect_timeout`](crate::ClientBuilder::connect_timeout).
+    /// Sends a four-letter word, such as `ruok` or `srvr`, to the present server, and returns the answer.
+    ///
+    /// The word goes to the server of the present connection, on a connection of its own, which may take as long as the
+    /// client's [`connect_timeout`](crate::ClientBuilder::connect_timeout).
     ///
     /// By default, servers answer `srvr` only (`4lw.commands.whitelist`).
     ///
@@ -77,16 +77,16 @@ with_blocking! { impl Client {
         }
     }
 
-    /// The version of the present server, such as `[3, 8, 0]`: kazoo's `server_version`.
+    /// Returns the version of the present server, such as `[3, 8, 0]`.
     ///
     /// # Errors
-    /// As [`four_letter_word`](Self::four_letter_word); [`InvalidReply`](crate::ErrorKind::InvalidReply) when the server does
-    /// not tell.
+    /// As [`four_letter_word`](Self::four_letter_word); [`InvalidReply`](crate::ErrorKind::InvalidReply) if the answer has
+    /// no version.
     pub fn server_version(&self) -> AsyncResult<[u32; 3]> {
         let answer = self.four_letter_word("srvr");
         self.shared().spawn_task(async move {
             let answer = answer.await?;
-            version(&answer).ok_or_else(|| Error::invalid_reply(None, "the server does not tell its version"))
+            version(&answer).ok_or_else(|| Error::invalid_reply(None, "the answer to srvr has no version"))
         })
     }
 
@@ -94,7 +94,7 @@ with_blocking! { impl Client {
     ///
     /// # Errors
     /// [`ReconfigDisabled`](crate::ErrorCode::ReconfigDisabled), [`NoAuth`](crate::ErrorCode::NoAuth),
-    /// [`BadVersion`](crate::ErrorCode::BadVersion) when the present configuration is another one,
+    /// [`BadVersion`](crate::ErrorCode::BadVersion) if the present configuration has another version,
     /// [`NewConfigNoQuorum`](crate::ErrorCode::NewConfigNoQuorum),
     /// [`ReconfigInProgress`](crate::ErrorCode::ReconfigInProgress).
     ///

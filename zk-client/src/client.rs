@@ -1,4 +1,4 @@
-//! [`Client`]: its life, its state, and who hears of it.
+//! [`Client`]: start and stop, state, listeners, settings.
 
 use std::{
     fmt,
@@ -54,16 +54,15 @@ pub(crate) mod blocking {
     }
 }
 
-/// A ZooKeeper client: kazoo's `KazooClient`.
+/// A ZooKeeper client.
 ///
-/// Clones share one session. The session is closed by [`stop`](Self::stop), or when the last clone is
-/// dropped; its ephemeral nodes go with it at once.
+/// Clones share one session. The session is closed by [`stop`](Self::stop), or when the last clone is dropped; then its
+/// ephemeral nodes are deleted at once.
 ///
-/// Calls return [`AsyncResult`]s, which are to be awaited or waited on. A call that is made while the
-/// session is [suspended](SessionState::Suspended) is sent when there is a connection again; one that was under
-/// way when the connection was lost fails with [`ConnectionLoss`](crate::ErrorKind::ConnectionLoss), and
-/// its [`outcome`](Error::outcome) tells whether it was sent. Nothing is ever sent twice behind the
-/// caller's back.
+/// Each call sends its request at once and returns a handle, an [`AsyncResult`]. A call that is made while the session is
+/// [suspended](SessionState::Suspended) is sent after the reconnect. A call whose reply is lost with the connection fails
+/// with [`ConnectionLoss`](crate::ErrorKind::ConnectionLoss), and its [`outcome`](Error::outcome) says whether it was
+/// sent. The client never sends a request twice by itself.
 ///
 /// ```no_run
 /// # use zk_client::{Client, Error, OPEN_ACL_UNSAFE};
@@ -74,6 +73,7 @@ pub(crate) mod blocking {
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "KazooClient")]
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<ClientInner>,
@@ -84,8 +84,8 @@ pub struct Client {
     closer: Arc<Closer>,
 }
 
-/// A handle on a client that does not keep it: for callbacks and tasks that must not hold up the end of
-/// their own client. From [`Client::downgrade`].
+/// A reference to a client that does not keep it open, from [`Client::downgrade`]. Use it in callbacks and tasks of the
+/// client itself, which would otherwise keep it open for ever.
 ///
 /// ```no_run
 /// # fn example(zk: zk_client::Client) {
@@ -107,7 +107,7 @@ pub struct WeakClient {
 }
 
 impl WeakClient {
-    /// The client, if any clone of it is left.
+    /// Returns the client, if a clone of it still exists.
     #[must_use]
     pub fn upgrade(&self) -> Option<Client> {
         Some(Client {
@@ -126,7 +126,7 @@ impl fmt::Debug for WeakClient {
     }
 }
 
-/// Closes the session when the last client is gone.
+/// Stops the client when its last clone is dropped.
 struct Closer(Arc<ClientInner>);
 
 impl Drop for Closer {
@@ -146,7 +146,7 @@ impl Client {
         Self { inner, chroot, default_acl, command_retry, closer }
     }
 
-    /// A handle that does not keep the client: its session is closed when the last clone is dropped.
+    /// Makes a reference that does not keep the client open.
     #[must_use]
     pub fn downgrade(&self) -> WeakClient {
         WeakClient {
@@ -166,10 +166,10 @@ impl Client {
         self.default_acl.as_ref()
     }
 
-    // ---- life without waiting ---------------------------------------------------------------------
+    // ---- start without waiting --------------------------------------------------------------------
 
-    /// Starts to connect, and returns an event that happens when there is a session: kazoo's
-    /// `start_async`. It does not happen when [`start`](Self::start) fails.
+    /// Starts the client, and returns an event that is set when it is connected. If the [start](Self::start) fails, the
+    /// event is never set.
     pub fn start_async(&self) -> Event {
         let (started, event) =
             (self.start(), Event::of_client(self.inner.dispatcher.completions.clone()));
@@ -184,57 +184,57 @@ impl Client {
 
     // ---- state ------------------------------------------------------------------------------------
 
-    /// How the session stands.
+    /// Returns the state of the session.
     #[must_use]
     pub fn state(&self) -> SessionState {
         self.inner.lock().lifecycle.session.state()
     }
 
-    /// The state of the connection.
+    /// Returns the state of the connection.
     #[doc(alias = "client_state")]
     #[must_use]
     pub fn connection_state(&self) -> ConnectionState {
         self.inner.lock().lifecycle.session.connection_state()
     }
 
-    /// Whether there is a connection, read-only or not.
+    /// Whether the client is connected, read-only or not.
     #[must_use]
     pub fn connected(&self) -> bool {
         self.state().is_connected()
     }
 
-    /// The session's number, which nodes of its own have as `ephemeral_owner`; `None` without a session:
-    /// before the first connection, and after a stop.
+    /// Returns the session's id, which its ephemeral nodes have as `ephemeral_owner`. `None` if there is no session: before
+    /// the first connection, and after a stop.
     #[must_use]
     pub fn session_id(&self) -> Option<SessionId> {
         self.inner.lock().lifecycle.session.session_id()
     }
 
-    /// The session timeout that the server granted; before that, the one to ask for.
+    /// Returns the session timeout that the server granted; before that, the one that the client asks for.
     #[must_use]
     pub fn session_timeout(&self) -> Duration {
         self.inner.lock().lifecycle.session.session_timeout()
     }
 
-    /// What it takes to go on with this session in another client: see [`ClientBuilder::client_id`](crate::ClientBuilder::client_id).
-    /// `None` without a session that can be gone on with: before the first connection, and after a stop.
+    /// Returns the id and the password of the session, with which another client can take it over: see
+    /// [`ClientBuilder::client_id`](crate::ClientBuilder::client_id). `None` if there is no session: before the first connection, and after a stop.
     #[must_use]
     pub fn client_id(&self) -> Option<SessionTicket> {
         self.inner.lock().lifecycle.session.ticket()
     }
 
-    /// The server of the present connection, or of the last attempt at one.
+    /// Returns the server of the present connection, or of the last attempt to connect.
     #[must_use]
     pub fn host(&self) -> Option<String> {
         self.inner.lock().lifecycle.session.host().map(ToString::to_string)
     }
 
-    /// For how much longer the servers surely keep the session, were the connection to be cut now:
-    /// judged from when the last packet was sent that they acknowledged. Zero without a connection.
+    /// Returns for how much longer the servers certainly keep the session, even if the connection is lost now. It counts
+    /// from when the last packet was sent that a server has acknowledged. Zero if the client is not connected.
     ///
-    /// A server that has lost its leader goes on answering until it notices, for `syncLimit` times
-    /// `tickTime` at most (10 s with ZooKeeper's sample settings), while a leader may end the session: what
-    /// must not happen even then needs a lock's fencing token.
+    /// There is one exception. A server that has lost its leader goes on replying until it notices, for at most `syncLimit`
+    /// times `tickTime` (10 s with ZooKeeper's sample settings); meanwhile a new leader may end the session. Where this
+    /// matters, use a lock's fencing token.
     #[must_use]
     pub fn held_for(&self) -> Duration {
         self.inner.held_for(|_| true)
@@ -242,9 +242,9 @@ impl Client {
 
     // ---- listeners --------------------------------------------------------------------------------
 
-    /// Has `listener` called with every change of [`state`](Self::state) from now on: each once, in
-    /// order, off the client's I/O, on the queue of completions. It may block; then later callbacks
-    /// wait.
+    /// Adds a listener, which is called with every change of [`state`](Self::state) from now on, in order.
+    ///
+    /// Listeners run in the same callback queue as callbacks of results. A listener may block, which delays later callbacks.
     ///
     /// ```no_run
     /// # fn example(zk: zk_client::Client) {
@@ -261,7 +261,7 @@ impl Client {
         })
     }
 
-    /// As [`add_listener`](Self::add_listener), until `listener` returns false.
+    /// Adds a listener as [`add_listener`](Self::add_listener) does, and removes it when it returns false.
     pub fn add_listener_while(
         &self,
         listener: impl FnMut(SessionState) -> bool + Send + 'static,
@@ -269,14 +269,13 @@ impl Client {
         self.listeners().add(Box::new(listener))
     }
 
-    /// Removes a listener; says whether it was there. Once this has returned no call of it begins, not
-    /// even for a change that was queued for it; a call that is running goes on.
+    /// Removes a listener, and returns whether it was there. After this has returned, no call of it begins, not even one
+    /// that is queued. A call that is running goes on.
     pub fn remove_listener(&self, listener: ListenerId) -> bool {
         self.listeners().remove(listener)
     }
 
-    /// The changes of [`state`](Self::state) from now on, as a stream. It ends when the client has
-    /// stopped.
+    /// Returns a stream of the changes of [`state`](Self::state) from now on. It ends when the client has stopped.
     #[must_use]
     pub fn states(&self) -> States {
         self.listeners().stream(self.inner.dispatcher.completions.clone())
@@ -286,15 +285,14 @@ impl Client {
         &self.inner.dispatcher.listeners
     }
 
-    /// The policy of [`retry`](Self::retry).
+    /// Returns the policy of [`retry`](Self::retry).
     pub const fn command_retry(&self) -> &Retry {
         &self.command_retry
     }
 
-    // ---- work of one's own --------------------------------------------------------------------------
+    // ---- tasks of the user --------------------------------------------------------------------------
 
-    /// Runs `task` on the client's runtime, whichever that is, and returns a handle on its result.
-    /// It goes on when the handle is dropped.
+    /// Runs `task` on the client's runtime, and returns a handle on its result. If the handle is dropped, the task goes on.
     pub fn spawn<T: Clone + Send + 'static>(
         &self,
         task: impl Future<Output = Result<T, Error>> + Send + 'static,
@@ -302,8 +300,8 @@ impl Client {
         self.inner.spawn_task(task)
     }
 
-    /// As [`spawn`](Self::spawn); the task is given an event that is set when its handle is cancelled
-    /// or dropped, so that it can stop and undo what it did.
+    /// Runs a task on the client's runtime, and returns a handle on its result. The task gets an event that is set when the
+    /// handle is cancelled or dropped, so that it can stop and undo what it did.
     pub fn spawn_cancellable<T, R>(&self, task: impl FnOnce(Event) -> R) -> AsyncResult<T>
     where
         T: Clone + Send + 'static,
@@ -313,7 +311,7 @@ impl Client {
         self.inner.spawn_task(task(abandon.clone())).abandoned_by(abandon)
     }
 
-    /// As [`spawn_cancellable`](Self::spawn_cancellable), for a task that is a request.
+    /// Does what [`spawn_cancellable`](Self::spawn_cancellable) does, for a task that is a request.
     pub(crate) fn request_cancellable<T, R>(&self, task: impl FnOnce(Event) -> R) -> AsyncResult<T>
     where
         T: Clone + Send + 'static,
@@ -323,8 +321,11 @@ impl Client {
         self.inner.spawn_request(task(abandon.clone())).abandoned_by(abandon)
     }
 
-    /// Completes after `duration`, by the client's runtime, wherever it is awaited; at once when that
-    /// runtime has ended.
+    /// Waits for `duration`. The timer is one of the client's runtime, but the future can be awaited anywhere. If that
+    /// runtime has ended, it completes at once.
+    ///
+    /// # Cancel safety
+    /// This method is cancel-safe: if the future is dropped, the timer is stopped.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
         let (inner, due) = (self.inner.clone(), self.inner.now().after(duration));
         let slept = self.spawn_cancellable(move |abandon| async move {
@@ -338,16 +339,17 @@ impl Client {
 
     // ---- settings that change ---------------------------------------------------------------------
 
-    /// Removes a credential that was given to the [builder](crate::ClientBuilder::auth) or to
-    /// [`add_auth`](Self::add_auth), for all later connections and sessions; says whether it was there.
-    /// The present connection keeps what it was given, as the protocol has no way to take it back.
+    /// Removes a credential that was passed to [`ClientBuilder::auth`](crate::ClientBuilder::auth) or
+    /// [`add_auth`](Self::add_auth), and returns whether it was there.
     ///
-    /// So a client whose credentials were refused is started with others:
+    /// Later connections and sessions do not send it. The present connection keeps it: the protocol cannot take it back.
+    ///
+    /// This is how a client whose credentials were refused starts with others:
     ///
     /// ```no_run
     /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
     /// zk.remove_auth("digest", "app:old password");
-    /// drop(zk.add_auth("digest", "app:new password")); // for the next session: it cannot fail
+    /// drop(zk.add_auth("digest", "app:new password")); // for the next session: this cannot fail
     /// zk.start().await?;
     /// # Ok(())
     /// # }
@@ -357,17 +359,18 @@ impl Client {
         self.inner.with_lifecycle(|lifecycle, _| lifecycle.remove_auth(&credential))
     }
 
-    /// The hosts of the ensemble, as they were given last.
+    /// Returns the hosts of the ensemble, as they were set last.
     #[must_use]
     pub fn hosts(&self) -> Vec<HostPort> {
         self.inner.lock().lifecycle.session.config().hosts.clone()
     }
 
-    /// Another list of hosts, as in [`ClientBuilder::hosts`](crate::ClientBuilder::hosts), with this client's chroot or without one. The
-    /// connection is left only if its host is no more in the list.
+    /// Sets the hosts of the ensemble, in the form of [`ClientBuilder::hosts`](crate::ClientBuilder::hosts), with this client's chroot or without a chroot.
+    ///
+    /// If the host of the present connection is not in the list, the client connects to another one.
     ///
     /// # Errors
-    /// When `hosts` is no such list, or has another chroot.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if `hosts` is not valid, or has another chroot.
     pub fn set_hosts(&self, hosts: &str) -> Result<(), Error> {
         let hosts: ConnectString = hosts.parse()?;
         if !hosts.chroot().is_root() && *hosts.chroot() != self.chroot {
@@ -381,14 +384,14 @@ impl Client {
         Ok(())
     }
 
-    /// What all paths of this client are below.
+    /// Returns the chroot: all paths of this client are below it.
     #[must_use]
     pub const fn chroot(&self) -> &Chroot {
         &self.chroot
     }
 
-    /// A path as this client has it, of one as the servers have it: kazoo's `unchroot`. Those that are not
-    /// below the chroot stay as they are.
+    /// Converts a path of the servers to a path of this client: removes the chroot. A path that is not below the chroot is
+    /// returned as it is.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), zk_client::Error> {
@@ -402,10 +405,10 @@ impl Client {
         self.chroot.strip(path).unwrap_or(path)
     }
 
-    /// A client on the same session whose root is `path` of this one.
+    /// Makes a client on the same session whose root is `path` of this client.
     ///
     /// # Errors
-    /// When `path` is none.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if `path` is not valid.
     pub fn with_chroot(&self, path: &str) -> Result<Self, Error> {
         let new = |path: &str| Chroot::new(path).map_err(|error| Error::bad_path(error, None));
         let below = new(path)?;
@@ -415,31 +418,36 @@ impl Client {
 }
 
 with_blocking! { impl Client {
-    /// Starts to connect; the result is there when there is a connection. Without effect on a client that
-    /// runs. A client that was stopped begins a new session.
+    /// Starts the client: it connects, and keeps itself connected.
+    ///
+    /// The handle completes when the client is connected. If the client runs already, it only waits for the connection. A
+    /// client that was stopped begins a new session.
     ///
     /// # Errors
-    /// [`Timeout`](crate::ErrorKind::Timeout) when there is no connection within
-    /// [`connect_timeout`](crate::ClientBuilder::connect_timeout), with what went wrong last: a client that did
-    /// not run before is stopped then. [`AuthFailed`](crate::ErrorKind::AuthFailed) when the credentials
-    /// are refused. A server that demands credentials that were not added
+    /// - [`Timeout`](crate::ErrorKind::Timeout) if the client is not connected within
+    ///   [`connect_timeout`](crate::ClientBuilder::connect_timeout). The text says what went wrong last. A client that was not
+    ///   connected before is stopped.
+    /// - [`AuthFailed`](crate::ErrorKind::AuthFailed) if the server refuses the credentials.
+    ///
+    /// A server that demands credentials that were not added
     /// (`zookeeper.enforce.auth.enabled`, `zookeeper.sessionRequireClientSASLAuth`) says so only at the
-    /// first request or ping: the session is [`Lost`](SessionState::Lost) then, and calls fail as `AuthFailed`.
+    /// first request or ping. Then the session is [`Lost`](SessionState::Lost), and calls fail with `AuthFailed`.
     pub fn start(&self) -> AsyncResult<()> {
         self.inner.start()
     }
 
-    /// Closes the session: calls made before are done first, then the server is told, and ephemeral
-    /// nodes go at once. Without a connection the client stops right away, and the server is left to
-    /// find out by the session timeout. Without effect on a client that does not run.
+    /// Stops the client: it closes the session, and the servers delete its ephemeral nodes at once.
+    ///
+    /// Calls that were made before are sent and completed first. If the client is not connected, it stops at once, and the
+    /// servers end the session when its timeout has passed. A client that does not run is not changed.
     ///
     /// # Errors
-    /// When the runtime ended meanwhile.
+    /// [`Runtime`](crate::ErrorKind::Runtime) if the runtime ends meanwhile.
     pub fn stop(&self) -> AsyncResult<()> {
         self.inner.stop()
     }
 
-    /// Stops and starts: a new session.
+    /// Stops the client and starts it again, with a new session.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -448,14 +456,15 @@ with_blocking! { impl Client {
         self.start()
     }
 
-    /// Adds a credential to the session, for now and for all later connections. Calls made after this
-    /// have it. What is given while the client is stopped, or about to stop, is for its next session. One
-    /// that was added before is not sent again.
+    /// Adds a credential to the session, for this connection and all later ones.
+    ///
+    /// It applies to calls that are made after this one. If the client is stopped or stopping, the credential is for its
+    /// next session. A credential that was added before is not sent again.
     ///
     /// # Errors
-    /// [`AuthFailed`](crate::ErrorKind::AuthFailed) when the server refuses it: the session is of no
-    /// more use then, and its state is [`Lost`](SessionState::Lost). Before it is
-    /// [started](Self::start) again, [remove](Self::remove_auth) the credential.
+    /// [`AuthFailed`](crate::ErrorKind::AuthFailed) if the server refuses the credential. Then the session is
+    /// [`Lost`](SessionState::Lost). [Remove](Self::remove_auth) the credential before you [start](Self::start) the client
+    /// again.
     pub fn add_auth(&self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> AsyncResult<()> {
         self.inner.add_auth(Credential::new(scheme, auth))
     }

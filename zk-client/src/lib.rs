@@ -1,4 +1,9 @@
-//! A ZooKeeper client for every runtime: what [kazoo](https://kazoo.readthedocs.io) does, in Rust.
+//! A ZooKeeper client for every runtime: tokio, smol, async-std, or plain threads.
+//!
+//! Use this crate to talk to a ZooKeeper ensemble from Rust. It reconnects by itself, says of each failed request whether
+//! it was applied, keeps watches over reconnects, and has [recipes] such as locks and semaphores. It is modelled
+//! on Python's [kazoo](https://kazoo.readthedocs.io). To embed the protocol in something else, see `zk-proto`; for a server
+//! in tests, see `zk-server`.
 //!
 //! ```no_run
 //! use zk_client::{Client, CreateMode, Error, OPEN_ACL_UNSAFE};
@@ -18,14 +23,14 @@
 //!
 //! # Calls
 //!
-//! Every call of a [`Client`] sends its request at once, in the order of calls, and returns an
-//! [`AsyncResult`], kazoo's `IAsyncResult`: await it, wait for it in a thread, give it a callback, or drop
-//! it. Many calls may be under way; they share the connection and one lock, and nothing else.
+//! Every call of a [`Client`] sends its request at once, in the order of calls, and returns a handle, an [`AsyncResult`].
+//! Await the handle, block a thread on it, give it a callback, or drop it. Many calls can be in flight. They share one
+//! connection.
 //!
 //! ```no_run
 //! # use zk_client::{Client, Error};
 //! # async fn example(zk: Client) -> Result<(), Error> {
-//! let reads: Vec<_> = (0..100).map(|i| zk.get(format!("/jobs/{i}"))).collect(); // all sent
+//! let reads: Vec<_> = (0..100).map(|i| zk.get(format!("/jobs/{i}"))).collect(); // all are sent
 //! for read in reads {
 //!     println!("{:?}", read.await?);
 //! }
@@ -33,56 +38,59 @@
 //! # }
 //! ```
 //!
+//! **Cancel safety.** To drop a handle does not take back its request: the server may still apply it. Waiting for a lock
+//! and retries end when their handle is dropped. See [`AsyncResult`](AsyncResult#cancel-safety).
+//!
 //! # States
 //!
-//! A session is [`SessionState::Lost`], [`SessionState::Suspended`], [`SessionState::Connected`] or, with
-//! [`read_only`](ClientBuilder::read_only), [`SessionState::ConnectedReadOnly`]. Hear of changes by
-//! [`Client::add_listener`] or the stream of [`Client::states`].
+//! The state of a session is [`SessionState::Lost`], [`SessionState::Suspended`], [`SessionState::Connected`] or, with
+//! [`read_only`](ClientBuilder::read_only), [`SessionState::ConnectedReadOnly`]. Follow its changes with
+//! [`Client::add_listener`] or [`Client::states`].
 //!
 //! | change | meaning |
 //! |---|---|
-//! | `Lost` → `Connected` | a new session |
-//! | `Connected` → `Suspended` | the connection is lost; whether the session lives on is not known |
-//! | `Suspended` → `Connected` | the same session goes on; ephemeral nodes and watches are still there |
-//! | `Suspended` → `Lost` | the session has expired, with its ephemeral nodes and watches; a new one begins |
+//! | `Lost` → `Connected` | a new session begins |
+//! | `Connected` → `Suspended` | the connection is lost; the servers may still keep the session |
+//! | `Suspended` → `Connected` | the same session goes on, with its ephemeral nodes and watches |
+//! | `Suspended` → `Lost` | the session has expired, with its ephemeral nodes and watches; the client begins a new one |
 //! | `Connected` → `Lost` | the client was stopped, or its credentials were refused |
 //!
 //! # Errors
 //!
-//! An [`Error`] says which operation failed, on which path and host, and why; and its
-//! [`outcome`](Error::outcome) says whether the server did it all the same. What was under way when the
-//! connection was lost is [`Unknown`](Outcome::Unknown), what had not been sent is
-//! [`NotSent`](Outcome::NotSent). The client sends nothing twice by itself.
+//! An [`Error`] says which operation failed, on which path and host, and why. Its [`outcome`](Error::outcome) says what
+//! became of the request. If the connection was lost before the reply, the outcome is [`Unknown`](Outcome::Unknown); if the
+//! request was not sent, it is [`NotSent`](Outcome::NotSent). The client never sends a request twice by itself: see
+//! [`Retry`].
 //!
 //! # Watches
 //!
-//! The calls that end in `_and_watch` leave a one-shot [`Watch`] on the server. It survives reconnects:
-//! what happened meanwhile is told after the reconnect. It fires once, or ends with an error when the
-//! session does.
+//! The calls that end in `_and_watch` arm a one-shot [`Watch`]. A watch survives reconnects: if the node changed meanwhile,
+//! it fires after the reconnect. It fires once, or ends with an error if the session ends.
 //!
 //! # Runtimes
 //!
-//! A client runs on a [`Handler`]; a Cargo feature brings the one for your runtime.
+//! A client runs on a [`Handler`]. For each runtime, a Cargo feature provides one.
 //!
-//! | feature | runtime | which one, unless [`ClientBuilder::build_on`] is told |
+//! | feature | runtime | instance that is used, without [`ClientBuilder::build_on`] |
 //! |---|---|---|
 //! | `tokio` (default) | tokio, multi-thread or current-thread | the one that the caller runs in |
 //! | `smol` | smol | the global one |
 //! | `async-std` | async-std, which is deprecated in favour of smol | the global one |
-//! | `thread` | none: plain threads | an I/O thread for each client |
+//! | `thread` | none: plain threads | one I/O thread per client |
 //!
-//! With several features, a caller inside of a tokio runtime gets that, and others the first of the rest, in
-//! this order. Without features, bring a handler of your own. [`blocking::Client`] is the same client for
-//! threads: its calls wait for their results.
+//! If several features are on, a caller inside a tokio runtime gets that runtime, and other callers get the first of the
+//! other ones, in this order. Without any of these features, pass a handler of your own to [`ClientBuilder::build_on`].
+//! [`blocking::Client`] is the same client for threads: its calls block until they are complete.
 //!
-//! On every runtime alike:
-//! - An idle client costs no thread, but for the I/O thread of its own that `thread` gives it by default;
-//!   clones of one `ThreadHandler`, given to [`ClientBuilder::build_on`], have many clients share one.
-//! - Results complete, and watches fire, in the order in which the server sent them. Callbacks run off the
-//!   I/O, one at a time, in two queues: one for results and states, and one for watches. A callback that
-//!   blocks holds up its own queue alone, and one that panics nobody.
-//! - When the last clone of a client is dropped, its session is closed at once, from within a runtime or
-//!   from outside; so is it when a tokio runtime ends before its clients.
+//! On every runtime:
+//! - An idle client needs no thread, except for the I/O thread of `thread`. To share one I/O thread among clients, pass
+//!   clones of one `ThreadHandler` to [`ClientBuilder::build_on`].
+//! - Results complete, and watches fire, in the order in which the server sent them.
+//! - Callbacks run on threads of their own, in two callback queues per client: one for results and session states, and one
+//!   for watches. In each queue they run one at a time. A callback that blocks delays its own queue only. A panicking
+//!   callback affects no other.
+//! - When the last clone of a client is dropped, its session is closed at once. The same holds when a tokio runtime ends
+//!   before its clients.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -1,4 +1,4 @@
-//! When to stop work that goes on in a task.
+//! When to stop the work of a task.
 
 use std::{
     future::{Future, poll_fn},
@@ -11,7 +11,7 @@ use std::{
 
 use crate::{AsyncResult, Client, Error, Event};
 
-/// When to stop: nobody wants the result any more, or it has taken too long.
+/// When to stop: the caller has given up, or a timeout has passed.
 pub(crate) struct Stop {
     abandoned: Event,
     timeout: Option<Duration>,
@@ -24,7 +24,7 @@ impl Stop {
         Self { abandoned, timeout, timer: Mutex::new(timer) }
     }
 
-    /// Never too late.
+    /// No timeout.
     pub(crate) fn on(abandoned: Event) -> Self {
         Self { abandoned, timeout: None, timer: Mutex::new(None) }
     }
@@ -33,7 +33,7 @@ impl Stop {
         self.abandoned.is_set()
     }
 
-    /// Why work was stopped.
+    /// The error of work that was stopped. `what` is what it waited for.
     pub(crate) fn error(&self, what: &str) -> Error {
         if self.is_abandoned() {
             Error::cancelled(None)
@@ -43,12 +43,12 @@ impl Stop {
     }
 }
 
-/// The work that is under way for one object, all of which can be stopped at once. Clones are the same.
+/// The running tasks of one object, which can be stopped together. Clones are the same.
 #[derive(Clone, Default)]
 pub(crate) struct Pending(Arc<Mutex<Vec<Event>>>);
 
 impl Pending {
-    /// As [`Client::spawn_cancellable`]: a task that [`cancel`](Self::cancel) stops as well, from now on.
+    /// Does what [`Client::spawn_cancellable`] does, for a task that [`cancel`](Self::cancel) stops too.
     pub(crate) fn spawn<T, R>(
         &self,
         client: &Client,
@@ -68,7 +68,7 @@ impl Pending {
         })
     }
 
-    /// Stops what is under way, as if nobody wanted it any more.
+    /// Stops the running tasks, as if their callers had given up.
     pub(crate) fn cancel(&self) {
         let abandoned = mem::take(&mut *self.events());
         abandoned.iter().for_each(Event::set);
@@ -84,7 +84,7 @@ impl Pending {
     }
 }
 
-/// Work that is under way.
+/// A running task.
 struct Entry {
     pending: Pending,
     abandon: Event,
@@ -96,7 +96,7 @@ impl Drop for Entry {
     }
 }
 
-/// What comes of `task`, or `None` when it is to stop first.
+/// Runs `task`, and returns its result; `None` if it has to stop first. Then the task is dropped.
 pub(crate) async fn unless<T>(stop: &Stop, task: impl Future<Output = T>) -> Option<T> {
     let mut task = pin!(task);
     let mut abandoned = pin!(stop.abandoned.happened());
@@ -116,7 +116,7 @@ pub(crate) async fn unless<T>(stop: &Stop, task: impl Future<Output = T>) -> Opt
     .await
 }
 
-/// What comes of whichever of two is done first.
+/// Returns the result of the future that completes first. The other is dropped.
 pub(crate) async fn either<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
     let (mut one, mut other) = (pin!(one), pin!(other));
     poll_fn(|context| match one.as_mut().poll(context) {
