@@ -106,7 +106,7 @@ fn a_hanging_name_lookup_does_not_block_other_clients() {
         })
         .collect();
     let (called, calls) = channel();
-    zk.exists("/").on_complete(move |result| called.send(result.is_ok()).expect("somebody waits"));
+    zk.exists("/").on_complete(move |result| called.send(result.is_ok()).expect("the test waits"));
     assert_eq!(calls.recv_timeout(TIMEOUT), Ok(true), "a callback behind others that block");
     let more = threads() - before;
     assert!(more < BLOCKED + 20, "{more} threads more");

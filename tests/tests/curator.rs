@@ -188,7 +188,7 @@ fn visit(directory: &Path, alone: bool) -> bool {
     });
     thread::sleep(Duration::from_millis(1));
     if made {
-        fs::remove_file(own).expect("nobody else removes it");
+        fs::remove_file(own).expect("no other holder removes it");
     }
     made && !others
 }

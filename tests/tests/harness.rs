@@ -257,7 +257,7 @@ fn a_crash_leaves_nothing_behind() {
         let report = format!("{pid}\n{}\n", ensemble.directory().display());
         io::stderr().write_all(report.as_bytes()).unwrap();
         thread::park_timeout(LIMIT);
-        panic!("nobody has killed this process");
+        panic!("this process was not killed");
     }
 
     let mut victim = Command::new(env::current_exe().unwrap())

@@ -112,11 +112,11 @@ pub async fn a_disconnected_holder_keeps_the_lock_while_its_session_lives<H: Han
     let suspended = spawn(&ctx.handler, guard.suspended());
 
     ctx.cut_off(&zk, &proxy).await;
-    ctx.within("the holder to be told", suspended).await;
-    ctx.within("whoever asks later", guard.suspended()).await;
+    ctx.within("the holder to be notified", suspended).await;
+    ctx.within("a later call of suspended", guard.suspended()).await;
     assert!(!guard.is_held() && !guard.lost().is_set(), "it cannot be sure");
     ctx.short_wait().await;
-    assert!(waiting.iter().all(|next| !next.ready()), "somebody got in");
+    assert!(waiting.iter().all(|next| !next.ready()), "another client acquired it");
 
     proxy.refuse(false);
     ctx.wait_until("the holder to be sure again", || guard.is_held()).await;
@@ -288,7 +288,7 @@ pub async fn a_waiting_thread_can_be_cancelled<H: Handler>(handler: H) {
     ctx.wait_for_children(&zk, PATH, 3).await;
     ctx.ok("to release", guard.release()).await;
     ctx.ok("to release", ctx.ok("its turn", other).await.release()).await;
-    let held = ctx.within("a later acquire", again).await.expect("nobody cancels this one");
+    let held = ctx.within("a later acquire", again).await.expect("it is not cancelled");
     lock.cancel();
     ctx.short_wait().await;
     assert!(held.is_held(), "it does not wait any more");
@@ -572,7 +572,7 @@ pub async fn a_lock_whose_node_is_deleted_is_lost<H: Handler>(handler: H) {
         proxy.refuse(false);
         ctx.within("the loss", guard.lost().happened()).await;
         assert!(!guard.is_held() && guard.held_for().is_zero() && next.is_held(), "{when}");
-        ctx.within("whoever asks later", guard.suspended()).await;
+        ctx.within("a later call of suspended", guard.suspended()).await;
         let expected: &[SessionState] = match when {
             "away" => &[SessionState::Suspended, SessionState::Connected, SessionState::Lost],
             _ => &[SessionState::Lost],

@@ -77,10 +77,10 @@ pub(crate) fn pass_all(proxy: &Proxy) {
 /// Drops the next request of `opcode`, cuts the connection and refuses new ones. The receiver gets the path
 /// of the request.
 pub(crate) fn cut_off_at(proxy: &Arc<Proxy>, opcode: i32) -> mpsc::Receiver<String> {
-    let (tell, told) = mpsc::channel();
+    let (sender, received) = mpsc::channel();
     let gate = Arc::downgrade(proxy);
     proxy.on_frame(Direction::ToServer, move |frame| {
-        if !is_request(frame, opcode) || tell.send(path_of(frame)).is_err() {
+        if !is_request(frame, opcode) || sender.send(path_of(frame)).is_err() {
             return FrameAction::Pass;
         }
         if let Some(proxy) = gate.upgrade() {
@@ -88,7 +88,7 @@ pub(crate) fn cut_off_at(proxy: &Arc<Proxy>, opcode: i32) -> mpsc::Receiver<Stri
         }
         FrameAction::Cut
     });
-    told
+    received
 }
 
 /// Counts the requests of `opcode` that pass `proxy` from now on.

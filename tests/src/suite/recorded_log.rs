@@ -20,7 +20,7 @@ static LOG: Mutex<String> = Mutex::new(String::new());
 pub(super) fn record() {
     static RECORD: Once = Once::new();
     RECORD.call_once(|| {
-        tracing::subscriber::set_global_default(Recorder).expect("nobody else records");
+        tracing::subscriber::set_global_default(Recorder).expect("no other subscriber is set");
     });
 }
 

@@ -106,7 +106,7 @@ pub async fn a_retry_stops_at_its_limits<H: Handler>(handler: H) {
     ctx.short_wait().await;
     let before = tries.load(Ordering::Relaxed);
     ctx.short_wait().await;
-    assert_eq!(tries.load(Ordering::Relaxed), before, "somebody goes on trying");
+    assert_eq!(tries.load(Ordering::Relaxed), before, "a retry continues");
 }
 
 pub async fn threads_can_retry<H: Handler>(handler: H) {
@@ -183,10 +183,10 @@ pub async fn a_protected_create_ignores_nodes_of_other_sessions<H: Handler>(hand
     let other = ctx.client().await;
     let (proxy, zk) = ctx.client_via_proxy().await;
     let proxy = Arc::new(proxy);
-    let told = cut_off_at(&proxy, CREATE2);
+    let received = cut_off_at(&proxy, CREATE2);
     let options = CreateOptions::ephemeral().sequence().protected();
     let create = zk.create_with_stat("/mine-", b"", &options);
-    let path = spawn_blocking(move || told.recv_timeout(LIMIT).expect("it is sent")).await;
+    let path = spawn_blocking(move || received.recv_timeout(LIMIT).expect("it is sent")).await;
     let path = path.strip_prefix(ctx.root()).expect("a path below the root");
     let imposture = other.create(path, b"", CreateMode::EphemeralSequential);
     let imposture = ctx.ok("a node of that name", imposture).await;

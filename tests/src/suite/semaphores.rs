@@ -135,7 +135,7 @@ pub async fn a_waiting_thread_can_be_cancelled<H: Handler>(handler: H) {
     let again = wait();
     ctx.wait_for_children(&zk, TURNS, 1).await;
     ctx.ok("to release", held.release()).await;
-    let again = ctx.within("a later acquire", again).await.expect("nobody cancels this one");
+    let again = ctx.within("a later acquire", again).await.expect("it is not cancelled");
     semaphore.cancel();
     ctx.short_wait().await;
     assert!(again.is_held(), "it does not wait any more");
@@ -255,7 +255,7 @@ pub async fn a_lease_is_taken_only_in_turn<H: Handler>(handler: H) {
         waiting.push(of(&other, 1).acquire());
         ctx.wait_for_children(&zk, TURNS, 2).await;
         ctx.wait_until("the first to look for a lease", || looks(0)).await;
-        ctx.ok("somebody deletes the turn", zk.delete(turn, None)).await;
+        ctx.ok("to delete the turn", zk.delete(turn, None)).await;
         ctx.wait_until("both to think that it is their turn", || looks(1)).await;
         ctx.ok("to release", held.release()).await;
         ctx.wait_until("one of them", || waiting.iter().any(|handle| handle.ready())).await;

@@ -385,7 +385,7 @@ pub async fn a_thread_can_follow_a_node<H: Handler>(handler: H) {
     let follower = spawn_blocking(move || {
         let mut stream = DataWatch::stream(&client, "/node");
         while let Some(news) = stream.next_blocking() {
-            say.send(text(&news)).expect("somebody listens");
+            say.send(text(&news)).expect("the test listens");
         }
         stream.error().map(|error| error.kind())
     });

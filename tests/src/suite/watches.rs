@@ -542,8 +542,8 @@ pub async fn a_watch_can_be_awaited_polled_or_given_a_callback<H: Handler>(handl
         ctx.ok("a task", waiter).await,
         ctx.ok("a thread", thread).await,
         watch.get_nowait().expect("it has fired").expect("with an event"),
-        ctx.ok("whoever comes late", watch.clone()).await,
-        ctx.ok("whoever comes twice", watch.clone()).await,
+        ctx.ok("a late awaiter", watch.clone()).await,
+        ctx.ok("a second awaiter", watch.clone()).await,
     ];
     assert!(events.iter().all(|event| *event == events[0]));
     assert_eq!((events[0].kind, &*events[0].path), (EventType::NodeCreated, "/node"));

@@ -49,7 +49,7 @@ fn the_embedded_server_answers_like_zookeeper() {
     let started = AtomicUsize::new(0);
     let servers = std::sync::Mutex::new((&mut real, &mut ours));
     let result = TestRunner::new_with_rng(config, rng).run(&sequence(), |steps| {
-        let mut servers = servers.lock().expect("nobody has panicked with it");
+        let mut servers = servers.lock().expect("no thread has panicked with it");
         let (real, ours) = &mut *servers;
         let root = format!("/d{}", started.fetch_add(1, Ordering::Relaxed));
         compare(real, ours, &root, &steps)

@@ -141,7 +141,7 @@ pub async fn a_silent_network_suspends_the_session<H: Handler>(handler: H) {
     let event = ctx.within("the ephemeral node to go", gone).await.expect("it is watched");
     let expired = held.elapsed();
     assert_eq!(event.kind, EventType::NodeDeleted);
-    assert_eq!(changes.drain(), [], "nobody can know yet");
+    assert_eq!(changes.drain(), [], "the expiry cannot be known yet");
     ctx.release();
     let released = Instant::now();
     changes.expect(&[Lost, Connected]).await;

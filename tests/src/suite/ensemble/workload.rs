@@ -116,7 +116,7 @@ impl CounterWorkload {
         self.progress.stop.store(true, Ordering::Relaxed);
         let attempts = ctx.within("the writer to end", self.written).await;
         let reads = ctx.within("the reader to end", self.read).await;
-        ctx.within("the books to be checked", check(zk, &attempts, reads)).await
+        ctx.within("the log to be checked", check(zk, &attempts, reads)).await
     }
 }
 
@@ -252,7 +252,7 @@ async fn check(zk: &Client, attempts: &[Attempt], reads: usize) -> WorkloadSumma
             WriteResult::Unknown => unknown_done += usize::from(number == Some(attempt.number)),
         }
     }
-    assert!(applied.is_empty(), "nobody's: {applied:?}");
+    assert!(applied.is_empty(), "applied without an attempt: {applied:?}");
     WorkloadSummary {
         acknowledged: count(WriteResult::Acknowledged),
         unknown: count(WriteResult::Unknown),
