@@ -197,8 +197,10 @@ pub async fn a_failed_acquire_leaves_no_node<H: Handler>(handler: H) {
 /// Calls that are refused by a full queue are retried, and other tasks keep running.
 pub async fn an_acquire_waits_while_the_queue_is_full<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
-    let proxy = crate::suite::shared_server::new_proxy();
+    let proxy = super::shared_server::new_proxy();
     let zk = ctx.connect(ctx.builder_at(proxy.address()).max_in_flight(2)).await;
+    // The client's check of its chroot takes a place in the queue too: wait until it is done.
+    ctx.ok("to settle", zk.exists("/")).await;
     let (other, guard) = acquire_as_holder(&ctx).await;
     proxy.hold(Direction::ToClient);
     let filling = [zk.exists("/"), zk.exists("/")];

@@ -317,7 +317,7 @@ pub async fn bytes_over_the_queue_limit_are_refused<H: Handler>(handler: H) {
     let calls: Vec<_> = (0..3).map(|_| zk.set("/node", &data, None)).collect();
     let error = ctx.err("one call more", zk.set("/node", &data, None)).await;
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::QueueFull, Some(Outcome::NotSent)));
-    assert!(error.to_string().contains("300000 bytes of requests are waiting"), "{error}");
+    assert!(error.to_string().contains("300000 bytes of requests are queued"), "{error}");
     assert_eq!(ctx.err("a small one", zk.exists("/")).await.kind(), ErrorKind::QueueFull);
     proxy.refuse(false);
     for call in calls {
