@@ -283,7 +283,7 @@ impl World {
 
     /// What the server says, in pieces.
     fn send(&mut self, bytes: &[u8]) {
-        assert!(self.open, "nobody listens");
+        assert!(self.open, "the connection is not open");
         for chunk in bytes.chunks(self.chunk) {
             if self.open {
                 self.reader.extend(chunk);

@@ -193,7 +193,7 @@ fn an_oversized_reply_fails_only_its_own_request() {
     world.reply(3, &data(b"x"));
     assert_eq!(world.events(), ["#1 ReplyTooLarge Applied", "#2 NoNode NotApplied", "#3 ok"]);
     assert_eq!(world.failures[&1].path.as_deref(), Some("/a"));
-    // It left a watch on the server, which nobody knows of here.
+    // The request armed a watch on the server, which this side does not know of.
     assert_eq!((world.session.armed(), world.session.last_zxid()), (1, 3));
     world.fire(EventType::NodeDeleted, "/a");
     assert_eq!(world.events(), [""; 0]);

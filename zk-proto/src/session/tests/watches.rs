@@ -319,7 +319,7 @@ fn failing_to_rearm_watches_is_retried_with_backoff() {
     assert_eq!(world.session.armed(), 1);
 }
 
-// ---- watches that nobody wants ---------------------------------------------------------------------
+// ---- unwanted watches --------------------------------------------------------------------------------
 
 const GRACE: u64 = 5_000;
 
@@ -368,7 +368,7 @@ fn an_unwanted_watch_is_removed_after_the_grace_period() {
         let xid = requests.len() + 1;
         assert_eq!(sent_within(&mut world, GRACE - 100), [""; 0]);
         assert_eq!(sent_within(&mut world, 200), [format!("{xid} removeWatches /a {kind:?}")]);
-        assert_eq!(world.session.in_flight(), 0, "nobody waits for it");
+        assert_eq!(world.session.in_flight(), 0, "removals do not count");
         world.events();
         world.ok(xid as i32);
         assert_eq!(world.events(), [""; 0]);
