@@ -71,7 +71,7 @@ with_blocking! { impl Client {
     pub fn four_letter_word(&self, word: &str) -> AsyncResult<String> {
         match word.as_bytes().try_into() {
             Ok(letters) if word.bytes().all(|byte| byte.is_ascii_lowercase()) => {
-                self.shared().four_letter_word(letters)
+                self.inner().four_letter_word(letters)
             }
             _ => self.failed(Error::invalid(format!("{word:?} is not a four-letter word"))),
         }
@@ -84,7 +84,7 @@ with_blocking! { impl Client {
     /// no version.
     pub fn server_version(&self) -> AsyncResult<[u32; 3]> {
         let answer = self.four_letter_word("srvr");
-        self.shared().spawn_task(async move {
+        self.inner().spawn_task(async move {
             let answer = answer.await?;
             version(&answer).ok_or_else(|| Error::invalid_reply(None, "the answer to srvr has no version"))
         })

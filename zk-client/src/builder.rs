@@ -331,7 +331,7 @@ impl ClientBuilder {
         match client {
             Ok(client) => {
                 let started = client.start();
-                let inner = client.shared().clone();
+                let inner = client.inner().clone();
                 inner.spawn_task(async move { started.await.map(|()| client) })
             }
             Err(error) => AsyncResult::of(Err(error), None),

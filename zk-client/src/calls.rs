@@ -51,7 +51,7 @@ with_blocking! { impl Client {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
             let created = self.create_protected(path, data, &options);
-            return self.shared().spawn_request(async { created.await.map(|(path, _)| path) });
+            return self.inner().spawn_request(async { created.await.map(|(path, _)| path) });
         }
         self.create_node(path, data, &options, false)
     }
@@ -68,7 +68,7 @@ with_blocking! { impl Client {
     ) -> AsyncResult<(Ustring, Stat)> {
         let (path, data, options) = (path.as_ref(), data.as_data(), options.into());
         if options.is_protected() {
-            return self.shared().spawn_request(self.create_protected(path, data, &options));
+            return self.inner().spawn_request(self.create_protected(path, data, &options));
         }
         self.create_node(path, data, &options, true)
     }
@@ -89,7 +89,7 @@ with_blocking! { impl Client {
     /// As [`exists`](Self::exists).
     pub fn exists_and_watch(&self, path: impl AsRef<str>) -> AsyncResult<(Option<Stat>, Watch)> {
         let request = Request::Exists(ExistsRequest { path: path.as_ref(), watch: true.into() });
-        self.shared().call_watch(self.chroot(), &request, |reply, watch| {
+        self.inner().call_watch(self.chroot(), &request, |reply, watch| {
             Option::<Stat>::from_reply(reply).map(|stat| (stat, watch))
         })
     }
@@ -130,7 +130,7 @@ with_blocking! { impl Client {
     /// As [`get`](Self::get). If there is an error, there is no watch.
     pub fn get_and_watch(&self, path: impl AsRef<str>) -> AsyncResult<(Bytes, Stat, Watch)> {
         let request = Request::GetData(GetDataRequest { path: path.as_ref(), watch: true.into() });
-        self.shared().call_watch(self.chroot(), &request, |reply, watch| {
+        self.inner().call_watch(self.chroot(), &request, |reply, watch| {
             <(Bytes, Stat)>::from_reply(reply).map(|(data, stat)| (data, stat, watch))
         })
     }
@@ -144,7 +144,7 @@ with_blocking! { impl Client {
         path: impl AsRef<str>,
     ) -> AsyncResult<(Option<Bytes>, Stat, Watch)> {
         let request = Request::GetData(GetDataRequest { path: path.as_ref(), watch: true.into() });
-        self.shared().call_watch(self.chroot(), &request, |reply, watch| {
+        self.inner().call_watch(self.chroot(), &request, |reply, watch| {
             <(Option<Bytes>, Stat)>::from_reply(reply).map(|(data, stat)| (data, stat, watch))
         })
     }
@@ -180,7 +180,7 @@ with_blocking! { impl Client {
     ) -> AsyncResult<(Vec<Ustring>, Stat, Watch)> {
         let request =
             Request::GetChildren2(GetChildrenRequest { path: path.as_ref(), watch: true.into() });
-        self.shared().call_watch(self.chroot(), &request, |reply, watch| {
+        self.inner().call_watch(self.chroot(), &request, |reply, watch| {
             <(Vec<Ustring>, Stat)>::from_reply(reply).map(|(names, stat)| (names, stat, watch))
         })
     }
@@ -291,7 +291,7 @@ impl Client {
     where
         T: FromReply + Clone + Send + 'static,
     {
-        self.shared().call(self.chroot(), request)
+        self.inner().call(self.chroot(), request)
     }
 
     /// Sends a request. `map` makes the result from its reply.
@@ -304,11 +304,11 @@ impl Client {
         T: Clone + Send + 'static,
     {
         let map = move |reply| response(reply).and_then(map);
-        self.shared().call_map(self.chroot(), request, map)
+        self.inner().call_map(self.chroot(), request, map)
     }
 
     /// The handle of a call that fails before a request is sent.
     pub(crate) fn failed<T: Clone + Send + 'static>(&self, error: Error) -> AsyncResult<T> {
-        AsyncResult::of(Err(error), Some(self.shared().dispatcher.completions.clone()))
+        AsyncResult::of(Err(error), Some(self.inner().dispatcher.completions.clone()))
     }
 }

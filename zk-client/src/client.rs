@@ -16,7 +16,7 @@ use crate::{
     AsyncResult, Error, Event, ListenerId, Retry, States,
     inner::ClientInner,
     listeners::Listeners,
-    stop::{Stop, unless},
+    stop::{Stop, until_stopped},
     surfaces::with_blocking,
 };
 
@@ -158,7 +158,7 @@ impl Client {
         }
     }
 
-    pub(crate) const fn shared(&self) -> &Arc<ClientInner> {
+    pub(crate) const fn inner(&self) -> &Arc<ClientInner> {
         &self.inner
     }
 
@@ -329,7 +329,7 @@ impl Client {
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
         let (inner, due) = (self.inner.clone(), self.inner.now().after(duration));
         let slept = self.spawn_cancellable(move |abandon| async move {
-            unless(&Stop::on(abandon), inner.sleep_until(due)).await;
+            until_stopped(&Stop::on(abandon), inner.sleep_until(due)).await;
             Ok(())
         });
         async {

@@ -55,7 +55,7 @@ with_blocking! { impl Client {
         let exists = self.exists(path.as_ref());
         let path = self.absolute(path.as_ref()).into_owned();
         let (client, acl) = (self.clone(), Arc::<[Acl]>::from(acl.as_ref()));
-        self.shared().spawn_request(async move {
+        self.inner().spawn_request(async move {
             match exists.await {
                 Ok(Some(_)) => Ok(()),
                 Ok(None) => client.send_creates(&path, &acl).finish().await,
@@ -91,7 +91,7 @@ with_blocking! { impl Client {
         let set = self.set(path.as_ref(), &data, version);
         let (client, path) = (self.clone(), path.as_ref().to_owned());
         let data = data.as_data().map(Bytes::copy_from_slice);
-        self.shared().spawn_request(async move {
+        self.inner().spawn_request(async move {
             let error = match set.await {
                 Err(error) if error.outcome() == Some(Outcome::Unknown) => error,
                 result => return result,
@@ -124,7 +124,7 @@ with_blocking! { impl Client {
     ) -> AsyncResult<()> {
         let delete = self.delete(path.as_ref(), version);
         let (client, path) = (self.clone(), path.as_ref().to_owned());
-        self.shared().spawn_request(async move {
+        self.inner().spawn_request(async move {
             let error = match delete.await {
                 Err(error) if error.outcome() == Some(Outcome::Unknown) => error,
                 result => return result,
@@ -147,7 +147,7 @@ with_blocking! { impl Client {
     pub fn delete_recursive(&self, path: impl AsRef<str>) -> AsyncResult<()> {
         let children = self.get_children(path.as_ref());
         let (client, path) = (self.clone(), path.as_ref().to_owned());
-        self.shared().spawn_request(async move {
+        self.inner().spawn_request(async move {
             let mut children = match children.await {
                 Err(error) if is_no_node(&error) => return Ok(()),
                 children => children?,
@@ -182,7 +182,7 @@ impl Client {
     {
         if options.makes_path() {
             let created = self.create_with_parents(path, data, options, with_stat);
-            return self.shared().spawn_request(created);
+            return self.inner().spawn_request(created);
         }
         let sent = self.send_create(path, data, options, with_stat);
         sent.unwrap_or_else(|error| self.failed(error))
@@ -235,7 +235,7 @@ impl Client {
     ) -> impl Future<Output = Result<(Ustring, Stat), Error>> + Send + use<> {
         // The check is of the user's path: behind an id, every name is valid.
         let created = path::validate_for_create(path, options.is_sequential()).map(|()| {
-            self.create_once(&protected_path(path, self.shared().unique_id()), data, options)
+            self.create_once(&protected_path(path, self.inner().unique_id()), data, options)
         });
         async move { created.map_err(|error| Error::bad_path(error, Some(Outcome::NotSent)))?.await }
     }
@@ -338,7 +338,7 @@ impl Client {
         let options = CreateOptions::persistent();
         let send = |path| {
             let record = options.record(path, Some(&[]), acl, false)?;
-            Ok(self.shared().call(&Chroot::default(), &record.into()))
+            Ok(self.inner().call(&Chroot::default(), &record.into()))
         };
         let node = (absolute != "/").then_some(absolute);
         Creates(path::ancestors(absolute).chain(node).map(send).collect())

@@ -7,7 +7,7 @@ use crate::{
     AsyncResult, Client, Error, ErrorCode, ErrorKind, Retry,
     client::blocking,
     retry::Tries,
-    stop::{Stop, unless},
+    stop::{Stop, until_stopped},
 };
 
 impl Retry {
@@ -26,20 +26,20 @@ impl Retry {
         T: Clone + Send + 'static,
         R: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let mut tries = Tries::new(self.clone(), client.shared().now());
+        let mut tries = Tries::new(self.clone(), client.inner().now());
         let first = call(client);
         let caller = client.clone();
         client.request_cancellable(move |abandon| async move {
-            let (shared, stop) = (caller.shared(), Stop::on(abandon));
+            let (inner, stop) = (caller.inner(), Stop::on(abandon));
             let mut result = first.await;
             loop {
                 let error = match result {
                     Ok(value) => return Ok(value),
                     Err(error) => error,
                 };
-                let until = tries.next(error, shared.now(), shared.random_part())?;
-                while let Some(pause) = tries.pause(until, shared.now())? {
-                    if unless(&stop, shared.sleep_until(pause)).await.is_none() {
+                let until = tries.next(error, inner.now(), inner.random_part())?;
+                while let Some(pause) = tries.pause(until, inner.now())? {
+                    if until_stopped(&stop, inner.sleep_until(pause)).await.is_none() {
                         return Err(Error::cancelled(tries.outcome));
                     }
                 }
@@ -57,17 +57,17 @@ impl Retry {
         client: &blocking::Client,
         mut call: impl FnMut(&blocking::Client) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let shared = client.as_async().shared();
-        let mut tries = Tries::new(self.clone(), shared.now());
+        let inner = client.as_async().inner();
+        let mut tries = Tries::new(self.clone(), inner.now());
         loop {
             let error = match call(client) {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            let until = tries.next(error, shared.now(), shared.random_part())?;
-            while let Some(pause) = tries.pause(until, shared.now())? {
-                shared.dispatcher.completions.assert_may_block();
-                std::thread::sleep(pause.since(shared.now()));
+            let until = tries.next(error, inner.now(), inner.random_part())?;
+            while let Some(pause) = tries.pause(until, inner.now())? {
+                inner.dispatcher.completions.assert_may_block();
+                std::thread::sleep(pause.since(inner.now()));
             }
         }
     }
@@ -135,7 +135,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Waits before the next try after an error that [is transient](is_transient). After a lost connection the next call waits for a connection by itself; all else needs time.
 pub(crate) async fn back_off(client: &Client, error: &Error) {
     if error.kind() != ErrorKind::ConnectionLoss {
-        client.shared().sleep(PAUSE).await;
+        client.inner().sleep(PAUSE).await;
     }
 }
 
@@ -149,14 +149,14 @@ mod tests {
         let full = Client::builder().hosts("127.0.0.1:1").max_in_flight(0).build().unwrap();
         drop(full.start());
         let closed = Client::builder().hosts("127.0.0.1:1").build().unwrap();
-        let begun = full.shared().now();
+        let begun = full.inner().now();
         let mut calls = 0;
         let result = retry_transient(&full, |full| {
             calls += 1;
             if calls < 3 { full.exists("/") } else { closed.exists("/") }
         });
         assert_eq!(result.await.unwrap_err().kind(), ErrorKind::ConnectionClosed);
-        let taken = full.shared().now().since(begun);
+        let taken = full.inner().now().since(begun);
         assert!(calls == 3 && taken >= 2 * PAUSE, "{calls} calls in {taken:?}");
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Stop {
 
 impl Stop {
     pub(crate) fn new(client: &Client, abandoned: Event, timeout: Option<Duration>) -> Self {
-        let timer = timeout.map(|timeout| Box::pin(client.shared().sleep(timeout)) as Pin<Box<_>>);
+        let timer = timeout.map(|timeout| Box::pin(client.inner().sleep(timeout)) as Pin<Box<_>>);
         Self { abandoned, timeout, timer: Mutex::new(timer) }
     }
 
@@ -45,9 +45,9 @@ impl Stop {
 
 /// The running tasks of one object, which can be stopped together. Clones are the same.
 #[derive(Clone, Default)]
-pub(crate) struct Pending(Arc<Mutex<Vec<Event>>>);
+pub(crate) struct RunningTasks(Arc<Mutex<Vec<Event>>>);
 
-impl Pending {
+impl RunningTasks {
     /// Does what [`Client::spawn_cancellable`] does, for a task that [`cancel`](Self::cancel) stops too.
     pub(crate) fn spawn<T, R>(
         &self,
@@ -74,9 +74,9 @@ impl Pending {
         abandoned.iter().for_each(Event::set);
     }
 
-    fn enter(&self, abandon: Event) -> Entry {
+    fn enter(&self, abandon: Event) -> RunningTask {
         self.events().push(abandon.clone());
-        Entry { pending: self.clone(), abandon }
+        RunningTask { tasks: self.clone(), abandon }
     }
 
     fn events(&self) -> MutexGuard<'_, Vec<Event>> {
@@ -85,19 +85,19 @@ impl Pending {
 }
 
 /// A running task.
-struct Entry {
-    pending: Pending,
+struct RunningTask {
+    tasks: RunningTasks,
     abandon: Event,
 }
 
-impl Drop for Entry {
+impl Drop for RunningTask {
     fn drop(&mut self) {
-        self.pending.events().retain(|event| !event.is_same(&self.abandon));
+        self.tasks.events().retain(|event| !event.is_same(&self.abandon));
     }
 }
 
 /// Runs `task`, and returns its result; `None` if it has to stop first. Then the task is dropped.
-pub(crate) async fn unless<T>(stop: &Stop, task: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn until_stopped<T>(stop: &Stop, task: impl Future<Output = T>) -> Option<T> {
     let mut task = pin!(task);
     let mut abandoned = pin!(stop.abandoned.happened());
     poll_fn(|context| {
@@ -117,7 +117,7 @@ pub(crate) async fn unless<T>(stop: &Stop, task: impl Future<Output = T>) -> Opt
 }
 
 /// Returns the result of the future that completes first. The other is dropped.
-pub(crate) async fn either<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+pub(crate) async fn first_of<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
     let (mut one, mut other) = (pin!(one), pin!(other));
     poll_fn(|context| match one.as_mut().poll(context) {
         Poll::Ready(value) => Poll::Ready(value),

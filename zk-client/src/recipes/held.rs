@@ -15,7 +15,7 @@ use crate::{
     AsyncResult, Client, Event, SessionState, States, Transaction,
     from_reply::is_no_node,
     retrying::retry_transient,
-    stop::{Stop, either, unless},
+    stop::{Stop, first_of, until_stopped},
 };
 
 use super::{Callback, delete};
@@ -41,7 +41,7 @@ impl Held {
             session: SessionId(stat.ephemeral_owner),
             czxid: stat.czxid,
             released: AtomicBool::new(false),
-            lost: Event::of_client(client.shared().dispatcher.completions.clone()),
+            lost: Event::of_client(client.inner().dispatcher.completions.clone()),
             over: Event::new(),
         });
         let mut changes = held.changes();
@@ -59,9 +59,9 @@ impl Held {
                     }
                 }
             };
-            let ended = either(expired, gone(&owner, &path, czxid));
+            let ended = first_of(expired, gone(&owner, &path, czxid));
             // The own release is no loss; it comes before its event does.
-            if unless(&Stop::on(over.clone()), ended).await.is_some() && !over.is_set() {
+            if until_stopped(&Stop::on(over.clone()), ended).await.is_some() && !over.is_set() {
                 lost.set();
             }
             Ok(())
@@ -77,7 +77,7 @@ impl Held {
         if self.released.load(Ordering::Acquire) || self.lost.is_set() {
             return Duration::ZERO;
         }
-        self.client.shared().held_for(|session| session == self.session)
+        self.client.inner().held_for(|session| session == self.session)
     }
 
     fn is_lost(&self) -> bool {
@@ -102,7 +102,7 @@ impl Held {
             state != SessionState::Lost
         });
         drop(self.client.spawn(async move {
-            while let Some(state) = unless(&stop, changes.next()).await {
+            while let Some(state) = until_stopped(&stop, changes.next()).await {
                 if !callback.tell(state).await {
                     break;
                 }
@@ -152,7 +152,7 @@ const UNWATCHED: Duration = Duration::from_millis(100);
 /// Completes when the node that the transaction `czxid` made at `path` is no more; never, if it may not be
 /// read, or the session is over.
 async fn gone(client: &Client, path: &str, czxid: i64) {
-    client.shared().sleep(UNWATCHED).await;
+    client.inner().sleep(UNWATCHED).await;
     loop {
         match retry_transient(client, |zk| zk.get_and_watch(path)).await {
             Ok((_, stat, watch)) if stat.czxid == czxid => drop(watch.await),
@@ -188,7 +188,7 @@ impl Changes {
                     };
                     let changed =
                         async { self.states.changed().await.unwrap_or(SessionState::Lost) };
-                    either(changed, lost).await
+                    first_of(changed, lost).await
                 }
             };
             if state != self.told {

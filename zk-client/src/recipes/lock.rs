@@ -18,7 +18,7 @@ use crate::{
     compound_calls::uuid,
     from_reply::is_no_node,
     retrying::retry_transient,
-    stop::{Pending, Stop, unless},
+    stop::{RunningTasks, Stop, until_stopped},
     surfaces::with_blocking,
 };
 
@@ -256,7 +256,7 @@ macro_rules! lock {
                     path: path.into(),
                     side: $side,
                     options,
-                    pending: Pending::default(),
+                    tasks: RunningTasks::default(),
                 })
             }
 
@@ -294,7 +294,7 @@ macro_rules! lock {
             /// It fails with [`Cancelled`](ErrorKind::Cancelled), be it one that blocks another thread, and
             /// its node is deleted. Later acquires are not concerned, nor is who has the lock already.
             pub fn cancel(&self) {
-                self.0.pending.cancel();
+                self.0.tasks.cancel();
             }
 
             /// The identifiers of those who hold the lock or wait for it, in their order.
@@ -325,7 +325,7 @@ struct Contender {
     path: String,
     side: Side,
     options: LockOptions,
-    pending: Pending,
+    tasks: RunningTasks,
 }
 
 /// A contender's node.
@@ -338,7 +338,7 @@ struct Node {
 impl Contender {
     fn acquire(&self, timeout: Option<Duration>) -> AsyncResult<LockGuard> {
         let contender = self.clone();
-        self.pending.spawn(&self.client, move |abandon| async move {
+        self.tasks.spawn(&self.client, move |abandon| async move {
             let stop = Stop::new(&contender.client, abandon, timeout);
             let held = contender.contend(&stop, true).await?;
             held.map(LockGuard).ok_or_else(|| stop.error(&contender.path))
@@ -347,7 +347,7 @@ impl Contender {
 
     fn try_acquire(&self) -> AsyncResult<Option<LockGuard>> {
         let contender = self.clone();
-        self.pending.spawn(&self.client, move |abandon| async move {
+        self.tasks.spawn(&self.client, move |abandon| async move {
             let stop = Stop::on(abandon);
             Ok(contender.contend(&stop, false).await?.map(LockGuard))
         })
@@ -361,10 +361,10 @@ impl Contender {
         let names = self.names()?;
         loop {
             // A new id for each node: one of an earlier session may still be there, dying.
-            let id = self.options.form.name(self.client.shared().unique_id(), names);
+            let id = self.options.form.name(self.client.inner().unique_id(), names);
             let id = path::join(&self.path, &id);
             let made = OnceLock::new();
-            let ended = unless(stop, self.contend_as(&id, names, &made, wait)).await;
+            let ended = until_stopped(stop, self.contend_as(&id, names, &made, wait)).await;
             let is_stopped = ended.is_none();
             let error = match ended {
                 Some(Ok(Turn::Held(node))) => {
@@ -387,7 +387,7 @@ impl Contender {
                 drop(withdrawn);
             } else {
                 // It goes on if it takes too long.
-                unless(stop, withdrawn).await;
+                until_stopped(stop, withdrawn).await;
             }
             return Err(error);
         }

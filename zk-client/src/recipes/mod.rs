@@ -94,7 +94,7 @@ impl<F> Callback<F> {
         let more = Arc::new(AtomicBool::new(true));
         let (done, answer) = (SetOnDrop(told.clone()), more.clone());
         let (call, over) = (self.call.clone(), self.over.clone());
-        self.client.shared().dispatcher.events.push(move || {
+        self.client.inner().dispatcher.events.push(move || {
             // It is told when this ends, by a panic too.
             let _done = done;
             if !over.is_set() {

@@ -16,7 +16,7 @@ use crate::{
     AsyncResult, Client, CreateOptions, Error, ErrorCode, ErrorKind, Transaction, Watch,
     from_reply::is_no_node,
     retrying::{back_off, is_transient, retry_transient},
-    stop::{Pending, Stop, either, unless},
+    stop::{RunningTasks, Stop, first_of, until_stopped},
     surfaces::with_blocking,
 };
 
@@ -122,7 +122,7 @@ with_blocking! { impl Semaphore {
             client: client.clone(),
             path: path.into(),
             options,
-            pending: Pending::default(),
+            tasks: RunningTasks::default(),
         })
     }
 
@@ -160,7 +160,7 @@ with_blocking! { impl Semaphore {
     /// fails with [`Cancelled`](ErrorKind::Cancelled), be it one that blocks another thread, and no node of
     /// it is left. Later acquires are not concerned, nor is who has a lease already.
     pub fn cancel(&self) {
-        self.0.pending.cancel();
+        self.0.tasks.cancel();
     }
 
     /// The identifiers of those who have a lease, in no order.
@@ -178,13 +178,13 @@ struct Contender {
     client: Client,
     path: String,
     options: SemaphoreOptions,
-    pending: Pending,
+    tasks: RunningTasks,
 }
 
 impl Contender {
     fn acquire(&self, timeout: Option<Duration>) -> AsyncResult<Lease> {
         let contender = self.clone();
-        self.pending.spawn(&self.client, move |abandon| async move {
+        self.tasks.spawn(&self.client, move |abandon| async move {
             let stop = Stop::new(&contender.client, abandon, timeout);
             let held = contender.contend(&stop, true).await?;
             held.map(Lease).ok_or_else(|| stop.error(&contender.path))
@@ -193,7 +193,7 @@ impl Contender {
 
     fn try_acquire(&self) -> AsyncResult<Option<Lease>> {
         let contender = self.clone();
-        self.pending.spawn(&self.client, move |abandon| async move {
+        self.tasks.spawn(&self.client, move |abandon| async move {
             let stop = Stop::on(abandon);
             Ok(contender.contend(&stop, false).await?.map(Lease))
         })
@@ -214,8 +214,8 @@ impl Contender {
     async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Arc<Held>>, Error> {
         loop {
             // A new id for each node: one of an earlier session may still be there, dying.
-            let own = path::join(&self.path, &format!("{:032x}", self.client.shared().unique_id()));
-            let error = match unless(stop, self.contend_as(&own, wait)).await {
+            let own = path::join(&self.path, &format!("{:032x}", self.client.inner().unique_id()));
+            let error = match until_stopped(stop, self.contend_as(&own, wait)).await {
                 Some(Ok(Some(stat))) => return Ok(Some(Held::new(&self.client, own, &stat))),
                 Some(Ok(None)) => return Ok(None),
                 Some(Err(error)) if error.kind() == ErrorKind::SessionExpired => continue,
@@ -270,7 +270,7 @@ impl Contender {
                 let _ = watch.await;
                 None
             };
-            if let Some(turn) = either(async { Some(turn.await) }, changed).await {
+            if let Some(turn) = first_of(async { Some(turn.await) }, changed).await {
                 return turn.map(Some);
             }
         }

@@ -20,7 +20,7 @@ use crate::{
     cell::Wakers,
     from_reply::is_no_node,
     retrying::retry_transient,
-    stop::{Stop, unless},
+    stop::{Stop, until_stopped},
 };
 
 use super::Callback;
@@ -202,13 +202,13 @@ async fn run<S: Subject, L: Listener<S::News>>(
     let mut told: Option<S::News> = None;
     let mut event = None;
     loop {
-        let Some(read) = unless(&stop, subject.read(&client)).await else { return Ok(()) };
+        let Some(read) = until_stopped(&stop, subject.read(&client)).await else { return Ok(()) };
         let watch = match read {
             Ok((mut news, watch)) => {
                 if told.as_ref().is_none_or(|told| S::differs(told, &news)) {
                     told = Some(news.clone());
                     S::because(&mut news, event.take());
-                    match unless(&stop, listener.tell(news)).await {
+                    match until_stopped(&stop, listener.tell(news)).await {
                         Some(true) => {}
                         Some(false) | None => return Ok(()),
                     }
@@ -218,7 +218,7 @@ async fn run<S: Subject, L: Listener<S::News>>(
             Err(error) if goes_on(&subject, &error) => continue,
             Err(error) => return Err(error),
         };
-        event = match unless(&stop, watch).await {
+        event = match until_stopped(&stop, watch).await {
             Some(Ok(event)) => Some(event),
             Some(Err(error)) if goes_on(&subject, &error) => None,
             Some(Err(error)) => return Err(error),
@@ -545,13 +545,13 @@ pub fn patient_children_watch(
     client.spawn_cancellable(move |abandon| async move {
         loop {
             let round = Stop::on(abandon.clone());
-            let (children, watch) = match unless(&round, below.read(&caller)).await {
+            let (children, watch) = match until_stopped(&round, below.read(&caller)).await {
                 Some(Err(error)) if goes_on(&below, &error) => continue,
                 Some(read) => read?,
                 None => return Err(Error::cancelled(None)),
             };
             let quiet = Stop::new(&caller, abandon.clone(), Some(boundary));
-            if unless(&quiet, watch.clone()).await.is_none() {
+            if until_stopped(&quiet, watch.clone()).await.is_none() {
                 return if quiet.is_abandoned() {
                     Err(Error::cancelled(None))
                 } else {
