@@ -3,7 +3,7 @@
 //! It talks to the ZooKeeper at `ZK_HOSTS`, or at 127.0.0.1:2181.
 #![allow(clippy::print_stdout)]
 
-use zk_client::{Client, CreateOptions, Error, OPEN_ACL_UNSAFE};
+use zk_client::{Client, CreateOptions, Error, OPEN_ACL_UNSAFE, SmolHandler};
 
 fn main() -> Result<(), Error> {
     smol::block_on(run())
@@ -11,7 +11,8 @@ fn main() -> Result<(), Error> {
 
 async fn run() -> Result<(), Error> {
     let hosts = std::env::var("ZK_HOSTS").unwrap_or_else(|_| "127.0.0.1:2181".into());
-    let zk = Client::builder().hosts(hosts).default_acl(&OPEN_ACL_UNSAFE).connect().await?;
+    let zk = Client::builder().hosts(hosts).default_acl(&OPEN_ACL_UNSAFE);
+    let zk = zk.connect_on(SmolHandler).await?;
     zk.ensure_path("/examples/smol").await?;
     let sequential = CreateOptions::ephemeral().sequence();
     let path = zk.create("/examples/smol/node-", b"hi", sequential).await?;

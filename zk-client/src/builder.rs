@@ -13,6 +13,19 @@ use zk_proto::{
 use crate::client::blocking;
 use crate::{AsyncResult, Client, Error, Retry, driver, inner::ClientInner};
 
+/// The features of runtimes that are enabled.
+#[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
+const RUNTIMES: &[&str] = &[
+    #[cfg(feature = "tokio")]
+    "tokio",
+    #[cfg(feature = "smol")]
+    "smol",
+    #[cfg(feature = "async-std")]
+    "async-std",
+    #[cfg(feature = "thread")]
+    "thread",
+];
+
 /// How a client is to behave. Everything has a default but the hosts; what is wrong is told by
 /// [`build`](Self::build) or [`connect`](Self::connect).
 ///
@@ -249,33 +262,48 @@ impl ClientBuilder {
         Ok(Client::new(inner, chroot, self.default_acl, self.command_retry))
     }
 
-    /// Makes a client that runs on the default runtime (see the [crate's page](crate#runtimes)). It does
-    /// nothing until it is [started](Client::start).
+    /// Creates a client on the default runtime. It does nothing until it is [started](Client::start).
+    ///
+    /// In a tokio runtime, with the feature `tokio`, this is that runtime. Otherwise it is the runtime of the one
+    /// feature that is enabled. See the [crate's page](crate#runtimes).
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when an option cannot be;
-    /// [`Runtime`](crate::ErrorKind::Runtime) outside of a tokio runtime when that is the only one.
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if an option is not valid.
+    /// - [`Runtime`](crate::ErrorKind::Runtime) outside of a tokio runtime, if `tokio` is the only feature of a runtime,
+    ///   or if several are enabled. Use [`build_on`](Self::build_on) then.
     #[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
     pub fn build(self) -> Result<Client, Error> {
         #[cfg(feature = "tokio")]
         if let Ok(handler) = zk_handler_tokio::TokioHandler::current() {
             return self.build_on(handler);
         }
-        self.build_outside()
+        // Cargo enables a feature for all users of this crate if one of them asks for it. So the runtime of a program
+        // must not depend on which other features are enabled.
+        if RUNTIMES.len() > 1 {
+            return Err(Error::runtime(
+                None,
+                format!(
+                    "several runtimes are enabled ({}): pass the handler of one to ClientBuilder::build_on or \
+                     connect_on",
+                    RUNTIMES.join(", ")
+                ),
+            ));
+        }
+        self.build_outside_tokio()
     }
 
     #[cfg(feature = "smol")]
-    fn build_outside(self) -> Result<Client, Error> {
+    fn build_outside_tokio(self) -> Result<Client, Error> {
         self.build_on(zk_handler_smol::SmolHandler)
     }
 
     #[cfg(all(feature = "async-std", not(feature = "smol")))]
-    fn build_outside(self) -> Result<Client, Error> {
+    fn build_outside_tokio(self) -> Result<Client, Error> {
         self.build_on(zk_handler_async_std::AsyncStdHandler)
     }
 
     #[cfg(all(feature = "thread", not(any(feature = "smol", feature = "async-std"))))]
-    fn build_outside(self) -> Result<Client, Error> {
+    fn build_outside_tokio(self) -> Result<Client, Error> {
         self.build_on(zk_handler_thread::ThreadHandler::new())
     }
 
@@ -283,7 +311,7 @@ impl ClientBuilder {
         feature = "tokio",
         not(any(feature = "smol", feature = "async-std", feature = "thread"))
     ))]
-    fn build_outside(self) -> Result<Client, Error> {
+    fn build_outside_tokio(self) -> Result<Client, Error> {
         Err(Error::runtime(
             None,
             "there is no tokio runtime here: make the client inside of one, or give \
@@ -352,5 +380,28 @@ impl fmt::Debug for ClientBuilder {
             .field("default_acl", &self.default_acl)
             .field("command_retry", &self.command_retry)
             .finish()
+    }
+}
+
+#[cfg(all(test, feature = "tokio", feature = "thread"))]
+mod tests {
+    use crate::{Client, ErrorKind};
+
+    #[test]
+    fn outside_of_tokio_one_of_several_runtimes_must_be_chosen() {
+        let builder = || Client::builder().hosts("127.0.0.1:1");
+        let error = builder().build().expect_err("there is more than one");
+        assert_eq!(error.kind(), ErrorKind::Runtime);
+        let text = error.to_string();
+        assert!(["tokio", "thread", "build_on"].iter().all(|word| text.contains(word)), "{text}");
+        assert_eq!(builder().connect().get().expect_err("the same").kind(), ErrorKind::Runtime);
+        builder().build_blocking().expect("its name says which one");
+        builder().build_on(crate::ThreadHandler::new()).expect("it is chosen");
+    }
+
+    #[tokio::test]
+    async fn in_a_tokio_runtime_a_client_runs_on_it() {
+        let client = Client::builder().hosts("127.0.0.1:1").build().expect("a client");
+        assert!(format!("{client:?}").contains("tokio"), "{client:?}");
     }
 }

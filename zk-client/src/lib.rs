@@ -78,9 +78,11 @@
 //! | `async-std` | async-std, which is deprecated in favour of smol | the global one |
 //! | `thread` | none: plain threads | one I/O thread per client |
 //!
-//! If several features are on, a caller inside a tokio runtime gets that runtime, and other callers get the first of the
-//! other ones, in this order. Without any of these features, pass a handler of your own to [`ClientBuilder::build_on`].
-//! [`blocking::Client`] is the same client for threads: its calls block until they are complete.
+//! With several of these features, a client that is created in a tokio runtime runs on it, if `tokio` is one of them.
+//! Elsewhere, [`connect`](ClientBuilder::connect) and [`build`](ClientBuilder::build) return an error: choose the handler
+//! with [`connect_on`](ClientBuilder::connect_on) or [`build_on`](ClientBuilder::build_on). A library should always do
+//! so, since other crates of a program can enable more features. Without any of these features, bring a handler of your
+//! own. [`blocking::Client`] is the same client for threads: its calls block until they are complete.
 //!
 //! On every runtime:
 //! - An idle client needs no thread, except for the I/O thread of `thread`. To share one I/O thread among clients, pass
