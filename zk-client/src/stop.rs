@@ -2,14 +2,13 @@
 
 use std::{
     future::{Future, poll_fn},
-    mem,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
     task::Poll,
     time::Duration,
 };
 
-use crate::{AsyncResult, Client, Error, Event};
+use crate::{Error, Event, inner::ClientInner};
 
 /// When to stop: the caller has given up, or a timeout has passed.
 pub(crate) struct Stop {
@@ -19,8 +18,8 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    pub(crate) fn new(client: &Client, abandoned: Event, timeout: Option<Duration>) -> Self {
-        let timer = timeout.map(|timeout| Box::pin(client.inner().sleep(timeout)) as Pin<Box<_>>);
+    pub(crate) fn new(client: &ClientInner, abandoned: Event, timeout: Option<Duration>) -> Self {
+        let timer = timeout.map(|timeout| Box::pin(client.sleep(timeout)) as Pin<Box<_>>);
         Self { abandoned, timeout, timer: Mutex::new(timer) }
     }
 
@@ -40,59 +39,6 @@ impl Stop {
         } else {
             Error::timeout(what, self.timeout.unwrap_or_default())
         }
-    }
-}
-
-/// The running tasks of one object, which can be stopped together. Clones are the same.
-#[derive(Clone, Default)]
-pub(crate) struct RunningTasks(Arc<Mutex<Vec<Event>>>);
-
-impl RunningTasks {
-    /// Does what [`Client::spawn_cancellable`] does, for a task that [`cancel`](Self::cancel) stops too.
-    pub(crate) fn spawn<T, R>(
-        &self,
-        client: &Client,
-        task: impl FnOnce(Event) -> R,
-    ) -> AsyncResult<T>
-    where
-        T: Clone + Send + 'static,
-        R: Future<Output = Result<T, Error>> + Send + 'static,
-    {
-        client.spawn_cancellable(|abandon| {
-            let entry = self.enter(abandon.clone());
-            let task = task(abandon);
-            async {
-                let _entry = entry;
-                task.await
-            }
-        })
-    }
-
-    /// Stops the running tasks, as if their callers had given up.
-    pub(crate) fn cancel(&self) {
-        let abandoned = mem::take(&mut *self.events());
-        abandoned.iter().for_each(Event::set);
-    }
-
-    fn enter(&self, abandon: Event) -> RunningTask {
-        self.events().push(abandon.clone());
-        RunningTask { tasks: self.clone(), abandon }
-    }
-
-    fn events(&self) -> MutexGuard<'_, Vec<Event>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A running task.
-struct RunningTask {
-    tasks: RunningTasks,
-    abandon: Event,
-}
-
-impl Drop for RunningTask {
-    fn drop(&mut self) {
-        self.tasks.events().retain(|event| !event.is_same(&self.abandon));
     }
 }
 

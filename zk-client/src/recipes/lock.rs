@@ -18,14 +18,16 @@ use crate::{
     compound_calls::uuid,
     from_reply::is_no_node,
     retrying::retry_transient,
-    stop::{RunningTasks, Stop, until_stopped},
+    stop::{Stop, until_stopped},
     surfaces::with_blocking,
 };
 
 use super::{
     delete, delete_own, foreign,
     held::{Held, guard},
-    identifiers, is_over, sequence,
+    identifiers, is_over,
+    running_tasks::RunningTasks,
+    sequence,
 };
 
 /// The blocking forms of the locks, which `blocking.rs` re-exports.
@@ -339,7 +341,7 @@ impl Contender {
     fn acquire(&self, timeout: Option<Duration>) -> AsyncResult<LockGuard> {
         let contender = self.clone();
         self.tasks.spawn(&self.client, move |abandon| async move {
-            let stop = Stop::new(&contender.client, abandon, timeout);
+            let stop = Stop::new(contender.client.inner(), abandon, timeout);
             let held = contender.contend(&stop, true).await?;
             held.map(LockGuard).ok_or_else(|| stop.error(&contender.path))
         })

@@ -16,6 +16,7 @@
 mod foreign;
 mod held;
 pub(crate) mod lock;
+mod running_tasks;
 pub(crate) mod semaphore;
 mod sequence;
 pub(crate) mod watchers;

@@ -16,7 +16,7 @@ use crate::{
     AsyncResult, Client, CreateOptions, Error, ErrorCode, ErrorKind, Transaction, Watch,
     from_reply::is_no_node,
     retrying::{back_off, is_transient, retry_transient},
-    stop::{RunningTasks, Stop, first_of, until_stopped},
+    stop::{Stop, first_of, until_stopped},
     surfaces::with_blocking,
 };
 
@@ -24,6 +24,7 @@ use super::{
     Lock, LockGuard, LockOptions, delete, foreign,
     held::{Held, guard},
     identifiers,
+    running_tasks::RunningTasks,
 };
 
 /// The blocking forms of the semaphore and its lease, which `blocking.rs` re-exports.
@@ -185,7 +186,7 @@ impl Contender {
     fn acquire(&self, timeout: Option<Duration>) -> AsyncResult<Lease> {
         let contender = self.clone();
         self.tasks.spawn(&self.client, move |abandon| async move {
-            let stop = Stop::new(&contender.client, abandon, timeout);
+            let stop = Stop::new(contender.client.inner(), abandon, timeout);
             let held = contender.contend(&stop, true).await?;
             held.map(Lease).ok_or_else(|| stop.error(&contender.path))
         })

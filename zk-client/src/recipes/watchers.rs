@@ -550,7 +550,7 @@ pub fn patient_children_watch(
                 Some(read) => read?,
                 None => return Err(Error::cancelled(None)),
             };
-            let quiet = Stop::new(&caller, abandon.clone(), Some(boundary));
+            let quiet = Stop::new(caller.inner(), abandon.clone(), Some(boundary));
             if until_stopped(&quiet, watch.clone()).await.is_none() {
                 return if quiet.is_abandoned() {
                     Err(Error::cancelled(None))
