@@ -124,6 +124,7 @@ mod retrying;
 mod runtime;
 mod stop;
 mod surfaces;
+mod tasks;
 mod transaction;
 mod watch;
 
