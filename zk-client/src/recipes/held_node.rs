@@ -1,4 +1,6 @@
-//! [`Held`], an ephemeral node whose existence is a right: a lock, a lease.
+//! [`HeldNode`]: an ephemeral node that holds a lock or a lease while it exists, and the guards that own one.
+//!
+//! [`HeldNode::held_for`] decides whether the lock or lease is held for certain.
 
 use std::{
     future::pending,
@@ -20,20 +22,20 @@ use crate::{
 
 use super::{Callback, delete};
 
-/// A node of this client's session, deleted when this is dropped.
-pub(super) struct Held {
+/// An ephemeral node of this client's session. It is deleted when this is dropped.
+pub(super) struct HeldNode {
     client: Client,
     path: String,
     session: SessionId,
     czxid: i64,
     released: AtomicBool,
     lost: Event,
-    /// Ends the tasks that wait for the loss.
-    over: Event,
+    /// Set on release. It ends the tasks that wait for the loss.
+    ended: Event,
 }
 
-impl Held {
-    /// The node at `path`, as `stat` has it.
+impl HeldNode {
+    /// Takes over the node at `path`, which has just been created with `stat`.
     pub(super) fn new(client: &Client, path: impl Into<String>, stat: &Stat) -> Arc<Self> {
         let held = Arc::new(Self {
             client: client.clone(),
@@ -42,26 +44,28 @@ impl Held {
             czxid: stat.czxid,
             released: AtomicBool::new(false),
             lost: Event::of_client(client.inner().dispatcher.completions.clone()),
-            over: Event::new(),
+            ended: Event::new(),
         });
         let mut changes = held.changes();
-        let (lost, over) = (held.lost.clone(), held.over.clone());
+        let (lost, ended) = (held.lost.clone(), held.ended.clone());
         let (owner, path, czxid) = (client.clone(), held.path.clone(), held.czxid);
         drop(client.spawn(async move {
             let expired = async {
                 loop {
                     match changes.next().await {
                         SessionState::Lost => break,
-                        // What is held is in doubt until the client is back: a call has it come back at
-                        // once, idle or not.
+                        // Whether the node still exists is not known until the client is connected again. A call
+                        // makes an idle client reconnect at once.
                         SessionState::Suspended => drop(owner.exists(&path)),
                         _ => {}
                     }
                 }
             };
-            let ended = first_of(expired, gone(&owner, &path, czxid));
-            // The own release is no loss; it comes before its event does.
-            if until_stopped(&Stop::on(over.clone()), ended).await.is_some() && !over.is_set() {
+            let lost_early = first_of(expired, wait_until_gone(&owner, &path, czxid));
+            // A release is not a loss. It sets `ended` before the watch on the deleted node fires.
+            if until_stopped(&Stop::on(ended.clone()), lost_early).await.is_some()
+                && !ended.is_set()
+            {
                 lost.set();
             }
             Ok(())
@@ -96,14 +100,14 @@ impl Held {
     }
 
     pub(super) fn on_change(&self, mut callback: impl FnMut(SessionState) + Send + 'static) {
-        let (mut changes, stop) = (self.changes(), Stop::on(self.over.clone()));
-        let callback = Callback::new(&self.client, self.over.clone(), move |state| {
+        let (mut changes, stop) = (self.changes(), Stop::on(self.ended.clone()));
+        let callback = Callback::new(&self.client, self.ended.clone(), move |state| {
             callback(state);
             state != SessionState::Lost
         });
         drop(self.client.spawn(async move {
             while let Some(state) = until_stopped(&stop, changes.next()).await {
-                if !callback.tell(state).await {
+                if !callback.call_with(state).await {
                     break;
                 }
             }
@@ -111,10 +115,15 @@ impl Held {
         }));
     }
 
-    fn changes(&self) -> Changes {
+    fn changes(&self) -> StateChanges {
         let states = self.client.states();
         let now = if self.is_lost() { SessionState::Lost } else { self.client.state() };
-        Changes { states, lost: self.lost.clone(), now: Some(now), told: SessionState::Connected }
+        StateChanges {
+            states,
+            lost: self.lost.clone(),
+            now: Some(now),
+            told: SessionState::Connected,
+        }
     }
 
     pub(super) const fn czxid(&self) -> i64 {
@@ -129,15 +138,15 @@ impl Held {
         Transaction::new(self.client.clone()).guarded(&self.path)
     }
 
-    /// Deletes the node, in a task of its own.
+    /// Deletes the node, in a task.
     pub(super) fn release(&self) -> AsyncResult<()> {
-        self.over.set();
+        self.ended.set();
         self.released.store(true, Ordering::Release);
         delete(&self.client, self.path.clone())
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldNode {
     fn drop(&mut self) {
         if !self.released.load(Ordering::Acquire) {
             drop(self.release());
@@ -145,14 +154,14 @@ impl Drop for Held {
     }
 }
 
-/// For how long something is held before its node is watched. What is given back sooner, as most locks in a
-/// crowd are, costs the servers no request and no event for it.
-const UNWATCHED: Duration = Duration::from_millis(100);
+/// How long the node exists before it is watched. A lock that is released sooner, as most contended locks are, costs the
+/// servers no request and no event for the watch.
+const WATCH_AFTER: Duration = Duration::from_millis(100);
 
-/// Completes when the node that the transaction `czxid` made at `path` is no more; never, if it may not be
-/// read, or the session is over.
-async fn gone(client: &Client, path: &str, czxid: i64) {
-    client.inner().sleep(UNWATCHED).await;
+/// Waits until the node at `path` that transaction `czxid` created no longer exists. Never completes if the client
+/// may not read the node, or if the session has ended.
+async fn wait_until_gone(client: &Client, path: &str, czxid: i64) {
+    client.inner().sleep(WATCH_AFTER).await;
     loop {
         match retry_transient(client, |zk| zk.get_and_watch(path)).await {
             Ok((_, stat, watch)) if stat.czxid == czxid => drop(watch.await),
@@ -166,17 +175,17 @@ async fn gone(client: &Client, path: &str, czxid: i64) {
     }
 }
 
-/// The changes of the session's state since there was a connection last, each once. The first one lost
-/// ends what is held; so does the loss of the node.
-struct Changes {
+/// The changes of the session state since the client was connected last, each once. The loss of the node is reported as
+/// [`SessionState::Lost`].
+struct StateChanges {
     states: States,
     lost: Event,
-    /// The state when this began, still to be looked at.
+    /// The state at the start, until it has been reported.
     now: Option<SessionState>,
     told: SessionState,
 }
 
-impl Changes {
+impl StateChanges {
     async fn next(&mut self) -> SessionState {
         loop {
             let state = match self.now.take() {
@@ -206,66 +215,74 @@ macro_rules! guard {
         $(#[$meta])*
         #[derive(Clone)]
         #[must_use = "it is released when this is dropped"]
-        pub struct $name(std::sync::Arc<$crate::recipes::held::Held>);
+        pub struct $name(std::sync::Arc<$crate::recipes::held_node::HeldNode>);
 
         $crate::surfaces::with_blocking! { impl $name {
-
-            #[doc = concat!("Whether ", $what, " is held for sure, by this side's clock: it was not")]
-            /// released, its session has not expired, and could not have by now even if nothing more
-            /// reached the servers. [`Client::held_for`](crate::Client::held_for) tells of the one exception;
-            /// and that somebody has deleted its node is known only when [`lost`](Self::lost) tells.
+            #[doc = concat!("Returns whether ", $what, " is held for certain, by the clock of this machine.")]
+            ///
+            /// True if it was not released, and the servers cannot have expired its session yet, even if they have
+            /// received nothing more from this client. [`Client::held_for`](crate::Client::held_for) describes the one
+            /// exception. If another client deletes the node, this is false as soon as [`lost`](Self::lost) is set.
             #[must_use]
             pub fn is_held(&self) -> bool {
                 self.0.is_held()
             }
 
-            #[doc = concat!("For how much longer ", $what, " is held for sure, were the connection cut now.")]
+            #[doc = concat!("Returns how much longer ", $what, " is held for certain, if the connection were lost now.")]
             #[must_use]
             pub fn held_for(&self) -> std::time::Duration {
                 self.0.held_for()
             }
 
-            #[doc = concat!("Happens when ", $what, " is lost: with its session, or because somebody")]
-            /// has deleted its node. The node is watched once it has been there for 100 ms; one that its own
-            /// client may not read is not.
+            #[doc = concat!("Returns an event that is set when ", $what, " is lost.")]
+            ///
+            /// It is lost if the session expires, or if another client deletes the node. The node is watched once it has
+            /// existed for 100 ms, unless this client may not read it.
             #[must_use]
             pub fn lost(&self) -> &$crate::Event {
                 self.0.lost()
             }
 
-            #[doc = concat!("Completes when the connection is lost, or ", $what, " is: at once if it is just now.")]
+            #[doc = concat!("Waits until the connection or ", $what, " is lost. Completes at once if there is no connection.")]
+            ///
+            /// Cancel-safe: dropping the future has no effect.
             pub fn suspended(&self) -> impl Future<Output = ()> + Send + use<> {
                 self.0.suspended()
             }
 
-            /// Has `callback` called with each change of the session's state, to the loss or the release:
-            /// [`Suspended`](crate::SessionState::Suspended) when the connection is lost,
-            /// [`Connected`](crate::SessionState::Connected) when it is back in time,
-            /// [`Lost`](crate::SessionState::Lost) when the session has expired, or the node was deleted; at once
-            /// if it is not connected just now. It runs on the client's queue of watches.
+            /// Calls `callback` with each change of the session state, until the loss or the release.
+            ///
+            /// The states are [`Suspended`](crate::SessionState::Suspended) if the connection is lost,
+            /// [`Connected`](crate::SessionState::Connected) if it is back in time, and
+            /// [`Lost`](crate::SessionState::Lost) if the session has expired or the node was deleted. If the client is
+            /// not connected now, the first call comes at once. Calls are made on the client's callback queue for watches.
             pub fn on_change(&self, callback: impl FnMut($crate::SessionState) + Send + 'static) {
                 self.0.on_change(callback);
             }
 
-            #[doc = concat!("The path of the node of ", $what, ".")]
+            #[doc = concat!("Returns the path of the node of ", $what, ".")]
             #[must_use]
             pub fn path(&self) -> &str {
                 self.0.path()
             }
 
-            #[doc = concat!("Begins a transaction that is done only if ", $what, " is held when the")]
-            /// servers do it. Otherwise it fails with [`NoNode`](crate::ErrorCode::NoNode) for its first
-            /// operation, which looks for the node at [`path`](Self::path).
+            #[doc = concat!("Begins a transaction that the servers apply only if ", $what, " is held at that time.")]
+            ///
+            /// Otherwise it fails with [`NoNode`](crate::ErrorCode::NoNode) for its first operation, which checks that the
+            /// node at [`path`](Self::path) exists.
             pub fn transaction(&self) -> Transaction {
                 self.0.transaction()
             }
 
-            #[doc = concat!("Gives up ", $what, ".")]
+            #[doc = concat!("Releases ", $what, ".")]
             ///
-            /// Its node is deleted whether or not the result is waited for, over reconnects if need be.
+            /// The node is deleted in a task, which goes on over lost connections.
             ///
             /// # Errors
-            /// When the client may not delete the node.
+            /// [`NoAuth`](crate::ErrorCode::NoAuth) if the client may not delete the node.
+            ///
+            /// # Cancel safety
+            /// If the result is dropped, the node is deleted all the same.
             pub fn release(self) -> AsyncResult<()> {
                 self.0.release()
             }

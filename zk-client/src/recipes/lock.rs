@@ -1,9 +1,9 @@
-//! [`Lock`], [`ReadLock`] and [`WriteLock`]: one holder, or many readers, in the order of arrival.
+//! [`Lock`], [`ReadLock`] and [`WriteLock`]: locks with one holder, or many readers, in the order of arrival.
 //!
-//! The nodes are kazoo's, or by an option another client's: below the lock's path, each contender has an
-//! ephemeral sequential node whose name is a unique id, `__lock__` (`__rlock__` for readers) and the
-//! number. The lowest number holds; each other contender watches the one contender before it that it has
-//! to wait for, so that a release wakes the next in line and nobody else.
+//! Each contender has an ephemeral sequential node below the lock's path. Its name is a unique id, `__lock__` (`__rlock__`
+//! for readers) and the number, as in kazoo; options give it the format of other clients. A contender holds the lock if no
+//! contender that it must wait for has a lower number: see [`LockInner::attempt`]. Otherwise it watches the last such
+//! contender before it, so that a release wakes only the next one in line.
 
 use std::{
     fmt,
@@ -23,9 +23,9 @@ use crate::{
 };
 
 use super::{
-    delete, delete_own, foreign,
-    held::{Held, guard},
-    identifiers, is_over,
+    delete, delete_own,
+    held_node::{HeldNode, guard},
+    is_session_gone, other_clients, read_identifiers,
     running_tasks::RunningTasks,
     sequence,
 };
@@ -52,13 +52,13 @@ pub(crate) mod blocking {
     }
 
     blocking_form! {
-        /// The side of a shared lock that many may hold at once. See [`recipes::ReadLock`](super::ReadLock).
+        /// The read side of a shared lock. See [`recipes::ReadLock`](super::ReadLock).
         #[derive(Clone)]
         pub struct ReadLock;
     }
 
     blocking_form! {
-        /// The side of a shared lock that one may hold. See [`recipes::WriteLock`](super::WriteLock).
+        /// The write side of a shared lock. See [`recipes::WriteLock`](super::WriteLock).
         #[derive(Clone)]
         pub struct WriteLock;
     }
@@ -71,33 +71,33 @@ pub(crate) mod blocking {
     }
 }
 
-/// Which side of a lock.
+/// The side of a lock.
 #[derive(Debug, Clone, Copy)]
 enum Side {
-    /// Of a lock without sides.
+    /// A lock without sides.
     Exclusive,
     Read,
     Write,
 }
 
-/// Whose form nodes have, and so with whose they contend.
+/// The client whose format the nodes have, and with whose nodes they contend.
 #[derive(Debug, Clone, Copy, Default)]
-enum Form {
+enum NodeFormat {
     #[default]
     Kazoo,
     Curator,
     GoZookeeper,
 }
 
-/// How a lock's nodes are named and for whose it waits: what is right before the number.
+/// The parts of nodes' names right before the number: of a lock's own nodes, and of those that it waits for.
 #[derive(Debug, Clone, Copy)]
-struct Names {
+struct NodeNames {
     node: &'static str,
     waits_for: &'static [&'static str],
 }
 
-impl Form {
-    const fn names(self, side: Side) -> Option<Names> {
+impl NodeFormat {
+    const fn names(self, side: Side) -> Option<NodeNames> {
         let (node, waits_for): (_, &[_]) = match (self, side) {
             (Self::Kazoo, Side::Exclusive) => ("__lock__", &["__lock__"]),
             (Self::Kazoo, Side::Read) => ("__rlock__", &["__lock__"]),
@@ -107,11 +107,11 @@ impl Form {
             (Self::Curator | Self::GoZookeeper, Side::Exclusive) => ("-lock-", &["-lock-"]),
             (Self::GoZookeeper, Side::Read | Side::Write) => return None,
         };
-        Some(Names { node, waits_for })
+        Some(NodeNames { node, waits_for })
     }
 
-    /// What a node's name is before its number.
-    fn name(self, id: u128, names: Names) -> String {
+    /// Returns a node's name up to its number.
+    fn name(self, id: u128, names: NodeNames) -> String {
         match self {
             Self::Kazoo => format!("{id:032x}{}", names.node),
             Self::Curator => format!("_c_{}{}", uuid(id), names.node),
@@ -120,29 +120,29 @@ impl Form {
     }
 }
 
-/// How a lock is to behave: kazoo's `identifier` and `extra_lock_patterns`, and whose locks it is shared with.
+/// Options of a lock: an identifier, and the other clients that it is shared with.
 ///
-/// A lock is shared with programs that use another client only if each waits for the nodes of the other. With
-/// kazoo's these locks share as they are. For Curator's and go-zookeeper's there is an option, since both
-/// look for nodes of their own form alone:
+/// A lock can be shared with programs that use another client only if both sides wait for each other's nodes. By default,
+/// a lock is shared with kazoo's. Curator and go-zookeeper wait only for nodes of their own format, so there is an option
+/// for each of them:
 ///
-/// | | shares with |
+/// | option | is shared with |
 /// |---|---|
 /// | default | kazoo's `Lock`, `ReadLock`, `WriteLock` |
 /// | [`curator`](Self::curator) | Curator's `InterProcessMutex`, and the two sides of its `InterProcessReadWriteLock` |
 /// | [`go_zookeeper`](Self::go_zookeeper) | go-zookeeper's `Lock` |
 ///
-/// All who contend at one path have to have one form. Curator's `InterProcessSemaphoreV2` and
-/// `InterProcessSemaphoreMutex` share with nothing here.
+/// All contenders at one path must use the same format. Curator's `InterProcessSemaphoreV2` and
+/// `InterProcessSemaphoreMutex` cannot be shared with any lock of this crate.
 #[derive(Clone, Default)]
 #[must_use = "options do nothing by themselves: see `Lock::with_options`"]
 pub struct LockOptions {
     identifier: Vec<u8>,
     extra_patterns: Vec<String>,
-    form: Form,
+    form: NodeFormat,
 }
 
-/// Without the identifier, which is data of a node.
+/// The identifier is left out, because it is a node's data.
 impl fmt::Debug for LockOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockOptions")
@@ -153,12 +153,12 @@ impl fmt::Debug for LockOptions {
 }
 
 impl LockOptions {
-    /// For a lock that is shared with programs on Curator: the nodes have Curator's form, `_c_<uuid>-lock-` and
-    /// the number, or `-__READ__` and `-__WRIT__` in a [`ReadLock`] and a [`WriteLock`], so that a [`Lock`]
-    /// contends with its `InterProcessMutex`, and these with the sides of its `InterProcessReadWriteLock`.
+    /// Options for a lock that is shared with programs that use Curator.
     ///
-    /// At the path of an `InterProcessSemaphoreV2` or `InterProcessSemaphoreMutex` an acquire fails with
-    /// [`InvalidInput`](ErrorKind::InvalidInput).
+    /// The nodes have Curator's format: `_c_<uuid>-lock-` and the number, with `-__READ__` or `-__WRIT__` in a [`ReadLock`]
+    /// or a [`WriteLock`]. A [`Lock`] contends with Curator's `InterProcessMutex`, and the other two with the sides of its
+    /// `InterProcessReadWriteLock`. At the path of an `InterProcessSemaphoreV2` or `InterProcessSemaphoreMutex`, an acquire
+    /// fails with [`InvalidInput`](ErrorKind::InvalidInput).
     ///
     /// ```no_run
     /// # use zk_client::{Client, Error, recipes::{Lock, LockOptions}};
@@ -168,25 +168,27 @@ impl LockOptions {
     /// # }
     /// ```
     pub fn curator() -> Self {
-        Self { form: Form::Curator, ..Self::default() }
+        Self { form: NodeFormat::Curator, ..Self::default() }
     }
 
-    /// For a [`Lock`] that is shared with programs on go-zookeeper: the nodes have the form of its `Lock`,
-    /// `_c_<hex>-lock-` and the number. There is nothing to share a [`ReadLock`] or [`WriteLock`] with: to
-    /// acquire one fails with [`InvalidInput`](ErrorKind::InvalidInput).
+    /// Options for a [`Lock`] that is shared with programs that use go-zookeeper.
+    ///
+    /// The nodes have the format of its `Lock`: `_c_<hex>-lock-` and the number. go-zookeeper has no lock for readers, so
+    /// an acquire of a [`ReadLock`] or [`WriteLock`] fails with [`InvalidInput`](ErrorKind::InvalidInput).
     pub fn go_zookeeper() -> Self {
-        Self { form: Form::GoZookeeper, ..Self::default() }
+        Self { form: NodeFormat::GoZookeeper, ..Self::default() }
     }
 
-    /// What [`contenders`](Lock::contenders) shows of this contender. Default nothing.
+    /// Sets what [`contenders`](Lock::contenders) returns for this contender. The default is nothing.
     pub fn identifier(mut self, identifier: impl AsRef<[u8]>) -> Self {
         self.identifier = identifier.as_ref().to_vec();
         self
     }
 
-    /// Waits for nodes as well whose names have `pattern` right before their number. Those who made them
-    /// do not wait for this lock's node in return, unless they are told to: to share a lock with Curator
-    /// or go-zookeeper, use [`curator`](Self::curator) or [`go_zookeeper`](Self::go_zookeeper).
+    /// Makes the lock also wait for nodes whose names have `pattern` right before the number.
+    ///
+    /// Their creators do not wait for this lock in return, unless they are configured to. To share a lock with Curator or
+    /// go-zookeeper, use [`curator`](Self::curator) or [`go_zookeeper`](Self::go_zookeeper).
     pub fn extra_lock_pattern(mut self, pattern: impl Into<String>) -> Self {
         self.extra_patterns.push(pattern.into());
         self
@@ -200,60 +202,58 @@ impl LockOptions {
 /// # async fn example(zk: Client) -> Result<(), Error> {
 /// let lock = Lock::new(&zk, "/locks/report");
 /// let guard = lock.acquire().await?;
-/// // … this is done by one process at a time …
+/// // … one process at a time does this …
 /// guard.transaction().set("/report", b"done", None).commit().await?.committed()?;
 /// guard.release().await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// It is not re-entrant: each acquire contends for itself, be it of the same object.
+/// The lock is not reentrant: each acquire is a contender of its own, also on the same object.
 ///
 /// # What is guaranteed
 ///
-/// - **Nobody else gets in while the holder's node is there**, by the ensemble's own order. The node is
-///   there until it is released or the holder's session has expired.
-/// - **A holder can be late to learn that.** A process that was paused beyond its session may believe for a
-///   moment that it still holds. Let what the lock protects check: write to ZooKeeper through
-///   [`LockGuard::transaction`], which fails when the lock's node is gone, and give other stores
-///   [`LockGuard::fencing_token`], which grows from holder to holder.
-/// - **Suspended:** the connection is lost, and the lock is held for as long as the session lives.
-///   [`LockGuard::suspended`] and [`LockGuard::on_change`] tell. [`LockGuard::is_held`] is true while it is
-///   sure by this side's clock that the lock is held; without a connection it never is. Stop then, or rely
-///   on fencing.
-/// - **Lost:** the session has expired, and the lock with it, or somebody has deleted the lock's node:
-///   [`LockGuard::lost`] happens. A waiter starts over with a new node, at the end of the queue.
-/// - **No node is left behind**: not when the reply to the create is lost, when an acquire is cancelled,
-///   dropped or timed out at any moment, when the release is interrupted, or when the holder panics. What
-///   cannot be deleted goes with the session.
+/// - **Mutual exclusion:** while the holder's node exists, nobody else holds the lock. The ensemble orders the nodes. The
+///   node exists until the lock is released or the holder's session expires.
+/// - **Fencing:** a holder may learn of its loss late. A process that was paused for longer than its session timeout may
+///   believe for a moment that it still holds the lock. So let the protected store check: write to ZooKeeper with
+///   [`LockGuard::transaction`], which fails if the lock's node no longer exists, and pass
+///   [`LockGuard::fencing_token`], which grows from holder to holder, to other stores.
+/// - **Suspended:** if the connection is lost, the lock is held as long as the session lives. [`LockGuard::suspended`] and
+///   [`LockGuard::on_change`] report this. [`LockGuard::is_held`] is true while the lock is held for certain, by the clock
+///   of this machine; without a connection it is false. Stop the protected work then, or rely on fencing.
+/// - **Lost:** if the session expires or another client deletes the lock's node, the lock is lost, and
+///   [`LockGuard::lost`] is set. A waiter creates a new node, at the end of the queue.
+/// - **No node is left behind** if the reply to a create is lost, an acquire is cancelled, dropped or timed out at any
+///   moment, a release is interrupted, or the holder panics. A node that cannot be deleted goes with the session.
 #[derive(Clone)]
-pub struct Lock(Contender);
+pub struct Lock(LockInner);
 
-/// The side of a shared lock that many may hold at once, while nobody has the [`WriteLock`].
+/// The read side of a shared lock: many may hold it at once, while nobody holds the [`WriteLock`].
 ///
-/// Readers and writers get their turn in the order in which they came: a reader waits for the writers
-/// before it, a writer for all before it. The guarantees are those of a [`Lock`].
+/// Readers and writers get the lock in the order of their arrival: a reader waits for the writers before it, a writer for
+/// all contenders before it. The guarantees are those of a [`Lock`].
 #[derive(Clone)]
-pub struct ReadLock(Contender);
+pub struct ReadLock(LockInner);
 
-/// The side of a shared lock that one may hold, while nobody has the [`ReadLock`]. The guarantees are those
-/// of a [`Lock`].
+/// The write side of a shared lock: one may hold it, while nobody holds the [`ReadLock`]. The guarantees are those of a
+/// [`Lock`].
 #[derive(Clone)]
-pub struct WriteLock(Contender);
+pub struct WriteLock(LockInner);
 
 macro_rules! lock {
     ($name:ident, $side:expr) => {
         with_blocking! { impl $name {
-            /// The lock at `path`, which is created with its parents when it is first acquired.
+            /// Returns the lock at `path`. The first acquire creates the node, and its parents if they are missing.
             #[must_use]
             pub fn new(client: &Client, path: impl Into<String>) -> Self {
                 Self::with_options(client, path, LockOptions::default())
             }
 
-            /// As [`new`](Self::new), with options.
+            /// Like [`new`](Self::new), with options.
             #[must_use]
             pub fn with_options(client: &Client, path: impl Into<String>, options: LockOptions) -> Self {
-                Self(Contender {
+                Self(LockInner {
                     client: client.clone(),
                     path: path.into(),
                     side: $side,
@@ -262,20 +262,23 @@ macro_rules! lock {
                 })
             }
 
-            /// Waits until the lock is held. Where there is a handle, cancelling or dropping it ends the
-            /// waiting, and gives up the lock if it was held just then.
+            /// Waits until the lock is held.
             ///
             /// # Errors
-            /// Those that waiting does not help: no right to create nodes, to list them or to read that of
-            /// the contender that is to be waited for; a client that is stopped;
-            /// [`SequenceExhausted`](ErrorKind::SequenceExhausted) when contenders at this path cannot be
-            /// ordered any more; [`Cancelled`](ErrorKind::Cancelled) by [`cancel`](Self::cancel). Nothing is
-            /// left of an acquire that fails.
+            /// Errors that waiting cannot resolve. An acquire that fails leaves no node behind.
+            /// - [`NoAuth`](crate::ErrorCode::NoAuth) if the client may not create nodes, list them, or read the node of the
+            ///   contender before it.
+            /// - [`ConnectionClosed`](ErrorKind::ConnectionClosed) if the client is stopped.
+            /// - [`SequenceExhausted`](ErrorKind::SequenceExhausted) if the sequence numbers at this path are used up.
+            /// - [`Cancelled`](ErrorKind::Cancelled) after [`cancel`](Self::cancel).
+            ///
+            /// # Cancel safety
+            /// Dropping or cancelling the result ends the acquire. If the lock is held by then, it is released.
             pub fn acquire(&self) -> AsyncResult<LockGuard> {
                 self.0.acquire(None)
             }
 
-            /// As [`acquire`](Self::acquire), for no longer than `timeout`.
+            /// Waits until the lock is held, for at most `timeout`.
             ///
             /// # Errors
             /// As [`acquire`](Self::acquire), and [`Timeout`](ErrorKind::Timeout).
@@ -283,8 +286,9 @@ macro_rules! lock {
                 self.0.acquire(Some(timeout))
             }
 
-            /// Takes the lock if it is free: kazoo's `acquire(blocking=False)`. It waits for the
-            /// connection, but not for other contenders.
+            /// Acquires the lock if it is free, and returns `None` otherwise.
+            ///
+            /// This waits for the connection, but not for other contenders.
             ///
             /// # Errors
             /// As [`acquire`](Self::acquire).
@@ -292,17 +296,18 @@ macro_rules! lock {
                 self.0.try_acquire()
             }
 
-            /// Cancels each acquire of this object, or of a clone of it, that is under way: kazoo's `cancel`.
-            /// It fails with [`Cancelled`](ErrorKind::Cancelled), be it one that blocks another thread, and
-            /// its node is deleted. Later acquires are not concerned, nor is who has the lock already.
+            /// Cancels all acquires of this object and of its clones that are in progress, also those that block threads.
+            ///
+            /// They fail with [`Cancelled`](ErrorKind::Cancelled), and their nodes are deleted. Later acquires and locks that
+            /// are held already are not affected.
             pub fn cancel(&self) {
                 self.0.tasks.cancel();
             }
 
-            /// The identifiers of those who hold the lock or wait for it, in their order.
+            /// Returns the identifiers of those who hold the lock or wait for it, in order.
             ///
             /// # Errors
-            /// Those of the connection.
+            /// Errors of the session, and [`NoAuth`](crate::ErrorCode::NoAuth) if the client may not read the nodes.
             pub fn contenders(&self) -> AsyncResult<Vec<String>> {
                 self.0.contenders()
             }
@@ -320,9 +325,9 @@ lock!(Lock, Side::Exclusive);
 lock!(ReadLock, Side::Read);
 lock!(WriteLock, Side::Write);
 
-/// Who contends, for what and how.
+/// The implementation of the three locks.
 #[derive(Clone)]
-struct Contender {
+struct LockInner {
     client: Client,
     path: String,
     side: Side,
@@ -337,7 +342,7 @@ struct Node {
     stat: Stat,
 }
 
-impl Contender {
+impl LockInner {
     fn acquire(&self, timeout: Option<Duration>) -> AsyncResult<LockGuard> {
         let contender = self.clone();
         self.tasks.spawn(&self.client, move |abandon| async move {
@@ -355,28 +360,27 @@ impl Contender {
         })
     }
 
-    /// Contends until the lock is held or `stop` says so; `None` when it is not free and is not to be
-    /// waited for.
-    async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Arc<Held>>, Error> {
-        // Before anything is made of it: below `/lock/` a node can be made, and not be listed.
+    /// Makes attempts until the lock is held or `stop` ends them. `None` if the lock is not free and `wait` is false.
+    async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Arc<HeldNode>>, Error> {
+        // This comes first: with the path `/lock/`, a node could be created but not listed.
         path::validate(&self.path).map_err(|error| Error::bad_path(error, None))?;
         let names = self.names()?;
         loop {
-            // A new id for each node: one of an earlier session may still be there, dying.
+            // Each node has a new id, because a node of an earlier session may still exist.
             let id = self.options.form.name(self.client.inner().unique_id(), names);
             let id = path::join(&self.path, &id);
             let made = OnceLock::new();
-            let ended = until_stopped(stop, self.contend_as(&id, names, &made, wait)).await;
+            let ended = until_stopped(stop, self.attempt(&id, names, &made, wait)).await;
             let is_stopped = ended.is_none();
             let error = match ended {
-                Some(Ok(Turn::Held(node))) => {
-                    return Ok(Some(Held::new(&self.client, node.path, &node.stat)));
+                Some(Ok(Attempt::Held(node))) => {
+                    return Ok(Some(HeldNode::new(&self.client, node.path, &node.stat)));
                 }
-                Some(Ok(Turn::Taken(path))) => {
+                Some(Ok(Attempt::Taken(path))) => {
                     delete(&self.client, path.into()).await?;
                     return Ok(None);
                 }
-                Some(Ok(Turn::Gone)) => continue,
+                Some(Ok(Attempt::NodeGone)) => continue,
                 Some(Err(error)) if error.kind() == ErrorKind::SessionExpired => continue,
                 Some(Err(error)) => error,
                 None => stop.error(&self.path),
@@ -388,53 +392,52 @@ impl Contender {
             if is_stopped {
                 drop(withdrawn);
             } else {
-                // It goes on if it takes too long.
+                // The deletion goes on if it takes too long.
                 until_stopped(stop, withdrawn).await;
             }
             return Err(error);
         }
     }
 
-    /// Contends with the node that `id` begins, until it is its turn, or the node is gone. The node's path
-    /// is in `made` as soon as it is known.
-    async fn contend_as(
+    /// Creates a node whose name begins with `id`, and waits until it holds the lock or is gone. It holds the lock if it has
+    /// no predecessor among the contenders that it waits for. The node's path is put into `made` as soon as it is known.
+    async fn attempt(
         &self,
         id: &str,
-        names: Names,
+        names: NodeNames,
         made: &OnceLock<Ustring>,
         wait: bool,
-    ) -> Result<Turn, Error> {
+    ) -> Result<Attempt, Error> {
         let options = CreateOptions::ephemeral().sequence().makepath();
         let identifier = Some(&*self.options.identifier);
         let created = self.client.create_once(id, identifier, &options).await;
-        let (path, stat) = created.map_err(|error| sequence::refused(id, error))?;
+        let (path, stat) = created.map_err(|error| sequence::creation_error(id, error))?;
         let path = made.get_or_init(|| path).clone();
-        let (own, number) = (path::name(&path), sequence::own(id, &path)?);
+        let (own, number) = (path::name(&path), sequence::number_of(id, &path)?);
         loop {
             let children = retry_transient(&self.client, |zk| zk.get_children(&self.path)).await;
             let children = match children {
-                Err(error) if is_no_node(&error) => return Ok(Turn::Gone),
+                Err(error) if is_no_node(&error) => return Ok(Attempt::NodeGone),
                 children => children?,
             };
-            if matches!(self.options.form, Form::Curator) {
-                foreign::refuse_semaphore_v2(&self.path, &children)?;
+            if matches!(self.options.form, NodeFormat::Curator) {
+                other_clients::refuse_semaphore_v2(&self.path, &children)?;
             }
-            // A node of an earlier session is about to go, if it is not gone already.
+            // A node of an earlier session does not count: the servers are about to delete it.
             let alive = self.client.session_id() == Some(SessionId(stat.ephemeral_owner));
             if !alive || !children.iter().any(|name| *name == *own) {
-                return Ok(Turn::Gone);
+                return Ok(Attempt::NodeGone);
             }
             let contenders = sequence::contenders(&children, self.patterns(names.waits_for));
             let Some(before) = sequence::predecessor(number, contenders) else {
-                return Ok(Turn::Held(Node { path, stat }));
+                return Ok(Attempt::Held(Node { path, stat }));
             };
             if !wait {
-                return Ok(Turn::Taken(path));
+                return Ok(Attempt::Taken(path));
             }
             let before = path::join(&self.path, before);
-            // To get it takes the right to read it, on every version of the servers. To look whether it
-            // exists does not on all of them, and events are withheld without a word from those who may not
-            // read the node.
+            // A get fails on every version of the servers if the client may not read the node. An exists does not fail on
+            // all of them, and servers silently withhold events from clients that may not read the node.
             match retry_transient(&self.client, |zk| zk.get_and_watch(&before)).await {
                 Ok((_, _, watch)) => drop(watch.await?),
                 Err(error) if is_no_node(&error) => {}
@@ -443,22 +446,22 @@ impl Contender {
         }
     }
 
-    fn names(&self) -> Result<Names, Error> {
+    fn names(&self) -> Result<NodeNames, Error> {
         self.options.form.names(self.side).ok_or_else(|| {
             Error::invalid(format!(
-                "{} is to be shared with go-zookeeper, which has no locks with a side for readers",
+                "{} cannot be shared with go-zookeeper, which has no read and write locks",
                 self.path
             ))
         })
     }
 
-    /// What marks a node as a contender of one of these kinds, or of the extra ones.
+    /// Returns the patterns of nodes' names of `kinds`, and the extra ones.
     fn patterns<'p>(&'p self, kinds: &'p [&'p str]) -> impl Iterator<Item = &'p str> + Clone {
         kinds.iter().copied().chain(self.options.extra_patterns.iter().map(String::as_str))
     }
 
-    /// Deletes the node that `id` begins, whose path is not known, in a task of its own, if there is one or
-    /// is to be one soon: what was sent before is done before.
+    /// Deletes the node whose name begins with `id`, if it exists, in a task. Its path is not known. A create that was sent
+    /// before is applied before.
     fn withdraw(&self, id: String) -> AsyncResult<()> {
         let client = self.client.clone();
         self.client.spawn(async move {
@@ -469,7 +472,7 @@ impl Contender {
                 Ok(())
             };
             match result.await {
-                Err(error) if is_over(&error) => Ok(()),
+                Err(error) if is_session_gone(&error) => Ok(()),
                 result => result,
             }
         })
@@ -491,19 +494,19 @@ impl Contender {
                 sequence::contenders(&children, contender.patterns(&kinds)).collect();
             nodes.sort_unstable();
             let paths = nodes.iter().map(|(_, name)| path::join(&contender.path, name));
-            identifiers(&contender.client, paths).await
+            read_identifiers(&contender.client, paths).await
         })
     }
 }
 
-/// How contending went.
-enum Turn {
-    /// The lock is held, by this node.
+/// The result of an attempt to get the lock.
+enum Attempt {
+    /// This node holds the lock.
     Held(Node),
-    /// Somebody else holds it, and this is the own node.
+    /// The lock is not free. The path is that of the own node.
     Taken(Ustring),
-    /// The own node has vanished.
-    Gone,
+    /// The own node no longer exists.
+    NodeGone,
 }
 
 guard! {
@@ -512,11 +515,11 @@ guard! {
 }
 
 with_blocking! { impl LockGuard {
-    /// A number that is greater than that of every earlier holder of this lock: the transaction that
-    /// made the lock's node. Give it to the store that the lock protects, and have that refuse lower ones.
+    /// Returns a number that is greater than that of every earlier holder of this lock.
     ///
-    /// Readers that hold a [`ReadLock`] at the same time have different numbers; those of writers are
-    /// greater than all before them.
+    /// It is the id of the transaction that created the lock's node. Pass it to the store that the lock protects, and let
+    /// the store refuse lower numbers. Readers that hold a [`ReadLock`] at the same time have different numbers; the number
+    /// of a writer is greater than all before it.
     #[must_use]
     pub fn fencing_token(&self) -> i64 {
         self.0.czxid()

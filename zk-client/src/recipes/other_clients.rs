@@ -1,19 +1,19 @@
-//! What other clients keep at a path that cannot be shared with them.
+//! Refuses paths where other clients keep nodes of a format that cannot be shared with a recipe of this crate.
 
 use crate::{Error, Ustring};
 
-/// What Curator's `InterProcessSemaphoreV2` and `InterProcessSemaphoreMutex` keep those in who wait, and those
-/// who hold.
+/// The children that Curator's `InterProcessSemaphoreV2` and `InterProcessSemaphoreMutex` create: the parents of
+/// waiting contenders, and of leases.
 const SEMAPHORE_V2: [&str; 2] = ["locks", "leases"];
-/// What has them.
+/// The recipes that create them.
 const SEMAPHORE_V2_NAME: &str = "an InterProcessSemaphoreV2 or InterProcessSemaphoreMutex";
-/// How the nodes begin that Curator and go-zookeeper make for themselves.
+/// The beginning of the names of protected nodes of Curator and go-zookeeper.
 const PROTECTED: &str = "_c_";
 
-/// Refuses the path of a semaphore of Curator's: contenders beside it would not exclude anybody.
+/// Refuses the path of a semaphore of Curator. Contenders beside it would exclude nobody.
 ///
 /// # Errors
-/// If `children` are those of one.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if `children` are those of such a semaphore.
 pub(super) fn refuse_semaphore_v2(path: &str, children: &[Ustring]) -> Result<(), Error> {
     if SEMAPHORE_V2.iter().all(|own| children.iter().any(|name| name == own)) {
         return Err(not_shared(path, SEMAPHORE_V2_NAME));
@@ -21,10 +21,10 @@ pub(super) fn refuse_semaphore_v2(path: &str, children: &[Ustring]) -> Result<()
     Ok(())
 }
 
-/// Refuses a semaphore at a path where Curator or go-zookeeper has nodes: they would count as leases.
+/// Refuses a semaphore at a path where Curator or go-zookeeper has nodes. They would count as leases.
 ///
 /// # Errors
-/// If there is one among `leases`.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if one of `leases` is such a node.
 pub(super) fn refuse_leases(path: &str, leases: &[Ustring]) -> Result<(), Error> {
     if leases.iter().any(|name| SEMAPHORE_V2.contains(&name.as_str())) {
         return Err(not_shared(path, SEMAPHORE_V2_NAME));

@@ -1,8 +1,8 @@
-//! [`Semaphore`]: a right that a number of holders may have at once.
+//! [`Semaphore`]: up to a number of holders at once.
 //!
-//! The nodes are kazoo's: the number of leases is the data of the semaphore's node, each lease an
-//! ephemeral node below it, and whoever waits for one holds the lock beside it (`…-__lock__`), so that a
-//! lease that is given back wakes one waiter only.
+//! The nodes are those of kazoo: the data of the semaphore's node is the number of leases, and each lease is an ephemeral
+//! node below it. A contender acquires the lock beside the semaphore (`…-__lock__`) first, so that a released lease wakes
+//! one contender only.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -21,9 +21,9 @@ use crate::{
 };
 
 use super::{
-    Lock, LockGuard, LockOptions, delete, foreign,
-    held::{Held, guard},
-    identifiers,
+    Lock, LockGuard, LockOptions, delete,
+    held_node::{HeldNode, guard},
+    other_clients, read_identifiers,
     running_tasks::RunningTasks,
 };
 
@@ -34,20 +34,20 @@ pub(crate) mod blocking {
     use crate::surfaces::blocking_form;
 
     blocking_form! {
-        /// A right that a number of holders may have at once. See [`recipes::Semaphore`](super::Semaphore).
+        /// A semaphore, which a number of holders may hold at once. See [`recipes::Semaphore`](super::Semaphore).
         #[derive(Clone)]
         pub struct Semaphore;
     }
 
     blocking_form! {
-        /// A lease that is held. The last clone to be dropped gives it back, without blocking.
+        /// A lease that is held. The last clone to be dropped releases it, without blocking.
         #[derive(Clone)]
         #[must_use = "it is released when this is dropped"]
         pub struct Lease;
     }
 }
 
-/// How a semaphore is to behave: kazoo's `identifier` and `max_leases`.
+/// Options of a semaphore: an identifier, and the number of leases.
 #[derive(Clone)]
 #[must_use = "options do nothing by themselves: see `Semaphore::with_options`"]
 pub struct SemaphoreOptions {
@@ -61,7 +61,7 @@ impl Default for SemaphoreOptions {
     }
 }
 
-/// Without the identifier, which is data of a node.
+/// The identifier is left out, because it is a node's data.
 impl fmt::Debug for SemaphoreOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SemaphoreOptions")
@@ -71,20 +71,20 @@ impl fmt::Debug for SemaphoreOptions {
 }
 
 impl SemaphoreOptions {
-    /// What [`lease_holders`](Semaphore::lease_holders) shows of this holder. Default nothing.
+    /// Sets what [`lease_holders`](Semaphore::lease_holders) returns for this holder. The default is nothing.
     pub fn identifier(mut self, identifier: impl AsRef<[u8]>) -> Self {
         self.identifier = identifier.as_ref().to_vec();
         self
     }
 
-    /// How many may hold a lease at once; all have to agree. Default 1.
+    /// Sets how many may hold a lease at once. All contenders must use the same number. The default is 1.
     pub const fn max_leases(mut self, leases: usize) -> Self {
         self.max_leases = leases;
         self
     }
 }
 
-/// A right that a number of holders may have at once.
+/// A semaphore, which a number of holders may hold at once.
 ///
 /// ```no_run
 /// # use zk_client::{Client, Error, recipes::{Semaphore, SemaphoreOptions}};
@@ -92,7 +92,7 @@ impl SemaphoreOptions {
 /// let options = SemaphoreOptions::default().max_leases(3);
 /// let semaphore = Semaphore::with_options(&zk, "/semaphores/encoders", options);
 /// let lease = semaphore.acquire().await?;
-/// // … three do this at a time …
+/// // … three holders at a time do this …
 /// lease.release().await?;
 /// # Ok(())
 /// # }
@@ -100,26 +100,26 @@ impl SemaphoreOptions {
 ///
 /// # What is guaranteed
 ///
-/// - **No more leases than allowed are there at once**, by the ensemble's order: who wants one holds the
-///   lock beside the semaphore, and the lease is made in one transaction with a look whether that is so.
-/// - **It is shared with kazoo's `Semaphore`.** Curator keeps its semaphores in another way: where one is, an
+/// - **No more leases exist at once than are allowed.** A contender creates its lease while it holds the lock beside the
+///   semaphore, in a transaction that also checks that it holds the lock.
+/// - **It can be shared with kazoo's `Semaphore`.** Curator's semaphores have another format: at the path of one, an
 ///   acquire fails with [`InvalidInput`](ErrorKind::InvalidInput).
-/// - **Suspended, lost, cancelled:** as with a [`Lock`], and no node is left behind. A lease
-///   of an expired session counts until the servers have expired it, here and for the others.
+/// - **Suspended, lost, cancelled:** as with a [`Lock`]; no node is left behind. A lease counts until it is released or the
+///   servers expire its session.
 #[derive(Clone)]
-pub struct Semaphore(Contender);
+pub struct Semaphore(SemaphoreInner);
 
 with_blocking! { impl Semaphore {
-    /// The semaphore at `path`, with one lease.
+    /// Returns the semaphore at `path`, with one lease.
     #[must_use]
     pub fn new(client: &Client, path: impl Into<String>) -> Self {
         Self::with_options(client, path, SemaphoreOptions::default())
     }
 
-    /// As [`new`](Self::new), with options.
+    /// Like [`new`](Self::new), with options.
     #[must_use]
     pub fn with_options(client: &Client, path: impl Into<String>, options: SemaphoreOptions) -> Self {
-        Self(Contender {
+        Self(SemaphoreInner {
             client: client.clone(),
             path: path.into(),
             options,
@@ -127,19 +127,23 @@ with_blocking! { impl Semaphore {
         })
     }
 
-    /// Waits for a lease. Where there is a handle, cancelling or dropping it ends the waiting, and gives
-    /// back the lease if there was one just then.
+    /// Waits for a lease.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) when the semaphore was made with another number of
-    /// leases; [`SequenceExhausted`](ErrorKind::SequenceExhausted) when those who wait for their turn
-    /// cannot be ordered any more; [`Cancelled`](ErrorKind::Cancelled) by [`cancel`](Self::cancel); and
-    /// errors that waiting does not help.
+    /// Errors that waiting cannot resolve. An acquire that fails leaves no node behind.
+    /// - [`InvalidInput`](ErrorKind::InvalidInput) if the semaphore was created with another number of leases.
+    /// - [`SequenceExhausted`](ErrorKind::SequenceExhausted) if the sequence numbers of its lock are used up.
+    /// - [`Cancelled`](ErrorKind::Cancelled) after [`cancel`](Self::cancel).
+    /// - [`NoAuth`](ErrorCode::NoAuth), and [`ConnectionClosed`](ErrorKind::ConnectionClosed) if the client is
+    ///   stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping or cancelling the result ends the acquire. If there is a lease by then, it is released.
     pub fn acquire(&self) -> AsyncResult<Lease> {
         self.0.acquire(None)
     }
 
-    /// As [`acquire`](Self::acquire), for no longer than `timeout`.
+    /// Waits for a lease, for at most `timeout`.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), and [`Timeout`](ErrorKind::Timeout).
@@ -147,9 +151,10 @@ with_blocking! { impl Semaphore {
         self.0.acquire(Some(timeout))
     }
 
-    /// Takes a lease if there is one that nobody waits for: kazoo's `acquire(blocking=False)`. It waits for
-    /// the connection, and, while there are leases to be had, for its turn among those who are about to take
-    /// one; never for a lease to be given back.
+    /// Acquires a lease if one is free, and returns `None` otherwise.
+    ///
+    /// This waits for the connection, and, while leases are free, for its turn among contenders that are about to
+    /// take one. It never waits for a lease to be released.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
@@ -157,32 +162,33 @@ with_blocking! { impl Semaphore {
         self.0.try_acquire()
     }
 
-    /// Cancels each acquire of this object, or of a clone of it, that is under way: kazoo's `cancel`. It
-    /// fails with [`Cancelled`](ErrorKind::Cancelled), be it one that blocks another thread, and no node of
-    /// it is left. Later acquires are not concerned, nor is who has a lease already.
+    /// Cancels all acquires of this object and of its clones that are in progress, also those that block threads.
+    ///
+    /// They fail with [`Cancelled`](ErrorKind::Cancelled) and leave no node behind. Later acquires and leases that
+    /// are held already are not affected.
     pub fn cancel(&self) {
         self.0.tasks.cancel();
     }
 
-    /// The identifiers of those who have a lease, in no order.
+    /// Returns the identifiers of those who hold a lease, in no order.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// Errors of the session, and [`NoAuth`](ErrorCode::NoAuth) if the client may not read the nodes.
     pub fn lease_holders(&self) -> AsyncResult<Vec<String>> {
         self.0.lease_holders()
     }
 } }
 
-/// Who wants a lease, of what and how.
+/// The implementation of the semaphore.
 #[derive(Clone)]
-struct Contender {
+struct SemaphoreInner {
     client: Client,
     path: String,
     options: SemaphoreOptions,
     tasks: RunningTasks,
 }
 
-impl Contender {
+impl SemaphoreInner {
     fn acquire(&self, timeout: Option<Duration>) -> AsyncResult<Lease> {
         let contender = self.clone();
         self.tasks.spawn(&self.client, move |abandon| async move {
@@ -207,67 +213,70 @@ impl Contender {
                 Err(error) if is_no_node(&error) => return Ok(Vec::new()),
                 children => children?,
             };
-            foreign::refuse_leases(&path, &children)?;
-            identifiers(&client, children.iter().map(|name| path::join(&path, name))).await
+            other_clients::refuse_leases(&path, &children)?;
+            read_identifiers(&client, children.iter().map(|name| path::join(&path, name))).await
         })
     }
 
-    async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Arc<Held>>, Error> {
+    async fn contend(&self, stop: &Stop, wait: bool) -> Result<Option<Arc<HeldNode>>, Error> {
         loop {
-            // A new id for each node: one of an earlier session may still be there, dying.
+            // Each node has a new id, because a node of an earlier session may still exist.
             let own = path::join(&self.path, &format!("{:032x}", self.client.inner().unique_id()));
-            let error = match until_stopped(stop, self.contend_as(&own, wait)).await {
-                Some(Ok(Some(stat))) => return Ok(Some(Held::new(&self.client, own, &stat))),
+            let error = match until_stopped(stop, self.attempt(&own, wait)).await {
+                Some(Ok(Some(stat))) => return Ok(Some(HeldNode::new(&self.client, own, &stat))),
                 Some(Ok(None)) => return Ok(None),
                 Some(Err(error)) if error.kind() == ErrorKind::SessionExpired => continue,
                 Some(Err(error)) => error,
                 None => stop.error(&self.path),
             };
-            // What was sent before is done before.
+            // A create that was sent before is applied before.
             drop(delete(&self.client, own));
             return Err(error);
         }
     }
 
-    /// Takes a lease as the node `own`, as soon as there is one.
-    async fn contend_as(&self, own: &str, wait: bool) -> Result<Option<Stat>, Error> {
+    /// Waits for a lease, and creates it as the node `own`. `None` if no lease is free and `wait` is false.
+    async fn attempt(&self, own: &str, wait: bool) -> Result<Option<Stat>, Error> {
         let options = LockOptions::default().identifier(&self.options.identifier);
         let lock = Lock::with_options(&self.client, format!("{}-__lock__", self.path), options);
         'turns: loop {
-            self.agree().await?;
-            let turn =
-                if wait { Some(lock.acquire().await?) } else { self.brief_turn(&lock).await? };
+            self.agree_on_max_leases().await?;
+            let turn = if wait {
+                Some(lock.acquire().await?)
+            } else {
+                self.acquire_lock_while_free(&lock).await?
+            };
             let Some(turn) = turn else { return Ok(None) };
             loop {
-                match self.look().await? {
-                    Look::Free(_) => match self.take(own, &turn).await? {
+                match self.count_leases().await? {
+                    Leases::Free(_) => match self.create_lease(own, &turn).await? {
                         Some(stat) => return Ok(Some(stat)),
                         None => continue 'turns,
                     },
-                    Look::Full(_) if !wait => return Ok(None),
-                    Look::Full(watch) => drop(watch.await?),
-                    Look::Gone => continue 'turns,
+                    Leases::Full(_) if !wait => return Ok(None),
+                    Leases::Full(watch) => drop(watch.await?),
+                    Leases::NodeGone => continue 'turns,
                 }
             }
         }
     }
 
-    /// Waits for the own turn for as long as there is a lease to be had: those before it are about to take
-    /// one then, and none of them waits for one. `None` once there is none.
-    async fn brief_turn(&self, lock: &Lock) -> Result<Option<LockGuard>, Error> {
+    /// Waits for the lock as long as leases are free: the contenders before this one are about to take one then,
+    /// and do not wait for a release. `None` as soon as no lease is free.
+    async fn acquire_lock_while_free(&self, lock: &Lock) -> Result<Option<LockGuard>, Error> {
         let mut turn = None;
         loop {
-            let watch = match self.look().await? {
-                Look::Free(watch) => watch,
-                Look::Full(_) => return Ok(None),
-                Look::Gone => {
-                    self.agree().await?;
+            let watch = match self.count_leases().await? {
+                Leases::Free(watch) => watch,
+                Leases::Full(_) => return Ok(None),
+                Leases::NodeGone => {
+                    self.agree_on_max_leases().await?;
                     continue;
                 }
             };
             let turn = turn.get_or_insert_with(|| lock.acquire());
             let changed = async {
-                // The end of the session is for the next look to tell.
+                // The next count reports the end of the session.
                 let _ = watch.await;
                 None
             };
@@ -277,22 +286,21 @@ impl Contender {
         }
     }
 
-    /// Looks whether there is a lease to be had, and watches for leases that come and go.
-    async fn look(&self) -> Result<Look, Error> {
+    /// Counts the leases, and watches for changes.
+    async fn count_leases(&self) -> Result<Leases, Error> {
         match retry_transient(&self.client, |zk| zk.get_children_and_watch(&self.path)).await {
             Ok((leases, _, watch)) => {
-                foreign::refuse_leases(&self.path, &leases)?;
+                other_clients::refuse_leases(&self.path, &leases)?;
                 let is_free = leases.len() < self.options.max_leases;
-                Ok(if is_free { Look::Free(watch) } else { Look::Full(watch) })
+                Ok(if is_free { Leases::Free(watch) } else { Leases::Full(watch) })
             }
-            Err(error) if is_no_node(&error) => Ok(Look::Gone),
+            Err(error) if is_no_node(&error) => Ok(Leases::NodeGone),
             Err(error) => Err(error),
         }
     }
 
-    /// Makes the lease's node, once, whatever happens to the replies, if it is the own turn; `None`
-    /// otherwise.
-    async fn take(&self, own: &str, turn: &LockGuard) -> Result<Option<Stat>, Error> {
+    /// Creates the lease's node, once even if replies are lost, if this contender holds the lock. `None` otherwise.
+    async fn create_lease(&self, own: &str, turn: &LockGuard) -> Result<Option<Stat>, Error> {
         let options = CreateOptions::ephemeral();
         loop {
             let create = turn.transaction().create(own, &self.options.identifier, &options);
@@ -305,7 +313,7 @@ impl Contender {
                 Err(error) => return Err(error),
             };
             match created.as_ref().map_err(Error::code) {
-                // The id is nobody else's: if the node exists, an earlier try has made it.
+                // The id is unique: if the node exists, an earlier try has created it.
                 Ok(_) | Err(Some(ErrorCode::NodeExists | ErrorCode::NoNode)) => {}
                 Err(_) => return created.map(|_| None),
             }
@@ -320,20 +328,21 @@ impl Contender {
         }
     }
 
-    /// Sees to it that all agree on the number of leases. Other data in the node are left alone.
-    async fn agree(&self) -> Result<(), Error> {
+    /// Writes the number of leases to the semaphore's node, or checks that it is the same. Other data in the node
+    /// is left alone.
+    async fn agree_on_max_leases(&self) -> Result<(), Error> {
         let own = self.options.max_leases;
         loop {
             let agreed = match retry_transient(&self.client, |zk| zk.get(&self.path)).await {
                 Ok((data, stat)) if data.is_empty() => {
-                    // It may be somebody else's.
+                    // The node may belong to another client.
                     let children =
                         retry_transient(&self.client, |zk| zk.get_children(&self.path)).await;
-                    foreign::refuse_leases(&self.path, &children?)?;
+                    other_clients::refuse_leases(&self.path, &children?)?;
                     let set = |zk: &Client| zk.set(&self.path, own.to_string(), stat.version);
                     retry_transient(&self.client, set).await.map(drop)
                 }
-                Ok((data, _)) => return self.compare(&data),
+                Ok((data, _)) => return self.check_max_leases(&data),
                 Err(error) if is_no_node(&error) => {
                     let options = CreateOptions::persistent().makepath();
                     let create = |zk: &Client| zk.create(&self.path, own.to_string(), &options);
@@ -342,14 +351,14 @@ impl Contender {
                 Err(error) => return Err(error),
             };
             match agreed.as_ref().map_err(Error::code) {
-                // Somebody was faster.
+                // Another contender was faster.
                 Err(Some(ErrorCode::BadVersion | ErrorCode::NodeExists | ErrorCode::NoNode)) => {}
                 _ => return agreed,
             }
         }
     }
 
-    fn compare(&self, data: &[u8]) -> Result<(), Error> {
+    fn check_max_leases(&self, data: &[u8]) -> Result<(), Error> {
         let stored = str::from_utf8(data).ok().and_then(|text| text.trim().parse::<usize>().ok());
         match stored {
             Some(leases) if leases != self.options.max_leases => Err(Error::invalid(format!(
@@ -361,24 +370,24 @@ impl Contender {
     }
 }
 
-/// What a look at the leases shows.
-enum Look {
-    /// There are fewer than allowed.
+/// The leases, compared with the number that is allowed.
+enum Leases {
+    /// There are fewer leases than allowed.
     Free(Watch),
-    /// There are as many as allowed.
+    /// There are as many leases as allowed.
     Full(Watch),
-    /// The semaphore's node is gone.
-    Gone,
+    /// The semaphore's node does not exist.
+    NodeGone,
 }
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Contender { path, options, .. } = &self.0;
+        let SemaphoreInner { path, options, .. } = &self.0;
         write!(f, "Semaphore({path}, {} leases)", options.max_leases)
     }
 }
 
 guard! {
-    /// A lease that is held. The last clone to be dropped gives it back.
+    /// A lease that is held. The last clone to be dropped releases it.
     pub struct Lease, of "the lease"
 }

@@ -1,21 +1,20 @@
-//! Who comes before whom, by the numbers that the servers give to sequential nodes: the one place where
-//! recipes compare them.
+//! The order of contenders, by the sequence numbers of their nodes. All recipes compare them here.
 //!
-//! The numbers of a parent's children grow one by one, to 2147483647. There the counter stays, and gives that
-//! number to every later child; and to some of those that are asked for at the same time, or in one
-//! transaction, it gives -2147483648, -2147483647 and so on. So there are numbers that are equal, and late ones
-//! that are lower than all others: whoever goes by them holds what somebody holds already. Only numbers from 0
-//! to 2147483646 tell who was there before, and nobody contends with another one.
+//! A parent's sequence numbers grow by one, up to 2147483647. The counter stops there, and every later child gets that
+//! number. Children that are created at the same time, or in one transaction, may get -2147483648, -2147483647 and so on.
+//! So numbers can be equal, and late ones can be lower than all others. A contender that trusted them could get a lock
+//! that is held already. Only numbers from 0 to 2147483646 show the order of creation, so a contender with another number
+//! gives up.
 
 use zk_proto::path;
 
 use crate::{Error, ErrorCode, Ustring};
 
-/// The number of the node that the server has made of `id` at `path`.
+/// Returns the number of the node at `path` that the server created from the name `id`.
 ///
 /// # Errors
-/// When it does not tell who was there before: the numbers of this parent are used up.
-pub(super) fn own(id: &str, path: &str) -> Result<i32, Error> {
+/// [`SequenceExhausted`](crate::ErrorKind::SequenceExhausted) if the number does not show the order of creation.
+pub(super) fn number_of(id: &str, path: &str) -> Result<i32, Error> {
     match path::sequence_after(path::name(id), path::name(path)) {
         Some(number) if (0..i32::MAX).contains(&number) => Ok(number),
         Some(_) => Err(exhausted(path)),
@@ -23,9 +22,9 @@ pub(super) fn own(id: &str, path: &str) -> Result<i32, Error> {
     }
 }
 
-/// The error of a creation of `id` that has failed. That the node exists means that the numbers are used up:
-/// nobody else has this id, so an earlier try, whose session is gone, was given the same number.
-pub(super) fn refused(id: &str, error: Error) -> Error {
+/// Returns the error of a creation of `id` that failed. If the node exists, the numbers are used up: the id is
+/// unique, so an earlier try, in a session that is gone, got the same number.
+pub(super) fn creation_error(id: &str, error: Error) -> Error {
     match error.code() {
         Some(ErrorCode::NodeExists) => exhausted(id),
         _ => error,
@@ -36,8 +35,7 @@ fn exhausted(path: &str) -> Error {
     Error::sequence_exhausted(path::parent(path).unwrap_or("/"))
 }
 
-/// The nodes that contend: those in whose names one of `patterns` is right before the number; with that, in
-/// no order.
+/// Returns the nodes in whose names one of `patterns` is right before the number, with the number, in no order.
 pub(super) fn contenders<'c, 'p>(
     children: &'c [Ustring],
     patterns: impl Iterator<Item = &'p str> + Clone,
@@ -48,8 +46,8 @@ pub(super) fn contenders<'c, 'p>(
     })
 }
 
-/// The last of `contenders` before `own`. Those whose numbers have wrapped count as earlier: they may believe
-/// to be first.
+/// Returns the last of `contenders` before `own`; if there is none, the contender with the number `own` is the
+/// first. Negative numbers count as earlier, because their owners may believe to be first.
 pub(super) fn predecessor<'c>(
     own: i32,
     contenders: impl Iterator<Item = (i32, &'c str)>,
@@ -58,7 +56,7 @@ pub(super) fn predecessor<'c>(
     before.max_by_key(|(number, _)| *number).map(|(_, name)| name)
 }
 
-/// The number of a node whose name has `pattern` right before it.
+/// Returns the number of a node if `pattern` is right before it in the name.
 fn number(name: &str, pattern: &str) -> Option<i32> {
     let at = name.rfind(pattern)?;
     path::sequence_after(name.get(..at + pattern.len())?, name)
@@ -70,7 +68,8 @@ mod tests {
 
     #[test]
     fn only_numbers_that_tell_who_was_first_are_contended_with() {
-        let own = |number: &str| own("/lock/id__lock__", &format!("/lock/id__lock__{number}"));
+        let own =
+            |number: &str| number_of("/lock/id__lock__", &format!("/lock/id__lock__{number}"));
         assert_eq!(own("0000000000").unwrap(), 0);
         assert_eq!(own("2147483646").unwrap(), i32::MAX - 1);
         for number in ["2147483647", "-2147483648", "-2147483647", "-000000001"] {
@@ -84,10 +83,10 @@ mod tests {
     #[test]
     fn a_node_that_nobody_else_can_have_made_was_given_its_number_twice() {
         let error = |code| Error::new(crate::ErrorKind::Server(code), "refused");
-        let taken = refused("/lock/id__lock__", error(ErrorCode::NodeExists));
+        let taken = creation_error("/lock/id__lock__", error(ErrorCode::NodeExists));
         assert_eq!(taken.kind(), crate::ErrorKind::SequenceExhausted);
         assert!(taken.to_string().contains("of /lock are used up"), "{taken}");
-        let other = refused("/lock/id__lock__", error(ErrorCode::NoAuth));
+        let other = creation_error("/lock/id__lock__", error(ErrorCode::NoAuth));
         assert_eq!(other.code(), Some(ErrorCode::NoAuth));
     }
 

@@ -1,7 +1,7 @@
-//! Watches that last: [`DataWatch`], [`ChildrenWatch`] and their streams.
+//! Watches that stay armed: [`DataWatch`], [`ChildrenWatch`] and their streams.
 //!
-//! A one-shot watch tells that something has changed, not what, and is gone then. These read again each
-//! time, and tell what there is now.
+//! A one-shot watch fires once and does not say what the node is like now. These recipes read the node again each time,
+//! with a new watch, and report its state.
 
 use std::{
     fmt,
@@ -49,60 +49,60 @@ pub(crate) mod blocking {
     }
 }
 
-/// What a [`DataWatch`] tells of a node.
+/// The state of a node that a [`DataWatch`] reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeData {
-    /// The node's data and stat; `None` while there is no node.
+    /// The node's data and stat. `None` if the node does not exist.
     pub node: Option<(Bytes, Stat)>,
-    /// Whether there is a node whose data are null, which are empty in [`node`](Self::node).
+    /// Whether the node's data is null. It is empty in [`node`](Self::node) then.
     pub is_null: bool,
-    /// What made it read again; `None` the first time and after a lost session.
+    /// The event after which the node was read. `None` the first time, and after the loss of a session.
     pub event: Option<WatchedEvent>,
 }
 
-/// What a [`ChildrenWatch`] tells of a node.
+/// The children of a node that a [`ChildrenWatch`] reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Children {
     /// The names of the children, sorted.
     pub names: Vec<Ustring>,
-    /// What made it read again; `None` the first time and after a lost session.
+    /// The event after which the node was read. `None` the first time, and after the loss of a session.
     pub event: Option<WatchedEvent>,
 }
 
-/// What is watched: how to read it, and when it has changed.
+/// What is watched: how to read it, and what counts as a change.
 trait Subject: Clone + Send + Sync + 'static {
-    type News: Clone + Send + 'static;
+    type Snapshot: Clone + Send + 'static;
 
     /// The path.
     fn path(&self) -> &str;
 
-    /// Reads, and leaves a watch.
+    /// Reads the state and arms a watch.
     fn read(
         &self,
         client: &Client,
-    ) -> impl Future<Output = Result<(Self::News, Watch), Error>> + Send;
+    ) -> impl Future<Output = Result<(Self::Snapshot, Watch), Error>> + Send;
 
-    /// Whether `new` differs from what was told last.
-    fn differs(last: &Self::News, new: &Self::News) -> bool;
+    /// Whether `new` differs from the state that was reported last.
+    fn differs(last: &Self::Snapshot, new: &Self::Snapshot) -> bool;
 
-    /// Says what made it read.
-    fn because(news: &mut Self::News, event: Option<WatchedEvent>);
+    /// Sets the event after which the state was read.
+    fn set_event(snapshot: &mut Self::Snapshot, event: Option<WatchedEvent>);
 
-    /// Whether it ends with its session.
+    /// Whether the watch ends with its session.
     fn ends_with_session(&self) -> bool {
         false
     }
 }
 
 #[derive(Clone)]
-struct Data {
+struct DataOf {
     path: String,
 }
 
-impl Subject for Data {
-    type News = NodeData;
+impl Subject for DataOf {
+    type Snapshot = NodeData;
 
     fn path(&self) -> &str {
         &self.path
@@ -119,7 +119,7 @@ impl Subject for Data {
                 Err(error) if is_no_node(&error) => {}
                 Err(error) => return Err(error),
             }
-            // There is no node to watch; watch for it to come, if it has not come meanwhile.
+            // The node does not exist. Watch for its creation, unless it has been created meanwhile.
             let (there, watch) =
                 retry_transient(client, |zk| zk.exists_and_watch(&self.path)).await?;
             if there.is_none() {
@@ -129,23 +129,23 @@ impl Subject for Data {
     }
 
     fn differs(last: &NodeData, new: &NodeData) -> bool {
-        let written = |news: &NodeData| news.node.as_ref().map(|(_, stat)| stat.mzxid);
+        let written = |snapshot: &NodeData| snapshot.node.as_ref().map(|(_, stat)| stat.mzxid);
         written(last) != written(new)
     }
 
-    fn because(news: &mut NodeData, event: Option<WatchedEvent>) {
-        news.event = event;
+    fn set_event(snapshot: &mut NodeData, event: Option<WatchedEvent>) {
+        snapshot.event = event;
     }
 }
 
 #[derive(Clone)]
-struct Below {
+struct ChildrenOf {
     path: String,
     options: ChildrenWatchOptions,
 }
 
-impl Subject for Below {
-    type News = Children;
+impl Subject for ChildrenOf {
+    type Snapshot = Children;
 
     fn path(&self) -> &str {
         &self.path
@@ -162,8 +162,8 @@ impl Subject for Below {
         last.names != new.names
     }
 
-    fn because(news: &mut Children, event: Option<WatchedEvent>) {
-        news.event = event;
+    fn set_event(snapshot: &mut Children, event: Option<WatchedEvent>) {
+        snapshot.event = event;
     }
 
     fn ends_with_session(&self) -> bool {
@@ -171,7 +171,7 @@ impl Subject for Below {
     }
 }
 
-/// How a watch on children is to behave: kazoo's `allow_session_lost`.
+/// Options of a [`ChildrenWatch`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use = "options do nothing by themselves: see `ChildrenWatch::with_options`"]
 pub struct ChildrenWatchOptions {
@@ -179,55 +179,55 @@ pub struct ChildrenWatchOptions {
 }
 
 impl ChildrenWatchOptions {
-    /// Whether the watch goes on in the next session when its own has expired. Default true.
+    /// Sets whether the watch goes on in the next session after its own has expired. The default is true.
     pub const fn allow_session_lost(mut self, allow: bool) -> Self {
         self.ends_with_session = !allow;
         self
     }
 }
 
-/// Where news go: to a callback or to whoever polls.
+/// Where states are reported: a callback, or the slot of a stream.
 trait Listener<T>: Send + Sync + 'static {
-    /// Tells `news`; false when nobody wants more.
-    fn tell(&self, news: T) -> impl Future<Output = bool> + Send;
+    /// Reports a state. Returns false if no more are wanted.
+    fn tell(&self, snapshot: T) -> impl Future<Output = bool> + Send;
 }
 
-/// Reads, tells, waits for the watch, over and over.
-async fn run<S: Subject, L: Listener<S::News>>(
+/// Reads, reports and waits for the watch, again and again.
+async fn run<S: Subject, L: Listener<S::Snapshot>>(
     client: Client,
     subject: S,
     listener: Arc<L>,
     stop: Stop,
 ) -> Result<(), Error> {
-    let mut told: Option<S::News> = None;
+    let mut last: Option<S::Snapshot> = None;
     let mut event = None;
     loop {
         let Some(read) = until_stopped(&stop, subject.read(&client)).await else { return Ok(()) };
         let watch = match read {
-            Ok((mut news, watch)) => {
-                if told.as_ref().is_none_or(|told| S::differs(told, &news)) {
-                    told = Some(news.clone());
-                    S::because(&mut news, event.take());
-                    match until_stopped(&stop, listener.tell(news)).await {
+            Ok((mut snapshot, watch)) => {
+                if last.as_ref().is_none_or(|last| S::differs(last, &snapshot)) {
+                    last = Some(snapshot.clone());
+                    S::set_event(&mut snapshot, event.take());
+                    match until_stopped(&stop, listener.tell(snapshot)).await {
                         Some(true) => {}
                         Some(false) | None => return Ok(()),
                     }
                 }
                 watch
             }
-            Err(error) if goes_on(&subject, &error) => continue,
+            Err(error) if survives(&subject, &error) => continue,
             Err(error) => return Err(error),
         };
         event = match until_stopped(&stop, watch).await {
             Some(Ok(event)) => Some(event),
-            Some(Err(error)) if goes_on(&subject, &error) => None,
+            Some(Err(error)) if survives(&subject, &error) => None,
             Some(Err(error)) => return Err(error),
             None => return Ok(()),
         };
     }
 }
 
-fn goes_on<S: Subject>(subject: &S, error: &Error) -> bool {
+fn survives<S: Subject>(subject: &S, error: &Error) -> bool {
     error.kind() == ErrorKind::SessionExpired && !subject.ends_with_session()
 }
 
@@ -236,8 +236,8 @@ where
     T: Send + 'static,
     F: FnMut(T) -> bool + Send + 'static,
 {
-    async fn tell(&self, news: T) -> bool {
-        self.tell(news).await
+    async fn tell(&self, snapshot: T) -> bool {
+        self.call_with(snapshot).await
     }
 }
 
@@ -245,7 +245,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The watch on a node's data, there or not: kazoo's `DataWatch`. It ends when it is dropped.
+/// A watch on a node's data, whether or not the node exists. It ends when it is dropped.
 ///
 /// ```no_run
 /// # use zk_client::{Client, recipes::DataWatch};
@@ -255,61 +255,63 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 ///         Some((data, stat)) => println!("version {} is {data:?}", stat.version),
 ///         None => println!("there is no configuration"),
 ///     }
-///     true // false ends it
+///     true // false ends the watch
 /// });
 /// # }
 /// ```
 ///
 /// # What is guaranteed
 ///
-/// Here and for a [`ChildrenWatch`]:
+/// For this and [`ChildrenWatch`]:
 ///
-/// - they tell what there is at once, and then every change of which they hear; a state that is already
-///   told is not told again, be it after a reconnect or in a new session;
-/// - between a read and the next one there is always a watch, so no change goes by unnoticed;
-/// - several changes in a row may be told as one: whoever is slow hears the newest state, and nothing
-///   queues up;
-/// - callbacks run on the client's queue of watches, one at a time. One that panics is reported, and goes
-///   on being called;
-/// - over an expired session they go on in the next one, unless told otherwise. They end when the client
-///   is stopped or restarted.
+/// - The current state is reported at once, and then every change that the client notices. A state that was
+///   reported already is not reported again, neither after a reconnect nor in a new session.
+/// - There is always a watch between one read and the next, so no change is missed.
+/// - Several changes in a row may be reported as one. A slow callback gets the newest state; states do not queue
+///   up.
+/// - Callbacks run on the client's callback queue for watches, one at a time. A callback that panics is reported,
+///   and is called again.
+/// - After an expired session the watch goes on in the next one, unless configured otherwise. It ends when the
+///   client is stopped or restarted.
 pub struct DataWatch {
     running: AsyncResult<()>,
 }
 
 impl DataWatch {
-    /// Calls `callback` with what is at `path`: at once, and with every change, until it returns false.
+    /// Calls `callback` with the state of the node at `path`: at once, and after every change, until it returns
+    /// false.
     #[must_use = "the watch ends when it is dropped"]
     pub fn new(
         client: &Client,
         path: impl Into<String>,
         callback: impl FnMut(NodeData) -> bool + Send + 'static,
     ) -> Self {
-        Self { running: call(client, Data { path: path.into() }, callback) }
+        Self { running: call(client, DataOf { path: path.into() }, callback) }
     }
 
-    /// The same as a stream.
+    /// Reports the same states as a stream.
     pub fn stream(client: &Client, path: impl Into<String>) -> Watcher<NodeData> {
-        stream(client, Data { path: path.into() })
+        stream(client, DataOf { path: path.into() })
     }
 
-    /// The handle on its end: complete when the callback returned false, or with the error that ended it.
-    /// Cancelling it ends the watch.
+    /// Returns the handle on the end of the watch. It completes when the callback has returned false, or with the
+    /// error that ended the watch. Cancelling it ends the watch.
     pub const fn running(&self) -> &AsyncResult<()> {
         &self.running
     }
 }
 
-/// The watch on the names of a node's children: kazoo's `ChildrenWatch`. The node must be there; when it
-/// is deleted, the watch ends with [`NoNode`](crate::ErrorCode::NoNode). It ends when it is dropped. The
-/// guarantees are those of a [`DataWatch`].
+/// A watch on the names of a node's children. It ends when it is dropped.
+///
+/// The node must exist. If it is deleted, the watch ends with [`NoNode`](crate::ErrorCode::NoNode). The guarantees
+/// are those of a [`DataWatch`].
 ///
 /// ```no_run
 /// # use zk_client::{Client, recipes::ChildrenWatch};
 /// # fn example(zk: Client) {
-/// let watch = ChildrenWatch::new(&zk, "/workers", |news| {
-///     println!("{} workers", news.names.len());
-///     true // false ends it
+/// let watch = ChildrenWatch::new(&zk, "/workers", |snapshot| {
+///     println!("{} workers", snapshot.names.len());
+///     true // false ends the watch
 /// });
 /// # }
 /// ```
@@ -318,8 +320,8 @@ pub struct ChildrenWatch {
 }
 
 impl ChildrenWatch {
-    /// Calls `callback` with the names of the children of `path`: at once, and with every change, until
-    /// it returns false.
+    /// Calls `callback` with the names of the children of `path`: at once, and after every change, until it returns
+    /// false.
     #[must_use = "the watch ends when it is dropped"]
     pub fn new(
         client: &Client,
@@ -329,7 +331,7 @@ impl ChildrenWatch {
         Self::with_options(client, path, ChildrenWatchOptions::default(), callback)
     }
 
-    /// As [`new`](Self::new), with options.
+    /// Like [`new`](Self::new), with options.
     #[must_use = "the watch ends when it is dropped"]
     pub fn with_options(
         client: &Client,
@@ -337,25 +339,25 @@ impl ChildrenWatch {
         options: ChildrenWatchOptions,
         callback: impl FnMut(Children) -> bool + Send + 'static,
     ) -> Self {
-        Self { running: call(client, Below { path: path.into(), options }, callback) }
+        Self { running: call(client, ChildrenOf { path: path.into(), options }, callback) }
     }
 
-    /// The same as a stream.
+    /// Reports the same states as a stream.
     pub fn stream(client: &Client, path: impl Into<String>) -> Watcher<Children> {
         Self::stream_with_options(client, path, ChildrenWatchOptions::default())
     }
 
-    /// As [`stream`](Self::stream), with options.
+    /// Like [`stream`](Self::stream), with options.
     pub fn stream_with_options(
         client: &Client,
         path: impl Into<String>,
         options: ChildrenWatchOptions,
     ) -> Watcher<Children> {
-        stream(client, Below { path: path.into(), options })
+        stream(client, ChildrenOf { path: path.into(), options })
     }
 
-    /// The handle on its end: complete when the callback returned false, or with the error that ended it.
-    /// Cancelling it ends the watch.
+    /// Returns the handle on the end of the watch. It completes when the callback has returned false, or with the
+    /// error that ended the watch. Cancelling it ends the watch.
     pub const fn running(&self) -> &AsyncResult<()> {
         &self.running
     }
@@ -364,7 +366,7 @@ impl ChildrenWatch {
 fn call<S: Subject>(
     client: &Client,
     subject: S,
-    callback: impl FnMut(S::News) -> bool + Send + 'static,
+    callback: impl FnMut(S::Snapshot) -> bool + Send + 'static,
 ) -> AsyncResult<()> {
     let runner = client.clone();
     client.spawn_cancellable(move |abandon| {
@@ -373,7 +375,7 @@ fn call<S: Subject>(
     })
 }
 
-fn stream<S: Subject>(client: &Client, subject: S) -> Watcher<S::News> {
+fn stream<S: Subject>(client: &Client, subject: S) -> Watcher<S::Snapshot> {
     let slot = Arc::new(Slot::default());
     let (listener, ended) = (slot.clone(), slot.clone());
     let path = subject.path().to_owned();
@@ -386,16 +388,18 @@ fn stream<S: Subject>(client: &Client, subject: S) -> Watcher<S::News> {
     Watcher { slot, path, running }
 }
 
-/// The newest state of what is watched, as a [`Stream`](futures_core::Stream). Without a library of
-/// streams, await [`changed`](Self::changed); in a thread, call [`next_blocking`](Self::next_blocking).
-/// A state that was not taken before the next one came is skipped. The watch ends when this is dropped.
+/// The newest state of a watched node, as a [`Stream`](futures_core::Stream).
+///
+/// In a task, await [`changed`](Self::changed), which needs no library of streams. In a thread, call
+/// [`next_blocking`](Self::next_blocking). A state that was not taken before the next one came is skipped. The
+/// watch ends when this is dropped.
 ///
 /// ```no_run
 /// # use zk_client::{Client, Error, recipes::DataWatch};
 /// # async fn example(zk: Client) {
 /// let mut config = DataWatch::stream(&zk, "/config");
-/// while let Some(news) = config.changed().await {
-///     println!("{:?}", news.node);
+/// while let Some(snapshot) = config.changed().await {
+///     println!("{:?}", snapshot.node);
 /// }
 /// println!("it ended: {:?}", config.error());
 /// # }
@@ -457,9 +461,9 @@ impl<T> Slot<T> {
 }
 
 impl<T: Send + 'static> Listener<T> for Slot<T> {
-    async fn tell(&self, news: T) -> bool {
+    async fn tell(&self, snapshot: T) -> bool {
         self.change(|state| {
-            if state.newest.replace(news).is_some() {
+            if state.newest.replace(snapshot).is_some() {
                 state.skipped += 1;
             }
         });
@@ -468,7 +472,9 @@ impl<T: Send + 'static> Listener<T> for Slot<T> {
 }
 
 impl<T> Watcher<T> {
-    /// The newest state, once there is one that was not taken; `None` when the watch has ended.
+    /// Waits for a state that was not taken yet, and returns the newest one. Returns `None` if the watch has ended.
+    ///
+    /// Cancel-safe: no state is lost if the future is dropped.
     pub fn changed(&mut self) -> impl Future<Output = Option<T>> + Send + '_
     where
         T: Send,
@@ -476,7 +482,7 @@ impl<T> Watcher<T> {
         std::future::poll_fn(|context| self.poll(context))
     }
 
-    /// As [`changed`](Self::changed), and blocks the thread until then.
+    /// Like [`changed`](Self::changed), and blocks the thread.
     ///
     /// # Panics
     /// As [`AsyncResult::get`].
@@ -487,8 +493,8 @@ impl<T> Watcher<T> {
         }
         let mut state = lock(&self.slot.state);
         loop {
-            if let Some(news) = state.newest.take() {
-                return Some(news);
+            if let Some(snapshot) = state.newest.take() {
+                return Some(snapshot);
             }
             if state.ended {
                 return None;
@@ -497,13 +503,13 @@ impl<T> Watcher<T> {
         }
     }
 
-    /// How many states were replaced by a newer one before they were taken.
+    /// Returns how many states were replaced by a newer one before they were taken.
     #[must_use]
     pub fn skipped(&self) -> u64 {
         lock(&self.slot.state).skipped
     }
 
-    /// What ended the watch.
+    /// Returns the error that ended the watch.
     #[must_use]
     pub fn error(&self) -> Option<Error> {
         lock(&self.slot.state).error.clone()
@@ -512,7 +518,7 @@ impl<T> Watcher<T> {
     fn poll(&self, context: &Context<'_>) -> Poll<Option<T>> {
         let mut state = lock(&self.slot.state);
         match state.newest.take() {
-            Some(news) => Poll::Ready(Some(news)),
+            Some(snapshot) => Poll::Ready(Some(snapshot)),
             None if state.ended => Poll::Ready(None),
             None => {
                 state.wakers.register(context.waker());
@@ -530,23 +536,26 @@ impl<T> futures_core::Stream for Watcher<T> {
     }
 }
 
-/// Waits until the children of a node have not changed for `boundary`, and returns their sorted names with
-/// a watch on the next change: kazoo's `PatientChildrenWatch`.
+/// Waits until the children of a node have not changed for `boundary`, and returns their sorted names with a watch
+/// on the next change.
 ///
 /// # Errors
-/// [`NoNode`](crate::ErrorCode::NoNode) when the node is missing or is deleted.
+/// [`NoNode`](crate::ErrorCode::NoNode) if the node does not exist or is deleted.
+///
+/// # Cancel safety
+/// Dropping or cancelling the result ends the watch, and has no other effect.
 pub fn patient_children_watch(
     client: &Client,
     path: impl Into<String>,
     boundary: Duration,
 ) -> AsyncResult<(Vec<Ustring>, Watch)> {
-    let below = Below { path: path.into(), options: ChildrenWatchOptions::default() };
+    let below = ChildrenOf { path: path.into(), options: ChildrenWatchOptions::default() };
     let caller = client.clone();
     client.spawn_cancellable(move |abandon| async move {
         loop {
             let round = Stop::on(abandon.clone());
             let (children, watch) = match until_stopped(&round, below.read(&caller)).await {
-                Some(Err(error)) if goes_on(&below, &error) => continue,
+                Some(Err(error)) if survives(&below, &error) => continue,
                 Some(read) => read?,
                 None => return Err(Error::cancelled(None)),
             };
