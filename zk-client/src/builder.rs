@@ -1,4 +1,4 @@
-//! [`ClientBuilder`]: how a client is to behave.
+//! [`ClientBuilder`]: the options of a client, and the choice of its runtime.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -26,8 +26,8 @@ const RUNTIMES: &[&str] = &[
     "thread",
 ];
 
-/// How a client is to behave. Everything has a default but the hosts; what is wrong is told by
-/// [`build`](Self::build) or [`connect`](Self::connect).
+/// Builds a client. All options except the hosts have defaults. Options are checked by [`build`](Self::build) or
+/// [`connect`](Self::connect).
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -98,18 +98,18 @@ impl ClientBuilder {
         }
     }
 
-    /// The ensemble, as kazoo writes it: `"host1:2181,host2,[::1]:2182/chroot"`. The port is 2181 unless
-    /// given; the chroot, if given, becomes the root of all paths.
+    /// Sets the hosts of the ensemble, such as `"host1:2181,host2,[::1]:2182/chroot"`. The default port is 2181.
+    /// The chroot, if there is one, becomes the root of all paths.
     ///
-    /// A chroot need not exist: `ensure_path("/")` creates it. As all else fails until then, a start has
-    /// the client look for it once it is connected, by one request, and log a warning if it is missing.
+    /// The chroot need not exist; `ensure_path("/")` creates it. All other calls fail until it exists. So the
+    /// client checks it with one request after a start, and logs a warning if it is missing.
     pub fn hosts(mut self, hosts: impl Into<String>) -> Self {
         self.hosts = hosts.into();
         self
     }
 
-    /// The ensemble as a list: names, [`HostPort`](crate::HostPort)s or socket addresses. It replaces what
-    /// [`hosts`](Self::hosts) was given. A chroot, if there is one, stands behind the last.
+    /// Sets the hosts of the ensemble as a list of names, [`HostPort`](crate::HostPort)s or socket addresses. This
+    /// replaces the hosts of [`hosts`](Self::hosts). A chroot, if there is one, follows the last host.
     ///
     /// ```
     /// # use zk_client::{Client, HostPort};
@@ -121,30 +121,28 @@ impl ClientBuilder {
         self.hosts(hosts.join(","))
     }
 
-    /// The session timeout to ask for: for how long the servers keep the session, with its ephemeral
-    /// nodes, when they do not hear from this client. They grant it within their bounds, 2 to 20 ticks
-    /// by default. Default 10 s.
+    /// Sets the session timeout to ask for: how long the servers keep the session and its ephemeral nodes without
+    /// hearing from this client. Servers limit it, to 2 to 20 ticks by default. The default is 10 s.
     pub const fn session_timeout(mut self, timeout: Duration) -> Self {
         self.config.session_timeout = timeout;
         self
     }
 
-    /// How long [`start`](Client::start) and [`connect`](Self::connect) may take before they fail.
-    /// Default 10 s.
+    /// Sets how long [`start`](Client::start) and [`connect`](Self::connect) may take. The default is 10 s.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Whether a server without a quorum will do, for reads that may be stale. The client then looks
-    /// for a better server meanwhile. Default false.
+    /// Sets whether the client may connect to a server without a quorum, for reads that may be stale. It keeps
+    /// looking for a server with a quorum meanwhile. The default is false.
     pub const fn read_only(mut self, read_only: bool) -> Self {
         self.config.read_only = read_only;
         self
     }
 
-    /// Adds a credential, such as `("digest", "user:password")`, to send on every connection first of
-    /// all. Equal ones are sent once.
+    /// Adds a credential, such as `("digest", "user:password")`. It is sent on every connection before all other
+    /// requests. Equal credentials are sent once.
     pub fn auth(mut self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> Self {
         let credential = Credential::new(scheme, auth);
         if !self.config.auth.contains(&credential) {
@@ -153,101 +151,104 @@ impl ClientBuilder {
         self
     }
 
-    /// Whether to try the hosts in random order, so that clients spread over the servers. Default true.
+    /// Sets whether the hosts are tried in random order, so that clients spread over the servers. The default is
+    /// true.
     pub const fn randomize_hosts(mut self, randomize: bool) -> Self {
         self.config.randomize_hosts = randomize;
         self
     }
 
-    /// How rounds of attempts to connect are spaced; a round tries every host once. Attempts go on until
-    /// the client is stopped. Default 100 ms, doubling to 5 s or a third of the session timeout, with
+    /// Sets the pauses between rounds of connection attempts. A round tries every host once. Attempts go on until
+    /// the client is stopped. The default is 100 ms, doubling to 5 s or a third of the session timeout, with
     /// jitter.
     pub const fn connection_retry(mut self, backoff: Backoff) -> Self {
         self.config.backoff = backoff;
         self
     }
 
-    /// Over how long the clients of a server that dies spread their return, so that they do not all come
-    /// to the other servers in the same moment. A client that has made no call in the last second, and
-    /// hears that its connection is closed, connects again after a random time: of up to `spread`, or of up
-    /// to three fifths of what is left of the session where that is less. A call ends the wait, and a
-    /// client at work does not wait. Default 5 s; zero for no spread.
+    /// Sets the time over which the clients of a server that dies spread their reconnects, so that they do not all
+    /// reach the other servers at once.
+    ///
+    /// A client that has made no call in the last second, and whose connection is closed, reconnects after a random
+    /// time of up to `spread`, or of up to three fifths of what is left of the session if that is less. A call ends
+    /// the wait. A client with calls in progress does not wait. The default is 5 s; zero turns the spread off.
     pub const fn reconnect_spread(mut self, spread: Duration) -> Self {
         self.config.reconnect_spread = spread;
         self
     }
 
-    /// The policy of [`Client::retry`]. Default as kazoo's: for ever, after 100 ms, doubling to a minute.
+    /// Sets the policy of [`Client::retry`]. The default tries without limit, with pauses from 100 ms, doubling to
+    /// a minute.
     pub fn command_retry(mut self, retry: Retry) -> Self {
         self.command_retry = retry;
         self
     }
 
-    /// The ACL of nodes that are created without one. There is no default to this: a client without it
-    /// refuses to create a node that has no ACL of its own.
+    /// Sets the ACL of nodes that are created without one. There is no default: without it, creating a node without
+    /// an ACL is an error.
     pub fn default_acl(mut self, acl: impl AsRef<[Acl]>) -> Self {
         self.default_acl = Some(acl.as_ref().into());
         self
     }
 
-    /// Goes on with a session of an earlier client, from [`Client::client_id`]. If it has expired
-    /// meanwhile, the client begins a new one.
+    /// Resumes the session of an earlier client, from [`Client::client_id`]. If it has expired, the client begins a
+    /// new one.
     pub fn client_id(mut self, ticket: SessionTicket) -> Self {
         self.config.resume = Some(ticket);
         self
     }
 
-    /// The largest reply that is taken, in bytes; a larger one fails its call, and only that. Default
-    /// 4 MiB.
+    /// Sets the size of the largest reply that is accepted, in bytes. A larger one fails only its own call. The
+    /// default is 4 MiB.
     pub const fn max_reply(mut self, bytes: usize) -> Self {
         self.config.max_reply = bytes;
         self
     }
 
-    /// The servers' `jute.maxbuffer`, in bytes: a larger request fails at once instead of being sent.
-    /// Default 1,048,575, as the servers'.
+    /// Sets the servers' `jute.maxbuffer`, in bytes. A larger request fails at once and is not sent. The default is
+    /// 1,048,575, as on the servers.
     pub const fn max_request(mut self, bytes: usize) -> Self {
         self.config.max_request = bytes;
         self
     }
 
-    /// How many calls may wait for their answer; more fail with
-    /// [`QueueFull`](crate::ErrorKind::QueueFull). The look for the chroot (see [`hosts`](Self::hosts)) is one of
-    /// them. Default 1,000,000.
+    /// Sets how many calls may wait for their reply. More fail with [`QueueFull`](crate::ErrorKind::QueueFull). The
+    /// check of the chroot (see [`hosts`](Self::hosts)) is one of them. The default is 1,000,000.
     pub const fn max_in_flight(mut self, calls: usize) -> Self {
         self.config.max_in_flight = calls;
         self
     }
 
-    /// How many bytes of calls may wait to be sent, as they do while there is no connection; more fail with
-    /// [`QueueFull`](crate::ErrorKind::QueueFull) and were [not sent](crate::Outcome::NotSent). Once there are so
-    /// many, no more are taken: the last one may go beyond it by its own size. As much again may be on its way to a
-    /// server that is slow to read. Default 64 MiB: enough for some 600 writes of 100 kB, and little to a server
-    /// process that has many clients.
+    /// Sets how many bytes of calls may wait to be sent, as they do without a connection. More calls fail with
+    /// [`QueueFull`](crate::ErrorKind::QueueFull), and are [not sent](crate::Outcome::NotSent).
+    ///
+    /// The last call that is accepted may exceed the limit by its own size. The same amount again may be on its way
+    /// to a server that reads slowly. The default is 64 MiB, enough for some 600 writes of 100 kB.
     pub const fn max_queued_bytes(mut self, bytes: usize) -> Self {
         self.config.max_queued_bytes = bytes;
         self
     }
 
-    /// For how long a watch must have been unwanted, as its [`Watch`](crate::Watch) was dropped, before it
-    /// is taken off the server in the background; `None` leaves it there until it fires or the connection
-    /// ends. A watch that is armed again meanwhile stays, so that a loop of arming and dropping sends
-    /// nothing more. Servers before 3.5 keep their watches. Default 5 s.
+    /// Sets how long after its [`Watch`](crate::Watch) was dropped a watch is removed from the server, in the
+    /// background. `None` leaves it there until it fires or the connection ends.
+    ///
+    /// A watch that is armed again meanwhile stays, so arming and dropping in a loop sends nothing more. Servers
+    /// before 3.5 keep their watches. The default is 5 s.
     pub const fn unwatch_after(mut self, grace: Option<Duration>) -> Self {
         self.config.unwatch_after = grace;
         self
     }
 
-    /// How long [`stop`](Client::stop) waits for the server's word. Default 2 s.
+    /// Sets how long [`stop`](Client::stop) waits for the server's reply. The default is 2 s.
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.config.close_timeout = timeout;
         self
     }
 
-    /// Makes a client that runs on `handler`. It does nothing until it is [started](Client::start).
+    /// Creates a client that runs on `handler`. It does nothing until it is [started](Client::start).
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when an option cannot be.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if an option is not valid.
     pub fn build_on<H: Handler>(self, handler: H) -> Result<Client, Error> {
         let hosts: ConnectString = self.hosts.parse()?;
         let (hosts, chroot) = hosts.into_parts();
@@ -314,21 +315,24 @@ impl ClientBuilder {
     fn build_outside_tokio(self) -> Result<Client, Error> {
         Err(Error::runtime(
             None,
-            "there is no tokio runtime here: make the client inside of one, or give \
-             ClientBuilder::build_on one",
+            "there is no tokio runtime here: create the client in one, or pass a handler to \
+             ClientBuilder::build_on",
         ))
     }
 
-    /// Makes a client on the default runtime and starts it; the result is there when it has a session.
+    /// Creates a client on the default runtime, starts it, and returns it once it has a session.
     ///
     /// # Errors
     /// As [`build`](Self::build) and [`Client::start`].
+    ///
+    /// # Cancel safety
+    /// If the result is dropped, the session is closed as soon as it is established.
     #[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
     pub fn connect(self) -> AsyncResult<Client> {
         Self::connected(self.build())
     }
 
-    /// Makes a client on an I/O thread of its own, whose calls wait. It does nothing until it is
+    /// Creates a client with an I/O thread of its own, whose calls block. It does nothing until it is
     /// [started](Client::start).
     ///
     /// # Errors
@@ -338,7 +342,7 @@ impl ClientBuilder {
         self.build_on(zk_handler_thread::ThreadHandler::new()).map(Into::into)
     }
 
-    /// Makes a client on an I/O thread of its own, starts it, and waits until it has a session.
+    /// Creates a client with an I/O thread of its own, starts it, and blocks until it has a session.
     ///
     /// # Errors
     /// As [`build_on`](Self::build_on) and [`Client::start`].
@@ -347,10 +351,13 @@ impl ClientBuilder {
         self.connect_on(zk_handler_thread::ThreadHandler::new()).get().map(Into::into)
     }
 
-    /// Makes a client on `handler` and starts it; the result is there when it has a session.
+    /// Creates a client on `handler`, starts it, and returns it once it has a session.
     ///
     /// # Errors
     /// As [`build_on`](Self::build_on) and [`Client::start`].
+    ///
+    /// # Cancel safety
+    /// If the result is dropped, the session is closed as soon as it is established.
     pub fn connect_on<H: Handler>(self, handler: H) -> AsyncResult<Client> {
         Self::connected(self.build_on(handler))
     }
@@ -370,7 +377,7 @@ impl ClientBuilder {
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
-            // What cannot be parsed may hold a password.
+            // Hosts that cannot be parsed may contain a password.
             .field(
                 "hosts",
                 &self.hosts.parse::<ConnectString>().map(|hosts| hosts.to_string()).ok(),

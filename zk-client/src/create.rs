@@ -1,4 +1,4 @@
-//! [`CreateMode`] and [`CreateOptions`]: what kind of node to create, for whom, and with its parents or not.
+//! [`CreateMode`] and [`CreateOptions`]: the kind of a new node, its ACL, and whether its parents are created.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -9,12 +9,12 @@ use zk_proto::{
 
 use crate::Error;
 
-/// The longest time to live that a server takes: 40 bits of milliseconds.
+/// The longest time to live that a server accepts: 40 bits of milliseconds.
 const MAX_TTL_MS: i64 = 0xff_ffff_ffff;
 
-/// A kind of node, where that is all there is to say: see [`CreateOptions`].
+/// The kind of a new node. It can be used wherever [`CreateOptions`] are expected.
 ///
-/// A kind that wants a time has one:
+/// A kind that needs a time to live contains it:
 ///
 /// ```compile_fail
 /// # use zk_client::{Client, CreateMode};
@@ -24,25 +24,25 @@ const MAX_TTL_MS: i64 = 0xff_ffff_ffff;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CreateMode {
-    /// Lives until it is deleted.
+    /// The node exists until it is deleted.
     Persistent,
-    /// As `Persistent`, with a number that the server appends to the name.
+    /// Like `Persistent`, and the server appends a number to the name.
     PersistentSequential,
-    /// Lives as long as the session that creates it, and has no children.
+    /// The node exists as long as the session that creates it, and cannot have children.
     Ephemeral,
-    /// As `Ephemeral`, with a number that the server appends to the name.
+    /// Like `Ephemeral`, and the server appends a number to the name.
     EphemeralSequential,
-    /// Is deleted by the server some time after its last child (3.5.3 and later).
+    /// The server deletes the node some time after its last child was deleted (3.5.3 and later).
     Container,
-    /// Is deleted by the server when it was left without change and children for this long: see
+    /// The server deletes the node if it has no children and was not changed for this long: see
     /// [`CreateOptions::ttl`].
     PersistentWithTtl(Duration),
-    /// As `PersistentWithTtl`, with a number that the server appends to the name.
+    /// Like `PersistentWithTtl`, and the server appends a number to the name.
     PersistentSequentialWithTtl(Duration),
 }
 
 impl CreateMode {
-    /// The same with a number, if there is such a kind.
+    /// The sequential kind, if there is one.
     const fn sequence(self) -> Self {
         match self {
             Self::Persistent => Self::PersistentSequential,
@@ -59,7 +59,7 @@ impl CreateMode {
         }
     }
 
-    /// As a request says it.
+    /// The kind in a request.
     const fn flags(self) -> Flags {
         match self {
             Self::Persistent => Flags::Persistent,
@@ -73,10 +73,10 @@ impl CreateMode {
     }
 }
 
-/// What kind of node to create: kazoo's `acl`, `ephemeral`, `sequence` and `makepath`, and the kinds of
-/// node that came later.
+/// Options of a new node: its kind, its ACL, whether its parents are created, and whether its creation survives a
+/// lost reply.
 ///
-/// A [`CreateMode`] can stand wherever options are taken.
+/// A [`CreateMode`] can be used wherever options are expected.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -100,26 +100,26 @@ pub struct CreateOptions {
 }
 
 impl CreateOptions {
-    /// A node that lives until it is deleted.
+    /// A node that exists until it is deleted.
     #[must_use]
     pub const fn persistent() -> Self {
         Self::of(CreateMode::Persistent)
     }
 
-    /// A node that lives as long as this session, and has no children.
+    /// A node that exists as long as this session, and cannot have children.
     #[must_use]
     pub const fn ephemeral() -> Self {
         Self::of(CreateMode::Ephemeral)
     }
 
-    /// A node that the server deletes some time after its last child (3.5.3 and later).
+    /// A node that the server deletes some time after its last child was deleted (3.5.3 and later).
     #[must_use]
     pub const fn container() -> Self {
         Self::of(CreateMode::Container)
     }
 
-    /// A node that the server deletes when it was left without change and children for `ttl`: 1 ms to
-    /// 34 years. The server must have `zookeeper.extendedTypesEnabled` set.
+    /// A node that the server deletes if it has no children and was not changed for `ttl`: 1 ms to 34 years. The
+    /// server must have `zookeeper.extendedTypesEnabled` set.
     #[must_use]
     pub const fn ttl(ttl: Duration) -> Self {
         Self::of(CreateMode::PersistentWithTtl(ttl))
@@ -129,29 +129,32 @@ impl CreateOptions {
         Self { mode, acl: None, makepath: false, protected: false }
     }
 
-    /// The server appends a number to the name, ten digits that grow from node to node, up to 2147483647:
-    /// there ZooKeeper's counter stays, or wraps to negative numbers for a moment, so that numbers come again.
-    /// There are no sequential containers.
+    /// Makes the server append a number to the name: ten digits that grow from node to node, up to 2147483647.
+    ///
+    /// There ZooKeeper's counter stops, or wraps to negative numbers for a moment, so numbers may repeat. There are
+    /// no sequential containers.
     #[must_use]
     pub const fn sequence(mut self) -> Self {
         self.mode = self.mode.sequence();
         self
     }
 
-    /// Missing parents are created first, as persistent nodes with the same ACL.
+    /// Creates missing parents first, as persistent nodes with the same ACL.
     #[must_use]
     pub const fn makepath(mut self) -> Self {
         self.makepath = true;
         self
     }
 
-    /// The node is found again when the reply to its creation is lost, and so is made once: its name gets
-    /// a unique id in front, as Curator's "protection" does it, `_c_<uuid>-<name>`. Without, the call
-    /// fails as [`Unknown`](crate::Outcome::Unknown), and the node may be there or not.
+    /// Creates the node exactly once, even if the reply to its creation is lost.
     ///
-    /// An ephemeral node is taken for the one that was made only if it is of the present session; when
-    /// that expires meanwhile, the call fails with [`SessionExpired`](crate::ErrorKind::SessionExpired),
-    /// and the node is gone. Other nodes are known by their name alone.
+    /// The name gets a unique prefix, `_c_<uuid>-<name>` as in Curator, by which the client finds the node again.
+    /// Without this option, such a call fails with the outcome [`Unknown`](crate::Outcome::Unknown), and the node
+    /// may or may not exist.
+    ///
+    /// An ephemeral node counts as created only if it belongs to the present session. If that expires meanwhile,
+    /// the call fails with [`SessionExpired`](crate::ErrorKind::SessionExpired), and the node is gone. Other nodes
+    /// are known by their name alone.
     ///
     /// ```no_run
     /// # use zk_client::{Client, CreateOptions, Error};
@@ -168,8 +171,8 @@ impl CreateOptions {
         self
     }
 
-    /// Who may do what with the node. Without it the client's
-    /// [`default_acl`](crate::ClientBuilder::default_acl) counts.
+    /// Sets the ACL of the node. Without it, the client's [`default_acl`](crate::ClientBuilder::default_acl)
+    /// applies.
     #[must_use]
     pub fn acl(mut self, acl: impl AsRef<[Acl]>) -> Self {
         self.acl = Some(acl.as_ref().into());
@@ -192,7 +195,7 @@ impl CreateOptions {
         self.mode.flags().is_sequential()
     }
 
-    /// The node's ACL: its own or the client's.
+    /// Returns the node's ACL: its own or the client's. That there is none is an error.
     pub(crate) fn resolve_acl(&self, default: Option<&Arc<[Acl]>>) -> Result<Arc<[Acl]>, Error> {
         self.acl.as_ref().or(default).cloned().ok_or_else(no_acl)
     }
@@ -271,6 +274,7 @@ impl From<&Self> for CreateOptions {
     }
 }
 
+/// The error of a creation without an ACL.
 pub(crate) fn no_acl() -> Error {
     Error::invalid_request(
         "no ACL: give one with CreateOptions::acl, or to all with ClientBuilder::default_acl \

@@ -1,10 +1,10 @@
-//! [`AsData`], what can be a node's data.
+//! [`AsData`]: types that can be written as a node's data.
 
 use bytes::Bytes;
 
-/// What can be written as a node's data: bytes, text, or nothing.
+/// Types that can be written as a node's data: bytes, text, or nothing.
 ///
-/// ZooKeeper tells null from empty: `None::<&[u8]>` and `()` are null, `b""` is empty.
+/// ZooKeeper distinguishes null from empty: `None::<&[u8]>` and `()` are null, `b""` is empty.
 pub trait AsData {
     /// The bytes to write; `None` for null.
     fn as_data(&self) -> Option<&[u8]>;

@@ -1,11 +1,11 @@
-//! The `digest` scheme: access for those who know a password.
+//! The `digest` scheme: access with a user name and a password.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha1::{Digest as _, Sha1};
 use zk_proto::{Acl, Perms};
 
-/// The id of `user` with `password` in the `digest` scheme, `user:base64(sha1(user:password))`, as it stands
-/// in access lists: kazoo's `make_digest_acl_credential`.
+/// Returns the id of `user` with `password` in the `digest` scheme, as it is written in ACLs:
+/// `user:base64(sha1(user:password))`.
 ///
 /// ```
 /// assert_eq!(zk_client::digest_credential("super", "test"), "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
@@ -16,7 +16,7 @@ pub fn digest_credential(user: &str, password: &str) -> String {
     format!("{user}:{}", STANDARD.encode(digest))
 }
 
-/// Lets whoever has added the credential `("digest", "user:password")` do `perms`: kazoo's `make_digest_acl`.
+/// Returns an ACL entry that gives `perms` to clients with the credential `("digest", "user:password")`.
 ///
 /// ```
 /// use zk_client::{CreateOptions, Perms, digest_acl};

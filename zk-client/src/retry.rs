@@ -1,4 +1,4 @@
-//! [`Retry`]: what to try again, how often, and after which pause.
+//! [`Retry`]: the policy of which errors are tried again, how often, and with which pauses.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -9,24 +9,25 @@ use zk_proto::{
 
 use crate::{Error, ErrorCode, ErrorKind};
 
-/// A retry policy: kazoo's `KazooRetry`, with its names and defaults.
+/// A retry policy: which errors are tried again, how often, and with which pauses.
 ///
-/// What failed for want of a connection is tried again: if it was surely not sent, always; if its outcome
-/// is unknown, only where doing it twice is harmless, which is so for reads, unless
-/// [`unknown`](Self::unknown) says otherwise. Errors that the server gave are not tried again, but for
-/// its own time-outs; a call of one's own asks for another try with [`Error::try_again`].
+/// A call that failed because of the connection is tried again if it was certainly not sent. If its outcome is unknown, it
+/// is tried again only if doing it twice is harmless. That is so for reads; [`unknown`](Self::unknown) declares it for all
+/// calls. Errors from the server are not tried again, except its timeouts. The closure can ask for another try with
+/// [`Error::try_again`].
 ///
-/// Where doing it twice is not harmless, there are calls that find out whether it was done:
-/// [`CreateOptions::protected`](crate::CreateOptions::protected), [`Client::set_and_check`](crate::Client::set_and_check),
-/// [`Client::delete_and_check`](crate::Client::delete_and_check). What they report as not done is tried again.
+/// If doing a call twice is not harmless, use one that finds out whether it was applied:
+/// [`CreateOptions::protected`](crate::CreateOptions::protected),
+/// [`Client::set_and_check`](crate::Client::set_and_check) or
+/// [`Client::delete_and_check`](crate::Client::delete_and_check). A call that they report as not applied is tried again.
 ///
 /// ```no_run
 /// # use std::time::Duration;
 /// # use zk_client::{Client, Error, Retry};
 /// # async fn example(zk: Client) -> Result<(), Error> {
-/// // With the client's own policy (`ClientBuilder::command_retry`; for ever, unless told otherwise):
+/// // With the client's policy, `ClientBuilder::command_retry`. By default it never gives up.
 /// let (data, stat) = zk.retry(|zk| zk.get("/app")).await?;
-/// // With another one, over several calls:
+/// // With another policy, and several calls in one try:
 /// let retry = Retry::default().max_tries(10).deadline(Duration::from_secs(60));
 /// let total = retry
 ///     .call(&zk, |zk| {
@@ -76,58 +77,59 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// How often to try in all, as kazoo counts; `None` for ever. Default 1, which is not to try again.
+    /// Sets the number of tries, the first one included; `None` for no limit. The default is 1, which means no
+    /// retry.
     pub fn max_tries(mut self, tries: impl Into<Option<u32>>) -> Self {
         self.max_tries = tries.into();
         self
     }
 
-    /// The first pause, before jitter. Default 100 ms.
+    /// Sets the first pause, before jitter. The default is 100 ms.
     pub const fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// By how much each pause is longer than the one before. Default 2; less than 1 counts as 1.
+    /// Sets the factor by which each pause is longer than the one before. The default is 2. A factor below 1 counts
+    /// as 1.
     pub const fn backoff(mut self, factor: f64) -> Self {
         self.backoff = factor.max(1.0);
         self
     }
 
-    /// By which part a pause may be longer or shorter, 0 to 1. Default 0.4.
+    /// Sets the part of a pause, from 0 to 1, by which it may be longer or shorter. The default is 0.4.
     pub const fn max_jitter(mut self, part: f64) -> Self {
         self.max_jitter = part.clamp(0.0, 1.0);
         self
     }
 
-    /// The longest pause, before jitter. Default 60 s.
+    /// Sets the longest pause, before jitter. The default is 60 s.
     pub const fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
         self
     }
 
-    /// Whether to try again in a new session when the session has expired. Default true.
+    /// Sets whether a call is tried again in a new session after the session has expired. The default is true.
     pub const fn ignore_expire(mut self, ignore: bool) -> Self {
         self.ignore_expire = ignore;
         self
     }
 
-    /// When to give up, counted from the first try: no pause is begun that would end later. Default
-    /// never.
+    /// Sets the time after the first try beyond which no pause may last. By default there is none.
     pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
         self.deadline = deadline.into();
         self
     }
 
-    /// Whether to try again as well what may have been done already, whatever it is: doing it twice is
-    /// harmless. Default false; reads are always tried again.
+    /// Sets whether calls with an unknown outcome are tried again, because doing them twice is harmless. The
+    /// default is false; reads are always tried again.
     pub const fn unknown(mut self, unknown: bool) -> Self {
         self.unknown = unknown;
         self
     }
 
-    /// Gives up when `interrupt` returns true; it is asked before each try after the first, and every
-    /// 100 ms during a pause.
+    /// Sets a function that ends the tries by returning true. It is called before each try after the first, and
+    /// every 100 ms during a pause.
     pub fn interrupt(mut self, interrupt: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.interrupt = Some(Arc::new(interrupt));
         self
@@ -140,7 +142,7 @@ impl Retry {
         Backoff::jitter(pause, self.max_jitter, random)
     }
 
-    /// Whether an error is one to try again.
+    /// Whether an error is tried again.
     fn covers(&self, error: &Error) -> bool {
         let harmless = self.unknown || error.operation().is_some_and(is_read);
         match error.kind() {
@@ -159,7 +161,7 @@ impl Retry {
     }
 }
 
-/// Whether an operation changes nothing, so that it can be done again.
+/// Whether an operation changes nothing, so that it can be repeated.
 const fn is_read(op: OpCode) -> bool {
     matches!(
         op,
@@ -177,10 +179,10 @@ const fn is_read(op: OpCode) -> bool {
     )
 }
 
-/// How long to sleep at once while somebody may interrupt.
+/// The longest sleep while `interrupt` is set.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The tries of one call: the policy as a state machine, for both surfaces.
+/// The tries of one call: the policy as a state machine, for async and blocking calls.
 pub(crate) struct Tries {
     policy: Retry,
     failed: u32,
@@ -195,7 +197,7 @@ impl Tries {
         Self { policy, failed: 0, outcome: None, give_up_at }
     }
 
-    /// When to try again after `error`; `random` is in 0..1.
+    /// Returns when to try again after `error`, or `error` if there is no other try. `random` is in 0..1.
     pub(crate) fn next(&mut self, error: Error, now: Time, random: f64) -> Result<Time, Error> {
         self.failed = self.failed.saturating_add(1);
         self.outcome = error.outcome();
@@ -210,7 +212,7 @@ impl Tries {
         Ok(until)
     }
 
-    /// Until when to sleep next on the way to `until`; `None` when that is reached.
+    /// Returns until when to sleep next on the way to `until`, or `None` if that is reached.
     pub(crate) fn pause(&self, until: Time, now: Time) -> Result<Option<Time>, Error> {
         let Some(interrupt) = &self.policy.interrupt else {
             return Ok((now < until).then_some(until));

@@ -1,5 +1,5 @@
-//! Making calls again: by a [`Retry`] policy, as the user asks for it, and [`retry_transient`], by which the client's own
-//! calls of several requests, and the recipes, go on over lost connections.
+//! Calls that are tried again: with the user's [`Retry`] policy, or with [`retry_transient`] in the client's calls that send
+//! several requests, and in recipes.
 
 use std::time::Duration;
 
@@ -11,12 +11,14 @@ use crate::{
 };
 
 impl Retry {
-    /// Calls `call` until it succeeds, or this policy gives up. Cancelling or dropping the handle ends
-    /// the trying: no other try is begun then.
+    /// Makes `call` until it succeeds or this policy gives up.
     ///
     /// # Errors
-    /// The error of the last try; [`Interrupted`](ErrorKind::Interrupted) when
-    /// [`interrupt`](Self::interrupt) said so.
+    /// The error of the last try, or [`Interrupted`](ErrorKind::Interrupted) if [`interrupt`](Self::interrupt)
+    /// returned true.
+    ///
+    /// # Cancel safety
+    /// Dropping or cancelling the result ends the tries. A try that is in progress is not undone.
     pub fn call<T, R>(
         &self,
         client: &Client,
@@ -48,7 +50,7 @@ impl Retry {
         })
     }
 
-    /// Calls `call` until it succeeds, or this policy gives up, and waits for it in this thread.
+    /// Makes `call` until it succeeds or this policy gives up, and blocks the thread until then.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -74,12 +76,15 @@ impl Retry {
 }
 
 impl Client {
-    /// Calls `call` until it succeeds, or the client's policy
-    /// ([`command_retry`](crate::ClientBuilder::command_retry)) gives up. See [`Retry`] for which errors are tried
+    /// Makes `call` until it succeeds or the client's policy
+    /// ([`command_retry`](crate::ClientBuilder::command_retry)) gives up. [`Retry`] says which errors are tried
     /// again.
     ///
     /// # Errors
     /// The error of the last try.
+    ///
+    /// # Cancel safety
+    /// As [`Retry::call`].
     pub fn retry<T, R>(&self, call: impl FnMut(&Self) -> R + Send + 'static) -> AsyncResult<T>
     where
         T: Clone + Send + 'static,
@@ -90,8 +95,8 @@ impl Client {
 }
 
 impl blocking::Client {
-    /// Calls `call` until it succeeds, or the client's policy
-    /// ([`command_retry`](crate::ClientBuilder::command_retry)) gives up. See [`Retry`] for which errors are tried
+    /// Makes `call` until it succeeds or the client's policy
+    /// ([`command_retry`](crate::ClientBuilder::command_retry)) gives up. [`Retry`] says which errors are tried
     /// again.
     ///
     /// # Errors
@@ -101,7 +106,7 @@ impl blocking::Client {
     }
 }
 
-/// Makes a call that may be made twice, in the present session, until there is an answer to it.
+/// Makes a call that may be made twice, in the present session, until its error is not transient.
 pub(crate) async fn retry_transient<T, R>(
     client: &Client,
     mut call: impl FnMut(&Client) -> R,
@@ -117,7 +122,7 @@ where
     }
 }
 
-/// Whether an error is one of the connection or of its server, in a session that may live on.
+/// Whether an error comes from the connection or from its server, while the session may live on.
 pub(crate) fn is_transient(error: &Error) -> bool {
     use ErrorCode::{NotReadOnly, OperationTimeout, SessionMoved, Throttled};
 
@@ -129,10 +134,11 @@ pub(crate) fn is_transient(error: &Error) -> bool {
     )
 }
 
-/// How long to wait for what no connection brings.
+/// The pause after a transient error that a new connection does not resolve.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Waits before the next try after an error that [is transient](is_transient). After a lost connection the next call waits for a connection by itself; all else needs time.
+/// Waits before the next try after a [transient error](is_transient). After a lost connection there is no pause,
+/// because the next call waits for a connection itself.
 pub(crate) async fn back_off(client: &Client, error: &Error) {
     if error.kind() != ErrorKind::ConnectionLoss {
         client.inner().sleep(PAUSE).await;
@@ -143,7 +149,7 @@ pub(crate) async fn back_off(client: &Client, error: &Error) {
 mod tests {
     use super::*;
 
-    /// There is nothing to await in such a call: made again without a pause, it keeps its thread from all else.
+    /// Such a call never waits. If it were repeated without a pause, it would keep the thread busy.
     #[tokio::test]
     async fn a_full_queue_is_given_time() {
         let full = Client::builder().hosts("127.0.0.1:1").max_in_flight(0).build().unwrap();

@@ -1,4 +1,4 @@
-//! [`Transaction`]: several operations, all or none.
+//! [`Transaction`]: several operations that the server applies all or not at all.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -14,7 +14,7 @@ use zk_proto::{
 
 use crate::{AsData, AsyncResult, Client, CreateOptions, Error, surfaces::with_blocking};
 
-/// The version that fits any.
+/// The version of an operation that accepts every version of the node.
 const ANY_VERSION: i32 = -1;
 
 /// The blocking form of a transaction, which `blocking.rs` re-exports.
@@ -22,7 +22,7 @@ pub(crate) mod blocking {
     use crate::{client::blocking::Client, surfaces::blocking_form};
 
     blocking_form! {
-        /// Operations that the server does all or not at all, in their order. See
+        /// Operations that the server applies in order, all or none of them. See
         /// [`crate::Transaction`].
         ///
         /// ```no_run
@@ -41,14 +41,14 @@ pub(crate) mod blocking {
     }
 
     impl Client {
-        /// Begins a transaction: operations that are done all or not at all.
+        /// Begins a transaction: operations that the server applies all or not at all.
         pub fn transaction(&self) -> Transaction {
             self.as_async().transaction().into()
         }
     }
 }
 
-/// Operations that the server does all or not at all, in their order.
+/// Operations that the server applies in order, all or none of them.
 ///
 /// ```no_run
 /// # use zk_client::{Client, CreateMode, Error, OperationResult};
@@ -63,7 +63,7 @@ pub(crate) mod blocking {
 ///     .await?;
 /// match results.committed() {
 ///     Ok(results) => assert_eq!(results[1], OperationResult::Created("/app/a".into())),
-///     Err(error) => println!("nothing was done: {error}"),
+///     Err(error) => println!("no operation was applied: {error}"),
 /// }
 /// # Ok(())
 /// # }
@@ -72,9 +72,9 @@ pub(crate) mod blocking {
 pub struct Transaction {
     client: Client,
     operations: Vec<Operation>,
-    /// The first operation looks whether a lock or a lease is held still.
+    /// Whether the first operation checks that a lock or a lease is held.
     is_guarded: bool,
-    /// What is wrong with the operations so far; told by `commit`.
+    /// The first operation that is not valid. `commit` returns it.
     error: Option<Error>,
 }
 
@@ -85,35 +85,37 @@ enum Operation {
     Delete { path: String, version: i32 },
 }
 
-/// What an operation of a transaction did.
+/// What an operation of a transaction returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OperationResult {
-    /// The node has the version.
+    /// The node has the expected version.
     Checked,
-    /// The node was created; its path.
+    /// The node was created at this path.
     Created(Ustring),
-    /// The data were set; the node's stat.
+    /// The data was set. This is the node's new stat.
     Set(Stat),
     /// The node was deleted.
     Deleted,
 }
 
 impl Client {
-    /// Begins a transaction: operations that are done all or not at all.
+    /// Begins a transaction: operations that the server applies all or not at all.
     pub fn transaction(&self) -> Transaction {
         Transaction::new(self.clone())
     }
 }
 
 with_blocking! { impl Transaction {
-    /// The node must have `version`.
+    /// Adds a check that the node at `path` exists and has `version`.
     pub fn check(self, path: impl AsRef<str>, version: i32) -> Self {
         self.with(Operation::Check { path: path.as_ref().to_owned(), version })
     }
 
-    /// Creates a node, as [`Client::create`] does, but for `makepath`: parents have to be there, or be
-    /// created by the same transaction. Nor can it be protected.
+    /// Adds the creation of a node, as by [`Client::create`].
+    ///
+    /// Parents must exist, or be created by the same transaction. [`makepath`](CreateOptions::makepath) and
+    /// [`protected`](CreateOptions::protected) are not supported: the transaction fails then.
     pub fn create(
         self,
         path: impl AsRef<str>,
@@ -125,7 +127,7 @@ with_blocking! { impl Transaction {
         self.with_create(path, data, options.into())
     }
 
-    /// Sets a node's data, as [`Client::set`] does.
+    /// Adds a change of a node's data, as by [`Client::set`].
     pub fn set(
         self,
         path: impl AsRef<str>,
@@ -137,17 +139,21 @@ with_blocking! { impl Transaction {
         self.with(Operation::Set { path, data, version: version.into().unwrap_or(ANY_VERSION) })
     }
 
-    /// Deletes a node, as [`Client::delete`] does.
+    /// Adds the deletion of a node, as by [`Client::delete`].
     pub fn delete(self, path: impl AsRef<str>, version: impl Into<Option<i32>>) -> Self {
         let path = path.as_ref().to_owned();
         self.with(Operation::Delete { path, version: version.into().unwrap_or(ANY_VERSION) })
     }
 
-    /// Sends the operations. The result is there for a transaction that the server refused as well: see
-    /// [`TransactionResults::committed`].
+    /// Sends the operations, and returns one result for each.
+    ///
+    /// A transaction that the server refuses has results, too: see [`TransactionResults::committed`].
     ///
     /// # Errors
-    /// When the server did not answer, or an operation cannot be: then nothing was sent.
+    /// An error if the server did not answer. If an operation is not valid, nothing is sent.
+    ///
+    /// # Cancel safety
+    /// If the result is dropped, the transaction may still be applied.
     pub fn commit(self) -> AsyncResult<TransactionResults> {
         self.send()
     }
@@ -158,10 +164,10 @@ impl Transaction {
         Self { client, operations: Vec::new(), is_guarded: false, error: None }
     }
 
-    /// Does the rest only if the node at `path` is there, which tells that its lock or lease is held.
+    /// Adds a check that the node at `path` exists, which means that its lock or lease is held.
     pub(crate) fn guarded(mut self, path: &str) -> Self {
         self.is_guarded = true;
-        // Any version: others may write to the node, as Curator does to ask for a lock back.
+        // Any version, because other clients may write to the node. Curator does so to ask for a lock back.
         self.check(path, ANY_VERSION)
     }
 
@@ -172,7 +178,7 @@ impl Transaction {
 
     fn with_create(self, path: String, data: Option<Bytes>, options: CreateOptions) -> Self {
         if options.makes_path() || options.is_protected() {
-            let why = "no makepath and no protection in a transaction";
+            let why = "a transaction supports neither makepath nor protected";
             return self.refused(Error::invalid_request(format!("create {path}: {why}")));
         }
         match options.resolve_acl(self.client.default_acl()) {
@@ -260,7 +266,7 @@ fn outcome(
     }
 }
 
-/// The version that an operation expects, if it is not any.
+/// The version that an operation expects, unless it accepts every version.
 fn expected_version(op: &MultiOp<'_>) -> Option<i32> {
     let version = match op {
         MultiOp::Check(check) => check.version,
@@ -271,20 +277,20 @@ fn expected_version(op: &MultiOp<'_>) -> Option<i32> {
     (version != ANY_VERSION).then_some(version)
 }
 
-/// One result for each operation of a [`Transaction`], in their order.
+/// One result for each operation of a [`Transaction`], in order.
 ///
-/// Of a transaction that failed, each is an error: [`RolledBack`](crate::ErrorKind::RolledBack) before
-/// the operation that failed, its own error for that one, and
+/// If the transaction failed, each result is an error: [`RolledBack`](crate::ErrorKind::RolledBack) before the
+/// operation that failed, its own error for that operation, and
 /// [`RuntimeInconsistency`](ErrorCode::RuntimeInconsistency) after it.
 #[derive(Debug, Clone)]
 #[must_use = "the transaction may have failed: see `committed`"]
 pub struct TransactionResults(Vec<Result<OperationResult, Error>>);
 
 impl TransactionResults {
-    /// What the operations did, if they were done.
+    /// Returns the results of the operations if the transaction was applied.
     ///
     /// # Errors
-    /// That of the operation for which none was done.
+    /// The error of the operation that failed. No operation was applied then.
     pub fn committed(self) -> Result<Vec<OperationResult>, Error> {
         if let Some(culprit) = self.culprit() {
             return Err(culprit.clone());
@@ -292,7 +298,7 @@ impl TransactionResults {
         self.0.into_iter().collect()
     }
 
-    /// The error for which nothing was done.
+    /// The error of the operation that failed.
     fn culprit(&self) -> Option<&Error> {
         self.0
             .iter()

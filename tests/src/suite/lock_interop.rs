@@ -100,7 +100,7 @@ pub async fn nodes_have_the_naming_scheme_of_the_options<H: Handler>(handler: H)
     ] {
         let error = ctx.err("what go-zookeeper does not have", acquire).await;
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-        assert!(error.to_string().contains("/none is to be shared with go-zookeeper"), "{error}");
+        assert!(error.to_string().contains("/none cannot be shared with go-zookeeper"), "{error}");
     }
     assert_eq!(ctx.ok("exists", zk.exists("/none")).await, None);
 }
