@@ -1,4 +1,4 @@
-//! A lock that tells its holder the truth: `cargo run -p zk-client --example lock`. Start it twice.
+//! A lock, and work that stops if the lock may be lost: `cargo run -p zk-client --example lock`. Start it twice.
 //!
 //! It talks to the ZooKeeper at `ZK_HOSTS`, or at 127.0.0.1:2181.
 #![allow(clippy::print_stdout)]
@@ -20,21 +20,21 @@ async fn main() -> Result<(), Error> {
     let lock = Lock::with_options(&zk, "/examples/lock", options);
     println!("held or waited for by {:?}", lock.contenders().await?);
     let guard = lock.acquire().await?;
-    println!("held for sure for {:?}, token {}", guard.held_for(), guard.fencing_token());
+    println!("held for certain for {:?}, token {}", guard.held_for(), guard.fencing_token());
     guard.on_change(|state| println!("the session of the lock is {state}"));
 
-    // Work that stops when the lock is in doubt.
+    // Work that stops if the lock may be lost.
     tokio::select! {
-        () = guard.suspended() => println!("the connection is lost, and the lock may be"),
+        () = guard.suspended() => println!("the connection is lost, and the lock may be lost, too"),
         () = tokio::time::sleep(Duration::from_secs(3)) => {
-            // Done only if the lock is held when the servers do it.
+            // The servers apply this only if the lock is held at that time.
             let write = guard.transaction().set("/examples/report", b"mine", None);
             write.commit().await?.committed()?;
         }
     }
     guard.release().await?;
 
-    // Readers share; a writer is alone.
+    // Readers share the lock. A writer has it alone.
     let readers = [ReadLock::new(&zk, "/examples/shared"), ReadLock::new(&zk, "/examples/shared")];
     for reader in &readers {
         println!("{:?}", reader.try_acquire().await?);

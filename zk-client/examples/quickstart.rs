@@ -1,6 +1,6 @@
-//! The first steps, as kazoo's guide takes them: `cargo run -p zk-client --example quickstart`.
+//! The first steps with the client: `cargo run -p zk-client --example quickstart`.
 //!
-//! It talks to the ZooKeeper at `ZK_HOSTS`, or to one in memory that it starts itself.
+//! It talks to the ZooKeeper at `ZK_HOSTS`, or to a server in memory that it starts itself.
 #![allow(clippy::print_stdout)]
 
 use zk_client::{Client, CreateMode, CreateOptions, OPEN_ACL_UNSAFE};
@@ -11,7 +11,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = TestServer::start()?;
     let hosts = std::env::var("ZK_HOSTS").unwrap_or_else(|_| server.hosts());
 
-    // Connect, and hear of every change of the session's state.
+    // Connect, and print every change of the session state.
     let zk = Client::builder().hosts(&hosts).default_acl(&OPEN_ACL_UNSAFE).build()?;
     zk.add_listener(|state| println!("listener:     the session is {state}"));
     zk.start().await?;

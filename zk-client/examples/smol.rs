@@ -23,7 +23,7 @@ async fn run() -> Result<(), Error> {
     zk.set(&path, b"ho", stat.version).await?;
     println!("{:?}", watch.await?.kind);
 
-    // Several calls under way at once.
+    // Several calls in flight at once.
     let gets: Vec<_> = (0..3).map(|_| zk.get(&path)).collect();
     for get in gets {
         println!("{:?}", get.await?.0);

@@ -1,6 +1,6 @@
 //! Plain threads: `cargo run -p zk-client --no-default-features --features thread --example thread`.
 //!
-//! No runtime, no `.await`: every call waits for its result. The client has one I/O thread of its own.
+//! There is no runtime and no `.await`: every call blocks until its result is there. The client has an I/O thread of its own.
 //! It talks to the ZooKeeper at `ZK_HOSTS`, or at 127.0.0.1:2181.
 #![allow(clippy::print_stdout)]
 
@@ -14,12 +14,12 @@ fn main() -> Result<(), Error> {
     let (data, stat) = zk.get(&path)?;
     println!("{path}: {data:?}, version {}", stat.version);
 
-    // Watches and callbacks work as everywhere, on threads of their own.
+    // Watches and callbacks work as on every runtime.
     let (_, _, watch) = zk.get_and_watch(&path)?;
     zk.set(&path, b"ho", stat.version)?;
     println!("{:?}", watch.get()?.kind);
 
-    // To have several calls under way at once, make them without waiting.
+    // To have several calls in flight at once, make async calls and wait for them later.
     let gets: Vec<_> = (0..3).map(|_| zk.as_async().get(&path)).collect();
     for get in gets {
         println!("{:?}", get.get()?.0);

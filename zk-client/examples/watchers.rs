@@ -1,4 +1,4 @@
-//! Watches that last: `cargo run -p zk-client --example watchers`.
+//! Watches that stay armed: `cargo run -p zk-client --example watchers`.
 //!
 //! It talks to the ZooKeeper at `ZK_HOSTS`, or at 127.0.0.1:2181.
 #![allow(clippy::print_stdout)]
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Error> {
     let zk = Client::builder().hosts(hosts).default_acl(&OPEN_ACL_UNSAFE).connect().await?;
     zk.ensure_path("/examples/workers").await?;
 
-    // A callback, which is called at once and with every change.
+    // A callback, which is called at once and after every change.
     let config = DataWatch::new(&zk, "/examples/config", |news| {
         match news.node {
             Some((data, stat)) => println!("configuration {}: {data:?}", stat.version),
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Error> {
         }
         true
     });
-    // A stream, of which the newest state is there when one asks.
+    // A stream, which returns the newest state.
     let options = ChildrenWatchOptions::default().allow_session_lost(false);
     let mut workers = ChildrenWatch::stream_with_options(&zk, "/examples/workers", options);
 
@@ -42,6 +42,6 @@ async fn main() -> Result<(), Error> {
     let quiet = Duration::from_millis(500);
     let (workers, next_change) = patient_children_watch(&zk, "/examples/workers", quiet).await?;
     println!("{} workers for {quiet:?}; another change: {}", workers.len(), next_change.ready());
-    drop(config); // ends it
+    drop(config); // ends the watch
     zk.stop().await
 }
