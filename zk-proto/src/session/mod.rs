@@ -94,7 +94,6 @@ pub use crate::backoff::Backoff;
 pub use config::{Config, Credential, SessionId, SessionTicket};
 pub use failure::{Cause, Failure, Outcome, QueueLimit, Reason};
 pub use output::{ConnectionState, Output, Reply, RequestId, SessionState, WatchedEvent};
-pub use watches::WatchKind;
 
 use expiry::ClosedHandshakes;
 use keepalive::{Keepalive, Timeouts};
@@ -103,7 +102,7 @@ use removals::Removals;
 use request_queue::{RequestQueue, Submission};
 use requests::auth_packet;
 use route::Route;
-use watches::WatchTable;
+use watches::{WatchKind, WatchTable};
 
 /// Says what a host may be whose first answer is not a ZooKeeper packet.
 const fn not_zookeeper_hint(error: FrameError) -> &'static str {

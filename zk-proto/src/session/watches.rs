@@ -20,8 +20,7 @@ use super::RequestId;
 
 /// What a watch is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum WatchKind {
+pub(super) enum WatchKind {
     /// One-shot: the data of a node is changed, or the node is deleted.
     Data,
     /// One-shot: a node that does not exist is created.
@@ -39,8 +38,7 @@ impl WatchKind {
         [Self::Data, Self::Exist, Self::Child, Self::Persistent, Self::PersistentRecursive];
 
     /// Whether the watch ends with its first event.
-    #[must_use]
-    pub const fn is_one_shot(self) -> bool {
+    pub(super) const fn is_one_shot(self) -> bool {
         matches!(self, Self::Data | Self::Exist | Self::Child)
     }
 

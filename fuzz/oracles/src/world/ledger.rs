@@ -10,10 +10,10 @@ use bytes::Bytes;
 use zk_proto::{
     Chroot, ErrorCode, EventType, OpCode, Time, WatcherType,
     records::RemoveWatchesRequest,
-    session::{
-        Failure, Outcome, Output, Reason, Reply, RequestId, SessionState, WatchKind, WatchedEvent,
-    },
+    session::{Failure, Outcome, Output, Reason, Reply, RequestId, SessionState, WatchedEvent},
 };
+
+use super::watch_kind::WatchKind;
 
 /// A request that has not ended.
 #[derive(Debug)]
@@ -379,7 +379,6 @@ fn wants(kind: WatchKind, event: EventType) -> bool {
         K::PersistentRecursive => {
             &[E::NodeCreated, E::NodeDataChanged, E::NodeDeleted, E::PersistentWatchRemoved]
         }
-        _ => &[],
     };
     events.contains(&event)
 }

@@ -21,6 +21,7 @@ mod route;
 mod server;
 mod time;
 mod user;
+mod watch_kind;
 mod wire;
 
 use std::{

@@ -8,10 +8,10 @@ use zk_proto::{
     frame::write_frame,
     jute::{Encode, Secret},
     records::*,
-    session::{Credential, WatchKind},
+    session::Credential,
 };
 
-use super::{World, ledger::Arms, server};
+use super::{World, ledger::Arms, server, watch_kind::WatchKind};
 
 /// The configuration of the session and the server.
 #[derive(Debug, Default, Arbitrary)]

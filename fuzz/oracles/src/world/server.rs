@@ -14,8 +14,9 @@ use zk_proto::{
     jute::{Decode, Encode, Reader, Secret},
     path::{name, parent},
     records::*,
-    session::WatchKind,
 };
+
+use super::watch_kind::WatchKind;
 
 /// A frame in flight to the client.
 #[derive(Debug)]

@@ -11,10 +11,11 @@ use zk_proto::{
     frame::{Frame, FrameReader},
     jute::{Decode, List, Reader},
     records::{ConnectRequest, RequestHeader, xid},
-    session::WatchKind,
 };
 
-use super::{UNWATCH_AFTER, World, connection::Phase, ledger::Watch, user::Registered};
+use super::{
+    UNWATCH_AFTER, World, connection::Phase, ledger::Watch, user::Registered, watch_kind::WatchKind,
+};
 
 /// The size limit for packets that re-arm watches.
 const MAX_REARM: usize = 128 << 10;
