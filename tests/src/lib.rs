@@ -33,6 +33,7 @@
 //! removed if the test process ends in any other way, even by `SIGKILL`.
 
 mod counting_handler;
+mod frame;
 pub mod minimal_client;
 mod process;
 mod proxy;

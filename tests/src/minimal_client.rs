@@ -5,10 +5,10 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::frame;
+
 /// The timeout of a connection, and of a reply.
 const LIMIT: Duration = Duration::from_secs(5);
-/// The maximum length of a frame.
-const MAX_FRAME: usize = 0x20_0000;
 const CLOSE_SESSION: i32 = -11;
 
 /// The answer of the server at `address` to a four-letter word.
@@ -143,15 +143,7 @@ impl Session {
     }
 
     fn receive(&mut self) -> io::Result<Vec<u8>> {
-        let mut length = [0; 4];
-        self.stream.read_exact(&mut length)?;
-        let length = u32::from_be_bytes(length) as usize;
-        if length > MAX_FRAME {
-            return Err(io::Error::other(format!("a frame of {length} bytes")));
-        }
-        let mut frame = vec![0; length];
-        self.stream.read_exact(&mut frame)?;
-        Ok(frame)
+        frame::receive(&mut self.stream)
     }
 }
 

@@ -1,17 +1,17 @@
 //! [`ScriptedServer`]: a server that sends what a test tells it to, for replies that no real server sends.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::frame;
+
 /// The time that the client may be silent before its connection is closed.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
-/// The maximum length of a frame.
-const MAX_FRAME: usize = 0x20_0000;
 const PING: i32 = -2;
 
 /// A server on 127.0.0.1. A function of the test serves each connection, on its own thread.
@@ -174,14 +174,6 @@ impl ScriptedConnection {
     }
 
     fn receive(&mut self) -> io::Result<Vec<u8>> {
-        let mut length = [0; 4];
-        self.stream.read_exact(&mut length)?;
-        let length = u32::from_be_bytes(length) as usize;
-        if length > MAX_FRAME {
-            return Err(io::Error::other(format!("a frame of {length} bytes")));
-        }
-        let mut frame = vec![0; length];
-        self.stream.read_exact(&mut frame)?;
-        Ok(frame)
+        frame::receive(&mut self.stream)
     }
 }
