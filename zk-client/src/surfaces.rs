@@ -107,20 +107,8 @@ macro_rules! with_blocking {
             -> AsyncResult<$value:ty> $body:block
         $($rest:tt)*
     ) => {
-        #[$summary]
-        ///
-        #[doc = concat!("Blocks the thread until the result is there. [`", stringify!($type), "::", stringify!($name),
-            "`](self::", stringify!($type), "::", stringify!($name), ") says more.")]
-        ///
-        /// # Errors
-        #[doc = concat!("As [`", stringify!($type), "::", stringify!($name), "`](self::", stringify!($type), "::",
-            stringify!($name), ").")]
-        ///
-        /// # Panics
-        /// As [`AsyncResult::get`](crate::AsyncResult::get).
-        #[track_caller]
-        pub fn $name(&$this $(, $argument: $of)*) -> Result<$value, $crate::Error> {
-            $this.0.$name($($argument),*).get().map(|value| value.into_blocking())
+        $crate::surfaces::with_blocking! {
+            =call $type #[$summary] $name, $this, (&$this $(, $argument: $of)*), ($($argument),*), $value
         }
 
         $crate::surfaces::with_blocking! { @$type $($rest)* }
@@ -132,6 +120,17 @@ macro_rules! with_blocking {
         pub fn $name:ident($this:ident $(, $argument:ident: $of:ty)* $(,)?)
             -> AsyncResult<$value:ty> $body:block
         $($rest:tt)*
+    ) => {
+        $crate::surfaces::with_blocking! {
+            =call $type #[$summary] $name, $this, ($this $(, $argument: $of)*), ($($argument),*), $value
+        }
+
+        $crate::surfaces::with_blocking! { @$type $($rest)* }
+    };
+
+    // The blocking form of a call: its parameters, and what is passed on.
+    (=call $type:ident #[$summary:meta] $name:ident, $this:ident,
+        ($($parameters:tt)*), ($($argument:ident),*), $value:ty
     ) => {
         #[$summary]
         ///
@@ -145,11 +144,9 @@ macro_rules! with_blocking {
         /// # Panics
         /// As [`AsyncResult::get`](crate::AsyncResult::get).
         #[track_caller]
-        pub fn $name($this $(, $argument: $of)*) -> Result<$value, $crate::Error> {
+        pub fn $name($($parameters)*) -> Result<$value, $crate::Error> {
             $this.0.$name($($argument),*).get().map(|value| value.into_blocking())
         }
-
-        $crate::surfaces::with_blocking! { @$type $($rest)* }
     };
 
     // A method that does not wait.
