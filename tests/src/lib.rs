@@ -10,6 +10,7 @@
 //! - [`CountingHandler`] and [`ResolverHandler`] wrap a handler: one counts its tasks and connections, the
 //!   other resolves host names with a function of the test.
 //! - [`mod@suite`] has the tests that run on every runtime, and [`runtimes`] has the runtimes.
+//! - [`Kdc`] is a Kerberos server with its realm, for servers and clients that log in by SASL.
 //! - [`zk_cli()`] runs ZooKeeper's own command line client.
 //!
 //! ```no_run
@@ -34,6 +35,7 @@
 
 mod counting_handler;
 mod frame;
+mod kdc;
 pub mod minimal_client;
 mod process;
 mod proxy;
@@ -48,6 +50,7 @@ mod txn_log;
 mod zk_cli;
 
 pub use counting_handler::CountingHandler;
+pub use kdc::Kdc;
 pub use proxy::{Direction, FrameAction, Proxy};
 pub use resolver_handler::ResolverHandler;
 pub use scripted_server::{Request, ScriptedConnection, ScriptedServer};

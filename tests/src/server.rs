@@ -656,7 +656,7 @@ fn check<T>(result: Result<T, String>) -> T {
 
 /// An unused address. Its port is below the ephemeral ports of the system: an outgoing connection could take
 /// one of those while a server is down, and the port of a leader even while it runs.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 22_000;
     // A counter, so that servers of this process never share a port, with a random start, so that those of
