@@ -6,8 +6,9 @@ use bytes::Bytes;
 use zk_proto::{
     Acl, Request, Response, Ustring,
     records::{
-        DeleteRequest, ExistsRequest, GetAclRequest, GetChildrenRequest, GetDataRequest,
-        GetEphemeralsRequest, SetAclRequest, SetDataRequest, Stat, SyncRequest,
+        ClientInfo, DeleteRequest, ExistsRequest, GetAclRequest, GetAllChildrenNumberRequest,
+        GetChildrenRequest, GetDataRequest, GetEphemeralsRequest, SetAclRequest, SetDataRequest,
+        Stat, SyncRequest,
     },
 };
 
@@ -262,6 +263,72 @@ with_blocking! { impl Client {
     pub fn sync(&self, path: impl AsRef<str>) -> AsyncResult<Ustring> {
         self.call(&Request::Sync(SyncRequest { path: path.as_ref() }))
     }
+
+    /// Counts the nodes below a node: its children, their children, and so on.
+    ///
+    /// The server looks at each of its nodes for that, so the call is slow where there are many. The number may be a
+    /// little wrong while others create and delete nodes. Without a chroot, `/` counts ZooKeeper's own nodes too.
+    ///
+    /// # Errors
+    /// [`NoNode`](crate::ErrorCode::NoNode), [`NoAuth`](crate::ErrorCode::NoAuth);
+    /// [`Unimplemented`](crate::ErrorCode::Unimplemented) on servers before 3.6.
+    ///
+    /// ```no_run
+    /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
+    /// println!("{} nodes below /jobs", zk.get_all_children_number("/jobs").await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "getAllChildrenNumber")]
+    pub fn get_all_children_number(&self, path: impl AsRef<str>) -> AsyncResult<u32> {
+        self.call(&Request::GetAllChildrenNumber(GetAllChildrenNumberRequest { path: path.as_ref() }))
+    }
+
+    /// Returns the paths of this session's ephemeral nodes that begin with `prefix`, in no particular order.
+    ///
+    /// The server compares characters: the prefix `/a/job` is that of `/a/job-1` and of `/a/jobs/1`. The prefix must be a
+    /// valid path, so it does not end in a slash; `/` is the prefix of all nodes below the chroot. A node that was created
+    /// through another client of the session counts if it is below this client's chroot.
+    ///
+    /// The answer is that of the present server, which may lag behind the leader: see [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// [`Unimplemented`](crate::ErrorCode::Unimplemented) on servers before 3.6.
+    ///
+    /// ```no_run
+    /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
+    /// for path in zk.get_ephemerals("/").await? {
+    ///     println!("{path} goes with this session");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "getEphemerals")]
+    pub fn get_ephemerals(&self, prefix: impl AsRef<str>) -> AsyncResult<Vec<Ustring>> {
+        let prefix_path = Some(prefix.as_ref());
+        self.call(&Request::GetEphemerals(GetEphemeralsRequest { prefix_path }))
+    }
+
+    /// Returns who the server believes this session to be: an address, and what each credential has proven.
+    ///
+    /// ACLs are checked against these identities. The user of a `digest` identity is its name, without the password.
+    ///
+    /// # Errors
+    /// [`Unimplemented`](crate::ErrorCode::Unimplemented) on servers before 3.7.
+    ///
+    /// ```no_run
+    /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
+    /// zk.add_auth("digest", "ann:her password").await?;
+    /// for identity in zk.who_am_i().await? {
+    ///     println!("{}: {}", identity.auth_scheme, identity.user); // ip: 127.0.0.1, digest: ann
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "whoAmI")]
+    pub fn who_am_i(&self) -> AsyncResult<Vec<ClientInfo>> {
+        self.call(&Request::WhoAmI)
+    }
 } }
 
 impl Client {
@@ -279,11 +346,6 @@ impl Client {
         let acl = options.resolve_acl(self.default_acl())?;
         let record = options.record(path, data, &acl, with_stat)?;
         Ok(self.call(&record.into()))
-    }
-
-    /// Returns the paths of the ephemeral nodes of this session that begin with `prefix`.
-    pub(crate) fn get_ephemerals(&self, prefix: &str) -> AsyncResult<Vec<Ustring>> {
-        self.call(&Request::GetEphemerals(GetEphemeralsRequest { prefix_path: Some(prefix) }))
     }
 
     /// Sends a request. The result is made from its reply.

@@ -394,7 +394,11 @@ const fn name(op: OpCode) -> Option<&'static str> {
         OpCode::Check => "check",
         OpCode::Multi => "transaction",
         OpCode::Reconfig => "reconfig",
+        OpCode::MultiRead => "multi_read",
         OpCode::Auth => "add_auth",
+        OpCode::GetEphemerals => "get_ephemerals",
+        OpCode::GetAllChildrenNumber => "get_all_children_number",
+        OpCode::WhoAmI => "who_am_i",
         _ => return None,
     })
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use zk_proto::{
     Acl, ErrorCode, Response, Ustring,
-    records::Stat,
+    records::{ClientInfo, Stat},
     session::{Failure, Outcome, Reason, Reply},
 };
 
@@ -60,6 +60,7 @@ from_reply!((Vec<Ustring>, Stat),
 from_reply!((Vec<Acl>, Stat),
     Response::GetAcl(reply) => (reply.acl.into(), reply.stat),
 );
+from_reply!(Vec<ClientInfo>, Response::WhoAmI(reply) => reply.client_info.into());
 from_reply!(Ustring,
     Response::Create(reply) => reply.path,
     Response::Create2(reply) | Response::CreateContainer(reply) | Response::CreateTtl(reply) => {
@@ -72,6 +73,17 @@ from_reply!((Ustring, Stat),
         (reply.path, reply.stat)
     },
 );
+
+impl FromReply for u32 {
+    fn from_reply(reply: ReplyResult) -> Result<Self, Error> {
+        match response(reply)? {
+            Response::GetAllChildrenNumber(reply) => reply.total_number.try_into().map_err(|_| {
+                Error::invalid_reply(Some(Outcome::Applied), "the number of nodes is negative")
+            }),
+            _ => Err(mismatch()),
+        }
+    }
+}
 
 impl FromReply for Option<Stat> {
     fn from_reply(reply: ReplyResult) -> Result<Self, Error> {

@@ -156,7 +156,7 @@ pub use zk_handler_tokio::TokioHandler;
 pub use zk_proto::{
     Acl, CREATOR_ALL_ACL, Chroot, ConnectString, ErrorCode, EventType, HostPort, HostsError, Id,
     OPEN_ACL_UNSAFE, OpCode, PathError, Perms, READ_ACL_UNSAFE, Time, Ustring, path,
-    records::Stat,
+    records::{ClientInfo, Stat},
     session::{
         Backoff, ConnectionState, Outcome, SessionId, SessionState, SessionTicket, WatchedEvent,
     },

@@ -17,6 +17,7 @@ mod proxy_filters;
 pub(crate) mod shared_server;
 
 pub mod acls;
+pub mod admin;
 pub mod connection_faults;
 pub mod ensemble;
 pub mod guide;
@@ -136,7 +137,12 @@ macro_rules! suite {
                 recursive_delete_removes_the_whole_tree,
                 recursive_delete_finishes_despite_concurrent_creates,
                 sync_returns_its_path,
+                all_nodes_below_a_node_are_counted,
+                ephemeral_nodes_are_listed_by_prefix,
                 errors_say_what_failed_where_and_why,
+            }
+            admin {
+                a_session_learns_who_it_is,
             }
             acls {
                 acls_are_read_and_written_by_version,
@@ -377,6 +383,7 @@ mod tests {
             include_str!("options.rs"),
             include_str!("nodes.rs"),
             include_str!("acls.rs"),
+            include_str!("admin.rs"),
             include_str!("transactions.rs"),
             include_str!("watches.rs"),
             include_str!("results.rs"),

@@ -366,6 +366,50 @@ pub async fn sync_returns_its_path<H: Handler>(handler: H) {
     assert_eq!(ctx.ok("sync", zk.sync("/missing")).await, "/missing");
 }
 
+pub async fn all_nodes_below_a_node_are_counted<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    assert_eq!(ctx.ok("count", zk.get_all_children_number("/")).await, 0);
+    for path in ["/a", "/a/b", "/a/b/c", "/ab", "/a/d"] {
+        ctx.ok("a node", zk.create(path, b"", CreateMode::Persistent)).await;
+    }
+    for (path, number) in [("/", 5), ("/a", 3), ("/a/b", 1), ("/ab", 0)] {
+        assert_eq!(ctx.ok("count", zk.get_all_children_number(path)).await, number, "{path}");
+    }
+    let below = zk.with_chroot("/a").expect("a good path");
+    assert_eq!(ctx.ok("count", below.get_all_children_number("/")).await, 3);
+    let error = ctx.err("count", below.get_all_children_number("/missing")).await;
+    assert_refused(&error, ErrorCode::NoNode);
+    assert_eq!(error.path(), Some("/missing"));
+    assert!(error.to_string().starts_with("get_all_children_number /missing on "), "{error}");
+}
+
+pub async fn ephemeral_nodes_are_listed_by_prefix<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let (zk, other) = (ctx.client().await, ctx.client().await);
+    ctx.ok("a node", zk.create("/a", b"", CreateMode::Persistent)).await;
+    for path in ["/a/x", "/a/xy", "/ax", "/b"] {
+        ctx.ok("an ephemeral", zk.create(path, b"", CreateMode::Ephemeral)).await;
+    }
+    ctx.ok("another's", other.create("/a/xz", b"", CreateMode::Ephemeral)).await;
+    let sorted = async |zk: &Client, prefix: &str| {
+        let mut paths = ctx.ok("ephemerals", zk.get_ephemerals(prefix)).await;
+        paths.sort();
+        paths
+    };
+    assert_eq!(sorted(&zk, "/").await, ["/a/x", "/a/xy", "/ax", "/b"]);
+    assert_eq!(sorted(&zk, "/a").await, ["/a/x", "/a/xy", "/ax"]);
+    assert_eq!(sorted(&zk, "/a/x").await, ["/a/x", "/a/xy"]);
+    assert!(sorted(&zk, "/missing").await.is_empty());
+    assert_eq!(sorted(&other, "/").await, ["/a/xz"]);
+    // Below a chroot, a node whose path only begins like the chroot is not listed.
+    let below = zk.with_chroot("/a").expect("a good path");
+    assert_eq!(sorted(&below, "/").await, ["/x", "/xy"]);
+    assert_eq!(sorted(&below, "/xy").await, ["/xy"]);
+    let error = ctx.err("a bad prefix", zk.get_ephemerals("/a/")).await;
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+}
+
 pub async fn errors_say_what_failed_where_and_why<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (proxy, zk) = ctx.client_via_proxy().await;
