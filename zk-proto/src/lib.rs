@@ -142,6 +142,7 @@
 //! | [`jute`] | encodes and decodes integers, strings, buffers and vectors |
 //! | [`records`] | the records of the protocol |
 //! | [`Request`], [`Response`] | the records of each operation |
+//! | [`sasl`] | SASL mechanisms: what a mechanism is, and DIGEST-MD5 |
 //! | [`session`] | the client's session: handshake, keep-alive, requests, watches, credentials, hosts |
 //! | [`path`], [`Chroot`], [`hosts`] | paths, the chroot, and connection strings |
 //!
@@ -161,6 +162,7 @@
 //! - `std` (default): adds [`Stat::created`](records::Stat::created) and
 //!   [`Stat::modified`](records::Stat::modified), and enables `std` in the dependencies. Without it the crate is
 //!   `no_std` and needs `alloc` and atomics.
+//! - `sasl-digest-md5`: adds the mechanism DIGEST-MD5 to [`sasl`], with the crate `md-5`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -184,6 +186,7 @@ mod open_enum;
 pub mod path;
 pub mod records;
 mod rng;
+pub mod sasl;
 pub mod session;
 mod time;
 mod ustring;
