@@ -10,9 +10,11 @@ use std::{
 };
 
 use crate::{
-    eventually, lock,
+    eventually,
+    free_address::free_address,
+    lock,
     process::{Process, TempDirectory},
-    server::{Options, free_address},
+    server::Options,
 };
 
 /// What a KDC is made of, with the Debian package of each.

@@ -3,6 +3,7 @@
 //!
 //! - [`Ensemble`] runs one server or several. A test can kill, pause and restart each of them. [`Options`]
 //!   configures them.
+//! - [`Certificates`] are those of servers and clients with TLS, good ones and bad ones.
 //! - [`Proxy`] stands in front of one server. It can close, hold back, delay or filter what passes.
 //! - [`ScriptedServer`] is a server whose replies a test writes, for replies that no real server sends.
 //! - [`minimal_client::Session`] speaks as much of the protocol as the harness needs. It shares no code with
@@ -33,8 +34,11 @@
 //! [`version_under_test`]). Servers and their files are removed when the [`Ensemble`] is dropped. They are also
 //! removed if the test process ends in any other way, even by `SIGKILL`.
 
+mod certificates;
 mod counting_handler;
 mod frame;
+mod free_address;
+mod installed;
 mod kdc;
 pub mod minimal_client;
 mod process;
@@ -42,6 +46,7 @@ mod proxy;
 mod resolver_handler;
 pub mod runtimes;
 mod scripted_server;
+mod security;
 mod server;
 pub mod suite;
 mod sync;
@@ -49,15 +54,16 @@ pub mod tasks;
 mod txn_log;
 mod zk_cli;
 
+pub use certificates::{Certificates, Holder};
 pub use counting_handler::CountingHandler;
+pub use installed::version_under_test;
 pub use kdc::Kdc;
 pub use proxy::{Direction, FrameAction, Proxy};
 pub use resolver_handler::ResolverHandler;
 pub use scripted_server::{Request, ScriptedConnection, ScriptedServer};
-pub use server::{
-    Ensemble, Mode, Node, Options, embedded_config, shared_ensemble, version_under_test,
-};
+pub use security::ClientAuth;
+pub use server::{Ensemble, Mode, Node, Options, embedded_config, shared_ensemble};
 pub use sync::eventually;
-pub use zk_cli::zk_cli;
+pub use zk_cli::{zk_cli, zk_cli_with};
 
 pub(crate) use sync::{lock, poll};

@@ -1,31 +1,22 @@
 //! Real ZooKeeper servers: how to configure, start and stop them.
 
-use std::env;
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, PipeWriter};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use zk_proto::jute::Secret;
 use zk_server::Version;
 
+use crate::certificates::Holder;
+use crate::free_address::free_address;
+use crate::installed::{JAVA, classpath, installed};
 use crate::process::{Process, TempDirectory};
+use crate::security::{ClientAuth, Sasl, Tls};
 use crate::{eventually, lock, minimal_client, poll, txn_log};
 
-pub(crate) const JAVA: &str = "/usr/bin/java";
-/// The jars of ZooKeeper 3.8 from Debian.
-const DEBIAN: [&str; 5] = [
-    "/usr/share/java/zookeeper.jar",
-    // Jars that the manifest does not list: logging, TLS, and the command line client.
-    "/usr/share/java/netty-codec.jar",
-    "/usr/share/java/netty-resolver.jar",
-    "/usr/share/java/slf4j-simple.jar",
-    "/usr/share/java/commons-cli.jar",
-];
 const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 
 /// Options of a small virtual machine that starts fast and leaves no files.
@@ -63,62 +54,6 @@ const MODE_LIMIT: Duration = Duration::from_secs(1);
 /// The number of attempts to start servers, with other ports each time.
 const START_ATTEMPTS: usize = 3;
 
-/// The release of the ZooKeeper servers that tests start: that of `ZK_TEST_VERSION`, or else 3.8.
-///
-/// 3.8 is the Debian package. For 3.9, `tests/jars/fetch.sh` fetches the jars.
-///
-/// # Panics
-///
-/// If it is set to anything but 3.8 or 3.9.
-#[must_use]
-pub fn version_under_test() -> Version {
-    requested_version().unwrap_or(Version::V3_8)
-}
-
-/// The value of `ZK_TEST_VERSION`.
-pub(crate) fn requested_version() -> Option<Version> {
-    static VERSION: LazyLock<Option<Version>> = LazyLock::new(|| {
-        let version = env::var("ZK_TEST_VERSION").ok()?;
-        match version.as_str() {
-            "3.8" => Some(Version::V3_8),
-            "3.9" => Some(Version::V3_9),
-            _ => panic!("ZK_TEST_VERSION is {version:?}, which is neither 3.8 nor 3.9"),
-        }
-    });
-    *VERSION
-}
-
-/// The directory with the jars of ZooKeeper 3.9.
-fn jars() -> PathBuf {
-    let cache = || env::home_dir().unwrap_or_default().join(".cache/zk-test-jars");
-    env::var_os("ZK_TEST_JARS").map_or_else(cache, PathBuf::from)
-}
-
-/// The class path of ZooKeeper and its command line client.
-pub(crate) fn classpath() -> String {
-    match version_under_test() {
-        Version::V3_8 => DEBIAN.join(":"),
-        _ => jars().join("*").display().to_string(),
-    }
-}
-
-/// Checks that everything that a server needs is installed. The error says what is missing and how to install
-/// it.
-fn installed() -> Result<(), String> {
-    let (files, cure) = match version_under_test() {
-        Version::V3_8 => {
-            (DEBIAN.map(PathBuf::from).to_vec(), "apt-get update && apt-get install -y zookeeper")
-        }
-        _ => (vec![jars().join("zookeeper-3.9.5.jar")], "tests/jars/fetch.sh"),
-    };
-    match files.iter().chain([&PathBuf::from(JAVA)]).find(|file| !file.exists()) {
-        None => Ok(()),
-        Some(file) => {
-            Err(format!("ZooKeeper is not installed ({} is missing); try: {cure}", file.display()))
-        }
-    }
-}
-
 /// The configuration of servers. The defaults suit tests: short ticks, session timeouts of 0.5 to 60 seconds,
 /// all four-letter words, reconfiguration, all extended types, no forced writes, no connection limit, and a
 /// user `super` with the password `test`.
@@ -126,6 +61,8 @@ fn installed() -> Result<(), String> {
 pub struct Options {
     tick_time: Duration,
     read_only_mode: bool,
+    tls: Option<Tls>,
+    sasl: Option<Sasl>,
     config: Vec<String>,
     properties: Vec<(String, String)>,
 }
@@ -135,6 +72,8 @@ impl Default for Options {
         Self {
             tick_time: Duration::from_millis(500),
             read_only_mode: true,
+            tls: None,
+            sasl: None,
             config: Vec::new(),
             properties: Vec::new(),
         }
@@ -169,6 +108,78 @@ impl Options {
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.push((name.into(), value.into()));
         self
+    }
+
+    /// Gives each server a second port for TLS, at [`Ensemble::tls_hosts`]. Its certificate is that of
+    /// [`Holder::Server`], and it trusts the authority of
+    /// [`Certificates::shared`](crate::Certificates::shared).
+    ///
+    /// As configured so, 3.8 takes TLS 1.2 only, and 3.9 takes TLS 1.3 only. A client with a certificate has
+    /// the identity `x509:CN=client`.
+    #[must_use]
+    pub fn tls(mut self, client_auth: ClientAuth) -> Self {
+        self.tls = Some(Tls { client_auth, server: Holder::Server, check_revocation: false });
+        self.property(Tls::FACTORY.0, Tls::FACTORY.1)
+    }
+
+    /// Sets whose certificate the servers have.
+    ///
+    /// # Panics
+    ///
+    /// Without [`tls`](Self::tls).
+    #[must_use]
+    pub fn server_certificate(mut self, holder: Holder) -> Self {
+        self.tls.as_mut().expect("this is an option of TLS").server = holder;
+        self
+    }
+
+    /// Has the servers refuse clients whose certificate is on the revocation list of its authority (`ssl.crl`).
+    ///
+    /// # Panics
+    ///
+    /// Without [`tls`](Self::tls).
+    #[must_use]
+    pub fn check_revocation(mut self) -> Self {
+        self.tls.as_mut().expect("this is an option of TLS").check_revocation = true;
+        self
+    }
+
+    /// Has the servers take SASL by DIGEST-MD5, from users with these names and passwords. The name of the
+    /// service is `zookeeper`, and its host `zk-sasl-md5`.
+    #[must_use]
+    pub fn sasl_digest_md5(mut self, users: &[(&str, &str)]) -> Self {
+        let owned = |&(name, password): &(&str, &str)| (name.to_owned(), password.to_owned());
+        self.sasl = Some(Sasl::DigestMd5 { users: users.iter().map(owned).collect() });
+        self.property(Sasl::PROVIDER.0, Sasl::PROVIDER.1)
+    }
+
+    /// Has the servers take SASL by GSSAPI, as `principal` (such as `zookeeper/localhost@REALM`) with its key
+    /// in `keytab`. The KDC is that of `krb5_conf`.
+    #[must_use]
+    pub fn sasl_kerberos(
+        mut self,
+        keytab: impl Into<PathBuf>,
+        principal: impl Into<String>,
+        krb5_conf: impl Into<PathBuf>,
+    ) -> Self {
+        let (keytab, principal) = (keytab.into(), principal.into());
+        self.sasl = Some(Sasl::Kerberos { keytab, principal, krb5_conf: krb5_conf.into() });
+        self.property(Sasl::PROVIDER.0, Sasl::PROVIDER.1)
+    }
+
+    /// Has the servers end sessions that make a request without SASL (`sessionRequireClientSASLAuth`).
+    #[must_use]
+    pub fn required_sasl(self) -> Self {
+        self.property("zookeeper.sessionRequireClientSASLAuth", "true")
+            .property(Sasl::PROVIDER.0, Sasl::PROVIDER.1)
+    }
+
+    /// Has the servers end sessions that make a request without having authenticated by one of these schemes
+    /// (`enforce.auth.schemes`).
+    #[must_use]
+    pub fn enforce_auth(self, schemes: &[&str]) -> Self {
+        self.property("zookeeper.enforce.auth.enabled", "true")
+            .property("zookeeper.enforce.auth.schemes", schemes.join(","))
     }
 
     /// Starts an ensemble of `servers` servers, or a standalone server for one, and waits until all of them
@@ -222,17 +233,21 @@ impl Options {
                 .collect(),
         };
 
+        let login = self.sasl.as_ref().map(|sasl| sasl.write(files.path())).transpose()?;
+        let login = login.unwrap_or_default();
         let mut nodes = Vec::new();
         for (id, address) in (1..).zip(addresses) {
+            let tls_address = self.tls.as_ref().map(|_| free_address());
             let directory = files.path().join(format!("node{id}"));
             let data = directory.join("data");
             fs::create_dir_all(&data)?;
             fs::write(data.join("myid"), format!("{id}\n"))?;
-            fs::write(directory.join("zoo.cfg"), self.zoo_cfg(&data, &members))?;
+            fs::write(directory.join("zoo.cfg"), self.zoo_cfg(&data, &members, tls_address))?;
             nodes.push(Node {
                 id,
                 address,
-                command: self.command(&directory),
+                tls_address,
+                command: self.command(&directory, &login),
                 log: directory.join("log"),
                 directory_handle: files.handle()?,
                 process: Mutex::new(None),
@@ -241,7 +256,9 @@ impl Options {
         Ok(Ensemble { nodes, files })
     }
 
-    fn zoo_cfg(&self, data: &Path, members: &str) -> String {
+    fn zoo_cfg(&self, data: &Path, members: &str, tls_address: Option<SocketAddr>) -> String {
+        let tls = self.tls.as_ref().zip(tls_address);
+        let tls = tls.map(|(tls, address)| tls.config(address)).unwrap_or_default();
         format!(
             "tickTime={}\n\
              initLimit=20\n\
@@ -253,17 +270,17 @@ impl Options {
              admin.enableServer=false\n\
              4lw.commands.whitelist=*\n\
              reconfigEnabled=true\n\
-             {members}{}\n",
+             {members}{tls}{}\n",
             self.tick_time.as_millis(),
             data.display(),
             self.config.join("\n"),
         )
     }
 
-    fn command(&self, directory: &Path) -> Vec<String> {
+    fn command(&self, directory: &Path, login: &[(String, String)]) -> Vec<String> {
         let own = PROPERTIES.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let read_only = ("readonlymode.enabled".to_owned(), self.read_only_mode.to_string());
-        let properties = own.iter().chain([&read_only]).chain(&self.properties);
+        let properties = own.iter().chain([&read_only]).chain(login).chain(&self.properties);
 
         let mut command = vec![JAVA.to_owned()];
         command.extend(JVM.map(str::to_owned));
@@ -329,6 +346,18 @@ impl Ensemble {
     #[must_use]
     pub fn hosts(&self) -> String {
         let addresses: Vec<_> = self.nodes.iter().map(|n| n.address.to_string()).collect();
+        addresses.join(",")
+    }
+
+    /// As [`hosts`](Self::hosts), with the ports for TLS.
+    ///
+    /// # Panics
+    ///
+    /// Without [`Options::tls`].
+    #[must_use]
+    #[track_caller]
+    pub fn tls_hosts(&self) -> String {
+        let addresses: Vec<_> = self.nodes.iter().map(|n| n.tls_address().to_string()).collect();
         addresses.join(",")
     }
 
@@ -450,6 +479,7 @@ impl Ensemble {
 pub struct Node {
     id: usize,
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     command: Vec<String>,
     log: PathBuf,
     directory_handle: PipeWriter,
@@ -461,6 +491,17 @@ impl Node {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where clients connect with TLS.
+    ///
+    /// # Panics
+    ///
+    /// Without [`Options::tls`].
+    #[must_use]
+    #[track_caller]
+    pub fn tls_address(&self) -> SocketAddr {
+        self.tls_address.expect("the servers were started with TLS")
     }
 
     /// The server's process, if it runs.
@@ -600,10 +641,11 @@ impl Node {
         self.running(|process| !process.is_paused()) == Some(true)
     }
 
-    /// Whether the server serves reads and writes.
+    /// Whether the server serves reads and writes, and accepts connections with TLS, if it is to.
     #[must_use]
     pub fn is_serving(&self) -> bool {
         !matches!(self.mode(), None | Some(Mode::ReadOnly))
+            && self.tls_address.is_none_or(|address| TcpStream::connect(address).is_ok())
     }
 
     fn serving(&self) -> Result<(), String> {
@@ -652,24 +694,4 @@ fn check<T>(result: Result<T, String>) -> T {
         Ok(value) => value,
         Err(why) => panic!("{why}"),
     }
-}
-
-/// An unused address. Its port is below the ephemeral ports of the system: an outgoing connection could take
-/// one of those while a server is down, and the port of a leader even while it runs.
-pub(crate) fn free_address() -> SocketAddr {
-    const FIRST: u16 = 10_000;
-    const COUNT: u16 = 22_000;
-    // A counter, so that servers of this process never share a port, with a random start, so that those of
-    // other processes rarely do.
-    static NEXT: LazyLock<AtomicU64> =
-        LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(()) >> 1));
-
-    (0..COUNT)
-        .map(|_| {
-            let offset = NEXT.fetch_add(1, Ordering::Relaxed) % u64::from(COUNT);
-            FIRST + u16::try_from(offset).expect("the remainder is less than COUNT")
-        })
-        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        .find(|address| TcpListener::bind(address).is_ok())
-        .expect("a port of 127.0.0.1 is free")
 }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::server::{JAVA, classpath};
+use crate::installed::{JAVA, classpath};
 
 /// Runs `commands` in ZooKeeper's command line client, connected to the server at `hosts`. Returns its
 /// standard output, followed by its standard error.
@@ -14,9 +14,21 @@ use crate::server::{JAVA, classpath};
 #[must_use]
 #[track_caller]
 pub fn zk_cli(hosts: &str, commands: &[&str]) -> String {
+    zk_cli_with(&[], hosts, commands)
+}
+
+/// As [`zk_cli`], with these system properties.
+///
+/// # Panics
+///
+/// If the client does not run.
+#[must_use]
+#[track_caller]
+pub fn zk_cli_with(properties: &[(&str, &str)], hosts: &str, commands: &[&str]) -> String {
     let mut client = Command::new(JAVA)
         .args(["-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=off"])
         .args(["-Dorg.apache.logging.log4j.level=OFF"])
+        .args(properties.iter().map(|(name, value)| format!("-D{name}={value}")))
         .args(["-cp", &classpath(), "org.apache.zookeeper.ZooKeeperMain"])
         .args(["-waitforconnection", "-server", hosts])
         .stdin(Stdio::piped())

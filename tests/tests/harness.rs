@@ -1,9 +1,9 @@
 //! Tests of the harness itself.
 
 use std::env;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, test_kill_process};
 use zk_tests::minimal_client::Session;
 use zk_tests::{
-    Direction, Ensemble, FrameAction, Mode, Options, Proxy, eventually, shared_ensemble,
+    Certificates, ClientAuth, Direction, Ensemble, FrameAction, Holder, Mode, Node, Options, Proxy,
+    eventually, shared_ensemble, zk_cli_with,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -90,6 +91,104 @@ fn options_reach_the_server() {
     assert!(conf.contains("maxSessionTimeout=7000\n"), "{conf}");
     let envi = ensemble.node(0).four_letter_word("envi");
     assert!(envi.contains("zookeeper.version="), "{envi}");
+}
+
+/// What OpenSSL's client gets as the mode of a server, over TLS, with the certificate of `client` if any.
+fn mode_over_tls(address: SocketAddr, client: Option<Holder>) -> Result<String, String> {
+    let certificates = Certificates::shared();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_client", "-quiet", "-verify_return_error", "-verify_ip", "127.0.0.1"]);
+    openssl.arg("-connect").arg(address.to_string());
+    openssl.arg("-CAfile").arg(certificates.authority());
+    if let Some(client) = client {
+        openssl.arg("-cert").arg(certificates.chain(client));
+        openssl.arg("-key").arg(certificates.key(client));
+    }
+    let mut openssl = openssl
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("OpenSSL is installed");
+    // If it does not read its input, its output shows it.
+    let _ = openssl.stdin.as_mut().expect("it is piped").write_all(b"srvr");
+    let output = openssl.wait_with_output().expect("it ends when the server has answered");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let answer = text(&output.stdout);
+    let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "));
+    mode.map(str::to_owned).ok_or_else(|| text(&output.stderr))
+}
+
+#[test]
+fn a_server_with_tls_can_demand_certificates() {
+    let ensemble = Options::default().tls(ClientAuth::Need).check_revocation().start(1);
+    let address = ensemble.node(0).tls_address();
+    assert_eq!(ensemble.tls_hosts(), address.to_string());
+    for client in [Holder::Client, Holder::SecondClient] {
+        assert_eq!(mode_over_tls(address, Some(client)).as_deref(), Ok("standalone"), "{client:?}");
+    }
+    for client in [Holder::ForeignClient, Holder::ExpiredClient, Holder::RevokedClient] {
+        mode_over_tls(address, Some(client)).expect_err("its certificate is not good");
+    }
+    mode_over_tls(address, None).expect_err("it has no certificate");
+    open(&ensemble, 0).close().expect("the plain port serves too");
+}
+
+#[test]
+fn servers_of_an_ensemble_can_use_tls() {
+    let ensemble = Options::default().tls(ClientAuth::Need).start(3);
+    // They were not told to look for revoked certificates.
+    let mode = |node: &Node| mode_over_tls(node.tls_address(), Some(Holder::RevokedClient));
+    let mut modes: Vec<_> = ensemble.nodes().iter().map(mode).collect();
+    modes.sort();
+    assert_eq!(modes, ["follower", "follower", "leader"].map(|mode| Ok(mode.to_owned())));
+}
+
+#[test]
+fn a_server_can_have_a_bad_certificate() {
+    for (holder, problem) in [
+        (Holder::ExpiredServer, "certificate has expired"),
+        (Holder::MisnamedServer, "IP address mismatch"),
+        (Holder::ForeignServer, "verify error"),
+    ] {
+        let ensemble = Options::default().tls(ClientAuth::None).server_certificate(holder).start(1);
+        let error = mode_over_tls(ensemble.node(0).tls_address(), None).expect_err("it is bad");
+        assert!(error.contains(problem), "{holder:?}: {error}");
+    }
+}
+
+#[test]
+fn servers_can_require_sasl_from_users_with_passwords() {
+    let ensemble =
+        Options::default().sasl_digest_md5(&[("bob", "a\"b\\c")]).required_sasl().start(3);
+    let mut session = open(&ensemble, 0);
+    assert!(session.request(GET_DATA, &get_data("/")).map_or(true, |reply| reply.error != 0));
+
+    let login = |password: &str| {
+        let file = ensemble.directory().join("login.conf");
+        let module = "org.apache.zookeeper.server.auth.DigestLoginModule";
+        let login =
+            format!("Client {{ {module} required username=\"bob\" password=\"{password}\"; }};");
+        fs::write(&file, login).expect("the directory can be written to");
+        let file = file.display().to_string();
+        let properties =
+            [("java.security.auth.login.config", &*file), ("zookeeper.fips-mode", "false")];
+        zk_cli_with(&properties, &ensemble.hosts(), &["create /mine x sasl:bob:r", "getAcl /mine"])
+    };
+    let printed = login("a\\\"b\\\\c");
+    assert!(printed.contains("Created /mine") && printed.contains("'sasl,'bob"), "{printed}");
+    let printed = login("wrong");
+    assert!(!printed.contains("'sasl,'bob"), "{printed}");
+}
+
+#[test]
+fn a_server_can_demand_credentials() {
+    let ensemble = Options::default().enforce_auth(&["digest"]).start(1);
+    let mut session = open(&ensemble, 0);
+    assert!(session.request(GET_DATA, &get_data("/")).map_or(true, |reply| reply.error != 0));
+    let mut session = open(&ensemble, 0);
+    become_super(&mut session);
+    assert_eq!(session.request(GET_DATA, &get_data("/")).unwrap().error, 0);
 }
 
 #[test]

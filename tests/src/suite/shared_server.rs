@@ -5,7 +5,8 @@ use std::{net::SocketAddr, sync::OnceLock};
 use zk_server::{SessionId, TestServer, Version};
 
 use crate::{
-    Ensemble, Proxy, embedded_config, minimal_client, server::requested_version, version_under_test,
+    Ensemble, Proxy, embedded_config, installed::requested_version, minimal_client,
+    version_under_test,
 };
 
 /// The server that all tests of a binary share: ZooKeeper, or an embedded server.

@@ -7,14 +7,6 @@ use super::*;
 
 const IDLE: Duration = Duration::from_millis(1500);
 
-/// One server that requires authentication by these system properties.
-async fn ctx<H: Handler>(handler: H, properties: &[(&str, &str)]) -> EnsembleContext<H> {
-    let options = properties
-        .iter()
-        .fold(Options::default(), |options, (name, value)| options.property(*name, *value));
-    EnsembleContext::of(handler, options, 1).await
-}
-
 fn assert_demanded(error: &Error, outcome: Outcome, sent: &str) {
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::AuthFailed, Some(outcome)), "{error}");
     let text = error.to_string();
@@ -40,9 +32,8 @@ async fn an_idle_client_ends<H: Handler>(
 
 /// `zookeeper.enforce.auth.enabled` with a scheme that the client knows.
 pub async fn a_server_can_require_digest_credentials<H: Handler>(handler: H) {
-    let properties =
-        [("zookeeper.enforce.auth.enabled", "true"), ("zookeeper.enforce.auth.schemes", "digest")];
-    let ctx = ctx(handler, &properties).await;
+    let options = Options::default().enforce_auth(&["digest"]);
+    let ctx = EnsembleContext::of(handler, options, 1).await;
     let builder = || client(ctx.proxy_hosts(0), IDLE);
 
     let zk = an_idle_client_ends(&ctx, builder()).await;
@@ -70,14 +61,7 @@ pub async fn a_server_can_require_digest_credentials<H: Handler>(handler: H) {
 
 /// `zookeeper.sessionRequireClientSASLAuth`.
 pub async fn a_server_can_require_sasl<H: Handler>(handler: H) {
-    let properties = [
-        ("zookeeper.sessionRequireClientSASLAuth", "true"),
-        (
-            "zookeeper.authProvider.sasl",
-            "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
-        ),
-    ];
-    let ctx = ctx(handler, &properties).await;
+    let ctx = EnsembleContext::of(handler, Options::default().required_sasl(), 1).await;
     let builder = || client(ctx.proxy_hosts(0), IDLE).auth("digest", "ann:1");
     let zk = an_idle_client_ends(&ctx, builder()).await;
     let error = zk.exists("/").await.expect_err("the session has ended");
