@@ -292,7 +292,8 @@ impl Client {
     /// Removes a credential that was passed to [`ClientBuilder::auth`](crate::ClientBuilder::auth) or
     /// [`add_auth`](Self::add_auth), and returns whether it was there.
     ///
-    /// Later connections and sessions do not send it. The present connection keeps it: the protocol cannot take it back.
+    /// Later connections and sessions do not send it. The server of the present connection knows it until that connection
+    /// ends, as the protocol cannot take it back: see [`reconnect`](Self::reconnect).
     ///
     /// This is how a client whose credentials were refused starts with others:
     ///
@@ -417,6 +418,51 @@ with_blocking! { impl Client {
     /// again.
     pub fn add_auth(&self, scheme: impl Into<String>, auth: impl Into<Bytes>) -> AsyncResult<()> {
         self.inner.add_auth(Credential::new(scheme, auth))
+    }
+
+    /// Replaces all credentials of a scheme by one, for this connection and all later ones.
+    ///
+    /// It is [`add_auth`](Self::add_auth) of this credential, and [`remove_auth`](Self::remove_auth) of all others of the
+    /// scheme, in one step: no connection begins without one of them. The server of the present connection knows the old
+    /// ones as well, until the client [reconnects](Self::reconnect).
+    ///
+    /// ```no_run
+    /// # async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
+    /// zk.replace_auth("digest", "app:new password").await?;
+    /// zk.reconnect().await?; // now the server knows the new password only
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`add_auth`](Self::add_auth).
+    pub fn replace_auth(
+        &self,
+        scheme: impl Into<String>,
+        auth: impl Into<Bytes>,
+    ) -> AsyncResult<()> {
+        self.inner.replace_auth(Credential::new(scheme, auth))
+    }
+
+    /// Moves the session to a new connection to the same server, so that the server forgets what it knew of the old one.
+    ///
+    /// Servers keep the identities of a connection until it ends. This makes a withdrawn credential ineffective, and takes
+    /// up a certificate or a login that has changed meanwhile.
+    ///
+    /// No call fails by it: calls that were made before are answered first, and later ones wait for the new connection. The
+    /// session goes on with its ephemeral nodes and watches, but it is [`Suspended`](SessionState::Suspended) in between,
+    /// which is why no other call reconnects by itself. The handle completes when the server has accepted the credentials
+    /// of the new connection. If the servers cannot be reached, it waits until they can; if the session expires meanwhile,
+    /// it completes with the next session.
+    ///
+    /// # Errors
+    /// - [`AuthFailed`](crate::ErrorKind::AuthFailed) if the server refuses a credential, or demands another one.
+    /// - [`ConnectionClosed`](crate::ErrorKind::ConnectionClosed) if the client does not run, or is stopped meanwhile.
+    ///
+    /// # Cancel safety
+    /// If the handle is dropped, the client still reconnects.
+    pub fn reconnect(&self) -> AsyncResult<()> {
+        self.inner.reconnect()
     }
 } }
 

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use zk_proto::{
-    Chroot, ErrorCode, HostPort, HostsError, OpCode, PathError, path,
+    AclError, Chroot, ErrorCode, HostPort, HostsError, OpCode, PathError, path,
     session::{Cause, Failure, Outcome, Reason},
 };
 
@@ -399,6 +399,7 @@ const fn name(op: OpCode) -> Option<&'static str> {
         OpCode::GetEphemerals => "get_ephemerals",
         OpCode::GetAllChildrenNumber => "get_all_children_number",
         OpCode::WhoAmI => "who_am_i",
+        OpCode::CreateSession => "reconnect",
         _ => return None,
     })
 }
@@ -420,6 +421,12 @@ impl From<Box<Failure>> for Error {
 
 impl From<HostsError> for Error {
     fn from(error: HostsError) -> Self {
+        Self::caused(ErrorKind::InvalidInput, None, error.to_string(), error)
+    }
+}
+
+impl From<AclError> for Error {
+    fn from(error: AclError) -> Self {
         Self::caused(ErrorKind::InvalidInput, None, error.to_string(), error)
     }
 }

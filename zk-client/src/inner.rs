@@ -252,8 +252,27 @@ impl ClientInner {
     }
 
     pub(crate) fn add_auth(&self, credential: Credential) -> AsyncResult<()> {
+        self.call_of_session(|lifecycle, _, call| lifecycle.add_auth(credential, call))
+    }
+
+    pub(crate) fn replace_auth(&self, credential: Credential) -> AsyncResult<()> {
+        self.call_of_session(|lifecycle, _, call| lifecycle.replace_auth(credential, call))
+    }
+
+    pub(crate) fn reconnect(&self) -> AsyncResult<()> {
+        self.call_of_session(|lifecycle, now, call| {
+            lifecycle.session.reconnect(now, call).map(|_| true)
+        })
+    }
+
+    /// Makes a call that the session carries out without a request. `act` returns whether the session takes the call;
+    /// otherwise it is complete.
+    fn call_of_session(
+        &self,
+        act: impl FnOnce(&mut Lifecycle, Time, Arc<dyn PendingCall>) -> Result<bool, Box<Failure>>,
+    ) -> AsyncResult<()> {
         let cell = Cell::<()>::new();
-        match self.with_lifecycle(|lifecycle, _| lifecycle.add_auth(credential, cell.clone())) {
+        match self.with_lifecycle(|lifecycle, now| act(lifecycle, now, cell.clone())) {
             Ok(true) => {}
             Ok(false) => self.complete(&cell, Ok(())),
             Err(failure) => self.complete(&cell, Err(failure.into())),

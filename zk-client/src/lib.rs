@@ -154,8 +154,9 @@ pub use zk_handler_thread::ThreadHandler;
 #[cfg(feature = "tokio")]
 pub use zk_handler_tokio::TokioHandler;
 pub use zk_proto::{
-    Acl, CREATOR_ALL_ACL, Chroot, ConnectString, ErrorCode, EventType, HostPort, HostsError, Id,
-    OPEN_ACL_UNSAFE, OpCode, PathError, Perms, READ_ACL_UNSAFE, Time, Ustring, path,
+    Acl, AclError, CREATOR_ALL_ACL, Chroot, ConnectString, ErrorCode, EventType, HostPort,
+    HostsError, Id, OPEN_ACL_UNSAFE, OpCode, PathError, Perms, READ_ACL_UNSAFE, Time, Ustring,
+    path,
     records::{ClientInfo, Stat},
     session::{
         Backoff, ConnectionState, Outcome, SessionId, SessionState, SessionTicket, WatchedEvent,

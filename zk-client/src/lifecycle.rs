@@ -221,6 +221,21 @@ impl Lifecycle {
         self.session.remove_auth(credential) || self.config.auth.len() < before
     }
 
+    /// Removes all credentials of the new one's scheme, and adds it, as [`add_auth`](Self::add_auth) does.
+    pub(crate) fn replace_auth(
+        &mut self,
+        credential: Credential,
+        call: Arc<dyn PendingCall>,
+    ) -> Result<bool, Box<Failure>> {
+        let is_old =
+            |other: &&Credential| other.scheme == credential.scheme && **other != credential;
+        let old: Vec<_> = self.config.auth.iter().filter(is_old).cloned().collect();
+        for old in &old {
+            self.remove_auth(old);
+        }
+        self.add_auth(credential, call)
+    }
+
     pub(crate) fn set_hosts(&mut self, now: Time, hosts: Vec<HostPort>) {
         self.config.hosts.clone_from(&hosts);
         self.session.set_hosts(now, hosts);

@@ -192,7 +192,7 @@ mod time;
 mod ustring;
 mod watch_event;
 
-pub use acl::{Acl, CREATOR_ALL_ACL, Id, OPEN_ACL_UNSAFE, Perms, READ_ACL_UNSAFE};
+pub use acl::{Acl, AclError, CREATOR_ALL_ACL, Id, OPEN_ACL_UNSAFE, Perms, READ_ACL_UNSAFE};
 pub use chroot::Chroot;
 pub use create_mode::CreateMode;
 pub use error_code::ErrorCode;

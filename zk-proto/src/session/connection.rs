@@ -65,7 +65,7 @@ impl<T: Clone> Session<T> {
 
         let at_work = self.last_request.is_some_and(|last| now.since(last) < AT_WORK);
         let waiters = self.credentials.iter().any(|registered| !registered.waiters.is_empty());
-        if at_work || waiters || self.queue.len() > 0 {
+        if at_work || waiters || !self.reconnecting.is_empty() || self.queue.len() > 0 {
             return Duration::ZERO;
         }
         let left = self.route.session_time_left(now).unwrap_or_default();
@@ -186,6 +186,7 @@ impl<T: Clone> Session<T> {
             self.fail_waiters(registered, &reason);
         }
         self.credentials = credentials;
+        self.fail_reconnects(&reason);
         self.identity = Identity::unknown(self.config.session_timeout, self.identity.last_zxid);
         self.phase = Phase::Ended(reason);
     }
@@ -198,8 +199,8 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Drops the removed credentials, which the lost connection had counted.
-    fn drop_removed_credentials(&mut self, reason: &Reason) {
+    /// Drops the removed credentials, which the connection that has ended had counted.
+    pub(super) fn drop_removed_credentials(&mut self, reason: &Reason) {
         let (removed, kept): (Vec<_>, _) =
             core::mem::take(&mut self.credentials).into_iter().partition(|other| other.removed);
         self.credentials = kept;

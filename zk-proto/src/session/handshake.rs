@@ -14,7 +14,8 @@ use crate::{
 };
 
 use super::{
-    Established, Identity, Keepalive, Phase, Search, Session, SessionState, Timeouts, auth_packet,
+    Established, Identity, Keepalive, Leaving, Phase, Search, Session, SessionState, Timeouts,
+    auth_packet,
 };
 
 impl<T: Clone> Session<T> {
@@ -101,7 +102,9 @@ impl<T: Clone> Session<T> {
             credentials_acked: 0,
             rearming,
             closing: None,
+            leaving: Leaving::Staying,
         }));
+        self.complete_reconnects();
     }
 
     /// Queues the credentials and watches, which are sent before all requests. Returns the number of setWatches

@@ -4,7 +4,7 @@
 //!
 //! | in | out |
 //! |---|---|
-//! | [`start`](Session::start), [`submit`](Session::submit), [`add_auth`](Session::add_auth), [`close`](Session::close) | [`poll_output`](Session::poll_output): connect, disconnect, probe, state changes, results, events |
+//! | [`start`](Session::start), [`submit`](Session::submit), [`add_auth`](Session::add_auth), [`reconnect`](Session::reconnect), [`close`](Session::close) | [`poll_output`](Session::poll_output): connect, disconnect, probe, state changes, results, events |
 //! | [`handle_connected`](Session::handle_connected), [`handle_data`](Session::handle_data), [`handle_disconnected`](Session::handle_disconnected), [`handle_probed`](Session::handle_probed) | [`poll_transmit`](Session::poll_transmit): bytes for the socket |
 //! | [`handle_timeout`](Session::handle_timeout) | [`poll_timeout`](Session::poll_timeout): when the next timeout is due |
 //!
@@ -47,6 +47,7 @@
 //! | `read_only` | the search for a server that takes writes |
 //! | `requests`, `request_queue`, `replies` | which requests are accepted, the queue of requests, and what the server sends |
 //! | `watches`, `rearm` | which watches are armed, whom an event is for, and how watches are armed again |
+//! | `reconnect` | how a session moves to a new connection, so that a server forgets a credential |
 //! | `removals` | the removal of unwanted watches from the server |
 #![cfg_attr(
     not(test),
@@ -69,6 +70,7 @@ mod output;
 mod pace;
 mod read_only;
 mod rearm;
+mod reconnect;
 mod removals;
 mod replies;
 mod request_queue;
@@ -98,6 +100,7 @@ pub use output::{ConnectionState, Output, Reply, RequestId, SessionState, Watche
 use expiry::ClosedHandshakes;
 use keepalive::{Keepalive, Timeouts};
 use read_only::{Probes, Search};
+use reconnect::Leaving;
 use removals::Removals;
 use request_queue::{RequestQueue, Submission};
 use requests::auth_packet;
@@ -151,6 +154,8 @@ struct Established {
     rearming: usize,
     /// If closeSession was sent: until when to wait for its reply.
     closing: Option<Time>,
+    /// Whether the session is about to move to another connection.
+    leaving: Leaving,
 }
 
 impl Established {
@@ -226,6 +231,8 @@ pub struct Session<T> {
     watches: WatchTable<T>,
     removals: Removals,
     credentials: Vec<Registered<T>>,
+    /// Those who wait for a new connection.
+    reconnecting: Vec<Caller<T>>,
     last_id: u64,
     outputs: VecDeque<Output<T>>,
     /// When the last request was submitted.
@@ -274,6 +281,7 @@ impl<T: Clone> Session<T> {
             watches: WatchTable::default(),
             removals: Removals::default(),
             credentials,
+            reconnecting: Vec::new(),
             last_id: 0,
             outputs: VecDeque::new(),
             last_request: None,
@@ -322,6 +330,8 @@ impl<T: Clone> Session<T> {
         match &mut self.phase {
             Phase::Established(up) if up.closing.is_none() => {
                 up.closing = Some(now.after(self.config.close_timeout));
+                // What waits for the next connection is carried out on this one.
+                up.leaving = Leaving::Staying;
                 let submission = Submission {
                     op: OpCode::CloseSession,
                     change: None,
@@ -436,7 +446,7 @@ impl<T: Clone> Session<T> {
             Phase::Established(up) => {
                 if up.closing.is_some_and(|until| until <= now) {
                     self.drop_connection(now, "no answer to closeSession".into());
-                } else if !self.drop_if_dead(now) {
+                } else if !self.drop_if_dead(now) && !self.is_draining() {
                     self.ping_if_due(now);
                     self.search_writable(now);
                     self.remove_unwanted(now);
@@ -449,7 +459,11 @@ impl<T: Clone> Session<T> {
     /// were any.
     pub fn poll_transmit(&mut self, now: Time, out: &mut BytesMut) -> bool {
         match &mut self.phase {
+            Phase::Established(up) if up.leaving == Leaving::Draining => false,
             Phase::Established(up) => {
+                if up.leaving == Leaving::SendingLast {
+                    up.leaving = Leaving::Draining;
+                }
                 let sent = self.queue.transmit(true, out);
                 if sent {
                     up.keepalive.sent(now);
@@ -467,7 +481,8 @@ impl<T: Clone> Session<T> {
     /// Whether [`poll_transmit`](Self::poll_transmit) has bytes to send.
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
-        self.queue.has_output(matches!(self.phase, Phase::Established(_)))
+        let sends = matches!(self.phase, Phase::Established(_)) && !self.is_draining();
+        self.queue.has_output(sends)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called next; `None` if it need not be.
@@ -477,6 +492,9 @@ impl<T: Clone> Session<T> {
             Phase::Idle | Phase::Ended(_) => None,
             Phase::Waiting { until, .. } => Some(*until),
             Phase::Connecting { deadline } | Phase::Handshake { deadline, .. } => Some(*deadline),
+            Phase::Established(up) if up.leaving == Leaving::Draining => {
+                Some(up.keepalive.dead_at())
+            }
             Phase::Established(up) => {
                 let due = up.keepalive.dead_at().min(up.keepalive.ping_due());
                 let search = up.search.as_ref().and_then(Search::due);

@@ -90,8 +90,8 @@ pub struct Reply {
 
 /// An output of a session, from [`Session::poll_output`](super::Session::poll_output).
 ///
-/// `T` is the type of the tokens that [`Session::submit`](super::Session::submit) and
-/// [`Session::add_auth`](super::Session::add_auth) take.
+/// `T` is the type of the tokens that [`Session::submit`](super::Session::submit),
+/// [`Session::add_auth`](super::Session::add_auth) and [`Session::reconnect`](super::Session::reconnect) take.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Output<T> {

@@ -70,6 +70,8 @@ impl<T: Clone> Session<T> {
                 {
                     self.probes = Probes::default();
                 }
+                self.leave_if_drained(now);
+                self.complete_reconnects();
             }
             Err(broken) => self.drop_connection(now, broken.0),
         }
@@ -106,7 +108,7 @@ impl<T: Clone> Session<T> {
     /// new connection. If the server then sends such an event again, that one is ignored.
     fn handle_unreadable_event(&mut self, cause: &str) {
         let Phase::Established(up) = &self.phase else { return };
-        let again = up.rearming > 0;
+        let again = up.rearming > 0 || self.is_draining();
         tracing::warn!(
             host = self.route.current().map(tracing::field::display),
             cause,

@@ -282,6 +282,11 @@ impl<T> RequestQueue<T> {
         self.in_flight.len()
     }
 
+    /// Whether a request was sent and is not answered.
+    pub(super) fn has_unanswered(&self) -> bool {
+        self.in_flight.len() > self.unsent
+    }
+
     /// The bytes that the requests take: the packets of those that are not sent, and the paths of all.
     pub(super) fn bytes(&self) -> usize {
         self.queue.len().saturating_add(self.paths.len())

@@ -109,7 +109,7 @@ impl<T: Clone> Session<T> {
             self.add_auth_again(at, caller);
             return Ok(id);
         }
-        if matches!(self.phase, Phase::Established(_)) {
+        if matches!(self.phase, Phase::Established(_)) && !self.is_draining() {
             let body = |out: &mut BytesMut| auth_packet(&credential).encode(out);
             self.queue.special(xid::AUTH, OpCode::Auth, body);
         }
@@ -137,7 +137,8 @@ impl<T: Clone> Session<T> {
     }
 
     /// Removes a credential from all later connections. Returns whether the session had it. The present
-    /// connection keeps the credential, because the protocol has no way to remove it.
+    /// connection keeps the credential, because the protocol has no way to remove it:
+    /// [`reconnect`](Self::reconnect) makes the server forget it.
     ///
     /// Without a connection, calls that wait for the credential fail with
     /// [`CredentialRemoved`](Reason::CredentialRemoved).

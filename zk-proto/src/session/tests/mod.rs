@@ -12,6 +12,7 @@ mod life;
 mod many_clients;
 mod random;
 mod read_only;
+mod reconnect;
 mod requests;
 mod secrets;
 mod time;
@@ -57,6 +58,7 @@ struct World {
     /// All that ever came out, byte by byte.
     trace: String,
     xids: BTreeSet<i32>,
+    /// Calls with an order of their own: credentials and reconnects.
     auths: BTreeSet<u64>,
     last_completed: u64,
     state: SessionState,
@@ -231,6 +233,14 @@ impl World {
     fn add_auth(&mut self, password: &str) -> Result<u64, Box<Failure>> {
         let token = self.next_id();
         let id = self.session.add_auth(Credential::digest("ann", password), token)?.0;
+        self.auths.insert(id);
+        self.absorb();
+        Ok(id)
+    }
+
+    fn reconnect(&mut self) -> Result<u64, Box<Failure>> {
+        let token = self.next_id();
+        let id = self.session.reconnect(self.now, token)?.0;
         self.auths.insert(id);
         self.absorb();
         Ok(id)

@@ -9,6 +9,8 @@ enum Step {
     Submit(u8),
     Unwatch(u8),
     AddAuth,
+    RemoveAuth,
+    Reconnect,
     Close,
     SetHosts(u8),
     Accept,
@@ -38,6 +40,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => any::<u8>().prop_map(Step::Submit),
         2 => any::<u8>().prop_map(Step::Unwatch),
         1 => Just(Step::AddAuth),
+        1 => Just(Step::RemoveAuth),
+        2 => Just(Step::Reconnect),
         1 => any::<u8>().prop_map(Step::SetHosts),
         10 => Just(Step::Accept),
         3 => Just(Step::Cut),
@@ -76,6 +80,11 @@ fn take(world: &mut World, step: &Step) {
         }
         Step::Unwatch(n) => world.unwatch(RequestId(u64::from(*n % 32))),
         Step::AddAuth => drop(world.add_auth("x")),
+        Step::RemoveAuth => {
+            world.session.remove_auth(&Credential::digest("ann", "x"));
+            world.absorb();
+        }
+        Step::Reconnect => drop(world.reconnect()),
         Step::Close => world.close(),
         Step::SetHosts(n) => {
             let hosts = (0..u16::from(n % 4)).map(|k| HostPort::new("h", u16::from(*n) % 5 + k));
