@@ -677,6 +677,7 @@ pub fn embedded_config(version: Version) -> zk_server::Config {
     config.version = version;
     config.min_session_timeout = Duration::from_millis(500);
     config.super_digest = Secret::new(Some(SUPER_DIGEST.to_owned()));
+    config.reconfig_enabled = true;
     config
 }
 

@@ -1,4 +1,4 @@
-//! Authentication and ACLs: the schemes `world`, `auth`, `digest` and `ip`, and the super user.
+//! Authentication and ACLs: the schemes `world`, `auth`, `digest`, `ip`, `x509` and `sasl`, and the super user.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,31 +6,51 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha1::{Digest as _, Sha1};
 use zk_proto::{Acl, ErrorCode, Id, Perms, Ustring, records::ClientInfo};
 
-use crate::config::Version;
+use crate::{config::Version, x500};
 
 const WORLD: &str = "world";
 const AUTH: &str = "auth";
 const DIGEST: &str = "digest";
 const IP: &str = "ip";
 const SUPER: &str = "super";
+const X509: &str = "x509";
+const SASL: &str = "sasl";
+
+/// The schemes of authentication that a server has besides `digest` and `ip`, and the release whose rules apply.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schemes {
+    pub(crate) version: Version,
+    pub(crate) x509: bool,
+    pub(crate) sasl: bool,
+}
 
 /// The identities of a connection, without duplicates, in the order of authentication.
 #[derive(Debug, Clone)]
 pub(crate) struct Identities {
     ids: Vec<Id>,
-    /// The release whose rules apply.
-    version: Version,
+    schemes: Schemes,
 }
 
 impl Identities {
     /// The identities of a new connection: the address of the client.
-    pub(crate) fn of(address: IpAddr, version: Version) -> Self {
-        Self { ids: vec![id(IP, host_address(address))], version }
+    pub(crate) fn of(address: IpAddr, schemes: Schemes) -> Self {
+        Self { ids: vec![id(IP, host_address(address))], schemes }
     }
 
     /// No identities, for the transactions of the server itself, which check no ACL.
-    pub(crate) const fn none(version: Version) -> Self {
-        Self { ids: Vec::new(), version }
+    pub(crate) const fn none(schemes: Schemes) -> Self {
+        Self { ids: Vec::new(), schemes }
+    }
+
+    /// Adds the subject of the client's certificate, in the form of RFC 2253 (`X509AuthenticationProvider`).
+    pub(crate) fn add_certificate(&mut self, subject: String) {
+        self.add(id(X509, subject));
+    }
+
+    /// Whether the client has authenticated with one of `schemes`, or need not
+    /// (`AuthenticationHelper.enforceAuthentication`).
+    pub(crate) fn satisfy(&self, schemes: &[String]) -> bool {
+        schemes.is_empty() || self.ids.iter().any(|id| schemes.iter().any(|it| id.scheme == **it))
     }
 
     /// Authenticates the connection by a credential (`handleAuthentication`).
@@ -41,8 +61,9 @@ impl Identities {
         super_digest: Option<&str>,
     ) -> Result<(), ErrorCode> {
         match (scheme, credential) {
-            // The connection has this identity from the start.
+            // The connection has these identities from the start.
             (IP, _) => Ok(()),
+            (X509, _) if self.ids.iter().any(|id| id.scheme == X509) => Ok(()),
             (DIGEST, Some(credential)) => {
                 let digest = digest(&String::from_utf8_lossy(credential));
                 if super_digest == Some(digest.as_str()) {
@@ -85,7 +106,9 @@ impl Identities {
         match wanted.scheme.as_str() {
             WORLD => wanted.id == "anyone",
             DIGEST => own().any(|id| id.id == wanted.id),
-            IP => Network::parse(&wanted.id, self.version)
+            X509 if self.schemes.x509 => own().any(|id| id.id == wanted.id),
+            SASL if self.schemes.sasl => own().any(|id| id.id == wanted.id),
+            IP => Network::parse(&wanted.id, self.schemes.version)
                 .is_some_and(|network| own().any(|id| network.contains(&id.id))),
             _ => false,
         }
@@ -100,18 +123,18 @@ impl Identities {
                 return Err(ErrorCode::InvalidAcl);
             }
             match entry.id.scheme.as_str() {
-                WORLD | DIGEST | IP if entry.id.id.is_null() => {
+                scheme if entry.id.id.is_null() && self.schemes.know(scheme) => {
                     return Err(ErrorCode::MarshallingError);
                 }
                 AUTH => {
                     let before = fixed.len();
-                    let own = self.ids.iter().filter(|id| id.scheme == DIGEST);
+                    let own = self.ids.iter().filter(|id| id.scheme != IP && id.scheme != SUPER);
                     fixed.extend(own.map(|id| Acl { perms: entry.perms, id: id.clone() }));
                     if fixed.len() == before {
                         return Err(ErrorCode::InvalidAcl);
                     }
                 }
-                _ if is_valid(&entry.id, self.version) => {
+                _ if self.schemes.accept(&entry.id) => {
                     fixed.push(Acl { perms: entry.perms, id: owned_id(&entry.id) });
                 }
                 _ => return Err(ErrorCode::InvalidAcl),
@@ -165,13 +188,40 @@ fn user(id: &Id) -> &str {
     }
 }
 
-fn is_valid(id: &Id, version: Version) -> bool {
-    match id.scheme.as_str() {
-        WORLD => id.id == "anyone",
-        // Two parts, not counting empty ones at the end.
-        DIGEST => id.id.trim_end_matches(':').split(':').count() == 2,
-        IP => Network::parse(&id.id, version).is_some(),
-        _ => false,
+impl Schemes {
+    /// Whether the ACL of a znode may have entries of `scheme`.
+    fn know(self, scheme: &str) -> bool {
+        match scheme {
+            WORLD | DIGEST | IP => true,
+            X509 => self.x509,
+            SASL => self.sasl,
+            _ => false,
+        }
+    }
+
+    /// Whether the ACL of a znode may have an entry for `id`.
+    fn accept(self, id: &Id) -> bool {
+        self.know(&id.scheme)
+            && match id.scheme.as_str() {
+                WORLD => id.id == "anyone",
+                // Two parts, not counting empty ones at the end.
+                DIGEST => id.id.trim_end_matches(':').split(':').count() == 2,
+                IP => Network::parse(&id.id, self.version).is_some(),
+                X509 => x500::is_name(&id.id),
+                SASL => is_kerberos_name(&id.id),
+                _ => false,
+            }
+    }
+}
+
+/// Whether `name` may be the name of a principal: `name`, or `service/host@REALM` with or without the host
+/// (`KerberosName`).
+fn is_kerberos_name(name: &str) -> bool {
+    match name.split_once('@') {
+        None => true,
+        Some((principal, realm)) => {
+            !realm.contains(['/', '@']) && principal.matches('/').count() <= 1
+        }
     }
 }
 
@@ -250,6 +300,10 @@ fn owned_id(id: &Id) -> Id {
 mod tests {
     use super::*;
 
+    const fn all_schemes(version: Version) -> Schemes {
+        Schemes { version, x509: true, sasl: true }
+    }
+
     #[test]
     fn digests_match_zookeeper() {
         assert_eq!(digest("super:test"), "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
@@ -271,10 +325,21 @@ mod tests {
             (WORLD, "anyone", true),
             (WORLD, "someone", false),
             (SUPER, "", false),
+            (X509, "CN=x", true),
+            (X509, "", true),
+            (X509, "nonsense", false),
+            (SASL, "bob", true),
+            (SASL, "a/b/c", true),
+            (SASL, "", true),
+            (SASL, "@", true),
+            (SASL, "bob/host@REALM", true),
+            (SASL, "a/b/c@R", false),
+            (SASL, "a@b@c", false),
         ];
         for (scheme, text, valid) in cases {
             for version in [Version::V3_8, Version::V3_9] {
-                assert_eq!(is_valid(&id(scheme, text.into()), version), valid, "{scheme}:{text}");
+                let accepts = all_schemes(version).accept(&id(scheme, text.into()));
+                assert_eq!(accepts, valid, "{scheme}:{text}");
             }
         }
     }
@@ -283,10 +348,11 @@ mod tests {
     fn ipv6_addresses_are_accepted_since_3_9() {
         let cases = [("::1", true), ("fe80::/10", true), ("::/0", true), ("::/129", false)];
         for (text, valid) in cases.into_iter().chain([("1::2::3", false), ("::1.2.3.4", false)]) {
-            assert!(!is_valid(&id(IP, text.into()), Version::V3_8), "{text}");
-            assert_eq!(is_valid(&id(IP, text.into()), Version::V3_9), valid, "{text}");
+            let accepts = |version| all_schemes(version).accept(&id(IP, text.into()));
+            assert!(!accepts(Version::V3_8), "{text}");
+            assert_eq!(accepts(Version::V3_9), valid, "{text}");
         }
-        let identities = Identities::of("::1".parse().unwrap(), Version::V3_9);
+        let identities = Identities::of("::1".parse().unwrap(), all_schemes(Version::V3_9));
         assert_eq!(identities.ids[0].id, "0:0:0:0:0:0:0:1");
         for (network, allowed) in [("::1", true), ("::/64", true), ("fe80::/10", false)] {
             let acl = [Acl::new(Perms::READ, IP, network)];

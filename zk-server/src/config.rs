@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::acl::Schemes;
 use zk_proto::{Time, frame::DEFAULT_MAX_BUFFER, jute::Secret};
 
 /// The release of ZooKeeper that a server behaves as.
@@ -50,6 +51,18 @@ pub struct Config {
     /// The super user, who has all permissions, as `user:base64(sha1(user:password))`
     /// (`zookeeper.DigestAuthenticationProvider.superDigest`). Default: none.
     pub super_digest: Secret<Option<String>>,
+    /// Whether the ensemble may be changed by requests (`reconfigEnabled`). The answer to one is
+    /// [`Unimplemented`](zk_proto::ErrorCode::Unimplemented) if so, because this server is standalone, and
+    /// [`ReconfigDisabled`](zk_proto::ErrorCode::ReconfigDisabled) if not. Default: false.
+    pub reconfig_enabled: bool,
+    /// Whether the scheme `x509` exists, as in ZooKeeper with a secure client port. Default: false, but true for a
+    /// `TestServer` with TLS.
+    pub x509: bool,
+    /// The schemes of which a client needs one before its first request: `enforce.auth.schemes`, if
+    /// `enforce.auth.enabled`. With `sasl`, this is also `sessionRequireClientSASLAuth`. Another request is answered with
+    /// [`SessionClosedRequireSaslAuth`](zk_proto::ErrorCode::SessionClosedRequireSaslAuth), and the connection is
+    /// closed. Default: none, and clients need no authentication.
+    pub enforced_schemes: Vec<String>,
     /// The wall clock at the origin of the server's time, as the time since 1970. The times in [`Stat`] are relative to
     /// it. Default: 0.
     ///
@@ -73,6 +86,9 @@ impl Default for Config {
             extended_types: true,
             container_check_interval: Duration::from_secs(60),
             super_digest: Secret::new(None),
+            reconfig_enabled: false,
+            x509: false,
+            enforced_schemes: Vec::new(),
             epoch: Duration::ZERO,
             is_copy: false,
         }
@@ -80,6 +96,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The schemes of authentication, and whose rules apply to them.
+    pub(crate) const fn schemes(&self) -> Schemes {
+        Schemes { version: self.version, x509: self.x509, sasl: false }
+    }
+
     /// The wall clock at `now`, in milliseconds since 1970.
     pub(crate) fn wall_millis(&self, now: Time) -> i64 {
         millis(self.epoch.saturating_add(now.since_origin()))

@@ -84,7 +84,7 @@ impl Connection {
             phase: Phase::New,
             incoming: FrameReader::new(config.max_packet),
             outgoing: BytesMut::new(),
-            identities: Identities::of(peer.ip(), config.version),
+            identities: Identities::of(peer.ip(), config.schemes()),
             counters: Counters::new(now),
         }
     }

@@ -24,6 +24,15 @@ impl Server {
         self.connections.insert(connection, state);
     }
 
+    /// Adds the identity `x509:subject` to a connection, whose client has proved with TLS that it is the owner of a
+    /// certificate. `subject` is the owner in the form of RFC 2253, such as `CN=client`. It is only useful if
+    /// [`Config::x509`](crate::Config::x509) is true.
+    pub fn handle_certificate(&mut self, connection: ConnectionId, subject: &str) {
+        if let Some(state) = self.connections.get_mut(&connection) {
+            state.identities.add_certificate(subject.to_owned());
+        }
+    }
+
     /// Handles bytes that a client has sent. Unknown and closed connections are ignored.
     pub fn handle_data(&mut self, now: Time, connection: ConnectionId, bytes: &[u8]) {
         self.handle_data_up_to(now, connection, bytes, usize::MAX);

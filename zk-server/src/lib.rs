@@ -138,6 +138,7 @@ mod transactions;
 mod tree;
 mod txn;
 mod watches;
+mod x500;
 mod zxid;
 
 pub use config::{Config, Version};

@@ -29,7 +29,7 @@ Options:
 /// What the command line asks for.
 #[derive(Debug)]
 enum Request {
-    Serve(Options),
+    Serve(Box<Options>),
     Help,
     Version,
 }
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Ok(Request::Version) => println!("zk-server {}", env!("CARGO_PKG_VERSION")),
         Ok(Request::Serve(options)) => {
             let address = options.address.clone();
-            if let Err(error) = serve(options) {
+            if let Err(error) = serve(*options) {
                 eprintln!("zk-server: cannot listen at {address}: {error}");
                 return ExitCode::FAILURE;
             }
@@ -113,7 +113,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Request, String> {
         }
     }
     let address = address.unwrap_or_else(|| "127.0.0.1:2181".to_owned());
-    Ok(Request::Serve(Options { address, until_eof, config, link }))
+    Ok(Request::Serve(Box::new(Options { address, until_eof, config, link })))
 }
 
 #[cfg(test)]
@@ -122,7 +122,7 @@ mod tests {
 
     fn options(args: &str) -> Result<Options, String> {
         match parse(args.split_whitespace().map(str::to_owned))? {
-            Request::Serve(options) => Ok(options),
+            Request::Serve(options) => Ok(*options),
             other => panic!("{args:?} asks for {other:?}"),
         }
     }

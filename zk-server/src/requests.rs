@@ -25,6 +25,11 @@ impl Server {
         let Ok(header) = RequestHeader::decode(&mut input) else { return self.close(connection) };
         self.sessions.touch(now, session);
         let op = header.op;
+        if !matches!(op, OpCode::Auth | OpCode::Sasl) && !self.may_request(connection) {
+            let refusal = Err(ErrorCode::SessionClosedRequireSaslAuth);
+            self.send_on(connection, |connection| connection.reply(header.xid, 0, &refusal));
+            return self.close(connection);
+        }
         let is_write = op.is_write();
         let result = if self.is_read_only && (is_write || op == OpCode::Sync) {
             Err(ErrorCode::NotReadOnly)
@@ -111,7 +116,13 @@ impl Server {
                 self.transact(now, client, |txn| txn.check(check))?;
                 Ok(Response::Empty)
             }
-            Request::Reconfig(_) => self.transact(now, client, |_| Err(ErrorCode::Unimplemented)),
+            Request::Reconfig(_) => {
+                let refusal = match self.config.reconfig_enabled {
+                    true => ErrorCode::Unimplemented,
+                    false => ErrorCode::ReconfigDisabled,
+                };
+                self.transact(now, client, |_| Err(refusal))
+            }
             Request::CloseSession => {
                 self.delete_session(now, session);
                 Ok(Response::Empty)
@@ -141,6 +152,12 @@ impl Server {
             OpCode::CreateTtl => Response::CreateTtl(reply),
             _ => Response::Create2(reply),
         })
+    }
+
+    /// Whether the client has authenticated, if it must.
+    fn may_request(&self, connection: ConnectionId) -> bool {
+        let connection = self.connections.get(&connection);
+        connection.is_some_and(|it| it.identities.satisfy(&self.config.enforced_schemes))
     }
 
     fn handle_auth(&mut self, connection: ConnectionId, xid: i32, packet: &AuthPacket<'_>) {

@@ -21,7 +21,7 @@ impl Server {
         run: impl FnOnce(&mut Txn<'_>) -> Result<T, ErrorCode>,
     ) -> Result<T, ErrorCode> {
         let zxid = self.zxids.assign();
-        let no_identities = Identities::none(self.config.version);
+        let no_identities = Identities::none(self.config.schemes());
         let connection = client.and_then(|(connection, _)| self.connections.get(&connection));
         let mut txn = Txn::new(
             &mut self.tree,

@@ -290,12 +290,12 @@ fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Version;
+    use crate::Config;
 
     /// As in ZooKeeper, the counter of the tree stays at the last number, and that of a transaction wraps.
     #[test]
     fn the_last_sequence_number_is_repeated() {
-        let identities = Identities::of([127, 0, 0, 1].into(), Version::default());
+        let identities = Identities::of([127, 0, 0, 1].into(), Config::default().schemes());
         let mut tree = Tree::new();
         let open = zk_proto::OPEN_ACL_UNSAFE.as_slice();
         let request = |path| CreateRequest {
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn undo_restores_the_tree() {
-        let identities = Identities::of([127, 0, 0, 1].into(), Version::default());
+        let identities = Identities::of([127, 0, 0, 1].into(), Config::default().schemes());
         let mut tree = Tree::new();
         let open = zk_proto::OPEN_ACL_UNSAFE.as_slice();
         let request =

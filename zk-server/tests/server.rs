@@ -1,163 +1,20 @@
 //! The server as a state machine, under a clock that the test moves: what depends on time and on connections. The
 //! differential test of the workspace compares its replies with those of ZooKeeper.
 
+mod fixture;
+
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use zk_proto::{
     CreateMode, ErrorCode, EventType, OPEN_ACL_UNSAFE, Request, Response,
-    frame::{Frame, FrameReader, write_frame},
+    frame::write_frame,
     jute::{Decode, Encode, Reader, Secret},
     records::*,
 };
-use zk_server::{Config, ConnectionId, Output, Server, SessionId, Time};
+use zk_server::{Config, Output, SessionId};
 
-/// The timeout of all sessions.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A server and its clock.
-struct Fixture {
-    server: Server,
-    now: Time,
-    next: u64,
-}
-
-/// The client's end of a connection.
-struct Client {
-    id: ConnectionId,
-    incoming: FrameReader,
-    closed: bool,
-    xid: i32,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        Self::with(Config::default())
-    }
-
-    fn with(config: Config) -> Self {
-        let now = Time::from_origin(Duration::from_secs(1000));
-        Self { server: Server::new(config, 7), now, next: 0 }
-    }
-
-    fn connect(&mut self) -> Client {
-        self.next += 1;
-        let id = ConnectionId(self.next);
-        self.server.handle_connected(self.now, id, "127.0.0.1:50000".parse().unwrap());
-        Client { id, incoming: FrameReader::new(1 << 20), closed: false, xid: 0 }
-    }
-
-    fn send(&mut self, client: &Client, body: impl FnOnce(&mut BytesMut)) {
-        let mut packet = BytesMut::new();
-        write_frame(&mut packet, body);
-        self.server.handle_data(self.now, client.id, &packet);
-    }
-
-    /// The packets for `client`. Also records whether the server has closed its connection.
-    fn receive(&mut self, client: &mut Client) -> Vec<Bytes> {
-        let mut bytes = BytesMut::new();
-        self.server.poll_transmit(client.id, &mut bytes);
-        while let Some(output) = self.server.poll_output() {
-            if output == Output::Disconnect(client.id) {
-                client.closed = true;
-            }
-        }
-        client.incoming.extend(&bytes);
-        std::iter::from_fn(|| match client.incoming.next_frame().unwrap() {
-            Some(Frame::Whole(frame)) => Some(frame),
-            _ => None,
-        })
-        .collect()
-    }
-
-    fn handshake(
-        &mut self,
-        id: SessionId,
-        password: &[u8],
-        last_zxid: i64,
-        read_only: bool,
-    ) -> (Client, Option<ConnectResponse>) {
-        let mut client = self.connect();
-        let request = ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: last_zxid,
-            timeout: TIMEOUT.as_millis() as i32,
-            session_id: id.0,
-            password: Secret::new(Some(password)),
-            read_only: Some(read_only.into()),
-        };
-        self.send(&client, |out| request.encode(out));
-        let response = self
-            .receive(&mut client)
-            .first()
-            .map(|frame| ConnectResponse::decode_all(frame).unwrap());
-        (client, response)
-    }
-
-    /// A client with a new session, and the id and password of the session.
-    fn open(&mut self) -> (Client, SessionId, Bytes) {
-        let (client, response) = self.handshake(SessionId(0), &[0; 16], 0, false);
-        let response = response.unwrap();
-        assert!(response.timeout > 0);
-        let password = response.password.expose().clone().unwrap();
-        (client, SessionId(response.session_id), password)
-    }
-
-    /// Sends a request. Returns the events before the reply, and the reply.
-    fn call(
-        &mut self,
-        client: &mut Client,
-        request: &Request<'_>,
-    ) -> (Vec<(EventType, String)>, Result<Response, ErrorCode>) {
-        client.xid += 1;
-        let xid = client.xid;
-        self.send(client, |out| request.encode(xid, out));
-        let mut events = Vec::new();
-        for frame in self.receive(client) {
-            let mut input = Reader::new(&frame);
-            let header = ReplyHeader::decode(&mut input).unwrap();
-            if header.xid == xid::NOTIFICATION {
-                let event = WatcherEvent::decode(&mut input).unwrap();
-                events.push((event.kind, String::from(event.path)));
-            } else if header.err.is_ok() {
-                let response = Response::decode(request.op(), header.err, &mut input);
-                return (events, Ok(response.unwrap()));
-            } else {
-                return (events, Err(header.err));
-            }
-        }
-        panic!("no reply to {request:?}")
-    }
-
-    fn exists(&mut self, client: &mut Client, path: &str) -> bool {
-        let exists = Request::Exists(ExistsRequest { path, watch: false.into() });
-        match self.call(client, &exists).1 {
-            Ok(_) => true,
-            Err(ErrorCode::NoNode) => false,
-            Err(other) => panic!("{other}"),
-        }
-    }
-
-    fn create(&mut self, client: &mut Client, path: &str, flags: CreateMode) {
-        let acl = Some(OPEN_ACL_UNSAFE.as_slice().into());
-        let request = CreateRequest { path, data: None, acl, flags };
-        let request = match flags {
-            CreateMode::Container => Request::CreateContainer(request),
-            _ => Request::Create(request),
-        };
-        self.call(client, &request).1.unwrap();
-    }
-
-    /// Advances the clock, and handles what becomes due.
-    fn advance(&mut self, by: Duration) {
-        let end = self.now.after(by);
-        while let Some(due) = self.server.poll_timeout().filter(|due| *due <= end) {
-            self.now = due;
-            self.server.handle_timeout(due);
-        }
-        self.now = end;
-    }
-}
+use fixture::{Client, Fixture, TIMEOUT};
 
 #[test]
 fn a_silent_session_expires_with_its_ephemeral_nodes() {

@@ -68,12 +68,21 @@ pub(crate) enum RequestTemplate {
     WhoAmI,
     Ping,
     CloseSession,
-    Reconfig,
+    Reconfig(Reconfiguration),
     Sasl(Option<&'static [u8]>),
     /// An operation that does not exist.
-    Unknown,
+    Unknown(i32),
     /// An operation whose record ends early.
     Truncated(OpCode),
+}
+
+/// A change of the members of an ensemble: some join or leave, or all are replaced.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reconfiguration {
+    joining: Option<&'static str>,
+    leaving: Option<&'static str>,
+    members: Option<&'static str>,
+    config_id: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -252,14 +261,16 @@ impl RequestTemplate {
             Self::WhoAmI => send(&Request::WhoAmI),
             Self::Ping => send(&Request::Ping),
             Self::CloseSession => send(&Request::CloseSession),
-            Self::Reconfig => send(&Request::Reconfig(ReconfigRequest {
-                joining_servers: None,
-                leaving_servers: None,
-                new_members: Some("server.1=127.0.0.1:1:2;3"),
-                cur_config_id: -1,
+            Self::Reconfig(change) => send(&Request::Reconfig(ReconfigRequest {
+                joining_servers: change.joining,
+                leaving_servers: change.leaving,
+                new_members: change.members,
+                cur_config_id: change.config_id,
             })),
             Self::Sasl(token) => send(&Request::Sasl(SaslRequest { token: Secret::new(*token) })),
-            Self::Unknown => send(&Request::Unknown { op: OpCode::Unknown(99), body: b"whatever" }),
+            Self::Unknown(op) => {
+                send(&Request::Unknown { op: OpCode::from_code(*op), body: b"whatever" })
+            }
             Self::Truncated(op) => send(&Request::Unknown { op: *op, body: &[0, 0, 0] }),
         }
     }
@@ -394,11 +405,11 @@ fn request() -> impl Strategy<Value = RequestTemplate> {
         1 => vec(odd_part(), 1..4).prop_map(RequestTemplate::Multi),
         2 => auth(),
         1 => Just(RequestTemplate::CloseSession),
+        1 => unknown().prop_map(RequestTemplate::Unknown),
+        1 => reconfiguration().prop_map(RequestTemplate::Reconfig),
         1 => select(vec![
-            RequestTemplate::Reconfig,
             RequestTemplate::Sasl(Some(b"token")),
             RequestTemplate::Sasl(None),
-            RequestTemplate::Unknown,
             RequestTemplate::Truncated(OpCode::Auth),
             RequestTemplate::Truncated(OpCode::Sasl),
         ]),
@@ -423,7 +434,7 @@ fn in_burst() -> impl Strategy<Value = RequestTemplate> {
         2 => path().prop_map(RequestTemplate::GetEphemerals),
         1 => Just(RequestTemplate::GetAllEphemerals),
         1 => path().prop_map(RequestTemplate::Sync),
-        3 => (path(), select(vec![0, 0, 1, 1, 2]))
+        3 => (path(), select(vec![0, 0, 0, 1, 1, 1, 2, -1]))
             .prop_map(|(path, mode)| RequestTemplate::AddWatch(path, AddWatchMode::from_code(mode))),
         2 => (path(), watcher_type()).prop_map(|(path, kind)| RequestTemplate::CheckWatches(path, kind)),
         2 => (path(), watcher_type()).prop_map(|(path, kind)| RequestTemplate::RemoveWatches(path, kind)),
@@ -505,6 +516,7 @@ fn acl() -> impl Strategy<Value = Option<Vec<Acl>>> {
             Some(all("nope", "x")),
             Some(all("super", "")),
             Some(all("x509", "CN=x")),
+            Some(all("sasl", "bob")),
             Some(all("digest", "ann")),
             Some(all("digest", "a:b:c")),
             Some(all("digest", "ann:x:")),
@@ -604,7 +616,7 @@ fn headers() -> impl Strategy<Value = Headers> {
 }
 
 fn watcher_type() -> impl Strategy<Value = WatcherType> {
-    select(vec![1, 2, 3, 3, 3, 4, 0]).prop_map(WatcherType::from_code)
+    select(vec![1, 2, 3, 3, 3, 4, 5, 0, 6]).prop_map(WatcherType::from_code)
 }
 
 fn watch_lists() -> impl Strategy<Value = WatchLists> {
@@ -630,7 +642,29 @@ fn auth() -> impl Strategy<Value = RequestTemplate> {
         RequestTemplate::Auth("ip", None),
         RequestTemplate::Auth("nope", Some("x")),
         RequestTemplate::Auth("world", Some("anyone")),
+        RequestTemplate::Auth("sasl", Some("bob")),
+        RequestTemplate::Auth("x509", Some("CN=x")),
+        RequestTemplate::Auth("super", Some("")),
+        RequestTemplate::Auth("", Some("ann:secret")),
     ])
+}
+
+/// Codes that are no operation of a client.
+fn unknown() -> impl Strategy<Value = i32> {
+    select(vec![99, 23, 108, 1000, 10, -1, -2, i32::MAX, i32::MIN])
+}
+
+fn reconfiguration() -> impl Strategy<Value = Reconfiguration> {
+    let member =
+        || select(vec![None, Some(""), Some("server.2=127.0.0.1:1:2;3"), Some("nonsense")]);
+    (member(), select(vec![None, Some("1"), Some("x")]), member(), select(vec![-1, 0, 7])).prop_map(
+        |(joining, leaving, members, config_id)| Reconfiguration {
+            joining,
+            leaving,
+            members,
+            config_id,
+        },
+    )
 }
 
 fn truncated() -> impl Strategy<Value = OpCode> {

@@ -248,7 +248,7 @@ impl ServerUnderTest {
             let refused = op == OpCode::Auth
                 && !matches!(reply, Observation::Reply { err: ErrorCode::Ok, .. });
             seen[at].push(reply);
-            if refused || matches!(op, OpCode::CloseSession | OpCode::Unknown(_)) {
+            if refused || matches!(op, OpCode::CloseSession | OpCode::Error | OpCode::Unknown(_)) {
                 while self.clients[at].receive().is_some() {}
             }
         }
