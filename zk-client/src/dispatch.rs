@@ -3,18 +3,22 @@
 use std::sync::Arc;
 
 use zk_handler::{CallbackQueue, Handler};
-use zk_proto::session::{SessionState, WatchedEvent};
+use zk_proto::session::SessionState;
 
 use crate::{
-    Error, cell::Wakers, from_reply::ReplyResult, listeners::Listeners, pending_call::PendingCall,
+    Error,
+    cell::Wakers,
+    from_reply::ReplyResult,
+    listeners::Listeners,
+    pending_call::{PendingCall, WatchNotice},
     result::Promise,
 };
 
 /// A result to be dispatched.
 pub(crate) enum Effect {
     CompleteCall(Arc<dyn PendingCall>, ReplyResult),
-    /// The watch that the call has armed fired, or ended with its session.
-    CompleteWatch(Arc<dyn PendingCall>, Result<WatchedEvent, Error>),
+    /// Something happened to the watch that the call has armed.
+    NotifyWatch(Arc<dyn PendingCall>, WatchNotice),
     ChangeState(SessionState),
     /// The client has stopped: no change of state follows.
     EndStates,
@@ -46,10 +50,8 @@ impl Dispatcher {
                 Effect::CompleteCall(call, reply) => {
                     call.complete(reply, &self.completions, wakers);
                 }
-                Effect::CompleteWatch(call, event) => {
-                    if let Some(cell) = call.watch_cell() {
-                        cell.complete(event, Some(&self.events), wakers);
-                    }
+                Effect::NotifyWatch(call, notice) => {
+                    call.notify_watch(notice, &self.events, wakers);
                 }
                 Effect::ChangeState(state) => {
                     self.listeners.notify(state, &self.completions, wakers);

@@ -39,7 +39,7 @@ macro_rules! from_reply {
     };
 }
 
-from_reply!((), Response::Empty => ());
+from_reply!((), Response::Empty | Response::AddWatch(_) => ());
 from_reply!(Stat,
     Response::SetData(stat) => stat,
     Response::SetAcl(stat) => stat,

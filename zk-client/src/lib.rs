@@ -67,6 +67,9 @@
 //! The calls that end in `_and_watch` arm a one-shot [`Watch`]. A watch survives reconnects: if the node changed meanwhile,
 //! it fires after the reconnect. It fires once, or ends with an error if the session ends.
 //!
+//! [`Client::add_watch`] adds a [`PersistentWatch`], a stream of all changes of a node or of a whole tree. If changes may
+//! be missing, because of a reconnect or because the reader is too slow, the stream says so: then read again.
+//!
 //! # Runtimes
 //!
 //! A client runs on a [`Handler`]. For each runtime, a Cargo feature provides one.
@@ -117,6 +120,7 @@ mod inner;
 mod lifecycle;
 mod listeners;
 mod pending_call;
+mod persistent_watch;
 pub mod recipes;
 mod result;
 mod retry;
@@ -127,6 +131,7 @@ mod surfaces;
 mod tasks;
 mod transaction;
 mod watch;
+mod watch_calls;
 
 pub use admin::Reconfig;
 pub use builder::ClientBuilder;
@@ -139,6 +144,7 @@ pub use digest::{digest_acl, digest_credential};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use listeners::{ListenerId, States};
+pub use persistent_watch::{AddWatchOptions, PersistentWatch, PersistentWatchEvent};
 pub use result::AsyncResult;
 pub use retry::Retry;
 pub use transaction::{OperationResult, Transaction, TransactionResults};
@@ -154,9 +160,9 @@ pub use zk_handler_thread::ThreadHandler;
 #[cfg(feature = "tokio")]
 pub use zk_handler_tokio::TokioHandler;
 pub use zk_proto::{
-    Acl, AclError, CREATOR_ALL_ACL, Chroot, ConnectString, ErrorCode, EventType, HostPort,
-    HostsError, Id, OPEN_ACL_UNSAFE, OpCode, PathError, Perms, READ_ACL_UNSAFE, Time, Ustring,
-    path,
+    Acl, AclError, AddWatchMode, CREATOR_ALL_ACL, Chroot, ConnectString, ErrorCode, EventType,
+    HostPort, HostsError, Id, OPEN_ACL_UNSAFE, OpCode, PathError, Perms, READ_ACL_UNSAFE, Time,
+    Ustring, WatcherType, path,
     records::{ClientInfo, Stat},
     session::{
         Backoff, ConnectionState, Outcome, SessionId, SessionState, SessionTicket, WatchedEvent,

@@ -15,7 +15,7 @@ use crate::{
     cell::Wakers,
     dispatch::Effect,
     from_reply::ReplyResult,
-    pending_call::{IgnoredCall, PendingCall},
+    pending_call::{IgnoredCall, PendingCall, WatchNotice},
     result::Promise,
 };
 
@@ -261,10 +261,14 @@ impl Lifecycle {
                     effects.push(Effect::CompleteCall(token, result));
                 }
                 Output::Fired { token, event, .. } => {
-                    effects.push(Effect::CompleteWatch(token, Ok(event)));
+                    effects.push(Effect::NotifyWatch(token, WatchNotice::Event(event)));
+                }
+                Output::Gap { token, since, .. } => {
+                    effects.push(Effect::NotifyWatch(token, WatchNotice::Gap { since }));
                 }
                 Output::Unwatched { token, reason, .. } => {
-                    effects.push(Effect::CompleteWatch(token, Err(Error::of_session(reason))));
+                    let notice = WatchNotice::Ended(Error::of_session(reason));
+                    effects.push(Effect::NotifyWatch(token, notice));
                 }
                 Output::State(state) => {
                     effects.push(Effect::ChangeState(state));
@@ -275,7 +279,7 @@ impl Lifecycle {
                         self.request_chroot_check(now);
                     }
                 }
-                // Only persistent watches have gaps, and this client arms none.
+                // The core has no other outputs.
                 _ => {}
             }
         }

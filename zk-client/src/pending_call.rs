@@ -16,10 +16,19 @@ pub(crate) trait PendingCall: Send + Sync {
     /// Completes the call. Callbacks are added to `callback_queue`, and the wakers of waiting tasks to `wakers`.
     fn complete(&self, reply: ReplyResult, callback_queue: &CallbackQueue, wakers: &mut Wakers);
 
-    /// The cell of the watch that the request arms, if it arms one.
-    fn watch_cell(&self) -> Option<&Cell<WatchedEvent>> {
-        None
-    }
+    /// Passes on what happened to the watch that the request has armed. Callbacks are added to `callback_queue`, and the
+    /// wakers of waiting tasks to `wakers`.
+    fn notify_watch(&self, _: WatchNotice, _callback_queue: &CallbackQueue, _wakers: &mut Wakers) {}
+}
+
+/// What happened to a watch.
+pub(crate) enum WatchNotice {
+    /// It has fired.
+    Event(WatchedEvent),
+    /// Events after the transaction `since` may be missing.
+    Gap { since: i64 },
+    /// It has ended with its session.
+    Ended(Error),
 }
 
 /// A call whose result is made from the reply alone: its cell is all that it needs.

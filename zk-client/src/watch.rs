@@ -20,7 +20,7 @@ use crate::{
     cell::{Cell, Wakers},
     from_reply::ReplyResult,
     inner::{ClientInner, WatchId},
-    pending_call::PendingCall,
+    pending_call::{PendingCall, WatchNotice},
 };
 
 /// A one-shot watch that a read has armed.
@@ -144,8 +144,49 @@ impl fmt::Debug for Watch {
     }
 }
 
+/// Where what happens to a watch goes.
+pub(crate) trait WatchTarget: Send + Sync + 'static {
+    /// The user's handle on the watch. The watch is removed when it is dropped.
+    type Handle;
+
+    /// Makes the handle, when the request that arms the watch was answered.
+    fn handle(self: Arc<Self>, inner: Arc<ClientInner>, id: WatchId) -> Self::Handle;
+
+    /// Takes what happened to the watch. Callbacks are added to `callback_queue`, and the wakers of waiting tasks to
+    /// `wakers`.
+    fn notify(
+        self: &Arc<Self>,
+        notice: WatchNotice,
+        callback_queue: &CallbackQueue,
+        wakers: &mut Wakers,
+    );
+}
+
+impl WatchTarget for Cell<WatchedEvent> {
+    type Handle = Watch;
+
+    fn handle(self: Arc<Self>, inner: Arc<ClientInner>, id: WatchId) -> Watch {
+        Watch { armed: Arc::new(Armed { inner, id, cell: self }) }
+    }
+
+    fn notify(
+        self: &Arc<Self>,
+        notice: WatchNotice,
+        callback_queue: &CallbackQueue,
+        wakers: &mut Wakers,
+    ) {
+        let result = match notice {
+            WatchNotice::Event(event) => Ok(event),
+            WatchNotice::Ended(error) => Err(error),
+            // A one-shot watch has none: the server says on the next connection whether it has fired.
+            WatchNotice::Gap { .. } => return,
+        };
+        self.complete(result, Some(callback_queue), wakers);
+    }
+}
+
 impl ClientInner {
-    /// Sends a request that arms a watch. `map` makes the result from the reply and the watch.
+    /// Sends a request that arms a one-shot watch. `map` makes the result from the reply and the watch.
     pub(crate) fn call_watch<T>(
         self: &Arc<Self>,
         chroot: &Chroot,
@@ -155,8 +196,23 @@ impl ClientInner {
     where
         T: Clone + Send + 'static,
     {
+        self.call_watch_to(Cell::<WatchedEvent>::new(), chroot, request, map)
+    }
+
+    /// Sends a request that arms a watch for `target`. `map` makes the result from the reply and the watch.
+    pub(crate) fn call_watch_to<W, T>(
+        self: &Arc<Self>,
+        target: Arc<W>,
+        chroot: &Chroot,
+        request: &Request<'_>,
+        map: impl FnOnce(ReplyResult, W::Handle) -> Result<T, Error> + Send + 'static,
+    ) -> AsyncResult<T>
+    where
+        W: WatchTarget,
+        T: Clone + Send + 'static,
+    {
         let cell = Cell::new();
-        let call = Arc::new(WatchCall { waiting: Mutex::new(None), watch_cell: Cell::new() });
+        let call = Arc::new(WatchCall { waiting: Mutex::new(None), target });
         let submitted: Result<(), Box<Failure>> = self.with_lifecycle(|lifecycle, now| {
             let id = lifecycle.session.submit(now, chroot, request, call.clone())?;
             let id = Self::watch_id(lifecycle, id);
@@ -171,11 +227,11 @@ impl ClientInner {
 }
 
 /// A call that arms a watch.
-struct WatchCall<T, F> {
+struct WatchCall<W, T, F> {
     /// Set from when the request is queued until its reply arrives. It must not be kept longer: the session keeps the
     /// call for as long as the watch is armed, and this owns the client.
     waiting: Mutex<Option<WaitingForReply<T, F>>>,
-    watch_cell: Arc<Cell<WatchedEvent>>,
+    target: Arc<W>,
 }
 
 struct WaitingForReply<T, F> {
@@ -185,27 +241,32 @@ struct WaitingForReply<T, F> {
     id: WatchId,
 }
 
-impl<T, F> WatchCall<T, F> {
+impl<W, T, F> WatchCall<W, T, F> {
     fn set_waiting(&self, waiting: WaitingForReply<T, F>) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
     }
 }
 
-impl<T, F> PendingCall for WatchCall<T, F>
+impl<W, T, F> PendingCall for WatchCall<W, T, F>
 where
+    W: WatchTarget,
     T: Send + 'static,
-    F: FnOnce(ReplyResult, Watch) -> Result<T, Error> + Send,
+    F: FnOnce(ReplyResult, W::Handle) -> Result<T, Error> + Send,
 {
     fn complete(&self, reply: ReplyResult, callback_queue: &CallbackQueue, wakers: &mut Wakers) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(WaitingForReply { cell, map, inner, id }) = waiting {
-            let armed = Armed { inner, id, cell: self.watch_cell.clone() };
-            let watch = Watch { armed: Arc::new(armed) };
+            let watch = self.target.clone().handle(inner, id);
             cell.complete(map(reply, watch), Some(callback_queue), wakers);
         }
     }
 
-    fn watch_cell(&self) -> Option<&Cell<WatchedEvent>> {
-        Some(&self.watch_cell)
+    fn notify_watch(
+        &self,
+        notice: WatchNotice,
+        callback_queue: &CallbackQueue,
+        wakers: &mut Wakers,
+    ) {
+        self.target.notify(notice, callback_queue, wakers);
     }
 }

@@ -29,6 +29,7 @@ pub mod locks;
 pub mod nodes;
 pub mod options;
 pub mod outcomes;
+pub mod persistent_watches;
 mod recorded_log;
 pub mod results;
 pub mod retries;
@@ -182,6 +183,24 @@ macro_rules! suite {
                 a_blocked_result_callback_does_not_delay_watches,
                 a_blocked_watch_callback_does_not_delay_results,
                 a_watch_can_be_awaited_polled_or_given_a_callback,
+            }
+            persistent_watches {
+                a_persistent_watch_reports_every_change_of_its_node,
+                a_recursive_watch_reports_every_change_of_its_tree,
+                a_change_is_reported_before_a_reply_that_shows_it,
+                changes_have_their_zxid_if_the_server_sends_it,
+                paths_are_relative_to_the_chroot_of_the_watch,
+                watches_of_one_mode_share_one_watch_on_the_server,
+                dropped_persistent_watches_are_removed_from_the_server,
+                removed_watches_end_and_say_so,
+                a_reconnect_is_reported_as_a_gap,
+                many_persistent_watches_survive_a_reconnect,
+                a_persistent_watch_ends_with_its_session,
+                a_slow_reader_is_told_of_an_overflow,
+                long_paths_count_towards_the_overflow,
+                a_callback_gets_every_item_in_order,
+                a_callback_that_returns_false_removes_its_watch,
+                a_thread_can_read_a_persistent_watch,
             }
             outcomes {
                 an_error_of_a_request_has_its_outcome,
