@@ -7,7 +7,7 @@ use std::{
 
 use zk_client::{
     Acl, CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, Error, ErrorCode, Handler,
-    OPEN_ACL_UNSAFE, Perms, READ_ACL_UNSAFE,
+    OPEN_ACL_UNSAFE, Perms, READ_ACL_UNSAFE, digest_acl, digest_credential,
 };
 
 use zk_server::Version;
@@ -104,6 +104,71 @@ pub async fn an_invalid_acl_is_refused<H: Handler>(handler: H) {
         let error = ctx.err("create", zk.create("/node", b"", options)).await;
         assert_eq!(error.code(), Some(ErrorCode::InvalidAcl), "{acl:?}: {error}");
     }
+}
+
+pub async fn an_address_gives_access_by_its_network<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    let node = async |path: &str, network: &str, perms| {
+        let acl = [Acl::ip(network, perms).expect("a network")];
+        let options = CreateOptions::persistent().acl(acl);
+        ctx.ok("a node", zk.create(path, b"data", options)).await;
+    };
+    node("/here", "127.0.0.1", Perms::READ).await;
+    node("/near", "127.0.0.0/8", Perms::READ | Perms::WRITE).await;
+    node("/all", "0.0.0.0/0", Perms::READ).await;
+    node("/far", "10.0.0.0/8", Perms::ALL).await;
+    for path in ["/here", "/near", "/all"] {
+        assert_eq!(ctx.ok("get", zk.get(path)).await.0, "data");
+    }
+    ctx.ok("set", zk.set("/near", b"", None)).await;
+    assert_no_auth(zk.set("/here", b"", None).await);
+    assert_no_auth(zk.get("/far").await);
+    // The address is no identity that an ACL of the scheme `auth` stands for.
+    let options = CreateOptions::persistent().acl([Acl::auth(Perms::ALL)]);
+    let error = ctx.err("create", zk.create("/own", b"", options)).await;
+    assert_eq!(error.code(), Some(ErrorCode::InvalidAcl), "{error}");
+}
+
+pub async fn an_ipv6_address_in_an_acl_needs_a_new_server<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let zk = ctx.client().await;
+    let acl = [Acl::ip("2001:db8::/32", Perms::ALL).expect("a network")];
+    let created = zk.create("/node", b"", CreateOptions::persistent().acl(acl));
+    match shared_server().version() {
+        Version::V3_8 => {
+            let error = ctx.err("create", created).await;
+            assert_eq!(error.code(), Some(ErrorCode::InvalidAcl), "{error}");
+        }
+        _ => {
+            ctx.ok("create", created).await;
+            assert_no_auth(zk.get("/node").await);
+        }
+    }
+}
+
+pub async fn an_acl_of_the_own_identities_becomes_one_of_each<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let builder = ctx.builder().auth("digest", "ann:1").auth("digest", "bob:2");
+    let zk = ctx.connect(builder).await;
+    let acl = [Acl::auth(Perms::ALL), Acl::world(Perms::READ)];
+    ctx.ok("a node", zk.create("/node", b"", CreateOptions::persistent().acl(acl))).await;
+    let (mut acl, _) = ctx.ok("get_acls", zk.get_acls("/node")).await;
+    acl.sort();
+    let (ann, bob) = (digest_credential("ann", "1"), digest_credential("bob", "2"));
+    let digest = |id| Acl::digest_id(id, Perms::ALL).expect("a hash");
+    assert_eq!(acl, [Acl::world(Perms::READ), digest(ann), digest(bob)]);
+    assert_eq!(acl[1].to_string(), "digest:ann:<secret>:cdrwa");
+    // A client that may not administer the node does not see the hashes.
+    let other = ctx.client().await;
+    let (acl, _) = ctx.ok("get_acls", other.get_acls("/node")).await;
+    assert!(acl.contains(&Acl::new(Perms::ALL, "digest", "ann:x")), "{acl:?}");
+    // An ACL that is made of the hash lets in who knows the password.
+    let acl = [digest_acl("cid", "3", Perms::ALL)];
+    ctx.ok("set_acls", zk.set_acls("/node", &acl, None)).await;
+    assert_no_auth(zk.get("/node").await);
+    ctx.ok("add_auth", other.add_auth("digest", "cid:3")).await;
+    ctx.ok("get", other.get("/node")).await;
 }
 
 pub async fn digest_auth_keeps_others_out<H: Handler>(handler: H) {

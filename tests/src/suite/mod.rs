@@ -19,6 +19,7 @@ pub(crate) mod shared_server;
 pub mod acls;
 pub mod admin;
 pub mod connection_faults;
+pub mod credentials;
 pub mod ensemble;
 pub mod guide;
 pub mod kazoo;
@@ -153,6 +154,17 @@ macro_rules! suite {
                 credentials_are_sent_first_on_every_connection,
                 credentials_are_sent_again_in_the_next_session,
                 a_credential_added_during_a_restart_applies_to_the_next_session,
+                an_address_gives_access_by_its_network,
+                an_ipv6_address_in_an_acl_needs_a_new_server,
+                an_acl_of_the_own_identities_becomes_one_of_each,
+            }
+            credentials {
+                a_withdrawn_credential_is_forgotten_at_the_reconnect,
+                a_replaced_credential_is_the_only_one_of_its_scheme,
+                the_server_knows_the_present_credentials_after_any_loss,
+                no_call_fails_by_a_reconnect,
+                a_reconnect_waits_for_the_servers_and_ends_with_the_client,
+                a_credential_refused_at_a_reconnect_ends_the_session,
             }
             transactions {
                 results_are_in_the_order_of_operations,
@@ -402,6 +414,7 @@ mod tests {
             include_str!("options.rs"),
             include_str!("nodes.rs"),
             include_str!("acls.rs"),
+            include_str!("credentials.rs"),
             include_str!("admin.rs"),
             include_str!("transactions.rs"),
             include_str!("watches.rs"),

@@ -57,6 +57,17 @@ pub async fn a_server_can_require_digest_credentials<H: Handler>(handler: H) {
     zk.create("/mine", b"", CreateMode::Ephemeral).await.expect("the credential does");
     ctx.sleep(2 * IDLE).await;
     assert_eq!((zk.state(), zk.session_id()), (Connected, session));
+
+    // A credential that is withdrawn is missing on the next connection. Another one takes its place.
+    zk.replace_auth("digest", "bob:2").await.expect("the server knows the scheme");
+    zk.reconnect().await.expect("there is a credential");
+    zk.exists("/").await.expect("the credential does");
+    assert!(zk.remove_auth("digest", "bob:2"));
+    let mut changes = ctx.changes(&zk);
+    zk.reconnect().await.expect("the server says so at the first request only");
+    let error = zk.exists("/").await.expect_err("the server refuses it");
+    assert_demanded(&error, Outcome::NotApplied, "no credential was sent");
+    changes.expect(&[Suspended, Connected, Lost]).await;
 }
 
 /// `zookeeper.sessionRequireClientSASLAuth`.
