@@ -11,7 +11,7 @@ use zk_proto::{
 
 #[cfg(feature = "thread")]
 use crate::client::blocking;
-use crate::{AsyncResult, Client, Error, Retry, driver, inner::ClientInner};
+use crate::{AsyncResult, Client, Error, Retry, driver, inner::ClientInner, transport::Transport};
 
 /// The features of runtimes that are enabled.
 #[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
@@ -51,6 +51,8 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     default_acl: Option<Arc<[Acl]>>,
     command_retry: Retry,
+    #[cfg(feature = "tls-no-provider")]
+    tls: Option<crate::TlsOptions>,
 }
 
 impl Client {
@@ -95,6 +97,8 @@ impl ClientBuilder {
             connect_timeout: Duration::from_secs(10),
             default_acl: None,
             command_retry: Retry::default().max_tries(None),
+            #[cfg(feature = "tls-no-provider")]
+            tls: None,
         }
     }
 
@@ -148,6 +152,16 @@ impl ClientBuilder {
         if !self.config.auth.contains(&credential) {
             self.config.auth.push(credential);
         }
+        self
+    }
+
+    /// Uses TLS for every connection to every host, four-letter words included. The default is no TLS.
+    ///
+    /// The hosts must name the servers' ports for TLS (`secureClientPort`), which ZooKeeper has no default for. The
+    /// handshake is part of the time that a host has to be connected.
+    #[cfg(feature = "tls-no-provider")]
+    pub fn tls(mut self, tls: crate::TlsOptions) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -257,9 +271,19 @@ impl ClientBuilder {
             return Err(Error::invalid("the session timeout is zero"));
         }
         config.hosts = hosts;
-        let spawn_driver = driver::spawn_on(handler.clone());
-        let inner =
-            ClientInner::new(handler, spawn_driver, config, self.connect_timeout, chroot.clone());
+        #[cfg(feature = "tls-no-provider")]
+        let transport = transport(self.tls, &config.hosts)?;
+        #[cfg(not(feature = "tls-no-provider"))]
+        let transport = Transport::default();
+        let spawn_driver = driver::spawn_on(handler.clone(), transport.clone());
+        let inner = ClientInner::new(
+            handler,
+            transport,
+            spawn_driver,
+            config,
+            self.connect_timeout,
+            chroot.clone(),
+        );
         Ok(Client::new(inner, chroot, self.default_acl, self.command_retry))
     }
 
@@ -374,9 +398,26 @@ impl ClientBuilder {
     }
 }
 
+/// Checks the options of TLS, and reads their files.
+#[cfg(feature = "tls-no-provider")]
+fn transport(
+    tls: Option<crate::TlsOptions>,
+    hosts: &[zk_proto::HostPort],
+) -> Result<Transport, Error> {
+    let Some(options) = tls else { return Ok(Transport::default()) };
+    let tls = crate::tls::TlsSource::new(options).map_err(Error::invalid)?;
+    for host in hosts {
+        tls.name_of(&host.host).map_err(Error::invalid)?;
+    }
+    Ok(Transport { tls: Some(Arc::new(tls)) })
+}
+
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBuilder")
+        let mut debug = f.debug_struct("ClientBuilder");
+        #[cfg(feature = "tls-no-provider")]
+        debug.field("tls", &self.tls);
+        debug
             // Hosts that cannot be parsed may contain a password.
             .field(
                 "hosts",

@@ -1,5 +1,5 @@
-//! How a connection to a host is opened: look up its addresses, connect to one of them, within a deadline. Four-letter
-//! words have a connection of their own each.
+//! How a connection to a host is opened: look up its addresses, connect to one of them, do the handshake of TLS if
+//! there is TLS, all within a deadline. Four-letter words have a connection of their own each.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,27 +13,28 @@ use std::{
 use zk_handler::{AsyncRead, AsyncWrite, Handler};
 use zk_proto::{HostPort, Time};
 
+use crate::transport::{Stream, Transport, Wrap};
+
 /// Opens a connection to one of `host`'s addresses. Each address gets an equal share of the remaining time.
 /// Each `attempt` begins with another address, so that a dead one is not always tried first.
 pub(crate) async fn open<H: Handler>(
     handler: H,
+    transport: Transport,
     host: Arc<HostPort>,
     deadline: Time,
     attempt: usize,
-) -> io::Result<H::Stream> {
+) -> io::Result<Stream<H::Stream>> {
+    let wrap = within(&handler, deadline, transport.prepare(&host)).await;
+    let wrap = wrap.map_err(|error| timed_out(error, "timed out reading certificates"))?;
     let resolving = within(&handler, deadline, handler.resolve(&host.host, host.port)).await;
-    let mut addresses = resolving.map_err(|error| match error.kind() {
-        io::ErrorKind::TimedOut => {
-            io::Error::new(error.kind(), format!("timed out resolving {}", host.host))
-        }
-        _ => error,
-    })?;
+    let mut addresses = resolving
+        .map_err(|error| timed_out(error, &format!("timed out resolving {}", host.host)))?;
     if let Some(turn) = attempt.checked_rem(addresses.len()) {
         addresses.rotate_left(turn);
     }
     let mut last = io::Error::new(io::ErrorKind::NotFound, "host has no address");
     for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
-        match connect_within_share(&handler, *address, deadline, left).await {
+        match connect_within_share(&handler, &wrap, *address, deadline, left).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
@@ -41,15 +42,27 @@ pub(crate) async fn open<H: Handler>(
     Err(last)
 }
 
+/// The same error, or if it is a timeout, one that says `what` took too long.
+fn timed_out(error: io::Error, what: &str) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => io::Error::new(error.kind(), what),
+        _ => error,
+    }
+}
+
 async fn connect_within_share<H: Handler>(
     handler: &H,
+    wrap: &Wrap,
     address: SocketAddr,
     deadline: Time,
     left: usize,
-) -> io::Result<H::Stream> {
+) -> io::Result<Stream<H::Stream>> {
     let now = Time::from_origin(handler.now());
     let share = deadline.since(now) / u32::try_from(left).unwrap_or(u32::MAX);
-    within(handler, now.after(share), handler.connect(address)).await
+    let end = now.after(share);
+    let stream = within(handler, end, handler.connect(address)).await?;
+    let wrapping = within(handler, end, wrap.wrap(stream)).await;
+    wrapping.map_err(|error| timed_out(error, "timed out in the TLS handshake"))
 }
 
 /// The longest answer to a four-letter word that is accepted.
@@ -58,28 +71,31 @@ const MAX_ANSWER: usize = 4 << 20;
 /// Whether `host` accepts writes, by its answer to `isro`.
 pub(crate) async fn probe<H: Handler>(
     handler: H,
+    transport: Transport,
     host: Arc<HostPort>,
     deadline: Time,
 ) -> io::Result<bool> {
-    let answer = four_letter_word(handler, host, *b"isro", deadline).await?;
+    let answer = four_letter_word(handler, transport, host, *b"isro", deadline).await?;
     Ok(answer == b"rw")
 }
 
 /// Sends a four-letter word to `host` on a connection of its own, and returns the answer.
 pub(crate) async fn four_letter_word<H: Handler>(
     handler: H,
+    transport: Transport,
     host: Arc<HostPort>,
     word: [u8; 4],
     deadline: Time,
 ) -> io::Result<Vec<u8>> {
     let exchange = async {
-        let mut stream = open(handler.clone(), host, deadline, 0).await?;
+        let mut stream = open(handler.clone(), transport, host, deadline, 0).await?;
         let mut unsent: &[u8] = &word;
         while !unsent.is_empty() {
             let written =
                 poll_fn(|context| Pin::new(&mut stream).poll_write(context, unsent)).await?;
             unsent = unsent.get(written.max(1)..).unwrap_or_default();
         }
+        poll_fn(|context| Pin::new(&mut stream).poll_flush(context)).await?;
         let (mut answer, mut buffer) = (Vec::new(), vec![0; 8 << 10]);
         loop {
             let read =

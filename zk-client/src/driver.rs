@@ -23,17 +23,23 @@ use crate::{
     dispatch::Effect,
     inner::{ClientInner, SpawnDriver},
     lifecycle::Action,
+    transport::{Stream, Transport},
 };
 
 pub(crate) struct Driver<H: Handler> {
     inner: Arc<ClientInner>,
     handler: H,
-    connection: Connection<H::Stream>,
+    transport: Transport,
+    connection: Connection<Stream<H::Stream>>,
     /// What has happened on the connection since the last poll of the session.
     event: ConnectionEvent,
     reader: FrameReader,
     /// What the session has sent, and the connection has not taken yet.
     unwritten: BytesMut,
+    /// Whether the connection may have taken bytes that it has not sent yet.
+    is_unflushed: bool,
+    /// The first error of a write. What has arrived before is read nevertheless: replies, and with TLS, the reason.
+    write_error: Option<io::Error>,
     timer: Option<Timer>,
     /// Buffers, which keep their memory from turn to turn.
     effects: Vec<Effect>,
@@ -78,20 +84,23 @@ struct Timer {
 const MAX_TURNS: usize = 32;
 
 /// Returns the function that spawns the driver of a client on `handler`.
-pub(crate) fn spawn_on(handler: impl Handler) -> SpawnDriver {
-    Box::new(move |inner| handler.spawn(Driver::new(inner, handler.clone())))
+pub(crate) fn spawn_on(handler: impl Handler, transport: Transport) -> SpawnDriver {
+    Box::new(move |inner| handler.spawn(Driver::new(inner, handler.clone(), transport.clone())))
 }
 
 impl<H: Handler> Driver<H> {
-    fn new(inner: Arc<ClientInner>, handler: H) -> Self {
+    fn new(inner: Arc<ClientInner>, handler: H, transport: Transport) -> Self {
         let max_reply = inner.lock().lifecycle.session.config().max_reply;
         Self {
             inner,
             handler,
+            transport,
             connection: Connection::None,
             event: ConnectionEvent::None,
             reader: FrameReader::new(max_reply),
             unwritten: BytesMut::new(),
+            is_unflushed: false,
+            write_error: None,
             timer: None,
             effects: Vec::new(),
             actions: Vec::new(),
@@ -111,33 +120,24 @@ impl<H: Handler> Driver<H> {
                 Poll::Ready(Ok(stream)) => {
                     self.connection = Connection::Open(stream);
                     self.reader = FrameReader::new(self.max_reply);
-                    self.unwritten.clear();
+                    self.forget_written();
                     self.event = ConnectionEvent::Connected;
                 }
                 Poll::Ready(Err(error)) => self.lose_connection(Cause::of(error)),
             },
             Connection::Open(stream) => {
                 let mut stream = Pin::new(stream);
-                let mut has_written = false;
-                while !self.unwritten.is_empty() {
-                    match stream.as_mut().poll_write(context, &self.unwritten) {
-                        Poll::Pending => break,
-                        Poll::Ready(Ok(written @ 1..)) => {
-                            self.unwritten.advance(written);
-                            has_written = true;
-                        }
-                        Poll::Ready(Ok(0)) => {
-                            return self.lose_connection("closed while writing".into());
-                        }
-                        Poll::Ready(Err(error)) => return self.lose_connection(Cause::of(error)),
-                    }
-                }
-                if has_written && let Poll::Ready(Err(error)) = stream.as_mut().poll_flush(context)
-                {
-                    return self.lose_connection(Cause::of(error));
+                if self.write_error.is_none() {
+                    let (unwritten, is_unflushed) = (&mut self.unwritten, &mut self.is_unflushed);
+                    let written = write(stream.as_mut(), context, unwritten, is_unflushed);
+                    self.write_error = written.err();
                 }
                 match stream.as_mut().poll_read(context, self.reader.spare()) {
-                    Poll::Pending => {}
+                    Poll::Pending => {
+                        if let Some(error) = self.write_error.take() {
+                            self.lose_connection(Cause::of(error));
+                        }
+                    }
                     Poll::Ready(Ok(read @ 1..)) => {
                         self.reader.advance(read);
                         self.event = ConnectionEvent::Received;
@@ -151,8 +151,14 @@ impl<H: Handler> Driver<H> {
 
     fn lose_connection(&mut self, cause: Cause) {
         self.connection = Connection::None;
-        self.unwritten.clear();
+        self.forget_written();
         self.event = ConnectionEvent::Lost(cause);
+    }
+
+    fn forget_written(&mut self) {
+        self.unwritten.clear();
+        self.is_unflushed = false;
+        self.write_error = None;
     }
 
     /// Hands the session what has happened and takes its outputs, under the client's lock. If there is nothing to do, sets
@@ -218,20 +224,25 @@ impl<H: Handler> Driver<H> {
             match action {
                 Action::Disconnect => {
                     // The last request, a close, was written already as far as the connection took it.
+                    if let Connection::Open(stream) = &mut self.connection {
+                        stream.close_now(&mut Context::from_waker(Waker::noop()));
+                    }
                     self.connection = Connection::None;
-                    self.unwritten.clear();
+                    self.forget_written();
                     self.event = ConnectionEvent::None;
                 }
                 Action::Connect(host, deadline) => {
                     self.attempts += 1;
-                    let opening = open(self.handler.clone(), host, deadline, self.attempts);
+                    let (handler, transport) = (self.handler.clone(), self.transport.clone());
+                    let opening = open(handler, transport, host, deadline, self.attempts);
                     self.connection = Connection::Opening(Box::pin(opening));
                 }
                 Action::Probe(host, deadline) => {
                     let (inner, handler) = (self.inner.clone(), self.handler.clone());
+                    let transport = self.transport.clone();
                     self.handler.spawn(async move {
-                        let is_writable =
-                            probe(handler, host.clone(), deadline).await.unwrap_or(false);
+                        let answer = probe(handler, transport, host.clone(), deadline).await;
+                        let is_writable = answer.unwrap_or(false);
                         inner.with_lifecycle(|lifecycle, now| {
                             lifecycle.session.handle_probed(now, &host, is_writable);
                         });
@@ -240,6 +251,31 @@ impl<H: Handler> Driver<H> {
             }
         }
     }
+}
+
+/// Writes `unwritten` as far as the connection takes it, and flushes it.
+fn write(
+    mut stream: Pin<&mut impl AsyncWrite>,
+    context: &mut Context<'_>,
+    unwritten: &mut BytesMut,
+    is_unflushed: &mut bool,
+) -> io::Result<()> {
+    while !unwritten.is_empty() {
+        match stream.as_mut().poll_write(context, unwritten)? {
+            Poll::Pending => break,
+            Poll::Ready(0) => {
+                return Err(io::Error::new(io::ErrorKind::WriteZero, "closed while writing"));
+            }
+            Poll::Ready(written) => {
+                unwritten.advance(written);
+                *is_unflushed = true;
+            }
+        }
+    }
+    if *is_unflushed && stream.as_mut().poll_flush(context)?.is_ready() {
+        *is_unflushed = false;
+    }
+    Ok(())
 }
 
 /// No field is ever pinned in place.
@@ -285,7 +321,8 @@ impl<H: Handler> Drop for Driver<H> {
         lifecycle.session.poll_transmit(now, &mut self.unwritten);
         if let Connection::Open(stream) = &mut self.connection {
             let context = &mut Context::from_waker(Waker::noop());
-            let _ = Pin::new(stream).poll_write(context, &self.unwritten);
+            let _ = Pin::new(&mut *stream).poll_write(context, &self.unwritten);
+            stream.close_now(context);
         }
         lifecycle.session.handle_disconnected(now, "the runtime ended");
         lifecycle.take_outputs(now, &mut self.effects, &mut self.actions);

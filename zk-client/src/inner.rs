@@ -30,6 +30,7 @@ use crate::{
     pending_call::{MappedCall, PendingCall},
     result::Promise,
     runtime::{self, ErasedHandler},
+    transport::Transport,
 };
 
 /// Spawns the driver of a client on its runtime. The builder supplies it, as it knows the type of the handler.
@@ -60,6 +61,7 @@ pub(crate) struct WatchId {
 impl ClientInner {
     pub(crate) fn new<H: Handler>(
         handler: H,
+        transport: Transport,
         spawn_driver: SpawnDriver,
         config: Config,
         connect_timeout: Duration,
@@ -69,7 +71,7 @@ impl ClientInner {
         Arc::new(Self {
             state: Mutex::new(State { lifecycle, sleeping_driver: None }),
             dispatcher: Dispatcher::new(&handler),
-            handler: runtime::erase(handler),
+            handler: runtime::erase(handler, transport),
             spawn_driver,
         })
     }

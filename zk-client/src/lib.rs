@@ -129,7 +129,10 @@ mod runtime;
 mod stop;
 mod surfaces;
 mod tasks;
+#[cfg(feature = "tls-no-provider")]
+mod tls;
 mod transaction;
+mod transport;
 mod watch;
 mod watch_calls;
 
@@ -149,6 +152,8 @@ pub use result::AsyncResult;
 pub use retry::Retry;
 pub use transaction::{OperationResult, Transaction, TransactionResults};
 pub use watch::Watch;
+#[cfg(feature = "tls-no-provider")]
+pub use {rustls, tls::TlsOptions};
 
 pub use zk_handler::Handler;
 #[cfg(feature = "async-std")]

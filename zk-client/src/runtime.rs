@@ -8,7 +8,7 @@ use std::{future::Future, io, pin::Pin, sync::Arc};
 use zk_handler::Handler;
 use zk_proto::{HostPort, Time};
 
-use crate::connect;
+use crate::{connect, transport::Transport};
 
 /// A future on the heap, as a method of a trait object has to return it.
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -30,11 +30,11 @@ pub(crate) trait ErasedHandler: Send + Sync {
     ) -> BoxFuture<io::Result<Vec<u8>>>;
 }
 
-pub(crate) fn erase(handler: impl Handler) -> Box<dyn ErasedHandler> {
-    Box::new(Erased(handler))
+pub(crate) fn erase(handler: impl Handler, transport: Transport) -> Box<dyn ErasedHandler> {
+    Box::new(Erased(handler, transport))
 }
 
-struct Erased<H>(H);
+struct Erased<H>(H, Transport);
 
 impl<H: Handler> ErasedHandler for Erased<H> {
     fn name(&self) -> &'static str {
@@ -63,6 +63,6 @@ impl<H: Handler> ErasedHandler for Erased<H> {
         word: [u8; 4],
         deadline: Time,
     ) -> BoxFuture<io::Result<Vec<u8>>> {
-        Box::pin(connect::four_letter_word(self.0.clone(), host, word, deadline))
+        Box::pin(connect::four_letter_word(self.0.clone(), self.1.clone(), host, word, deadline))
     }
 }
