@@ -22,6 +22,8 @@ pub enum Holder {
     MisnamedServer,
     /// As `Server`, but signed by the wrong authority.
     ForeignServer,
+    /// As `Server`, but on the authority's revocation list.
+    RevokedServer,
     /// The client with the subject `CN=client`.
     Client,
     /// A client with the subject `CN=client-2`, to take the place of `Client`.
@@ -35,11 +37,12 @@ pub enum Holder {
 }
 
 impl Holder {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Server,
         Self::ExpiredServer,
         Self::MisnamedServer,
         Self::ForeignServer,
+        Self::RevokedServer,
         Self::Client,
         Self::SecondClient,
         Self::ExpiredClient,
@@ -53,6 +56,7 @@ impl Holder {
             Self::ExpiredServer => "server-expired",
             Self::MisnamedServer => "server-misnamed",
             Self::ForeignServer => "server-foreign",
+            Self::RevokedServer => "server-revoked",
             Self::Client => "client",
             Self::SecondClient => "client-2",
             Self::ExpiredClient => "client-expired",
@@ -145,8 +149,10 @@ impl Certificates {
         for holder in Holder::ALL {
             this.make(holder);
         }
-        let revoked = this.path("client-revoked.pem");
-        this.openssl("authority", &["ca", "-revoke", &text(&revoked)]);
+        for revoked in [Holder::RevokedServer, Holder::RevokedClient] {
+            let certificate = this.path(&format!("{}.pem", revoked.file()));
+            this.openssl("authority", &["ca", "-revoke", &text(&certificate)]);
+        }
         for authority in ["authority", "foreign-authority"] {
             let list = text(&this.path(&format!("{authority}.crl.pem")));
             this.openssl(authority, &["ca", "-gencrl", "-out", &list]);
@@ -185,7 +191,8 @@ impl Certificates {
         self.path(&format!("{}-store.pem", holder.file()))
     }
 
-    /// The revocation list of the authority, which has [`Holder::RevokedClient`].
+    /// The revocation list of the authority, which has [`Holder::RevokedServer`] and
+    /// [`Holder::RevokedClient`].
     #[must_use]
     pub fn revocation_list(&self) -> PathBuf {
         self.path("authority.crl.pem")

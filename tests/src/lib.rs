@@ -5,6 +5,7 @@
 //!   configures them.
 //! - [`Certificates`] are those of servers and clients with TLS, good ones and bad ones.
 //! - [`Proxy`] stands in front of one server. It can close, hold back, delay or filter what passes.
+//! - [`TlsProxy`] makes a server with TLS of any server, and records the handshakes.
 //! - [`ScriptedServer`] is a server whose replies a test writes, for replies that no real server sends.
 //! - [`minimal_client::Session`] speaks as much of the protocol as the harness needs. It shares no code with
 //!   the library under test.
@@ -51,6 +52,7 @@ mod server;
 pub mod suite;
 mod sync;
 pub mod tasks;
+mod tls_proxy;
 mod txn_log;
 mod zk_cli;
 
@@ -64,6 +66,7 @@ pub use scripted_server::{Request, ScriptedConnection, ScriptedServer};
 pub use security::ClientAuth;
 pub use server::{Ensemble, Mode, Node, Options, embedded_config, shared_ensemble};
 pub use sync::eventually;
+pub use tls_proxy::{Demand, Handshake, TlsProxy, server_config};
 pub use zk_cli::{zk_cli, zk_cli_with};
 
 pub(crate) use sync::{lock, poll};

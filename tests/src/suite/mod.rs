@@ -37,6 +37,7 @@ pub mod retries;
 pub mod secrets;
 pub mod semaphores;
 pub mod session_states;
+pub mod tls;
 pub mod transactions;
 pub mod watch_recipes;
 pub mod watches;
@@ -251,6 +252,20 @@ macro_rules! suite {
                 calls_are_pipelined_over_a_slow_network,
                 dead_and_silent_hosts_are_skipped,
                 a_hanging_name_lookup_times_out_and_is_skipped,
+            }
+            tls {
+                a_session_works_over_both_versions,
+                a_client_shows_its_certificate,
+                a_servers_certificate_is_checked,
+                a_refused_client_is_told_why,
+                the_wrong_kind_of_port_is_named,
+                dangerous_options_skip_checks,
+                a_reconnect_resumes_the_tls_session,
+                certificates_that_change_on_disk_are_used_next,
+                a_user_can_bring_a_configuration,
+                the_handshake_counts_within_the_connect_deadline,
+                replies_before_a_truncation_are_not_lost,
+                tls_options_are_checked_when_a_client_is_built,
             }
             lock_failures {
                 an_acquire_given_up_at_any_packet_leaves_no_node,
