@@ -143,6 +143,9 @@ mod zxid;
 
 pub use config::{Config, Version};
 pub use connection::ConnectionId;
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use net::{ClientAuth, TlsOptions};
 #[cfg(feature = "net")]
 pub use net::{ClientConnection, SlowLink, TestServer};
 pub use server::{Output, Server};

@@ -31,18 +31,25 @@ pub(crate) fn is_name(text: &str) -> bool {
     text.is_empty() || split(text, &[',', ';']).all(is_part)
 }
 
-/// The parts of `text` between separators that are neither quoted nor escaped.
+/// The parts of `text` between separators that are neither quoted nor escaped. After several backslashes, Java takes
+/// a separator for escaped if the number of all backslashes since the last separator is odd.
 fn split<'t>(text: &'t str, separators: &'t [char]) -> impl Iterator<Item = &'t str> {
-    let mut quotes = 0_usize;
-    let mut backslashes = 0_usize;
+    let (mut quotes, mut row, mut backslashes) = (0_usize, 0_usize, 0_usize);
     text.split(move |c| {
-        let is_escaped = backslashes % 2 == 1;
-        let is_quote = c == '"' && backslashes == 0;
-        backslashes = if c == '\\' { backslashes.saturating_add(1) } else { 0 };
-        if is_quote {
+        let is_escaped = row == 1 || row > 1 && backslashes % 2 == 1;
+        if c == '"' && row == 0 {
             quotes = quotes.saturating_add(1);
         }
-        let ends = separators.contains(&c) && quotes != 1 && !is_escaped;
+        if c == '\\' {
+            (row, backslashes) = (row.saturating_add(1), backslashes.saturating_add(1));
+        } else {
+            row = 0;
+        }
+        let is_separator = separators.contains(&c);
+        let ends = is_separator && quotes != 1 && !is_escaped;
+        if is_separator {
+            backslashes = 0;
+        }
         if ends {
             quotes = 0;
         }
@@ -83,6 +90,8 @@ fn is_type(kind: &str) -> bool {
 
 /// Whether the digits are a value in DER.
 fn is_hex_value(digits: &str) -> bool {
+    // What follows a separator is ignored.
+    let digits = digits.split([',', '+', ';']).next().unwrap_or_default();
     let mut bytes = Vec::new();
     for pair in digits.as_bytes().chunks(2) {
         let byte = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2);
@@ -114,7 +123,9 @@ fn is_string(value: &str) -> bool {
     while let Some(c) = chars.next() {
         match c {
             '\\' if !is_escape(&mut chars, ",=\n+<>#;\\\" ") => return false,
-            ',' | '+' | '<' | '>' | ';' | '"' => return false,
+            // What follows is ignored.
+            ',' | '+' | ';' => return true,
+            '<' | '>' | '"' => return false,
             _ => {}
         }
     }

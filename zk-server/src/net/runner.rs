@@ -12,18 +12,18 @@ use std::{
 use mio::{Interest, Registry, Token, event::Event, net::TcpStream};
 use zk_proto::Time;
 
+#[cfg(feature = "tls")]
+use super::tls::{Tls, TlsSettings};
 use super::{
+    link::{Link, WINDOW},
     slow_link::SlowLink,
-    transport::{Received, Transport, WINDOW},
+    transport::{Buffers, Received, Transport},
 };
 use crate::{
     config::Config,
     connection::ConnectionId,
     server::{Output, Server},
 };
-
-/// The number of bytes that are read at once.
-const CHUNK: usize = 64 << 10;
 
 /// A [`Runner`] that the event loop and the test kit share.
 pub(super) struct SharedRunner {
@@ -54,6 +54,14 @@ impl SharedRunner {
     }
 }
 
+/// What protects the connections of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Security {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls,
+}
+
 /// The server's clock, which a test may stop.
 struct Clock {
     /// The time at which it was last started, stopped or advanced.
@@ -79,10 +87,12 @@ pub(super) struct Runner {
     next_connection: u64,
     /// When each connection is to be served again, in real time: [`Transport::due`].
     schedule: BTreeSet<(Time, ConnectionId)>,
-    chunk: Vec<u8>,
+    buffers: Buffers,
     /// The settings of new connections.
     is_frozen: bool,
     speed: SlowLink,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<TlsSettings>,
     pub(super) is_refusing: bool,
     pub(super) is_shut_down: bool,
 }
@@ -99,9 +109,11 @@ impl Runner {
             transports: BTreeMap::new(),
             next_connection: 0,
             schedule: BTreeSet::new(),
-            chunk: vec![0; CHUNK],
+            buffers: Buffers::new(),
             is_frozen: false,
             speed: SlowLink::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
             is_refusing: false,
             is_shut_down: false,
         }
@@ -119,6 +131,7 @@ impl Runner {
         &mut self,
         mut socket: TcpStream,
         peer: SocketAddr,
+        security: Security,
         registry: &Registry,
     ) -> io::Result<()> {
         if self.is_refusing {
@@ -129,7 +142,16 @@ impl Runner {
         let id = ConnectionId(self.next_connection);
         let token = Token(usize::try_from(id.0).map_err(io::Error::other)?);
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        let mut transport = Transport::new(socket, peer);
+        let mut transport = Transport::new(Link::new(socket), peer);
+        match security {
+            Security::Plain => {}
+            #[cfg(feature = "tls")]
+            Security::Tls => {
+                let settings = self.tls.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
+                let tls = Tls::new(settings, self.real_now()).map_err(io::Error::other)?;
+                transport.encrypt(tls);
+            }
+        }
         transport.is_frozen = self.is_frozen;
         transport.set_speed(self.speed);
         self.server.handle_connected(self.clock.now(), id, peer);
@@ -268,14 +290,19 @@ impl Runner {
         let Some(transport) = self.transports.get_mut(&id) else { return };
         if !is_backlogged && !transport.is_frozen {
             let received = match transport.has_requests {
-                true => Received::Bytes(0),
-                false => transport.receive(now, &mut self.chunk),
+                true => Received::Bytes(&[]),
+                false => transport.receive(now, &mut self.buffers),
             };
             match received {
                 Received::Nothing => {}
-                Received::Bytes(len) => {
-                    let bytes = self.chunk.get(..len).unwrap_or_default();
+                #[cfg(feature = "tls")]
+                Received::Failed => self.server.handle_disconnected(id),
+                Received::Bytes(bytes) => {
                     let now = self.clock.now();
+                    #[cfg(feature = "tls")]
+                    if let Some(subject) = transport.take_subject() {
+                        self.server.handle_certificate(id, &subject);
+                    }
                     transport.has_requests = self.server.handle_data_up_to(now, id, bytes, WINDOW);
                     self.process_outputs();
                 }

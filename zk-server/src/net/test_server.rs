@@ -8,9 +8,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+#[cfg(feature = "tls")]
+use super::tls_options::TlsOptions;
 use super::{
     event_loop::EventLoop,
-    runner::{Runner, SharedRunner},
+    runner::{Runner, Security, SharedRunner},
     slow_link::SlowLink,
     transport::Transport,
 };
@@ -60,6 +62,8 @@ use crate::{config::Config, connection::ConnectionId};
 /// ```
 pub struct TestServer {
     address: SocketAddr,
+    #[cfg(feature = "tls")]
+    tls_address: Option<SocketAddr>,
     runner: Arc<SharedRunner>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -95,22 +99,90 @@ impl TestServer {
     ///
     /// # Errors
     /// If the server cannot listen at `address`, or no thread is available.
-    pub fn bind(address: impl ToSocketAddrs, mut config: Config) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        config.epoch = since_1970;
-        // Servers get different session ids.
-        let seed = u64::try_from(since_1970.as_nanos()).unwrap_or(0) ^ u64::from(address.port());
-        let event_loop = EventLoop::new(listener, Runner::new(config, seed))?;
-        let runner = event_loop.runner().clone();
-        let thread = thread::Builder::new().name("zk-server".into());
-        let thread = Some(thread.spawn(move || event_loop.run())?);
-        Ok(Self { address, runner, thread })
+    pub fn bind(address: impl ToSocketAddrs, config: Config) -> io::Result<Self> {
+        let (listener, address) = listen(address)?;
+        let (runner, thread) =
+            Self::run(runner(address, config), vec![(listener, Security::Plain)])?;
+        Ok(Self {
+            address,
+            #[cfg(feature = "tls")]
+            tls_address: None,
+            runner,
+            thread: Some(thread),
+        })
     }
 
-    /// The address that the server listens at.
+    /// Starts a server on two free ports of 127.0.0.1: one for plain text, and one for TLS
+    /// ([`tls_address`](Self::tls_address)). [`Config::x509`] is set.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), or if the certificates or the key cannot be used.
+    #[cfg(feature = "tls")]
+    pub fn start_with_tls(config: Config, tls: &TlsOptions) -> io::Result<Self> {
+        let free = (Ipv4Addr::LOCALHOST, 0);
+        Self::bind_with_tls(free, free, config, tls)
+    }
+
+    /// Starts a server that listens at `address` for plain text and at `tls_address` for TLS. [`Config::x509`] is set.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), or if the certificates or the key cannot be used.
+    #[cfg(feature = "tls")]
+    pub fn bind_with_tls(
+        address: impl ToSocketAddrs,
+        tls_address: impl ToSocketAddrs,
+        mut config: Config,
+        tls: &TlsOptions,
+    ) -> io::Result<Self> {
+        let settings = tls.settings()?;
+        let (listener, address) = listen(address)?;
+        let (tls_listener, tls_address) = listen(tls_address)?;
+        config.x509 = true;
+        let mut runner = runner(address, config);
+        runner.tls = Some(settings);
+        let listeners = vec![(listener, Security::Plain), (tls_listener, Security::Tls)];
+        let (runner, thread) = Self::run(runner, listeners)?;
+        Ok(Self { address, tls_address: Some(tls_address), runner, thread: Some(thread) })
+    }
+
+    fn run(
+        runner: Runner,
+        listeners: Vec<(TcpListener, Security)>,
+    ) -> io::Result<(Arc<SharedRunner>, thread::JoinHandle<()>)> {
+        let event_loop = EventLoop::new(listeners, runner)?;
+        let runner = event_loop.runner().clone();
+        let thread = thread::Builder::new().name("zk-server".into());
+        Ok((runner, thread.spawn(move || event_loop.run())?))
+    }
+
+    /// The address for TLS; `None` if the server has none.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub const fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// The connect string of clients that use TLS, `127.0.0.1:port`; `None` if the server has no TLS. The certificate must
+    /// be for this address.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_hosts(&self) -> Option<String> {
+        self.tls_address.map(|address| address.to_string())
+    }
+
+    /// Replaces certificates, key and authorities for new connections. Open connections stay open. Has no effect on a
+    /// server without TLS.
+    ///
+    /// # Errors
+    /// If the certificates or the key cannot be used. The previous ones then stay in use.
+    #[cfg(feature = "tls")]
+    pub fn replace_tls(&self, tls: &TlsOptions) -> io::Result<()> {
+        let settings = tls.settings()?;
+        self.runner.update(|runner| runner.tls = Some(settings));
+        Ok(())
+    }
+
+    /// The address that the server listens at for plain text.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -223,6 +295,22 @@ impl TestServer {
     pub fn advance(&self, by: Duration) {
         self.runner.update(|runner| runner.advance(by));
     }
+}
+
+fn listen(address: impl ToSocketAddrs) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// A server with the wall clock of the system.
+fn runner(address: SocketAddr, mut config: Config) -> Runner {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    config.epoch = since_1970;
+    // Servers get different session ids.
+    let seed = u64::try_from(since_1970.as_nanos()).unwrap_or(0) ^ u64::from(address.port());
+    Runner::new(config, seed)
 }
 
 impl Drop for TestServer {

@@ -1,50 +1,59 @@
-//! [`Transport`]: the socket of one connection, with the delay and bandwidth of a [`SlowLink`] if it has one.
-//!
-//! Sockets are non-blocking. The system reports only once that a socket is readable or writable, so a transport
-//! remembers that until an attempt would block.
+//! [`Transport`]: what carries the bytes of one connection, in plain text or in TLS.
 
-use std::{
-    io::{self, ErrorKind, Read as _, Write as _},
-    net::{Shutdown, SocketAddr},
-};
+use std::{io, net::SocketAddr};
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use mio::{event::Event, net::TcpStream};
+use bytes::BytesMut;
+use mio::event::Event;
 use zk_proto::Time;
 
-use super::slow_link::{Pipe, SlowLink};
+use super::{
+    link::{Arrived, Link},
+    slow_link::SlowLink,
+};
 
-/// The number of bytes that may wait for a client to read them before its next request has to wait, and that may be
-/// in flight in one direction of a slow link.
-pub(super) const WINDOW: usize = 1 << 20;
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 
-/// An empty buffer with more capacity than this is freed.
-const KEEP_CAPACITY: usize = 16 << 10;
+/// The number of bytes that are read at once.
+const CHUNK: usize = 64 << 10;
 
-/// Whether a read that does not fill the buffer means that the next one would block. On epoll and kqueue it does.
-const SHORT_MEANS_DONE: bool =
-    cfg!(any(target_os = "linux", target_os = "freebsd", target_vendor = "apple"));
+/// Memory to read into, which all connections share.
+pub(super) struct Buffers {
+    pub(super) chunk: Vec<u8>,
+    /// What a chunk was decrypted to.
+    #[cfg(feature = "tls")]
+    pub(super) plain: Vec<u8>,
+}
+
+impl Buffers {
+    pub(super) fn new() -> Self {
+        Self {
+            chunk: vec![0; CHUNK],
+            #[cfg(feature = "tls")]
+            plain: Vec::new(),
+        }
+    }
+}
 
 /// The result of [`Transport::receive`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Received {
+pub(super) enum Received<'b> {
     /// Nothing, for now.
     Nothing,
-    /// This many bytes, at the start of the buffer.
-    Bytes(usize),
+    /// These bytes, which may be none.
+    Bytes(&'b [u8]),
+    /// TLS has failed. The connection stays open until the client has learned of it; the server has no use for it.
+    #[cfg(feature = "tls")]
+    Failed,
     /// The client has closed the connection, or it has failed.
     End,
 }
 
 pub(super) struct Transport {
-    socket: TcpStream,
+    link: Link,
+    #[cfg(feature = "tls")]
+    tls: Option<Box<Tls>>,
     pub(super) peer: SocketAddr,
-    /// A read may succeed.
-    is_readable: bool,
-    /// A write may succeed.
-    is_writable: bool,
-    /// The client has closed the connection, or it has failed. The system may report nothing more.
-    has_hung_up: bool,
     pub(super) is_frozen: bool,
     /// The connection is to be closed once everything has been sent.
     pub(super) is_closing: bool,
@@ -52,59 +61,42 @@ pub(super) struct Transport {
     pub(super) has_requests: bool,
     /// When to serve the connection again without an event of its socket.
     pub(super) due: Option<Time>,
-    slow: Option<Box<SlowState>>,
-}
-
-/// The state of a connection over a slow link.
-struct SlowState {
-    speed: SlowLink,
-    incoming: Pipe,
-    outgoing: Pipe,
-    /// Bytes that have come out of `outgoing`, and that the socket has not taken yet.
-    arrived: Bytes,
-    /// The end of the stream was pushed to `outgoing`.
-    has_closed: bool,
 }
 
 impl Transport {
-    pub(super) const fn new(socket: TcpStream, peer: SocketAddr) -> Self {
+    pub(super) const fn new(link: Link, peer: SocketAddr) -> Self {
         Self {
-            socket,
+            link,
+            #[cfg(feature = "tls")]
+            tls: None,
             peer,
-            is_readable: false,
-            is_writable: true,
-            has_hung_up: false,
             is_frozen: false,
             is_closing: false,
             has_requests: false,
             due: None,
-            slow: None,
         }
+    }
+
+    /// Encrypts the connection, before anything is sent or received.
+    #[cfg(feature = "tls")]
+    pub(super) fn encrypt(&mut self, tls: Tls) {
+        self.tls = Some(Box::new(tls));
+    }
+
+    /// The owner of the client's certificate, once.
+    #[cfg(feature = "tls")]
+    pub(super) fn take_subject(&mut self) -> Option<String> {
+        self.tls.as_mut()?.take_subject()
     }
 
     /// Sets how slow the connection is.
     pub(super) fn set_speed(&mut self, speed: SlowLink) {
-        match &mut self.slow {
-            Some(slow) => slow.speed = speed,
-            None if speed == SlowLink::new() => {}
-            None => {
-                self.slow = Some(Box::new(SlowState {
-                    speed,
-                    incoming: Pipe::default(),
-                    outgoing: Pipe::default(),
-                    arrived: Bytes::new(),
-                    has_closed: false,
-                }));
-            }
-        }
+        self.link.set_speed(speed);
     }
 
     /// Records what the system reports about the socket.
     pub(super) fn handle_event(&mut self, event: &Event) {
-        let closed = event.is_read_closed() || event.is_write_closed() || event.is_error();
-        self.has_hung_up |= closed;
-        self.is_readable |= event.is_readable() || closed;
-        self.is_writable |= event.is_writable() || closed;
+        self.link.handle_event(event);
     }
 
     /// Sends as much of `pending` as the socket takes, and removes it. Returns true if everything was sent and the
@@ -113,101 +105,23 @@ impl Transport {
         if self.is_frozen {
             return Ok(false);
         }
-        if self.slow.is_some() {
-            return self.send_slowly(now, pending);
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return tls.send(now, &mut self.link, pending, self.is_closing);
         }
-        let mut bytes: &[u8] = pending;
-        while self.is_writable && !bytes.is_empty() {
-            let len = write(&self.socket, &mut self.is_writable, bytes)?;
-            bytes = bytes.get(len..).unwrap_or_default();
-        }
-        let sent = pending.len().saturating_sub(bytes.len());
-        consume(pending, sent);
-        Ok(self.is_closing && pending.is_empty())
+        self.link.send(now, pending, self.is_closing)
     }
 
-    fn send_slowly(&mut self, now: Time, pending: &mut BytesMut) -> io::Result<bool> {
-        let Some(slow) = &mut self.slow else { return Ok(false) };
-        loop {
-            while slow.outgoing.len() < WINDOW && !pending.is_empty() {
-                let room = WINDOW.saturating_sub(slow.outgoing.len()).min(pending.len());
-                slow.outgoing.push(now, pending.split_to(room).freeze());
-            }
-            if self.is_closing && pending.is_empty() && !slow.has_closed {
-                slow.outgoing.push(now, Bytes::new());
-                slow.has_closed = true;
-            }
-            if slow.arrived.is_empty() {
-                match slow.outgoing.pop(slow.speed, now) {
-                    Some(piece) if piece.is_empty() => return Ok(true),
-                    Some(piece) => slow.arrived = piece,
-                    None => break,
-                }
-            }
-            if !self.is_writable {
-                break;
-            }
-            let sent = write(&self.socket, &mut self.is_writable, &slow.arrived)?;
-            slow.arrived.advance(sent);
+    /// Receives once.
+    pub(super) fn receive<'b>(&mut self, now: Time, buffers: &'b mut Buffers) -> Received<'b> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return tls.receive(now, &mut self.link, buffers);
         }
-        self.drop_slow_link();
-        Ok(false)
-    }
-
-    /// Reads once into `buffer`.
-    pub(super) fn receive(&mut self, now: Time, buffer: &mut [u8]) -> Received {
-        let Some(slow) = &self.slow else { return self.read(buffer) };
-        let read = if slow.incoming.len() < WINDOW { self.read(buffer) } else { Received::Nothing };
-        let Some(slow) = &mut self.slow else { return Received::Nothing };
-        match read {
-            Received::Nothing => {}
-            Received::Bytes(len) => {
-                let bytes = buffer.get(..len).unwrap_or_default();
-                slow.incoming.push(now, Bytes::copy_from_slice(bytes));
-            }
-            Received::End => slow.incoming.push(now, Bytes::new()),
-        }
-        let received = match slow.incoming.pop(slow.speed, now) {
-            None => Received::Nothing,
-            Some(piece) if piece.is_empty() => Received::End,
-            Some(piece) => {
-                // A piece is never longer than the buffer that it was read into.
-                if let Some(to) = buffer.get_mut(..piece.len()) {
-                    to.copy_from_slice(&piece);
-                }
-                Received::Bytes(piece.len())
-            }
-        };
-        self.drop_slow_link();
-        received
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Received {
-        if !self.is_readable {
-            return Received::Nothing;
-        }
-        match (&self.socket).read(buffer) {
-            Ok(0) => {
-                self.is_readable = false;
-                Received::End
-            }
-            Ok(len) => {
-                // The system reports the end of the stream along with the last bytes, and only once. After that,
-                // a short read does not mean that the next one would block.
-                if SHORT_MEANS_DONE && !self.has_hung_up && len < buffer.len() {
-                    self.is_readable = false;
-                }
-                Received::Bytes(len)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.is_readable = false;
-                Received::Nothing
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Received::Nothing,
-            Err(_) => {
-                self.is_readable = false;
-                Received::End
-            }
+        match self.link.receive(now, &mut buffers.chunk) {
+            Arrived::Nothing => Received::Nothing,
+            Arrived::Bytes(len) => Received::Bytes(buffers.chunk.get(..len).unwrap_or_default()),
+            Arrived::End => Received::End,
         }
     }
 
@@ -220,57 +134,11 @@ impl Transport {
         if self.has_requests && !is_backlogged {
             return Some(now);
         }
-        let Some(slow) = &self.slow else {
-            return (self.is_readable && !is_backlogged).then_some(now);
-        };
-        if self.is_readable && !is_backlogged && slow.incoming.len() < WINDOW {
-            return Some(now);
+        let due = self.link.next_due(now, is_backlogged);
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return [due, tls.next_due(now, is_backlogged)].into_iter().flatten().min();
         }
-        let incoming = slow.incoming.due(slow.speed).filter(|_| !is_backlogged);
-        // If bytes have arrived, they wait for the socket, whose event serves the connection.
-        let outgoing = slow.outgoing.due(slow.speed).filter(|_| slow.arrived.is_empty());
-        [incoming, outgoing].into_iter().flatten().min()
-    }
-
-    /// Drops the state of the slow link once the link is fast and nothing is in flight on it.
-    fn drop_slow_link(&mut self) {
-        self.slow.take_if(|slow| {
-            slow.speed == SlowLink::new()
-                && slow.incoming.is_empty()
-                && slow.outgoing.is_empty()
-                && slow.arrived.is_empty()
-        });
-    }
-}
-
-impl Drop for Transport {
-    fn drop(&mut self) {
-        // Unlike closing alone, this sends the end of the stream even if there are unread bytes.
-        let _ = self.socket.shutdown(Shutdown::Both);
-    }
-}
-
-/// Writes once. Clears `is_writable` if the write would block.
-fn write(mut socket: &TcpStream, is_writable: &mut bool, bytes: &[u8]) -> io::Result<usize> {
-    match socket.write(bytes) {
-        Ok(0) => Err(ErrorKind::WriteZero.into()),
-        Ok(len) => Ok(len),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            *is_writable = false;
-            Ok(0)
-        }
-        Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes the first `len` bytes. An empty buffer keeps its memory if that is at most [`KEEP_CAPACITY`].
-fn consume(bytes: &mut BytesMut, len: usize) {
-    if len < bytes.len() {
-        bytes.advance(len);
-    } else if bytes.capacity() > KEEP_CAPACITY {
-        *bytes = BytesMut::new();
-    } else {
-        bytes.clear();
+        due
     }
 }

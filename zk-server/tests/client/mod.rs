@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io,
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -19,8 +19,8 @@ use zk_proto::{
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A connection with a session.
-pub(crate) struct Client {
-    pub(crate) socket: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) socket: S,
     pub(crate) session: i64,
     incoming: FrameReader,
     xid: i32,
@@ -29,10 +29,22 @@ pub(crate) struct Client {
 impl Client {
     /// Opens a session.
     pub(crate) fn open(server: SocketAddr) -> io::Result<Self> {
-        let socket = TcpStream::connect(server)?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(LIMIT))?;
-        socket.set_write_timeout(Some(LIMIT))?;
+        Self::over(connect(server)?)
+    }
+}
+
+/// A connection without a session.
+pub(crate) fn connect(server: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect(server)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(LIMIT))?;
+    socket.set_write_timeout(Some(LIMIT))?;
+    Ok(socket)
+}
+
+impl<S: io::Read + io::Write> Client<S> {
+    /// Opens a session on a connection.
+    pub(crate) fn over(socket: S) -> io::Result<Self> {
         let mut client = Self { socket, session: 0, incoming: FrameReader::new(4 << 20), xid: 0 };
         let request = ConnectRequest {
             protocol_version: 0,
