@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
 };
 
@@ -22,7 +23,7 @@ pub(crate) enum Kind {
     Ttl(i64),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) data: Option<Bytes>,
     pub(crate) acl: Arc<[Acl]>,
@@ -91,6 +92,18 @@ impl Node {
 
     fn data_len(&self) -> usize {
         self.data.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// Does not show the data.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("acl", &self.acl)
+            .field("kind", &self.kind)
+            .field("children", &self.children)
+            .field("stat", &self.stat())
+            .finish_non_exhaustive()
     }
 }
 

@@ -12,6 +12,7 @@
 //! runtime.
 #![expect(missing_docs, reason = "a test's name says what it shows")]
 
+pub(crate) mod canary;
 pub(crate) mod context;
 mod proxy_filters;
 pub(crate) mod shared_server;

@@ -1,61 +1,22 @@
 //! Passwords, data and session passwords do not appear in logs, errors or `Debug` output.
 
-use std::fmt::{self, Debug};
-
 use zk_client::{
-    Acl, CREATOR_ALL_ACL, CreateMode, CreateOptions, Handler, OperationResult, Perms, SessionState,
+    Acl, AddWatchMode, CREATOR_ALL_ACL, CreateMode, CreateOptions, Error, Handler, OperationResult,
+    Perms, SessionState, digest_acl, digest_credential,
 };
 
-use super::{context::TestContext, recorded_log};
-
-/// A secret that must not appear, in all forms in which it could.
-struct Canary {
-    name: &'static str,
-    forms: Vec<String>,
-}
-
-impl Canary {
-    fn new(name: &'static str, bytes: &[u8]) -> Self {
-        let joined = |separator, form: &dyn Fn(&u8) -> String| {
-            bytes.iter().map(form).collect::<Vec<_>>().join(separator)
-        };
-        let forms = vec![
-            String::from_utf8_lossy(bytes).into_owned(),
-            bytes.escape_ascii().to_string(),
-            joined("", &|byte| format!("{byte:02x}")),
-            joined("", &|byte| format!("{byte:02X}")),
-            joined(", ", &|byte| byte.to_string()),
-            joined(",", &|byte| byte.to_string()),
-            joined(", ", &|byte| format!("{byte:#04x}")),
-            joined(", ", &|byte| format!("{byte:#x}")),
-            joined(",\n    ", &|byte| byte.to_string()),
-        ];
-        Self { name, forms }
-    }
-
-    #[track_caller]
-    fn assert_absent(&self, place: &str, text: &str) {
-        for form in &self.forms {
-            if let Some(at) = text.find(form.as_str()) {
-                let line = text[..at].rfind('\n').map_or(0, |start| start + 1);
-                panic!("{place} shows the {}: {}", self.name, &text[line..at + form.len()]);
-            }
-        }
-    }
-}
-
-fn shown(value: &dyn Debug) -> String {
-    format!("{value:?}\n{value:#?}")
-}
-
-fn displayed(value: &(impl fmt::Display + Debug)) -> String {
-    format!("{value}\n{}", shown(value))
-}
+use super::{
+    canary::{Canary, displayed, shown},
+    context::TestContext,
+    recorded_log,
+};
 
 pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
     const PASSWORD: &str = "canary-password-1f6a";
     const LATER: &str = "canary-later-77ce";
+    const REPLACED: &str = "canary-replaced-03b2";
     const DATA: &str = "canary-data-b01d";
+    const IN_HOSTS: &str = "canary-hosts-5e10";
 
     recorded_log::record();
     let ctx = TestContext::new(handler);
@@ -66,7 +27,12 @@ pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
         .default_acl([Acl::new(Perms::ALL, "digest", format!("ann:{PASSWORD}"))])
         .max_request(10_000)
         .max_reply(10_000);
+    let hash = digest_credential("ann", PASSWORD);
     let mut texts = vec![("the builder", shown(&builder))];
+    let bad_hosts = builder.clone().hosts(format!("ann:{IN_HOSTS}@{}", proxy.address()));
+    texts.push(("a builder with a password in its hosts", shown(&bad_hosts)));
+    let error = ctx.err("hosts", bad_hosts.connect_on(ctx.handler.clone())).await;
+    texts.push(("an error", displayed(&error)));
     let zk = ctx.connect(builder.clone()).await;
     let ticket = zk.client_id().expect("it is connected");
     let password = ticket.password.expose().clone();
@@ -107,7 +73,25 @@ pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
     let event = ctx.ok("the watch", watch.clone()).await;
     texts.push(("an event", shown(&event)));
     let (acls, _) = ctx.ok("get_acls", zk.get_acls("/node")).await;
+    assert!(acls.iter().any(|acl| acl.id.id == hash), "the hash is read back");
     texts.push(("an ACL", shown(&acls)));
+    texts.extend(acls.iter().map(|acl| ("an entry of an ACL", displayed(acl))));
+    let hashed = digest_acl("ann", PASSWORD, Perms::ALL);
+    texts.push(("an ACL of a password", displayed(&hashed)));
+    let not_hashed = Acl::digest_id(format!("ann:{PASSWORD}"), Perms::ALL);
+    let not_hashed = Error::from(not_hashed.expect_err("it is a password"));
+    texts.push(("an error of an ACL", displayed(&not_hashed)));
+    let identities = ctx.ok("who_am_i", zk.who_am_i()).await;
+    texts.push(("identities", shown(&identities)));
+    let mut persistent = ctx.ok("add_watch", zk.add_watch("/node", AddWatchMode::Persistent)).await;
+    ctx.ok("set", zk.set("/node", DATA, None)).await;
+    texts.push(("an item", shown(&ctx.within("an item", persistent.next()).await)));
+    texts.push(("a persistent watch", shown(&persistent)));
+    let replaced = zk.replace_auth("digest", format!("ann:{REPLACED}"));
+    texts.push(("a result of replace_auth", shown(&replaced)));
+    ctx.ok("replace_auth", replaced).await;
+    ctx.ok("replace_auth", zk.replace_auth("digest", format!("ann:{PASSWORD}"))).await;
+    ctx.ok("to reconnect", zk.reconnect()).await;
 
     // Calls that fail.
     let errors = [
@@ -117,7 +101,7 @@ pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
         ctx.err("set", zk.set("/node", DATA.repeat(1_000), None)).await,
         ctx.err("set", zk.set("/missing", DATA, None)).await,
         ctx.err("set_acls", zk.set_acls("/node", &CREATOR_ALL_ACL, 77)).await,
-        zk.set_hosts("ann:secret@host").expect_err("no list of hosts"),
+        zk.set_hosts(&format!("ann:{IN_HOSTS}@host")).expect_err("no list of hosts"),
         ctx.ok("commit", zk.transaction().set("/node", DATA, 77).set("/", DATA, None).commit())
             .await
             .committed()
@@ -164,6 +148,9 @@ pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
     let canaries = [
         Canary::new("password", PASSWORD.as_bytes()),
         Canary::new("password that was added", LATER.as_bytes()),
+        Canary::new("password that replaced it", REPLACED.as_bytes()),
+        Canary::new("hash of the password", hash.trim_start_matches("ann:").as_bytes()),
+        Canary::new("password in the hosts", IN_HOSTS.as_bytes()),
         Canary::new("data", DATA.as_bytes()),
         Canary::new("session's password", &password),
         Canary::new("session's password, in part", &password[..6]),

@@ -207,13 +207,16 @@ impl User {
         lock(&self.history).started[self.client.number] = zk.restart();
     }
 
-    /// Changes the hosts of the client, and may add its credential once more.
+    /// Changes the hosts of the client. It may reconnect, and may add its credential once more.
     fn change_settings(&mut self) {
         let mut hosts: Vec<_> = HOSTS.split(',').collect();
         self.random.shuffle(&mut hosts);
         hosts.truncate(self.random.usize(1..=hosts.len()));
         if let Err(error) = self.client.zk.set_hosts(&hosts.join(",")) {
             self.sim.fail(|| format!("client {}: {error}", self.client.number));
+        }
+        if self.random.bool() {
+            drop(self.client.zk.reconnect());
         }
         if self.random.bool() {
             let (sim, client) = (self.sim.clone(), self.client.number);
