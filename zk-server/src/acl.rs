@@ -14,7 +14,7 @@ const DIGEST: &str = "digest";
 const IP: &str = "ip";
 const SUPER: &str = "super";
 const X509: &str = "x509";
-const SASL: &str = "sasl";
+pub(crate) const SASL: &str = "sasl";
 
 /// The schemes of authentication that a server has besides `digest` and `ip`, and the release whose rules apply.
 #[derive(Debug, Clone, Copy)]
@@ -42,9 +42,23 @@ impl Identities {
         Self { ids: Vec::new(), schemes }
     }
 
-    /// Adds the subject of the client's certificate, in the form of RFC 2253 (`X509AuthenticationProvider`).
-    pub(crate) fn add_certificate(&mut self, subject: String) {
-        self.add(id(X509, subject));
+    /// Adds the owner of the client's certificate, in the form of RFC 2253, and the super user if that is who it is
+    /// (`X509AuthenticationProvider`).
+    pub(crate) fn add_certificate(&mut self, owner: String, is_super: bool) {
+        self.add_proved(X509, owner, is_super);
+    }
+
+    fn add_proved(&mut self, scheme: &'static str, name: String, is_super: bool) {
+        self.add(id(scheme, name));
+        if is_super {
+            self.add(id(SUPER, String::new()));
+        }
+    }
+
+    /// Adds the name that the client has proved with SASL, and the super user if it is his.
+    #[cfg(feature = "sasl-digest-md5")]
+    pub(crate) fn add_sasl(&mut self, name: String, is_super: bool) {
+        self.add_proved(SASL, name, is_super);
     }
 
     /// Whether the client has authenticated with one of `schemes`, or need not

@@ -1,5 +1,7 @@
 //! The configuration of a server.
 
+#[cfg(feature = "sasl-digest-md5")]
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::acl::Schemes;
@@ -58,6 +60,26 @@ pub struct Config {
     /// Whether the scheme `x509` exists, as in ZooKeeper with a secure client port. Default: false, but true for a
     /// `TestServer` with TLS.
     pub x509: bool,
+    /// The owner of a certificate who has all permissions (`zookeeper.X509AuthenticationProvider.superUser`), in the form
+    /// of RFC 2253, such as `CN=admin`. Default: none.
+    pub x509_super_user: Option<String>,
+    /// The users of SASL with DIGEST-MD5 and their passwords, as in the section `Server` of a JAAS configuration with
+    /// `DigestLoginModule`. A client that proves to be one of them has the identity `sasl:user`. Default: none, and
+    /// SASL and its ACLs are not configured.
+    #[cfg(feature = "sasl-digest-md5")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "sasl-digest-md5")))]
+    pub sasl_users: Option<Secret<BTreeMap<String, String>>>,
+    /// The user of SASL who has all permissions (`zookeeper.superUser`). Default: none.
+    #[cfg(feature = "sasl-digest-md5")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "sasl-digest-md5")))]
+    pub sasl_super_user: Option<String>,
+    /// Whether a client whom SASL refuses may go on without authentication (`zookeeper.allowSaslFailedClients`). It is
+    /// then answered with no token. If not, the answer is [`AuthFailed`](zk_proto::ErrorCode::AuthFailed), or
+    /// [`SessionClosedRequireSaslAuth`](zk_proto::ErrorCode::SessionClosedRequireSaslAuth) if
+    /// [`enforced_schemes`](Self::enforced_schemes) has `sasl`, and the connection is closed. Default: false.
+    #[cfg(feature = "sasl-digest-md5")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "sasl-digest-md5")))]
+    pub allow_failed_sasl: bool,
     /// The schemes of which a client needs one before its first request: `enforce.auth.schemes`, if
     /// `enforce.auth.enabled`. With `sasl`, this is also `sessionRequireClientSASLAuth`. Another request is answered with
     /// [`SessionClosedRequireSaslAuth`](zk_proto::ErrorCode::SessionClosedRequireSaslAuth), and the connection is
@@ -88,6 +110,13 @@ impl Default for Config {
             super_digest: Secret::new(None),
             reconfig_enabled: false,
             x509: false,
+            x509_super_user: None,
+            #[cfg(feature = "sasl-digest-md5")]
+            sasl_users: None,
+            #[cfg(feature = "sasl-digest-md5")]
+            sasl_super_user: None,
+            #[cfg(feature = "sasl-digest-md5")]
+            allow_failed_sasl: false,
             enforced_schemes: Vec::new(),
             epoch: Duration::ZERO,
             is_copy: false,
@@ -98,7 +127,11 @@ impl Default for Config {
 impl Config {
     /// The schemes of authentication, and whose rules apply to them.
     pub(crate) const fn schemes(&self) -> Schemes {
-        Schemes { version: self.version, x509: self.x509, sasl: false }
+        #[cfg(feature = "sasl-digest-md5")]
+        let sasl = self.sasl_users.is_some();
+        #[cfg(not(feature = "sasl-digest-md5"))]
+        let sasl = false;
+        Schemes { version: self.version, x509: self.x509, sasl }
     }
 
     /// The wall clock at `now`, in milliseconds since 1970.

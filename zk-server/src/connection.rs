@@ -37,6 +37,9 @@ pub(crate) struct Connection {
     pub(crate) outgoing: BytesMut,
     pub(crate) identities: Identities,
     pub(crate) counters: Counters,
+    /// The exchange of SASL tokens, once it has begun.
+    #[cfg(feature = "sasl-digest-md5")]
+    pub(crate) sasl: Option<zk_proto::sasl::digest_md5::Server>,
 }
 
 /// The zxid in the header of an event that belongs to no transaction.
@@ -86,6 +89,8 @@ impl Connection {
             outgoing: BytesMut::new(),
             identities: Identities::of(peer.ip(), config.schemes()),
             counters: Counters::new(now),
+            #[cfg(feature = "sasl-digest-md5")]
+            sasl: None,
         }
     }
 

@@ -29,7 +29,8 @@ impl Server {
     /// [`Config::x509`](crate::Config::x509) is true.
     pub fn handle_certificate(&mut self, connection: ConnectionId, subject: &str) {
         if let Some(state) = self.connections.get_mut(&connection) {
-            state.identities.add_certificate(subject.to_owned());
+            let is_super = self.config.x509_super_user.as_deref() == Some(subject);
+            state.identities.add_certificate(subject.to_owned(), is_super);
         }
     }
 

@@ -132,6 +132,7 @@ mod multi;
 mod net;
 mod reads;
 mod requests;
+mod sasl;
 mod server;
 mod sessions;
 mod transactions;

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use zk_proto::{
     ErrorCode, OpCode, Request, Response, Time, Ustring,
-    jute::{Decode, Reader, Secret},
+    jute::{Decode, Reader},
     records::{
-        AuthPacket, Create2Response, CreateResponse, RequestHeader, SaslRequest, SaslResponse,
-        SyncResponse, xid,
+        AuthPacket, Create2Response, CreateResponse, RequestHeader, SaslRequest, SyncResponse, xid,
     },
     session::SessionId,
 };
@@ -38,17 +37,11 @@ impl Server {
                 Ok(Request::Auth(packet)) => {
                     return self.handle_auth(connection, header.xid, &packet);
                 }
-                // ZooKeeper fails on a token that is null, and closes the connection.
-                Ok(Request::Sasl(SaslRequest { token })) if token.expose().is_none() => {
-                    return self.close(connection);
-                }
-                // SASL is not configured. ZooKeeper then answers with a null token.
-                Ok(Request::Sasl(_)) => {
-                    let reply = Response::Sasl(SaslResponse { token: Secret::new(None) });
-                    return self.send_on(connection, |connection| {
-                        connection.reply(header.xid, 0, &Ok(reply))
-                    });
-                }
+                Ok(Request::Sasl(SaslRequest { token })) => match *token.expose() {
+                    Some(token) => return self.handle_sasl(connection, header.xid, token),
+                    // ZooKeeper fails on a token that is null, and closes the connection.
+                    None => return self.close(connection),
+                },
                 Ok(Request::Unknown { .. }) => {
                     let refusal = Err(ErrorCode::Unimplemented);
                     self.send_on(connection, |connection| {

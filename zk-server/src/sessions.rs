@@ -93,6 +93,13 @@ impl Sessions {
         sets
     }
 
+    /// What the server's nonce of SASL on a connection is made of.
+    #[cfg(feature = "sasl-digest-md5")]
+    pub(crate) fn nonce(&self, connection: ConnectionId) -> u128 {
+        let first = mix(self.seed ^ mix(!connection.0));
+        u128::from(first) << 64 | u128::from(mix(first))
+    }
+
     /// The password of a session. As in ZooKeeper, it is derived from the id and a secret of the server, here the seed.
     pub(crate) fn password(&self, id: SessionId) -> [u8; PASSWORD_LEN] {
         let first = mix(self.seed ^ mix(id.0.cast_unsigned()));

@@ -1,10 +1,11 @@
 //! TLS on a port of [`TestServer`]: who gets in, who a client is, and what hostile or slow clients get.
 
 mod client;
+mod process;
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::Arc,
     time::Duration,
 };
@@ -82,6 +83,16 @@ fn stream(
     identity: Option<&Identity>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> TlsStream {
+    let address = server.tls_address().expect("a server with TLS");
+    stream_to(address, authority, identity, versions)
+}
+
+fn stream_to(
+    address: SocketAddr,
+    authority: &Authority,
+    identity: Option<&Identity>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> TlsStream {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -96,7 +107,6 @@ fn stream(
             config.with_client_auth_cert(chain, key).unwrap()
         }
     };
-    let address = server.tls_address().expect("a server with TLS");
     let name = ServerName::from(address.ip());
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     StreamOwned::new(connection, client::connect(address).unwrap())
@@ -321,6 +331,36 @@ fn the_test_kit_works_on_tls() {
     assert_eq!(client.frame().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     assert_eq!(server.connections().len(), 0);
     drop(server);
+}
+
+#[test]
+fn the_program_serves_tls() {
+    let authority = Authority::new();
+    let directory = std::env::temp_dir().join(format!("zk-server-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.join(name).display().to_string();
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let Identity { certificate, key } = authority.sign(&[(DnType::CommonName, "server")]);
+    let certificate = file("certificate", &certificate);
+    let key = file("key", &key);
+    let users = file("users", "bob:secret\n\n");
+    let mut args = vec!["--tls-address", "127.0.0.1:0", "--tls-certificate", &certificate];
+    args.extend(["--tls-key", &key, "--tls-client-auth", "none"]);
+    if cfg!(feature = "sasl-digest-md5") {
+        args.extend(["--sasl-users", &users]);
+    }
+    let server = process::Process::start(&args);
+    let address = server.tls_address.expect("the second line");
+    let mut stream = stream_to(address, &authority, None, &BOTH);
+    stream.write_all(b"ruok").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "imok");
+    Client::open(server.address).expect("a session in plain text");
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]

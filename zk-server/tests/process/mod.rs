@@ -1,5 +1,5 @@
 //! The program `zk-server` as a child process.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -10,6 +10,7 @@ use std::{
 /// A server on a free port. Dropping it ends the process.
 pub(crate) struct Process {
     pub(crate) address: SocketAddr,
+    pub(crate) tls_address: Option<SocketAddr>,
     child: Child,
 }
 
@@ -23,10 +24,15 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the process starts");
-        let mut line = String::new();
-        let output = child.stdout.take().expect("a pipe");
-        BufReader::new(output).read_line(&mut line).expect("its address");
-        Self { address: line.trim().parse().expect("an address"), child }
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = || {
+            let mut line = String::new();
+            output.read_line(&mut line).expect("its address");
+            line.trim().parse().expect("an address")
+        };
+        let address = line();
+        let tls_address = args.contains(&"--tls-address").then(line);
+        Self { address, tls_address, child }
     }
 
     /// Closes its standard input, and waits until it ends.
