@@ -30,8 +30,11 @@ step "the whole client and other clients on ZooKeeper 3.9.5"
 ZK_TEST_VERSION=3.9 cargo test -p zk-tests \
     --test tokio --test thread --test ensemble --test kazoo --test other_clients --test embedded
 
-step "locks that are shared with Curator 5.9.0"
+step "the Java client 3.9.5 and Curator 5.9.0"
 cargo test -p zk-tests --features jars --test curator
+for version in 3.8 3.9; do
+    ZK_TEST_VERSION=$version cargo test -p zk-tests --features jars --test java_client
+done
 
 step "the whole client on the embedded server as 3.8"
 ZK_TEST_VERSION=3.8 cargo test -p zk-tests --test embedded

@@ -13,7 +13,7 @@
 //!   other resolves host names with a function of the test.
 //! - [`mod@suite`] has the tests that run on every runtime, and [`runtimes`] has the runtimes.
 //! - [`Kdc`] is a Kerberos server with its realm, for servers and clients that log in by SASL.
-//! - [`zk_cli()`] runs ZooKeeper's own command line client.
+//! - [`zk_cli()`] runs ZooKeeper's own command line client, and [`java_program()`] a program that uses Java clients.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -40,6 +40,7 @@ mod counting_handler;
 mod frame;
 mod free_address;
 mod installed;
+mod java;
 mod kdc;
 pub mod minimal_client;
 mod process;
@@ -59,6 +60,7 @@ mod zk_cli;
 pub use certificates::{Certificates, Holder};
 pub use counting_handler::CountingHandler;
 pub use installed::version_under_test;
+pub use java::java_program;
 pub use kdc::Kdc;
 pub use proxy::{Direction, FrameAction, Proxy};
 pub use resolver_handler::ResolverHandler;

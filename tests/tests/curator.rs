@@ -1,13 +1,13 @@
 //! Locks that are shared with Curator, on ZooKeeper and on the embedded server.
 //!
-//! `tests/curator/CuratorClient.java` is a program that uses Curator and executes commands. It needs the jars
+//! `tests/java/CuratorClient.java` is a program that uses Curator and executes commands. It needs the jars
 //! that `tests/jars/fetch.sh` fetches, and a JDK, so only `tests/extended.sh` runs these tests.
 
 use std::{
     fs,
     io::{BufRead, BufReader, ErrorKind, Lines, Write},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
@@ -18,7 +18,7 @@ use zk_client::{
     recipes::{Lock, LockGuard, LockOptions, ReadLock, Semaphore, WriteLock},
 };
 use zk_server::TestServer;
-use zk_tests::shared_ensemble;
+use zk_tests::{java_program, shared_ensemble};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Timeouts in milliseconds, for an acquire that must fail and for one that must succeed.
@@ -37,21 +37,7 @@ struct CuratorProcess {
 
 impl CuratorProcess {
     fn connect(hosts: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let fetched = Command::new(root.join("jars/fetch.sh")).stderr(Stdio::inherit()).output();
-        let fetched = fetched.expect("a shell");
-        assert!(fetched.status.success(), "no jars of Curator; try: tests/jars/fetch.sh");
-        let jars = String::from_utf8(fetched.stdout).expect("a path");
-        let modules = Command::new("java").arg("--list-modules").output();
-        let modules = modules.map_or_else(|_| Vec::new(), |output| output.stdout);
-        assert!(
-            String::from_utf8_lossy(&modules).contains("jdk.compiler"),
-            "there is no Java compiler; try: apt-get update && apt-get install -y default-jdk-headless"
-        );
-        let mut process = Command::new("java")
-            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
-            .args(["-Dlog4j2.level=OFF", "-cp", &format!("{}/*", jars.trim())])
-            .arg(root.join("curator/CuratorClient.java"))
+        let mut process = java_program("CuratorClient.java")
             .arg(hosts)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
