@@ -11,7 +11,10 @@ use zk_proto::{
 
 #[cfg(feature = "thread")]
 use crate::client::blocking;
-use crate::{AsyncResult, Client, Error, Retry, driver, inner::ClientInner, transport::Transport};
+use crate::{
+    AsyncResult, Client, Error, Retry, SaslOptions, driver, inner::ClientInner,
+    transport::Transport,
+};
 
 /// The features of runtimes that are enabled.
 #[cfg(any(feature = "tokio", feature = "async-std", feature = "smol", feature = "thread"))]
@@ -53,6 +56,7 @@ pub struct ClientBuilder {
     command_retry: Retry,
     #[cfg(feature = "tls-no-provider")]
     tls: Option<crate::TlsOptions>,
+    sasl: Option<SaslOptions>,
 }
 
 impl Client {
@@ -99,6 +103,7 @@ impl ClientBuilder {
             command_retry: Retry::default().max_tries(None),
             #[cfg(feature = "tls-no-provider")]
             tls: None,
+            sasl: None,
         }
     }
 
@@ -162,6 +167,13 @@ impl ClientBuilder {
     #[cfg(feature = "tls-no-provider")]
     pub fn tls(mut self, tls: crate::TlsOptions) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Makes every connection log in with SASL, before credentials, watches and calls. Off by default. See
+    /// [`sasl`](crate::sasl) for what happens if the login fails, and [`Client::set_sasl`] for a change at run time.
+    pub fn sasl(mut self, options: SaslOptions) -> Self {
+        self.sasl = Some(options);
         self
     }
 
@@ -283,6 +295,7 @@ impl ClientBuilder {
             config,
             self.connect_timeout,
             chroot.clone(),
+            self.sasl,
         );
         Ok(Client::new(inner, chroot, self.default_acl, self.command_retry))
     }
@@ -427,6 +440,7 @@ impl fmt::Debug for ClientBuilder {
             .field("connect_timeout", &self.connect_timeout)
             .field("default_acl", &self.default_acl)
             .field("command_retry", &self.command_retry)
+            .field("sasl", &self.sasl)
             .finish()
     }
 }

@@ -310,6 +310,27 @@ impl Client {
         self.inner.with_lifecycle(|lifecycle, _| lifecycle.remove_auth(&credential))
     }
 
+    /// Sets how later connections and sessions log in with SASL; `None` for not at all. The present connection stays as it
+    /// is.
+    ///
+    /// This is how a client that was refused starts with other options:
+    ///
+    #[cfg_attr(
+        feature = "sasl-digest-md5",
+        doc = "```no_run
+# async fn example(zk: zk_client::Client) -> Result<(), zk_client::Error> {
+use zk_client::SaslOptions;
+
+zk.set_sasl(SaslOptions::digest_md5(\"bob\", \"his new password\"));
+zk.start().await?;
+# Ok(())
+# }
+```"
+    )]
+    pub fn set_sasl(&self, options: impl Into<Option<crate::SaslOptions>>) {
+        self.inner.set_sasl(options.into());
+    }
+
     /// Returns the hosts of the ensemble, as they were set last.
     #[must_use]
     pub fn hosts(&self) -> Vec<HostPort> {
@@ -378,7 +399,8 @@ with_blocking! { impl Client {
     /// - [`Timeout`](crate::ErrorKind::Timeout) if the client is not connected within
     ///   [`connect_timeout`](crate::ClientBuilder::connect_timeout). The text says what went wrong last. A client that was not
     ///   connected before is stopped.
-    /// - [`AuthFailed`](crate::ErrorKind::AuthFailed) if the server refuses the credentials.
+    /// - [`AuthFailed`](crate::ErrorKind::AuthFailed) if the server refuses the credentials, or the login with
+    ///   [SASL](crate::sasl) fails.
     ///
     /// A server that demands credentials that were not added
     /// (`zookeeper.enforce.auth.enabled`, `zookeeper.sessionRequireClientSASLAuth`) says so only at the

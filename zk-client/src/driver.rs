@@ -237,6 +237,7 @@ impl<H: Handler> Driver<H> {
                     let opening = open(handler, transport, host, deadline, self.attempts);
                     self.connection = Connection::Opening(Box::pin(opening));
                 }
+                Action::TakeSaslStep(request) => self.inner.take_sasl_step(request),
                 Action::Probe(host, deadline) => {
                     let (inner, handler) = (self.inner.clone(), self.handler.clone());
                     let transport = self.transport.clone();

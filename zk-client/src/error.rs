@@ -18,7 +18,8 @@ pub enum ErrorKind {
     ConnectionLoss,
     /// The session expired, with its ephemeral nodes and watches.
     SessionExpired,
-    /// The server refused the credentials, or demands others. The client does not reconnect with these.
+    /// The server refused the credentials or the SASL exchange, or demands other credentials, or the client does not
+    /// believe the server. The client does not reconnect with these.
     AuthFailed,
     /// The client was not started yet, or has stopped: the text says which.
     ConnectionClosed,
@@ -322,7 +323,11 @@ impl Error {
 
     /// The session has ended, for those who wait for something else than a reply.
     pub(crate) fn of_session(reason: Reason) -> Self {
-        Inner::new(kind_of(&reason), None, Message::Reason(reason)).into()
+        let host = match &reason {
+            Reason::SaslFailed { host, .. } => Some(host.clone()),
+            _ => None,
+        };
+        Inner { host, ..Inner::new(kind_of(&reason), None, Message::Reason(reason)) }.into()
     }
 }
 
@@ -344,7 +349,9 @@ fn kind_of(reason: &Reason) -> ErrorKind {
         Reason::Server(code) => ErrorKind::Server(*code),
         Reason::ConnectionLoss(_) => ErrorKind::ConnectionLoss,
         Reason::SessionExpired => ErrorKind::SessionExpired,
-        Reason::AuthFailed { .. } | Reason::AuthRequired { .. } => ErrorKind::AuthFailed,
+        Reason::AuthFailed { .. } | Reason::AuthRequired { .. } | Reason::SaslFailed { .. } => {
+            ErrorKind::AuthFailed
+        }
         Reason::CredentialRemoved => ErrorKind::Cancelled,
         Reason::Closed | Reason::NotStarted => ErrorKind::ConnectionClosed,
         Reason::RequestTooLarge { .. } => ErrorKind::RequestTooLarge,

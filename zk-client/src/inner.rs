@@ -30,6 +30,7 @@ use crate::{
     pending_call::{MappedCall, PendingCall},
     result::Promise,
     runtime::{self, ErasedHandler},
+    sasl::{SaslOptions, Steps},
     transport::Transport,
 };
 
@@ -41,6 +42,8 @@ pub(crate) struct ClientInner {
     handler: Box<dyn ErasedHandler>,
     spawn_driver: SpawnDriver,
     pub(crate) dispatcher: Dispatcher,
+    /// The mechanism with which connections log in.
+    pub(crate) sasl: Steps,
 }
 
 /// What is under the lock.
@@ -63,16 +66,19 @@ impl ClientInner {
         handler: H,
         transport: Transport,
         spawn_driver: SpawnDriver,
-        config: Config,
+        mut config: Config,
         connect_timeout: Duration,
         chroot: Chroot,
+        sasl: Option<SaslOptions>,
     ) -> Arc<Self> {
+        config.sasl = sasl.is_some();
         let lifecycle = Lifecycle::new(config, chroot, connect_timeout);
         Arc::new(Self {
             state: Mutex::new(State { lifecycle, sleeping_driver: None }),
             dispatcher: Dispatcher::new(&handler),
             handler: runtime::erase(handler, transport),
             spawn_driver,
+            sasl: Steps::new(sasl),
         })
     }
 
@@ -280,6 +286,13 @@ impl ClientInner {
             Err(failure) => self.complete(&cell, Err(failure.into())),
         }
         self.handle_of(cell)
+    }
+
+    /// Sets how later connections log in.
+    pub(crate) fn set_sasl(&self, options: Option<SaslOptions>) {
+        let is_on = options.is_some();
+        self.sasl.set_options(options);
+        self.with_lifecycle(|lifecycle, _| lifecycle.set_sasl(is_on));
     }
 
     /// Sends a four-letter word to the server of the present connection.

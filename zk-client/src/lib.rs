@@ -126,6 +126,7 @@ mod result;
 mod retry;
 mod retrying;
 mod runtime;
+pub mod sasl;
 mod stop;
 mod surfaces;
 mod tasks;
@@ -150,6 +151,7 @@ pub use listeners::{ListenerId, States};
 pub use persistent_watch::{AddWatchOptions, PersistentWatch, PersistentWatchEvent};
 pub use result::AsyncResult;
 pub use retry::Retry;
+pub use sasl::SaslOptions;
 pub use transaction::{OperationResult, Transaction, TransactionResults};
 pub use watch::Watch;
 #[cfg(feature = "tls-no-provider")]

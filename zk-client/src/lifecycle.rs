@@ -17,6 +17,7 @@ use crate::{
     from_reply::ReplyResult,
     pending_call::{IgnoredCall, PendingCall, WatchNotice},
     result::Promise,
+    sasl::StepRequest,
 };
 
 pub(crate) struct Lifecycle {
@@ -77,6 +78,8 @@ pub(crate) enum Action {
     Connect(Arc<HostPort>, Time),
     Disconnect,
     Probe(Arc<HostPort>, Time),
+    /// Take a step of the SASL mechanism.
+    TakeSaslStep(StepRequest),
 }
 
 impl Action {
@@ -236,6 +239,11 @@ impl Lifecycle {
         self.add_auth(credential, call)
     }
 
+    pub(crate) const fn set_sasl(&mut self, is_on: bool) {
+        self.config.sasl = is_on;
+        self.session.set_sasl(is_on);
+    }
+
     pub(crate) fn set_hosts(&mut self, now: Time, hosts: Vec<HostPort>) {
         self.config.hosts.clone_from(&hosts);
         self.session.set_hosts(now, hosts);
@@ -253,6 +261,11 @@ impl Lifecycle {
                 Output::Connect { host, deadline } => actions.push(Action::Connect(host, deadline)),
                 Output::Disconnect => actions.push(Action::Disconnect),
                 Output::Probe { host, deadline } => actions.push(Action::Probe(host, deadline)),
+                Output::Sasl { step, host, token, .. } => {
+                    let session_number = self.session_number;
+                    let request = StepRequest { session_number, step, host, token };
+                    actions.push(Action::TakeSaslStep(request));
+                }
                 Output::Completed { id, token, result } => {
                     if self.start_auth == Some(id) && result.is_ok() {
                         self.start_auth = None;

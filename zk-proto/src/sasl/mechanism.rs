@@ -107,6 +107,9 @@ pub enum SaslError {
     /// The only error that is [transient](Self::is_transient).
     #[error("no credentials: {0}")]
     Unavailable(String),
+    /// The exchange is over a limit of the session: the number of tokens, or the length of one.
+    #[error("the exchange has {0}")]
+    OverLimit(&'static str),
     /// Another error of the mechanism.
     #[error("{0}")]
     Mechanism(String),

@@ -22,6 +22,9 @@ pub struct Config {
     pub read_only: bool,
     /// Credentials. Every connection begins with them, in this order.
     pub auth: Vec<Credential>,
+    /// Whether every connection begins with a SASL exchange. [`Output::Sasl`](super::Output::Sasl) then asks for
+    /// its steps. Default false.
+    pub sasl: bool,
     /// The ticket of an existing session to resume.
     pub resume: Option<SessionTicket>,
     /// Whether to begin a new session after one has expired. Default true.
@@ -71,6 +74,7 @@ impl Config {
             session_timeout: Duration::from_secs(10),
             read_only: false,
             auth: Vec::new(),
+            sasl: false,
             resume: None,
             renew_expired: true,
             max_reply: 4 << 20,

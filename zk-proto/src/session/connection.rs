@@ -87,10 +87,12 @@ impl<T: Clone> Session<T> {
     pub(super) fn lose_connection(&mut self, now: Time, cause: Cause, told_by_peer: bool) {
         let handshake_sent =
             matches!(self.phase, Phase::Handshake { .. }) && !self.queue.has_prologue();
-        let cause = if handshake_sent && told_by_peer {
-            self.note_closed_handshake(now, &cause)
-        } else {
-            cause
+        let cause = match &self.phase {
+            _ if handshake_sent && told_by_peer => self.note_closed_handshake(now, &cause),
+            Phase::Authenticating(_) if told_by_peer => {
+                cause.saying(format!("{cause} during the SASL exchange"))
+            }
+            _ => cause,
         };
         self.note_cause(&cause);
         let mut hold_back = Duration::ZERO;
@@ -109,7 +111,10 @@ impl<T: Clone> Session<T> {
                 self.fail_in_flight(&reason);
                 self.drop_removed_credentials(&reason);
             }
-            _ => {
+            phase => {
+                if let Phase::Authenticating(exchange) = phase {
+                    self.route.set_expiry(exchange.session_expiry());
+                }
                 self.route.failed(now);
                 self.queue.reset_prologue();
             }

@@ -9,7 +9,7 @@ use alloc::{
 };
 use core::{error::Error, fmt};
 
-use crate::{Chroot, DecodeError, ErrorCode, HostPort, OpCode, path::PathError};
+use crate::{Chroot, DecodeError, ErrorCode, HostPort, OpCode, path::PathError, sasl::SaslError};
 
 /// Whether a failed request was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -135,6 +135,16 @@ pub enum Reason {
     AuthFailed {
         /// The credential's scheme.
         scheme: String,
+    },
+    /// The SASL exchange failed for good: the server refused the client, or the client does not believe the server. The
+    /// session has ended.
+    #[error("SASL authentication on {host} failed: {error}")]
+    SaslFailed {
+        /// The host.
+        host: Arc<HostPort>,
+        /// Why it failed.
+        #[source]
+        error: SaslError,
     },
     /// The credential was removed before a server accepted it.
     #[error("the credential was removed")]

@@ -1,6 +1,7 @@
 //! The handshake, with which a connection begins.
 //!
-//! The order on a new connection is: ConnectRequest, credentials, watches, then requests.
+//! The order on a new connection is: ConnectRequest, the [SASL exchange](super::sasl) if there is one, credentials,
+//! watches, then requests.
 
 use alloc::{boxed::Box, format, string::ToString};
 use core::time::Duration;
@@ -17,6 +18,17 @@ use super::{
     Established, Identity, Keepalive, Leaving, Phase, Search, Session, SessionState, Timeouts,
     auth_packet,
 };
+
+/// What the answer to a handshake has granted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Granted {
+    /// When the answer came.
+    pub(super) at: Time,
+    /// When the handshake was sent.
+    pub(super) sent: Time,
+    pub(super) read_only: bool,
+    pub(super) timeouts: Timeouts,
+}
 
 impl<T: Clone> Session<T> {
     pub(super) fn begin_handshake(&mut self, now: Time, deadline: Time) {
@@ -88,7 +100,18 @@ impl<T: Clone> Session<T> {
             timeouts,
         };
         self.closed_handshakes = None;
-        self.route.came_up(now);
+        let granted = Granted { at: now, sent, read_only, timeouts };
+        if self.config.sasl {
+            self.begin_sasl(granted);
+        } else {
+            self.establish(now, granted);
+        }
+    }
+
+    /// Begins to use the session that the server has granted, which believes the client by now.
+    pub(super) fn establish(&mut self, now: Time, granted: Granted) {
+        let Granted { at, sent, read_only, timeouts } = granted;
+        self.route.came_up(at);
         self.set_state(if read_only {
             SessionState::ConnectedReadOnly
         } else {

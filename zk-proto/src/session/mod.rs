@@ -4,8 +4,8 @@
 //!
 //! | in | out |
 //! |---|---|
-//! | [`start`](Session::start), [`submit`](Session::submit), [`add_auth`](Session::add_auth), [`reconnect`](Session::reconnect), [`close`](Session::close) | [`poll_output`](Session::poll_output): connect, disconnect, probe, state changes, results, events |
-//! | [`handle_connected`](Session::handle_connected), [`handle_data`](Session::handle_data), [`handle_disconnected`](Session::handle_disconnected), [`handle_probed`](Session::handle_probed) | [`poll_transmit`](Session::poll_transmit): bytes for the socket |
+//! | [`start`](Session::start), [`submit`](Session::submit), [`add_auth`](Session::add_auth), [`reconnect`](Session::reconnect), [`close`](Session::close) | [`poll_output`](Session::poll_output): connect, disconnect, probe, a step of SASL, state changes, results, events |
+//! | [`handle_connected`](Session::handle_connected), [`handle_data`](Session::handle_data), [`handle_disconnected`](Session::handle_disconnected), [`handle_probed`](Session::handle_probed), [`handle_sasl`](Session::handle_sasl) | [`poll_transmit`](Session::poll_transmit): bytes for the socket |
 //! | [`handle_timeout`](Session::handle_timeout) | [`poll_timeout`](Session::poll_timeout): when the next timeout is due |
 //!
 //! The first picture shows the phases of the connection (`Phase` in the source), the second one the states of
@@ -14,10 +14,13 @@
 //! ```text
 //!            start                connect, handshake              reply: session
 //!  Idle ───────────▶ Connecting ───────────────────▶ Handshake ─────────────▶ Established
-//!                     ▲     ▲                            │                      │  │ closeSession
-//!             backoff │     └────── refused, timed out ──┘     silence, reset,  │  │ auth refused
-//!                     │                                        bad packet       │  ▼
-//!                  Waiting ◀────────────────────────────────────────────────────┘ Ended
+//!                     ▲     ▲                         │  │                     ▲ │  │ closeSession
+//!             backoff │     └────── refused, timed out ──┘     silence, reset, │ │  │ auth refused
+//!                     │                               │        bad packet      │ │  ▼
+//!                  Waiting ◀───────────────────────────────────────────────────┼─┘ Ended
+//!                     ▲                 if SASL is on ▼                        │    ▲
+//!                     └── closed, timed out ── Authenticating ── accepted ─────┘    │
+//!                                                     └───────── refused ───────────┘
 //!
 //!  LOST ──────────────────────────────────────────────────────────────────────▶ CONNECTED
 //!   ▲  ▲                                                                        │ │    ▲
@@ -42,6 +45,7 @@
 //! | `config`, `output`, `failure` | what a session is made with, its outputs, how requests fail and with which outcome |
 //! | `route`, `pace` | which host comes next, when, and how much time it gets |
 //! | `connection`, `handshake` | how connections begin and end |
+//! | `sasl` | the SASL exchange that a connection begins with |
 //! | `expiry` | when a session has expired |
 //! | `keepalive` | when a ping is sent, when a connection is dead, until when the session is held |
 //! | `read_only` | the search for a server that takes writes |
@@ -76,6 +80,7 @@ mod replies;
 mod request_queue;
 mod requests;
 mod route;
+mod sasl;
 #[cfg(test)]
 mod tests;
 mod watches;
@@ -96,6 +101,7 @@ pub use crate::backoff::Backoff;
 pub use config::{Config, Credential, SessionId, SessionTicket};
 pub use failure::{Cause, Failure, Outcome, QueueLimit, Reason};
 pub use output::{ConnectionState, Output, Reply, RequestId, SessionState, WatchedEvent};
+pub use sasl::SaslStepId;
 
 use expiry::ClosedHandshakes;
 use keepalive::{Keepalive, Timeouts};
@@ -105,6 +111,7 @@ use removals::Removals;
 use request_queue::{RequestQueue, Submission};
 use requests::auth_packet;
 use route::Route;
+use sasl::Exchange;
 use watches::{WatchKind, WatchTable};
 
 /// Says what a host may be whose first answer is not a ZooKeeper packet.
@@ -136,6 +143,8 @@ enum Phase {
         sent: Time,
         as_new: bool,
     },
+    /// A session is granted, and the SASL exchange goes on.
+    Authenticating(Box<Exchange>),
     Established(Box<Established>),
     Ended(Reason),
 }
@@ -247,6 +256,8 @@ pub struct Session<T> {
     last_cause: Option<Cause>,
     /// The handshakes since the last one that was answered.
     closed_handshakes: Option<ClosedHandshakes>,
+    /// The number of steps that SASL mechanisms were asked for.
+    sasl_steps: u64,
 }
 
 impl<T: Clone> Session<T> {
@@ -290,6 +301,7 @@ impl<T: Clone> Session<T> {
             scratch: String::new(),
             last_cause: None,
             closed_handshakes: None,
+            sasl_steps: 0,
         }
     }
 
@@ -345,7 +357,7 @@ impl<T: Clone> Session<T> {
             Phase::Established(_) => {}
             Phase::Ended(reason) => *reason = Reason::Closed,
             Phase::Idle | Phase::Waiting { .. } => self.end(Reason::Closed),
-            Phase::Connecting { .. } | Phase::Handshake { .. } => {
+            Phase::Connecting { .. } | Phase::Handshake { .. } | Phase::Authenticating(_) => {
                 self.disconnect();
                 self.end(Reason::Closed);
             }
@@ -366,7 +378,7 @@ impl<T: Clone> Session<T> {
         let connected = match &self.phase {
             Phase::Waiting { .. } if replaced.has_new => return self.connect(now),
             Phase::Idle | Phase::Waiting { .. } | Phase::Ended(_) => false,
-            Phase::Connecting { .. } | Phase::Handshake { .. } => true,
+            Phase::Connecting { .. } | Phase::Handshake { .. } | Phase::Authenticating(_) => true,
             Phase::Established(up) => up.closing.is_none(),
         };
         if connected && !replaced.keeps_current {
@@ -391,14 +403,17 @@ impl<T: Clone> Session<T> {
         if let Phase::Established(up) = &mut self.phase {
             up.keepalive.received(now, input.received());
         }
-        while matches!(self.phase, Phase::Handshake { .. } | Phase::Established(_))
-            && self.queued_disconnects == 0
+        while matches!(
+            self.phase,
+            Phase::Handshake { .. } | Phase::Authenticating(_) | Phase::Established(_)
+        ) && self.queued_disconnects == 0
         {
             match input.next_frame() {
                 Ok(Some(Frame::Whole(frame))) => match self.phase {
                     Phase::Handshake { sent, as_new, .. } => {
                         self.handle_handshake(now, sent, as_new, &frame);
                     }
+                    Phase::Authenticating(_) => self.handle_sasl_packet(now, &frame),
                     _ => self.handle_packet(now, &frame),
                 },
                 Ok(Some(Frame::Oversize { head, length })) => {
@@ -424,7 +439,10 @@ impl<T: Clone> Session<T> {
     pub fn handle_disconnected(&mut self, now: Time, cause: impl Into<Cause>) {
         let connected = matches!(
             self.phase,
-            Phase::Connecting { .. } | Phase::Handshake { .. } | Phase::Established(_)
+            Phase::Connecting { .. }
+                | Phase::Handshake { .. }
+                | Phase::Authenticating(_)
+                | Phase::Established(_)
         );
         if connected && self.queued_disconnects == 0 {
             self.lose_connection(now, cause.into(), true);
@@ -442,7 +460,14 @@ impl<T: Clone> Session<T> {
             Phase::Handshake { deadline, .. } if *deadline <= now => {
                 self.drop_connection(now, "no answer to the handshake".into());
             }
-            Phase::Waiting { .. } | Phase::Connecting { .. } | Phase::Handshake { .. } => {}
+            Phase::Authenticating(exchange) if exchange.deadline() <= now => {
+                let cause = exchange.overdue();
+                self.drop_connection(now, cause.into());
+            }
+            Phase::Waiting { .. }
+            | Phase::Connecting { .. }
+            | Phase::Handshake { .. }
+            | Phase::Authenticating(_) => {}
             Phase::Established(up) => {
                 if up.closing.is_some_and(|until| until <= now) {
                     self.drop_connection(now, "no answer to closeSession".into());
@@ -495,6 +520,7 @@ impl<T: Clone> Session<T> {
             Phase::Established(up) if up.leaving == Leaving::Draining => {
                 Some(up.keepalive.dead_at())
             }
+            Phase::Authenticating(exchange) => Some(exchange.deadline()),
             Phase::Established(up) => {
                 let due = up.keepalive.dead_at().min(up.keepalive.ping_due());
                 let search = up.search.as_ref().and_then(Search::due);
@@ -526,14 +552,15 @@ impl<T: Clone> Session<T> {
     pub const fn connection_state(&self) -> ConnectionState {
         match &self.phase {
             Phase::Idle => ConnectionState::Closed,
-            Phase::Waiting { .. } | Phase::Connecting { .. } | Phase::Handshake { .. } => {
-                ConnectionState::Connecting
-            }
+            Phase::Waiting { .. }
+            | Phase::Connecting { .. }
+            | Phase::Handshake { .. }
+            | Phase::Authenticating(_) => ConnectionState::Connecting,
             Phase::Established(up) if up.search.is_some() => ConnectionState::ConnectedReadOnly,
             Phase::Established(_) => ConnectionState::Connected,
-            Phase::Ended(Reason::AuthFailed { .. } | Reason::AuthRequired { .. }) => {
-                ConnectionState::AuthFailed
-            }
+            Phase::Ended(
+                Reason::AuthFailed { .. } | Reason::AuthRequired { .. } | Reason::SaslFailed { .. },
+            ) => ConnectionState::AuthFailed,
             Phase::Ended(Reason::SessionExpired) => ConnectionState::ExpiredSession,
             Phase::Ended(_) => ConnectionState::Closed,
         }

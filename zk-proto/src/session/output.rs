@@ -3,9 +3,11 @@
 use alloc::{boxed::Box, sync::Arc};
 use core::fmt;
 
-use crate::{EventType, HostPort, Response, Time, Ustring};
+use bytes::Bytes;
 
-use super::{Failure, Reason};
+use crate::{EventType, HostPort, Response, Time, Ustring, jute::Secret};
+
+use super::{Failure, Reason, SaslStepId};
 
 /// The id of a request, and of the watch that it arms. Ids grow from request to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +62,7 @@ pub enum ConnectionState {
     Connected,
     /// Connected to a server without a quorum.
     ConnectedReadOnly,
-    /// The server refused a credential, or demands another one.
+    /// The server refused a credential or the SASL exchange, or demands another credential.
     AuthFailed,
     /// The session has expired, and is [not renewed](super::Config::renew_expired).
     ExpiredSession,
@@ -112,6 +114,21 @@ pub enum Output<T> {
         /// The host.
         host: Arc<HostPort>,
         /// When to give up.
+        deadline: Time,
+    },
+    /// Ask the SASL mechanism of this connection for its next [step](crate::sasl::Mechanism::step). Then call
+    /// [`Session::handle_sasl`](super::Session::handle_sasl) with the answer and `step`.
+    ///
+    /// Nothing else is sent meanwhile, so the mechanism may take its time, up to `deadline`.
+    Sasl {
+        /// Which step it is.
+        step: SaslStepId,
+        /// The host of the connection.
+        host: Arc<HostPort>,
+        /// The server's token. `None` at the beginning of a connection: make a new mechanism, and pass it an empty
+        /// token.
+        token: Option<Secret<Bytes>>,
+        /// When [`Session::handle_timeout`](super::Session::handle_timeout) will give up the connection.
         deadline: Time,
     },
     /// The session's state has changed.

@@ -137,6 +137,21 @@ impl<T> RequestQueue<T> {
         write_frame(&mut self.prologue, body);
     }
 
+    /// Appends a packet of the prologue that has an ordinary xid, which is returned.
+    pub(super) fn numbered_prologue(
+        &mut self,
+        op: OpCode,
+        body: impl FnOnce(&mut BytesMut),
+    ) -> i32 {
+        let xid = self.next_xid();
+        self.last_xid = xid;
+        self.prologue(|out| {
+            RequestHeader { xid, op }.encode(out);
+            body(out);
+        });
+        xid
+    }
+
     /// Appends a packet without an entry in the queue: a ping, credentials, watches.
     pub(super) fn special(&mut self, xid: i32, op: OpCode, body: impl FnOnce(&mut BytesMut)) {
         write_frame(&mut self.queue, |out| {

@@ -14,6 +14,7 @@ mod random;
 mod read_only;
 mod reconnect;
 mod requests;
+mod sasl;
 mod secrets;
 mod time;
 mod watches;
@@ -62,6 +63,8 @@ struct World {
     auths: BTreeSet<u64>,
     last_completed: u64,
     state: SessionState,
+    /// The step of a mechanism that was asked for last.
+    sasl_step: Option<SaslStepId>,
 }
 
 struct Hello {
@@ -173,6 +176,7 @@ impl World {
             auths: BTreeSet::new(),
             last_completed: 0,
             state: SessionState::Lost,
+            sasl_step: None,
         }
     }
 
@@ -485,6 +489,15 @@ impl World {
                     "disconnect".into()
                 }
                 Output::Probe { host, .. } => format!("probe {}", host.host),
+                Output::Sasl { step, host, token, deadline } => {
+                    assert_eq!(Some(&host), self.host.as_ref());
+                    assert!(deadline > self.now);
+                    assert_ne!(self.sasl_step.replace(step), Some(step));
+                    match token {
+                        None => "sasl".into(),
+                        Some(token) => format!("sasl {:?}", token.expose()),
+                    }
+                }
                 Output::State(state) => {
                     assert!(is_edge(self.state, state), "{} to {state}", self.state);
                     self.state = state;
