@@ -355,6 +355,7 @@ macro_rules! suite {
             }
             secrets {
                 secrets_do_not_appear_in_logs_or_values,
+                secrets_of_tls_do_not_appear_in_logs_or_values,
             }
         }
     };

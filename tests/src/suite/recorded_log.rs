@@ -21,6 +21,9 @@ pub(super) fn record() {
     static RECORD: Once = Once::new();
     RECORD.call_once(|| {
         tracing::subscriber::set_global_default(Recorder).expect("no other subscriber is set");
+        // rustls and others use `log`.
+        log::set_logger(&Recorder).expect("no other logger is set");
+        log::set_max_level(log::LevelFilter::Trace);
     });
 }
 
@@ -58,6 +61,19 @@ impl Subscriber for Recorder {
     fn enter(&self, _: &span::Id) {}
 
     fn exit(&self, _: &span::Id) {}
+}
+
+impl log::Log for Recorder {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let text = format!("\n{} {} {}", record.level(), record.target(), record.args());
+        lock(&LOG).push_str(&text);
+    }
+
+    fn flush(&self) {}
 }
 
 struct Line<'a>(&'a mut String);

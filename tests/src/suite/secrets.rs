@@ -1,15 +1,23 @@
 //! Passwords, data and session passwords do not appear in logs, errors or `Debug` output.
 
+use std::{fs, time::Duration};
+
 use zk_client::{
     Acl, AddWatchMode, CREATOR_ALL_ACL, CreateMode, CreateOptions, Error, Handler, OperationResult,
-    Perms, SessionState, digest_acl, digest_credential,
+    Perms, SessionState, TlsOptions, digest_acl, digest_credential,
+    rustls::{
+        pki_types::{PrivateKeyDer, pem::PemObject},
+        version,
+    },
 };
 
 use super::{
     canary::{Canary, displayed, shown},
     context::TestContext,
     recorded_log,
+    shared_server::{new_proxy, shared_server},
 };
+use crate::{Certificates, Demand, Holder, TlsProxy, server_config};
 
 pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
     const PASSWORD: &str = "canary-password-1f6a";
@@ -20,7 +28,7 @@ pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
 
     recorded_log::record();
     let ctx = TestContext::new(handler);
-    let proxy = crate::suite::shared_server::new_proxy();
+    let proxy = new_proxy();
     let builder = ctx
         .builder_at(proxy.address())
         .auth("digest", format!("ann:{PASSWORD}"))
@@ -154,6 +162,74 @@ pub async fn secrets_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
         Canary::new("data", DATA.as_bytes()),
         Canary::new("session's password", &password),
         Canary::new("session's password, in part", &password[..6]),
+    ];
+    for (place, text) in &texts {
+        for canary in &canaries {
+            canary.assert_absent(place, text);
+        }
+    }
+}
+
+pub async fn secrets_of_tls_do_not_appear_in_logs_or_values<H: Handler>(handler: H) {
+    const DATA: &str = "canary-data-over-tls-7f1c";
+
+    recorded_log::record();
+    let ctx = TestContext::new(handler);
+    let certificates = Certificates::shared();
+    let text = |path| fs::read_to_string(path).expect("a file");
+    let chain = text(certificates.chain(Holder::Client));
+    let key = text(certificates.key(Holder::Client));
+    let der = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+    let authority = text(certificates.authority());
+    let trusting = || TlsOptions::new().authorities_pem(authority.clone());
+    let versions = [&version::TLS12, &version::TLS13];
+    let config = server_config(Holder::Server, Demand::Certificate, &versions);
+    let server = TlsProxy::new(shared_server().address(), config);
+
+    let options = trusting().identity_pem(chain.clone(), key.clone());
+    let mut texts = vec![("options", shown(&options))];
+    let builder = ctx.builder_at(server.address()).tls(options);
+    texts.push(("a builder", shown(&builder)));
+    let zk = ctx.connect(builder).await;
+    ctx.ok("create", zk.create("/node", DATA, CreateMode::Persistent)).await;
+    ctx.ok("to reconnect", zk.reconnect()).await;
+    ctx.ok("get", zk.get("/node")).await;
+    texts.push(("a client", shown(&zk)));
+
+    // Options that are wrong: a key of another certificate, a key that is cut off, a key in place of a certificate.
+    let other = text(certificates.chain(Holder::SecondClient));
+    let half = &key[..key.len() / 2];
+    let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let broken = key.replacen("\n", "\n!", 2);
+    for options in [
+        trusting().identity_pem(other, key.clone()),
+        trusting().identity_pem(chain.clone(), half.to_owned()),
+        trusting().identity_pem(chain.clone(), encrypted),
+        trusting().identity_pem(chain.clone(), broken),
+        trusting().identity_pem(key.clone(), key.clone()),
+        TlsOptions::new().authorities_pem(key.clone()),
+        trusting().revocations_pem(key.clone()),
+    ] {
+        let builder = ctx.builder_at(server.address()).tls(options);
+        let error = builder.build_on(ctx.handler.clone()).expect_err("the options are wrong");
+        texts.push(("an error", displayed(&error)));
+    }
+    // A server that is not trusted.
+    let stranger = TlsOptions::new().identity_pem(chain, key.clone());
+    let builder = ctx.builder_at(server.address()).tls(stranger);
+    let builder = builder.connect_timeout(Duration::from_millis(300));
+    let error = ctx.err("a start", builder.connect_on(ctx.handler.clone())).await;
+    texts.push(("an error", displayed(&error)));
+
+    let log = recorded_log::recorded();
+    assert!(log.contains("rustls"), "rustls logs nothing");
+    texts.push(("the log", log));
+    let line = key.lines().nth(1).expect("a line of base64");
+    let der = der.secret_der();
+    let canaries = [
+        Canary::new("key", line.as_bytes()),
+        Canary::new("key in binary", &der[der.len() / 3..][..16]),
+        Canary::new("data", DATA.as_bytes()),
     ];
     for (place, text) in &texts {
         for canary in &canaries {
