@@ -24,7 +24,9 @@
 //! Use it in threads and callbacks, not in tasks of an async runtime. A call that would block such a task panics where
 //! that can be detected: see [`AsyncResult::get`](crate::AsyncResult::get).
 
-pub use crate::{client::blocking::Client, transaction::blocking::Transaction};
+pub use crate::{
+    client::blocking::Client, multi_read::blocking::MultiRead, transaction::blocking::Transaction,
+};
 
 /// Recipes whose calls block the thread.
 ///

@@ -339,7 +339,14 @@ zk.start().await?;
 
     /// Sets the hosts of the ensemble, in the form of [`ClientBuilder::hosts`](crate::ClientBuilder::hosts), with this client's chroot or without a chroot.
     ///
-    /// If the host of the present connection is not in the list, the client connects to another one.
+    /// If the host of the present connection is not in the list, the client connects to another one at once.
+    ///
+    /// The load of the servers stays even, as with the Java client. If the list has become longer, each client moves to an
+    /// added host with the probability that evens out the load: 1 - old length / new length. It finds out first whether
+    /// that host answers, and stays if not. The calls that were made are answered before it moves, and the session goes on:
+    /// it is [`Suspended`](SessionState::Suspended) and [`Connected`](SessionState::Connected) again. If the list has not
+    /// become longer, only the clients of removed hosts move. A client without a connection tries added hosts first.
+    /// With [`randomize_hosts(false)`](crate::ClientBuilder::randomize_hosts), a client whose host is still listed stays.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if `hosts` is not valid, or has another chroot.

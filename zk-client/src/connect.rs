@@ -11,7 +11,7 @@ use std::{
 };
 
 use zk_handler::{AsyncRead, AsyncWrite, Handler};
-use zk_proto::{HostPort, Time};
+use zk_proto::{HostPort, Time, session::Probed};
 
 use crate::transport::{Stream, Transport, Wrap};
 
@@ -68,15 +68,17 @@ async fn connect_within_share<H: Handler>(
 /// The longest answer to a four-letter word that is accepted.
 const MAX_ANSWER: usize = 4 << 20;
 
-/// Whether `host` accepts writes, by its answer to `isro`.
+/// Whether `host` serves and accepts writes, by its answer to `isro`.
 pub(crate) async fn probe<H: Handler>(
     handler: H,
     transport: Transport,
     host: Arc<HostPort>,
     deadline: Time,
-) -> io::Result<bool> {
-    let answer = four_letter_word(handler, transport, host, *b"isro", deadline).await?;
-    Ok(answer == b"rw")
+) -> Probed {
+    match four_letter_word(handler, transport, host, *b"isro", deadline).await {
+        Ok(answer) => Probed::of_answer(&answer),
+        Err(_) => Probed::Unusable,
+    }
 }
 
 /// Sends a four-letter word to `host` on a connection of its own, and returns the answer.

@@ -32,7 +32,7 @@ pub enum CreateMode {
     Ephemeral,
     /// Like `Ephemeral`, and the server appends a number to the name.
     EphemeralSequential,
-    /// The server deletes the node some time after its last child was deleted (3.5.3 and later).
+    /// The server deletes the node some time after its last child was deleted (3.5.1 and later).
     Container,
     /// The server deletes the node if it has no children and was not changed for this long: see
     /// [`CreateOptions::ttl`].
@@ -112,14 +112,14 @@ impl CreateOptions {
         Self::of(CreateMode::Ephemeral)
     }
 
-    /// A node that the server deletes some time after its last child was deleted (3.5.3 and later).
+    /// A node that the server deletes some time after its last child was deleted (3.5.1 and later).
     #[must_use]
     pub const fn container() -> Self {
         Self::of(CreateMode::Container)
     }
 
     /// A node that the server deletes if it has no children and was not changed for `ttl`: 1 ms to 34 years. The
-    /// server must have `zookeeper.extendedTypesEnabled` set.
+    /// server (3.5.3 and later) must have `zookeeper.extendedTypesEnabled` set.
     #[must_use]
     pub const fn ttl(ttl: Duration) -> Self {
         Self::of(CreateMode::PersistentWithTtl(ttl))

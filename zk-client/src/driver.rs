@@ -243,9 +243,8 @@ impl<H: Handler> Driver<H> {
                     let transport = self.transport.clone();
                     self.handler.spawn(async move {
                         let answer = probe(handler, transport, host.clone(), deadline).await;
-                        let is_writable = answer.unwrap_or(false);
                         inner.with_lifecycle(|lifecycle, now| {
-                            lifecycle.session.handle_probed(now, &host, is_writable);
+                            lifecycle.session.handle_probed(now, &host, answer);
                         });
                     });
                 }

@@ -3,7 +3,9 @@
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use zk_proto::{
-    AclError, Chroot, ErrorCode, HostPort, HostsError, OpCode, PathError, path,
+    AclError, Chroot, ErrorCode, HostPort, HostsError, OpCode, PathError,
+    four_letter_word::Refusal,
+    path,
     session::{Cause, Failure, Outcome, Reason},
 };
 
@@ -33,6 +35,10 @@ pub enum ErrorKind {
     QueueFull,
     /// The server's reply is not valid.
     InvalidReply,
+    /// The server is not configured to answer this four-letter word (`4lw.commands.whitelist`).
+    NotWhitelisted,
+    /// The server that a four-letter word was sent to runs, but does not serve: it has no quorum, or is just starting.
+    NotServing,
     /// What the caller passed is not valid: a path, a list of hosts, an option, or the order of calls.
     InvalidInput,
     /// This operation of a transaction was rolled back, because another one failed.
@@ -282,7 +288,7 @@ impl Error {
         };
         let message = match code {
             ErrorCode::Ok => "rolled back, because a later operation failed".to_owned(),
-            code => explain(code, op, Some(path), chroot, version),
+            code => explain(code, op, Some(path), chroot, version, None),
         };
         Self::refused(kind, op, path, message)
     }
@@ -319,6 +325,36 @@ impl Error {
             ..Inner::new(kind, None, Message::Text(message))
         }
         .into()
+    }
+
+    /// A four-letter word that the server refuses.
+    pub(crate) fn of_refused_word(word: [u8; 4], host: Arc<HostPort>, refusal: Refusal) -> Self {
+        let (kind, why) = match refusal {
+            Refusal::NotWhitelisted => (
+                ErrorKind::NotWhitelisted,
+                "it is not in the server's whitelist (4lw.commands.whitelist)",
+            ),
+            // `NotServing`
+            _ => (
+                ErrorKind::NotServing,
+                "the server is not serving requests: it has no quorum, or is just starting",
+            ),
+        };
+        Self::of_word(kind, word, host, why)
+    }
+
+    /// A four-letter word whose answer is not valid.
+    pub(crate) fn of_bad_answer(word: [u8; 4], host: Arc<HostPort>, is_empty: bool) -> Self {
+        let why = match is_empty {
+            true => "no answer; the server may not know the word, or it is no ZooKeeper",
+            false => "the answer is not valid",
+        };
+        Self::of_word(ErrorKind::InvalidReply, word, host, why)
+    }
+
+    fn of_word(kind: ErrorKind, word: [u8; 4], host: Arc<HostPort>, why: &str) -> Self {
+        let message = format!("four-letter word {} on {host}: {why}", word.escape_ascii());
+        Inner { host: Some(host), ..Inner::new(kind, None, Message::Text(message)) }.into()
     }
 
     /// The session has ended, for those who wait for something else than a reply.
@@ -370,6 +406,7 @@ fn explain(
     path: Option<&str>,
     chroot: &Chroot,
     version: Option<i32>,
+    server_version: Option<[u32; 3]>,
 ) -> String {
     let parent = path.filter(|_| name(op) == Some("create")).and_then(path::parent);
     match (code, parent.or(path), version) {
@@ -382,7 +419,42 @@ fn explain(
         ),
         (ErrorCode::NoNode, ..) if !chroot.is_root() => format!("{code} below the chroot {chroot}"),
         (ErrorCode::BadVersion, _, Some(version)) => format!("{code}: {version} was expected"),
+        (ErrorCode::Unimplemented, ..) => explain_unimplemented(op, server_version),
+        (ErrorCode::MarshallingError, ..) => {
+            format!("{code}: it may be older than what the request has in it")
+        }
         _ => code.to_string(),
+    }
+}
+
+/// Says that the server does not know an operation, or has it turned off.
+fn explain_unimplemented(op: OpCode, server_version: Option<[u32; 3]>) -> String {
+    let dotted = |[major, minor, patch]: [u32; 3]| format!("{major}.{minor}.{patch}");
+    let server = match server_version {
+        Some(version) => format!("the server, ZooKeeper {},", dotted(version)),
+        None => "the server".to_owned(),
+    };
+    let condition = match op {
+        OpCode::CreateTtl => ", where zookeeper.extendedTypesEnabled is set",
+        OpCode::Reconfig => ", in an ensemble: a standalone server has no members to change",
+        _ => "",
+    };
+    match op.since() {
+        None => format!("{server} does not know the operation {op}"),
+        Some(since) if server_version.is_some_and(|version| version >= since) => {
+            format!(
+                "{server} does not support {op} as it is configured{}",
+                match op {
+                    OpCode::CreateTtl => ": zookeeper.extendedTypesEnabled is not set",
+                    OpCode::Reconfig => ": a standalone server has no members to change",
+                    _ => "",
+                }
+            )
+        }
+        Some(since) => format!(
+            "{server} does not know {op}, which exists since ZooKeeper {}{condition}",
+            dotted(since)
+        ),
     }
 }
 
@@ -413,11 +485,12 @@ const fn name(op: OpCode) -> Option<&'static str> {
 
 impl From<Box<Failure>> for Error {
     fn from(failure: Box<Failure>) -> Self {
-        let Failure { reason, outcome, op, path, chroot, version, host, .. } = *failure;
+        let Failure { reason, outcome, op, path, chroot, version, host, server_version, .. } =
+            *failure;
         let kind = kind_of(&reason);
         let message = match reason {
             Reason::Server(code) => {
-                Message::Text(explain(code, op, path.as_deref(), &chroot, version))
+                Message::Text(explain(code, op, path.as_deref(), &chroot, version, server_version))
             }
             reason => Message::Reason(reason),
         };

@@ -7,7 +7,7 @@ use zk_proto::{
     session::{Failure, Outcome, Reason, Reply},
 };
 
-use crate::{Error, ErrorKind};
+use crate::{EnsembleConfig, Error, ErrorKind};
 
 /// How a request ended, as the session says it.
 pub(crate) type ReplyResult = Result<Reply, Box<Failure>>;
@@ -73,6 +73,19 @@ from_reply!((Ustring, Stat),
         (reply.path, reply.stat)
     },
 );
+
+impl FromReply for (EnsembleConfig, Stat) {
+    fn from_reply(reply: ReplyResult) -> Result<Self, Error> {
+        let (data, stat) = <(Bytes, Stat)>::from_reply(reply)?;
+        let invalid = |why| Error::invalid_reply(Some(Outcome::Applied), why);
+        let text = std::str::from_utf8(&data)
+            .map_err(|_| invalid("the configuration of the ensemble is not UTF-8".to_owned()))?;
+        let config = text.parse().map_err(|error: Error| {
+            invalid(format!("the configuration of the ensemble is not understood: {error}"))
+        })?;
+        Ok((config, stat))
+    }
+}
 
 impl FromReply for u32 {
     fn from_reply(reply: ReplyResult) -> Result<Self, Error> {

@@ -17,7 +17,8 @@ use std::{
 
 use zk_handler::Handler;
 use zk_proto::{
-    Chroot, Request, Time,
+    Chroot, HostPort, Request, Time,
+    four_letter_word::refusal,
     session::{Config, Credential, Failure, Outcome, Reason, RequestId, SessionId},
 };
 
@@ -295,23 +296,38 @@ impl ClientInner {
         self.with_lifecycle(|lifecycle, _| lifecycle.set_sasl(is_on));
     }
 
-    /// Sends a four-letter word to the server of the present connection.
-    pub(crate) fn four_letter_word(self: &Arc<Self>, word: [u8; 4]) -> AsyncResult<String> {
+    /// Sends a four-letter word to `host`, or to the server of the present connection. `read` makes the result from the
+    /// answer; `None` if it is not valid.
+    pub(crate) fn four_letter_word<T: Clone + Send + 'static>(
+        self: &Arc<Self>,
+        host: Option<HostPort>,
+        word: [u8; 4],
+        read: impl FnOnce(&Self, &HostPort, &str) -> Option<T> + Send + 'static,
+    ) -> AsyncResult<T> {
         let (host, timeout) = {
             let state = self.lock();
             let session = &state.lifecycle.session;
-            let host = session.host().filter(|_| session.state().is_connected()).cloned();
-            (host, state.lifecycle.connect_timeout())
+            let present = || session.host().filter(|_| session.state().is_connected()).cloned();
+            (host.map(Arc::new).or_else(present), state.lifecycle.connect_timeout())
         };
         let inner = self.clone();
         self.spawn_task(async move {
             let host = host.ok_or_else(|| Error::of_session(Reason::Closed))?;
             let deadline = inner.now().after(timeout);
             match inner.handler.four_letter_word(host.clone(), word, deadline).await {
-                Ok(answer) => Ok(String::from_utf8_lossy(&answer).into_owned()),
+                Ok(answer) => match refusal(&answer) {
+                    None => read(&inner, &host, &String::from_utf8_lossy(&answer))
+                        .ok_or_else(|| Error::of_bad_answer(word, host, answer.is_empty())),
+                    Some(refusal) => Err(Error::of_refused_word(word, host, refusal)),
+                },
                 Err(error) => Err(Error::of_four_letter_word(word, host, error)),
             }
         })
+    }
+
+    /// Notes the version of a server, for errors.
+    pub(crate) fn note_server_version(&self, host: &HostPort, version: [u32; 3]) {
+        self.lock().lifecycle.session.note_server_version(host, version);
     }
 
     /// For how much longer the servers certainly keep the session, if `condition` is true of its id.

@@ -144,6 +144,7 @@
 //! | [`Request`], [`Response`] | the records of each operation |
 //! | [`sasl`] | SASL mechanisms: what a mechanism is, and DIGEST-MD5 |
 //! | [`session`] | the client's session: handshake, keep-alive, requests, watches, credentials, hosts |
+//! | [`four_letter_word`] | why a server refuses a four-letter word |
 //! | [`path`], [`Chroot`], [`hosts`] | paths, the chroot, and connection strings |
 //!
 //! A proxy uses [`frame`], [`records`], [`Request`] and [`Response`], but not [`session`].
@@ -177,6 +178,7 @@ mod backoff;
 mod chroot;
 mod create_mode;
 mod error_code;
+pub mod four_letter_word;
 pub mod frame;
 pub mod hosts;
 pub mod jute;

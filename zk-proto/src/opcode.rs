@@ -5,8 +5,8 @@ use crate::open_enum::open_enum;
 open_enum! {
     /// The operation of a request (`org.apache.zookeeper.ZooDefs.OpCode`).
     ///
-    /// `Display` writes ZooKeeper's name, such as `getChildren2`. Operations without a version exist since
-    /// before 3.3.
+    /// `Display` writes ZooKeeper's name, such as `getChildren2`. [`since`](Self::since) says which servers know
+    /// an operation.
     pub enum OpCode, else "operation" {
         /// Used inside the server only.
         Notification = 0, "notification";
@@ -44,11 +44,11 @@ open_enum! {
         CheckWatches = 17, "checkWatches";
         /// Removes watches. Since 3.5.
         RemoveWatches = 18, "removeWatches";
-        /// Creates a container, which the server deletes after its last child. Since 3.5.
+        /// Creates a container, which the server deletes after its last child. Since 3.5.1.
         CreateContainer = 19, "createContainer";
-        /// Deletes an empty container. Used inside the server only. Since 3.5.
+        /// Deletes an empty container. Used inside the server only. Since 3.5.1.
         DeleteContainer = 20, "deleteContainer";
-        /// Creates a znode with a time to live. Since 3.5, if the server runs with
+        /// Creates a znode with a time to live. Since 3.5.3, if the server runs with
         /// `zookeeper.extendedTypesEnabled=true`.
         CreateTtl = 21, "createTTL";
         /// Several reads in one packet. Each can fail independently. Since 3.6.
@@ -79,6 +79,36 @@ open_enum! {
 }
 
 impl OpCode {
+    /// Returns the first ZooKeeper release that knows the operation. `None` if it exists since before 3.3, or if this
+    /// version of the library does not know it.
+    ///
+    /// A server that does not know an operation answers [`Unimplemented`](crate::ErrorCode::Unimplemented), and then
+    /// closes the connection; the session goes on (`org.apache.zookeeper.server.UnimplementedRequestProcessor`, in
+    /// all releases since 3.3).
+    ///
+    /// ```
+    /// # use zk_proto::OpCode;
+    /// assert_eq!(OpCode::WhoAmI.since(), Some([3, 7, 0]));
+    /// assert_eq!(OpCode::GetData.since(), None);
+    /// ```
+    #[must_use]
+    pub const fn since(self) -> Option<[u32; 3]> {
+        Some(match self {
+            Self::GetChildren2 => [3, 3, 0],
+            Self::Check | Self::Multi | Self::Sasl => [3, 4, 0],
+            Self::Create2 | Self::Reconfig | Self::CheckWatches | Self::RemoveWatches => [3, 5, 0],
+            Self::CreateContainer | Self::DeleteContainer => [3, 5, 1],
+            Self::CreateTtl => [3, 5, 3],
+            Self::MultiRead
+            | Self::GetEphemerals
+            | Self::GetAllChildrenNumber
+            | Self::SetWatches2
+            | Self::AddWatch => [3, 6, 0],
+            Self::WhoAmI => [3, 7, 0],
+            _ => return None,
+        })
+    }
+
     /// Returns true if the leader handles the request as a transaction (`Request.isQuorum` in ZooKeeper, without
     /// the operations that open and close sessions).
     ///
@@ -103,5 +133,40 @@ impl OpCode {
                 | Self::Check
                 | Self::Reconfig
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{borrow::ToOwned, format};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_of_an_operation_has_its_first_release() {
+        let source = include_str!("opcode.rs");
+        let table =
+            source.split_once("open_enum! {").unwrap().1.split_once("impl OpCode").unwrap().0;
+        let mut docs = alloc::string::String::new();
+        let mut seen = 0;
+        for line in table.lines().map(str::trim) {
+            if let Some(doc) = line.strip_prefix("///") {
+                docs.push_str(doc);
+            } else if let Some((variant, rest)) = line.split_once(" = ") {
+                let code = rest.split(',').next().unwrap().parse().unwrap();
+                let since =
+                    OpCode::from_code(code).since().map(|[major, minor, patch]| match patch {
+                        0 => format!(" Since {major}.{minor}"),
+                        patch => format!(" Since {major}.{minor}.{patch}"),
+                    });
+                let said = docs.find(" Since ").map(|at| {
+                    docs[at..].trim_end_matches('.').split(',').next().unwrap().to_owned()
+                });
+                assert_eq!(said, since, "{variant}");
+                seen += 1;
+                docs.clear();
+            }
+        }
+        assert_eq!(seen, OpCode::ALL.len());
     }
 }

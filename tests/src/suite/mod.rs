@@ -28,6 +28,7 @@ pub mod life_cycle;
 pub mod lock_failures;
 pub mod lock_interop;
 pub mod locks;
+pub mod multi_reads;
 pub mod nodes;
 pub mod options;
 pub mod outcomes;
@@ -120,6 +121,7 @@ macro_rules! suite {
                 calls_over_the_queue_limit_are_refused,
                 bytes_over_the_queue_limit_are_refused,
                 hosts_can_be_changed,
+                some_clients_move_to_a_host_that_is_added,
                 hosts_can_be_a_list_and_are_reported,
                 a_weak_handle_does_not_keep_its_client_alive,
                 a_server_answers_four_letter_words,
@@ -147,6 +149,16 @@ macro_rules! suite {
             }
             admin {
                 a_session_learns_who_it_is,
+                a_server_says_its_version_mode_and_load,
+                any_server_can_be_asked,
+                refusals_of_four_letter_words_are_told_apart,
+                the_configuration_of_a_standalone_server_has_no_members,
+                an_operation_that_a_server_does_not_know_fails_alone,
+            }
+            multi_reads {
+                reads_are_answered_in_order_and_fail_alone,
+                paths_of_reads_are_relative_to_the_chroot,
+                an_invalid_read_is_not_sent,
             }
             acls {
                 acls_are_read_and_written_by_version,
@@ -429,6 +441,7 @@ mod tests {
             include_str!("life_cycle.rs"),
             include_str!("session_states.rs"),
             include_str!("options.rs"),
+            include_str!("multi_reads.rs"),
             include_str!("nodes.rs"),
             include_str!("acls.rs"),
             include_str!("credentials.rs"),

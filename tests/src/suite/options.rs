@@ -329,7 +329,8 @@ pub async fn bytes_over_the_queue_limit_are_refused<H: Handler>(handler: H) {
 pub async fn hosts_can_be_changed<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (first, second) = (new_proxy(), new_proxy());
-    let zk = ctx.connect(ctx.builder_at(first.address())).await;
+    // Hosts in a given order: the client stays as long as its host is listed.
+    let zk = ctx.connect(ctx.builder_at(first.address()).randomize_hosts(false)).await;
     let session = zk.session_id();
     let mut states = zk.states();
     let both = format!("{},{}", second.address(), first.address());
@@ -349,6 +350,52 @@ pub async fn hosts_can_be_changed<H: Handler>(handler: H) {
     // The next session uses the new list too.
     ctx.ok("to restart", zk.restart()).await;
     assert_eq!(zk.host(), Some(second.address().to_string()));
+}
+
+pub async fn some_clients_move_to_a_host_that_is_added<H: Handler>(handler: H) {
+    const CLIENTS: usize = 30;
+
+    let ctx = TestContext::new(handler);
+    let (first, second) = (new_proxy(), new_proxy());
+    let (old, new) = (first.address().to_string(), second.address().to_string());
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let zk = ctx.connect(ctx.builder_at(&old)).await;
+        clients.push((zk.session_id(), zk.states(), zk));
+    }
+    // As long as the added host does not answer, nobody moves.
+    second.refuse(true);
+    for (_, _, zk) in &clients {
+        zk.set_hosts(&format!("{old},{new}")).expect("good hosts");
+    }
+    ctx.short_wait().await;
+    for (_, states, zk) in &mut clients {
+        ctx.ok("a call", zk.exists("/")).await;
+        assert_eq!((zk.host().as_ref(), states.try_next()), (Some(&old), None));
+        zk.set_hosts(&old).expect("good hosts");
+    }
+    second.refuse(false);
+
+    let mut calls = Vec::new();
+    for (_, _, zk) in &clients {
+        calls.push(zk.exists("/"));
+        zk.set_hosts(&format!("{old},{new}")).expect("good hosts");
+        calls.push(zk.exists("/"));
+    }
+    for call in calls {
+        ctx.ok("a call meanwhile", call).await;
+    }
+    // Half of them move. That fewer than one or more than 29 do is as likely as 1 in 500 million.
+    let moved = || clients.iter().filter(|(_, _, zk)| zk.host().as_ref() == Some(&new)).count();
+    ctx.wait_until("some to move", || moved() > 0).await;
+    ctx.short_wait().await;
+    assert!((1..CLIENTS).contains(&moved()), "{} of {CLIENTS} have moved", moved());
+    for (session, states, zk) in &mut clients {
+        if zk.host().as_ref() == Some(&new) {
+            ctx.expect_states(states, &[SessionState::Suspended, SessionState::Connected]).await;
+        }
+        assert_eq!((zk.session_id(), states.try_next()), (*session, None));
+    }
 }
 
 pub async fn a_server_answers_four_letter_words<H: Handler>(handler: H) {

@@ -243,6 +243,7 @@ impl<T: Clone> Session<T> {
             chroot: Chroot::ROOT,
             version: None,
             host: self.route.current().cloned(),
+            server_version: self.server_version(),
         })
     }
 }

@@ -245,6 +245,8 @@ pub struct Failure {
     pub version: Option<i32>,
     /// The host that the request was sent to, or would have been sent to.
     pub host: Option<Arc<HostPort>>,
+    /// The version of that host, if the caller has [noted](super::Session::note_server_version) it.
+    pub server_version: Option<[u32; 3]>,
 }
 
 impl fmt::Display for Failure {

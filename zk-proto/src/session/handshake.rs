@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     Established, Identity, Keepalive, Leaving, Phase, Search, Session, SessionState, Timeouts,
-    auth_packet,
+    auth_packet, rebalance::Move,
 };
 
 /// What the answer to a handshake has granted.
@@ -121,6 +121,7 @@ impl<T: Clone> Session<T> {
         self.phase = Phase::Established(Box::new(Established {
             keepalive: Keepalive::new(timeouts, sent, now),
             search: read_only.then(|| Search::new(now, &self.probes)),
+            moving: Move::default(),
             credentials_sent: 0,
             credentials_acked: 0,
             rearming,

@@ -48,6 +48,7 @@
 //! | `sasl` | the SASL exchange that a connection begins with |
 //! | `expiry` | when a session has expired |
 //! | `keepalive` | when a ping is sent, when a connection is dead, until when the session is held |
+//! | `rebalance` | which clients move when the list of hosts changes |
 //! | `read_only` | the search for a server that takes writes |
 //! | `requests`, `request_queue`, `replies` | which requests are accepted, the queue of requests, and what the server sends |
 //! | `watches`, `rearm` | which watches are armed, whom an event is for, and how watches are armed again |
@@ -74,6 +75,7 @@ mod output;
 mod pace;
 mod read_only;
 mod rearm;
+mod rebalance;
 mod reconnect;
 mod removals;
 mod replies;
@@ -100,12 +102,13 @@ use crate::{
 pub use crate::backoff::Backoff;
 pub use config::{Config, Credential, SessionId, SessionTicket};
 pub use failure::{Cause, Failure, Outcome, QueueLimit, Reason};
-pub use output::{ConnectionState, Output, Reply, RequestId, SessionState, WatchedEvent};
+pub use output::{ConnectionState, Output, Probed, Reply, RequestId, SessionState, WatchedEvent};
 pub use sasl::SaslStepId;
 
 use expiry::ClosedHandshakes;
 use keepalive::{Keepalive, Timeouts};
 use read_only::{Probes, Search};
+use rebalance::Move;
 use reconnect::Leaving;
 use removals::Removals;
 use request_queue::{RequestQueue, Submission};
@@ -155,6 +158,8 @@ struct Established {
     keepalive: Keepalive,
     /// On a read-only server: the search for one that takes writes.
     search: Option<Search>,
+    /// The hosts that the session may move to, because the list of hosts has changed.
+    moving: Move,
     /// The number of credentials that were sent on this connection.
     credentials_sent: usize,
     /// The number of credentials that the server has acknowledged.
@@ -252,6 +257,8 @@ pub struct Session<T> {
     queued_disconnects: usize,
     /// A buffer for the absolute path of a request, which saves an allocation per request.
     scratch: String,
+    /// A host, and the version that it has.
+    server_version: Option<(HostPort, [u32; 3])>,
     /// How the last connection, or the last attempt at one, ended.
     last_cause: Option<Cause>,
     /// The handshakes since the last one that was answered.
@@ -299,6 +306,7 @@ impl<T: Clone> Session<T> {
             probes: Probes::default(),
             queued_disconnects: 0,
             scratch: String::new(),
+            server_version: None,
             last_cause: None,
             closed_handshakes: None,
             sasl_steps: 0,
@@ -366,15 +374,27 @@ impl<T: Clone> Session<T> {
 
     /// Replaces the list of hosts. An empty list has no effect.
     ///
-    /// The connection is dropped only if its host is not in the new list. Without a connection, hosts that
-    /// were not in the old list are tried at once.
+    /// The connection is dropped at once if its host is not in the new list. If the list has become longer and
+    /// the hosts are [shuffled](Config::randomize_hosts), the session moves to an added host with the probability
+    /// that keeps the load of all hosts even, as the Java client does. Before, it finds out by [`Output::Probe`]
+    /// whether that host answers, and it waits for the answers to what was submitted.
+    ///
+    /// Without a connection, hosts that were not in the old list are tried at once.
     pub fn set_hosts(&mut self, now: Time, hosts: Vec<HostPort>) {
         if hosts.is_empty() {
             return;
         }
         self.config.hosts = hosts;
-        let replaced =
-            self.route.replace(&self.config.hosts, self.config.randomize_hosts, &mut self.rng);
+        let destination = match &self.phase {
+            Phase::Established(up) => up.moving.destination(),
+            _ => None,
+        };
+        let replaced = self.route.replace(
+            &self.config.hosts,
+            self.config.randomize_hosts,
+            destination.map(|host| &**host),
+            &mut self.rng,
+        );
         let connected = match &self.phase {
             Phase::Waiting { .. } if replaced.has_new => return self.connect(now),
             Phase::Idle | Phase::Waiting { .. } | Phase::Ended(_) => false,
@@ -383,6 +403,8 @@ impl<T: Clone> Session<T> {
         };
         if connected && !replaced.keeps_current {
             self.drop_connection(now, "its host left the list".into());
+        } else if connected {
+            self.begin_move(now, replaced.decision);
         }
     }
 
@@ -603,6 +625,17 @@ impl<T: Clone> Session<T> {
     #[must_use]
     pub const fn host(&self) -> Option<&Arc<HostPort>> {
         self.route.current()
+    }
+
+    /// Notes the version of a host, for the failures of later requests on it. The protocol does not tell it.
+    pub fn note_server_version(&mut self, host: &HostPort, version: [u32; 3]) {
+        self.server_version = Some((host.clone(), version));
+    }
+
+    /// The version of the present host, if it was noted.
+    fn server_version(&self) -> Option<[u32; 3]> {
+        let (host, version) = self.server_version.as_ref()?;
+        (self.route.current().is_some_and(|current| **current == *host)).then_some(*version)
     }
 
     /// Why the last connection, or the last attempt to connect, ended, and on which host.

@@ -5,7 +5,11 @@ use core::fmt;
 
 use bytes::Bytes;
 
-use crate::{EventType, HostPort, Response, Time, Ustring, jute::Secret};
+use crate::{
+    EventType, HostPort, Response, Time, Ustring,
+    four_letter_word::{Refusal, refusal},
+    jute::Secret,
+};
 
 use super::{Failure, Reason, SaslStepId};
 
@@ -90,6 +94,37 @@ pub struct Reply {
     pub response: Response,
 }
 
+/// The answer of a host to [`Output::Probe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Probed {
+    /// The host serves and takes writes.
+    Writable,
+    /// The host answers but does not say more, because `isro` is not in its whitelist
+    /// (`4lw.commands.whitelist`).
+    Undisclosed,
+    /// The host does not answer, does not serve, or takes no writes.
+    Unusable,
+}
+
+impl Probed {
+    /// The meaning of an answer to `isro` (`org.apache.zookeeper.server.command.IsroCommand`).
+    ///
+    /// ```
+    /// # use zk_proto::session::Probed;
+    /// assert_eq!(Probed::of_answer(b"rw"), Probed::Writable);
+    /// assert_eq!(Probed::of_answer(b"ro"), Probed::Unusable);
+    /// ```
+    #[must_use]
+    pub fn of_answer(answer: &[u8]) -> Self {
+        match answer {
+            b"rw" => Self::Writable,
+            answer if refusal(answer) == Some(Refusal::NotWhitelisted) => Self::Undisclosed,
+            _ => Self::Unusable,
+        }
+    }
+}
+
 /// An output of a session, from [`Session::poll_output`](super::Session::poll_output).
 ///
 /// `T` is the type of the tokens that [`Session::submit`](super::Session::submit),
@@ -108,7 +143,7 @@ pub enum Output<T> {
     },
     /// Drop the connection, or the attempt to connect. The session ignores whatever it is told about it.
     Disconnect,
-    /// Find out whether this host takes writes, with the four-letter word `isro` on a separate connection.
+    /// Find out whether this host serves and takes writes, with the four-letter word `isro` on a separate connection.
     /// Then call [`Session::handle_probed`](super::Session::handle_probed).
     Probe {
         /// The host.

@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use crate::{HostPort, Time, backoff::Backoff};
 
-use super::{Output, Phase, Session};
+use super::{Output, Phase, Probed, Session};
 
 /// The pauses between two probes.
 const PAUSES: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(60) };
@@ -74,13 +74,16 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Tells the session the result of [`Output::Probe`]: whether `host` takes writes. Pass false if the host
-    /// could not be asked. The session moves to a host that takes writes.
-    pub fn handle_probed(&mut self, now: Time, host: &Arc<HostPort>, writable: bool) {
+    /// Tells the session the result of [`Output::Probe`]. A session on a read-only server moves to a host that
+    /// takes writes. One that is to move because the list of hosts has changed moves to a host that serves.
+    pub fn handle_probed(&mut self, now: Time, host: &Arc<HostPort>, answer: Probed) {
+        if self.handle_destination(now, host, answer) {
+            return;
+        }
         let Phase::Established(up) = &mut self.phase else { return };
         let Some(search) = &mut up.search else { return };
         self.probes.count();
-        if writable && up.closing.is_none() && self.route.contains(host) {
+        if answer == Probed::Writable && up.closing.is_none() && self.route.contains(host) {
             self.route.prefer(Some(host.clone()));
             self.drop_connection(now, format!("moving to {host}, which takes writes").into());
         } else {

@@ -10,7 +10,7 @@
 //! While it drains, nothing is sent. Requests that are submitted meanwhile wait for the next connection. If the server
 //! does not answer, the connection is dead after the usual time, and its requests fail as with any lost connection.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, format};
 
 use crate::{OpCode, Response, Time};
 
@@ -51,15 +51,8 @@ impl<T: Clone> Session<T> {
         let id = RequestId(self.last_id.saturating_add(1));
         self.last_id = id.0;
         self.reconnecting.push(Caller { id, token });
-        match &mut self.phase {
-            Phase::Established(up) => {
-                up.leaving = if self.queue.has_output(true) {
-                    Leaving::SendingLast
-                } else {
-                    Leaving::Draining
-                };
-                self.leave_if_drained(now);
-            }
+        match &self.phase {
+            Phase::Established(_) => self.begin_leaving(now),
             Phase::Waiting { .. } => self.note_request(now),
             _ => {
                 self.route.prefer(self.route.current().cloned());
@@ -67,6 +60,14 @@ impl<T: Clone> Session<T> {
             }
         }
         Ok(id)
+    }
+
+    /// Leaves the connection once everything that was submitted is answered.
+    pub(super) fn begin_leaving(&mut self, now: Time) {
+        let Phase::Established(up) = &mut self.phase else { return };
+        up.leaving =
+            if self.queue.has_output(true) { Leaving::SendingLast } else { Leaving::Draining };
+        self.leave_if_drained(now);
     }
 
     /// Whether the connection is about to be left, and nothing more is sent on it.
@@ -86,10 +87,17 @@ impl<T: Clone> Session<T> {
         if up.search.is_none() {
             self.route.set_expiry(Some(up.keepalive.expiry()));
         }
+        let (next, cause) = match up.moving.accepted() {
+            Some(host) => {
+                let cause = format!("moving to {host}, so that the load is even");
+                (Some(host.clone()), cause.into())
+            }
+            None => (self.route.current().cloned(), "the client reconnects".into()),
+        };
         self.disconnect();
-        self.note_cause(&"the client reconnects".into());
+        self.note_cause(&cause);
         self.route.lost(now, false);
-        self.route.prefer(self.route.current().cloned());
+        self.route.prefer(next);
         self.set_state(SessionState::Suspended);
         self.watches.forget_unwanted();
         self.removals.connection_lost(false);

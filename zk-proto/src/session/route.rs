@@ -33,7 +33,10 @@ use core::time::Duration;
 
 use crate::{HostPort, Time, backoff::Backoff, rng::Rng, time::part};
 
-use super::pace::Pace;
+use super::{
+    pace::Pace,
+    rebalance::{Decision, decide},
+};
 
 /// The least time for a host, unless a quarter of the session timeout is less.
 const MIN_HOST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -53,6 +56,8 @@ pub(super) struct Route {
     pace: Pace,
     current: Option<Arc<HostPort>>,
     preferred: Option<Arc<HostPort>>,
+    /// Whether a new list of hosts has said which of them come next.
+    is_redirected: bool,
     last_host: Option<LastHost>,
     /// When the present or last attempt began, and how long it may take.
     attempt: (Time, Duration),
@@ -84,6 +89,7 @@ impl Route {
             pace: Pace::new(backoff),
             current: None,
             preferred: None,
+            is_redirected: false,
             last_host: None,
             attempt: (Time::ZERO, Duration::ZERO),
             was_slow: false,
@@ -92,7 +98,7 @@ impl Route {
             came_up_in: Duration::ZERO,
             expiry: None,
         };
-        route.replace(hosts, shuffle, rng);
+        route.replace(hosts, shuffle, None, rng);
         route
     }
 
@@ -242,10 +248,13 @@ impl Route {
         if let Some(last_host) = &mut self.last_host {
             last_host.fails_fast = told_by_peer;
         }
+        let is_redirected = core::mem::take(&mut self.is_redirected);
         if self.pace.is_fresh() {
-            let current = self.current.as_ref();
-            let others = self.hosts_after(current).filter(|host| Some(*host) != current);
-            self.remaining = others.cloned().collect();
+            if !is_redirected {
+                let current = self.current.as_ref();
+                let others = self.hosts_after(current).filter(|host| Some(*host) != current);
+                self.remaining = others.cloned().collect();
+            }
             self.begin_round(now);
         }
     }
@@ -255,8 +264,17 @@ impl Route {
         self.expiry = expiry;
     }
 
-    /// Replaces the list of hosts. Hosts that were not listed before come next.
-    pub(super) fn replace(&mut self, hosts: &[HostPort], shuffle: bool, rng: &mut Rng) -> Replaced {
+    /// Replaces the list of hosts. Hosts that were not listed before come next, unless
+    /// [`rebalance`](super::rebalance) says otherwise. It decides if the hosts are shuffled.
+    ///
+    /// `destination` is the host that the session is about to move to.
+    pub(super) fn replace(
+        &mut self,
+        hosts: &[HostPort],
+        shuffle: bool,
+        destination: Option<&HostPort>,
+        rng: &mut Rng,
+    ) -> Replaced {
         let old = core::mem::take(&mut self.hosts);
         for host in hosts {
             if !self.contains(host) {
@@ -267,23 +285,36 @@ impl Route {
         if shuffle {
             rng.shuffle(&mut self.hosts);
         }
-        let mut remaining: VecDeque<_> =
-            self.hosts.iter().filter(|host| !old.contains(host)).cloned().collect();
-        let has_new = !remaining.is_empty();
+        let (kept, added): (Vec<_>, Vec<_>) =
+            self.hosts.iter().cloned().partition(|host| old.contains(host));
+        let keeps_current = self.current.as_ref().is_none_or(|current| self.contains(current));
+        let has_new = !added.is_empty();
+        let mut remaining: VecDeque<_> = added.iter().cloned().collect();
         remaining.extend(self.remaining.drain(..).filter(|host| self.hosts.contains(host)));
+        let decision = match destination.or(self.current.as_deref()) {
+            Some(host) if shuffle => decide(old.len(), self.contains(host), kept, added, rng),
+            _ => Decision::Stay,
+        };
+        self.is_redirected = false;
+        if let Decision::Go(hosts) = &decision
+            && !keeps_current
+        {
+            remaining.clone_from(hosts);
+            self.is_redirected = true;
+        }
         self.remaining = remaining;
         self.preferred = None;
         self.last_host.take_if(|last_host| !self.hosts.contains(&last_host.host));
-        let keeps_current = self.current.as_ref().is_none_or(|current| self.contains(current));
-        Replaced { keeps_current, has_new }
+        Replaced { keeps_current, has_new, decision }
     }
 }
 
 /// The result of replacing the list of hosts.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct Replaced {
     /// Whether the host of the present or last attempt is still listed.
     pub(super) keeps_current: bool,
     /// Whether there are hosts that were not listed before.
     pub(super) has_new: bool,
+    /// Whether the session is to move.
+    pub(super) decision: Decision,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use zk_proto::{
     Time,
     frame::FrameReader,
-    session::{Output, SessionState},
+    session::{Output, Probed, SessionState},
 };
 
 use super::{World, wire::Received};
@@ -103,7 +103,8 @@ impl World {
             self.route.prefer(Some(host.port));
             self.predict_loss(true);
         }
-        self.session.handle_probed(self.now, &host, writable);
+        let answer = if writable { Probed::Writable } else { Probed::Unusable };
+        self.session.handle_probed(self.now, &host, answer);
         self.process_outputs();
     }
 

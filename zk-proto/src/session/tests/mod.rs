@@ -12,6 +12,7 @@ mod life;
 mod many_clients;
 mod random;
 mod read_only;
+mod rebalance;
 mod reconnect;
 mod requests;
 mod sasl;

@@ -119,7 +119,8 @@ fn take(world: &mut World, step: &Step) {
         Step::Read => drop(world.read()),
         Step::Probed(writable) => {
             let host = Arc::new(HostPort::new("h2", 2));
-            world.session.handle_probed(world.now, &host, *writable);
+            let answer = if *writable { Probed::Writable } else { Probed::Unusable };
+            world.session.handle_probed(world.now, &host, answer);
             world.absorb();
         }
         Step::Tick(ms) => world.tick((*ms).into()),

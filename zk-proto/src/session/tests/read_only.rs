@@ -12,7 +12,8 @@ fn read_only(hosts: u16) -> World {
 
 fn probed(world: &mut World, host: u16, writable: bool) {
     let host = Arc::new(HostPort::new(format!("h{host}"), host));
-    world.session.handle_probed(world.now, &host, writable);
+    let answer = if writable { Probed::Writable } else { Probed::Unusable };
+    world.session.handle_probed(world.now, &host, answer);
     world.absorb();
 }
 
