@@ -142,8 +142,21 @@ impl<H: Handler> Driver<H> {
                         self.reader.advance(read);
                         self.event = ConnectionEvent::Received;
                     }
-                    Poll::Ready(Ok(0)) => self.lose_connection("closed by the server".into()),
-                    Poll::Ready(Err(error)) => self.lose_connection(Cause::of(error)),
+                    Poll::Ready(Ok(0)) => {
+                        // Servers close a connection of the wrong kind without a word.
+                        let may_want_tls = stream.is_plain() && self.reader.received() == 0;
+                        self.lose_connection(match may_want_tls {
+                            true => {
+                                "closed by the server (it may not be serving, or take TLS only)"
+                                    .into()
+                            }
+                            false => "closed by the server".into(),
+                        });
+                    }
+                    Poll::Ready(Err(error)) => self.lose_connection(match error.kind() {
+                        io::ErrorKind::InvalidData => Cause::below(error),
+                        _ => Cause::of(error),
+                    }),
                 }
             }
         }

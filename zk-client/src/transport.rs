@@ -6,6 +6,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -16,7 +17,6 @@ use zk_proto::HostPort;
 use {
     crate::tls::{TlsSource, TlsStream, handshake},
     rustls::{ClientConfig, pki_types::ServerName},
-    std::sync::Arc,
 };
 
 /// How the connections of a client are made.
@@ -29,7 +29,7 @@ pub(crate) struct Transport {
 /// What one connection to a host needs beside the handler's stream.
 pub(crate) struct Wrap {
     #[cfg(feature = "tls-no-provider")]
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>, Arc<HostPort>)>,
 }
 
 /// A connection: the handler's stream, or TLS on it.
@@ -42,15 +42,15 @@ pub(crate) enum Stream<S> {
 impl Transport {
     /// Prepares a connection to `host`.
     #[cfg(feature = "tls-no-provider")]
-    pub(crate) async fn prepare(&self, host: &HostPort) -> io::Result<Wrap> {
+    pub(crate) async fn prepare(&self, host: &Arc<HostPort>) -> io::Result<Wrap> {
         let Some(tls) = &self.tls else { return Ok(Wrap { tls: None }) };
         let name = tls.name_of(&host.host).map_err(io::Error::other)?;
-        Ok(Wrap { tls: Some((tls.config().await?, name)) })
+        Ok(Wrap { tls: Some((tls.config().await?, name, host.clone())) })
     }
 
     /// Prepares a connection to `host`.
     #[cfg(not(feature = "tls-no-provider"))]
-    pub(crate) async fn prepare(&self, _: &HostPort) -> io::Result<Wrap> {
+    pub(crate) async fn prepare(&self, _: &Arc<HostPort>) -> io::Result<Wrap> {
         Ok(Wrap {})
     }
 }
@@ -62,8 +62,8 @@ impl Wrap {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         #[cfg(feature = "tls-no-provider")]
-        if let Some((config, name)) = &self.tls {
-            let stream = handshake(config.clone(), name.clone(), stream).await?;
+        if let Some((config, name, host)) = &self.tls {
+            let stream = handshake(config.clone(), name.clone(), host, stream).await?;
             return Ok(Stream::Tls(Box::new(stream)));
         }
         Ok(Stream::Plain(stream))
@@ -71,6 +71,11 @@ impl Wrap {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
+    /// Whether there is no TLS.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
     /// Flushes what was written, and tells the server that the connection ends, as far as this is possible without
     /// waiting. The connection is dropped next.
     pub(crate) fn close_now(&mut self, context: &mut Context<'_>) {

@@ -73,6 +73,11 @@ impl<H: Handler> TestContext<H> {
         Self { handler, root }
     }
 
+    /// For tests with servers of their own: the root node is `/`.
+    pub(crate) fn without_root(handler: H) -> Self {
+        Self { handler, root: String::new() }
+    }
+
     /// The absolute path of this test's root.
     pub(crate) fn root(&self) -> &str {
         &self.root

@@ -8,7 +8,7 @@
 //!
 //! The tests share one server; each has a `TestContext` with a root node of its own. Tests that need an
 //! ensemble or Python are slow and do not run on every runtime. They have lists of their own: `suite!(run,
-//! ensemble)` and `suite!(run, kazoo)`. `suite!(run, fail_over)` is the one ensemble test that runs on every
+//! ensemble)`, `suite!(run, tls)` and `suite!(run, kazoo)`. `suite!(run, fail_over)` is the one ensemble test that runs on every
 //! runtime.
 #![expect(missing_docs, reason = "a test's name says what it shows")]
 
@@ -37,6 +37,7 @@ mod recorded_log;
 pub mod results;
 pub mod retries;
 pub mod secrets;
+pub mod secure_servers;
 pub mod semaphores;
 pub mod session_states;
 pub mod tls;
@@ -391,6 +392,20 @@ macro_rules! suite {
                 no_write_is_lost_when_leaders_are_killed,
                 watches_fire_once_over_many_reconnects,
                 many_watches_are_rearmed_on_another_server,
+            }
+        }
+    };
+    ($run:path, tls) => {
+        $crate::suite! { $run, $crate::suite::guard =>
+            secure_servers {
+                a_certificate_identifies_the_client,
+                a_certificate_that_changes_on_disk_identifies_the_client_next,
+                a_refused_client_is_told_why,
+                a_servers_certificate_is_checked,
+                the_wrong_kind_of_port_is_named,
+                a_reconnect_resumes_the_tls_session,
+                a_user_can_bring_a_configuration,
+                a_session_fails_over_with_tls,
             }
         }
     };

@@ -37,12 +37,12 @@ fn certificates() -> &'static Certificates {
 }
 
 /// Trusts the authority of the tests.
-fn trusting() -> TlsOptions {
+pub(super) fn trusting() -> TlsOptions {
     TlsOptions::new().authorities_file(certificates().authority())
 }
 
 /// Trusts the authority, and has a certificate.
-fn with(holder: Holder) -> TlsOptions {
+pub(super) fn with(holder: Holder) -> TlsOptions {
     trusting().identity_files(certificates().chain(holder), certificates().key(holder))
 }
 

@@ -15,6 +15,7 @@ use std::{
 use futures_rustls::TlsConnector;
 use rustls::{ClientConfig, ProtocolVersion, pki_types::ServerName};
 use zk_handler::{AsyncRead, AsyncWrite};
+use zk_proto::HostPort;
 
 use crate::tls::explain::{Peer, explain};
 
@@ -29,6 +30,7 @@ pub(crate) struct TlsStream<S> {
 pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    host: &HostPort,
     stream: S,
 ) -> io::Result<TlsStream<S>> {
     let has_identity = config.client_auth_cert_resolver.has_certs();
@@ -38,6 +40,7 @@ pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(inner) => {
             let session = inner.get_ref().1;
             tracing::debug!(
+                %host,
                 protocol = session.protocol_version().and_then(|version| ProtocolVersion::as_str(&version)),
                 cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
                 handshake = ?session.handshake_kind(),

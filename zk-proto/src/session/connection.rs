@@ -88,6 +88,7 @@ impl<T: Clone> Session<T> {
         let handshake_sent =
             matches!(self.phase, Phase::Handshake { .. }) && !self.queue.has_prologue();
         let cause = match &self.phase {
+            _ if cause.is_below() => cause,
             _ if handshake_sent && told_by_peer => self.note_closed_handshake(now, &cause),
             Phase::Authenticating(_) if told_by_peer => {
                 cause.saying(format!("{cause} during the SASL exchange"))

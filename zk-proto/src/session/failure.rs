@@ -59,17 +59,28 @@ impl fmt::Display for Outcome {
 pub struct Cause {
     text: Arc<str>,
     source: Option<Arc<dyn Error + Send + Sync>>,
+    is_below: bool,
 }
 
 impl Cause {
     /// A cause that is an error.
     pub fn of(error: impl Error + Send + Sync + 'static) -> Self {
-        Self { text: error.to_string().into(), source: Some(Arc::new(error)) }
+        Self { text: error.to_string().into(), source: Some(Arc::new(error)), is_below: false }
+    }
+
+    /// A cause that is an error below the protocol of ZooKeeper, such as a refusal by TLS. It says nothing of what the
+    /// server knows of the session, unlike a connection that a server closes.
+    pub fn below(error: impl Error + Send + Sync + 'static) -> Self {
+        Self { is_below: true, ..Self::of(error) }
+    }
+
+    pub(super) const fn is_below(&self) -> bool {
+        self.is_below
     }
 
     /// The same cause with another text.
     pub(super) fn saying(&self, text: String) -> Self {
-        Self { text: text.into(), source: self.source.clone() }
+        Self { text: text.into(), source: self.source.clone(), is_below: self.is_below }
     }
 
     /// The text.
@@ -81,13 +92,13 @@ impl Cause {
 
 impl From<&str> for Cause {
     fn from(text: &str) -> Self {
-        Self { text: text.into(), source: None }
+        Self { text: text.into(), source: None, is_below: false }
     }
 }
 
 impl From<String> for Cause {
     fn from(text: String) -> Self {
-        Self { text: text.into(), source: None }
+        Self { text: text.into(), source: None, is_below: false }
     }
 }
 

@@ -53,6 +53,18 @@ fn the_cause_says_that_the_server_may_be_behind() {
 }
 
 #[test]
+fn a_refusal_below_zookeeper_says_nothing_of_the_session() {
+    let mut world = suspended(1);
+    let from = world.now;
+    while world.now.since(from) < 5 * millis(T) {
+        assert_eq!(greeted(&mut world).last_zxid, 1);
+        let refused = std::io::Error::new(std::io::ErrorKind::InvalidData, "refused");
+        world.cut_by(Cause::below(refused));
+        assert_eq!(world.session.last_cause(), Some("h1:1: refused"));
+    }
+}
+
+#[test]
 fn a_session_unknown_to_wiped_servers_is_lost_and_replaced() {
     for hosts in [1, 3] {
         let mut world = suspended(hosts);

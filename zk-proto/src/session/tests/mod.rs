@@ -278,10 +278,14 @@ impl World {
 
     /// The connection, or the attempt at one, is gone.
     fn cut(&mut self) {
+        self.cut_by("cut".into());
+    }
+
+    fn cut_by(&mut self, cause: Cause) {
         assert!(self.host.is_some(), "nothing to cut");
         self.host = None;
         self.open = false;
-        self.session.handle_disconnected(self.now, "cut");
+        self.session.handle_disconnected(self.now, cause);
         self.absorb();
     }
 
