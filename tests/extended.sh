@@ -28,7 +28,7 @@ ZK_TEST_VERSION=3.9 ZK_DIFFERENTIAL_SEQUENCES=${ZK_DIFFERENTIAL_SEQUENCES:-2000}
 
 step "the whole client and other clients on ZooKeeper 3.9.5"
 ZK_TEST_VERSION=3.9 cargo test -p zk-tests \
-    --test tokio --test thread --test ensemble --test kazoo --test other_clients --test embedded
+    --test tokio --test thread --test ensemble --test kerberos --test kazoo --test other_clients --test embedded
 
 step "the Java client 3.9.5 and Curator 5.9.0"
 cargo test -p zk-tests --features jars --test curator

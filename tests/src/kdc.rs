@@ -71,8 +71,8 @@ impl Kdc {
     }
 
     /// Runs `test` with a KDC in a child process, whose environment lets Kerberos use this KDC: the child is
-    /// this test binary again, asked for the test `name` alone. `ticket_cache` and `client.keytab`, in the
-    /// KDC's directory, are the child's ticket cache and keytab. Both are missing at first.
+    /// this test binary again, asked for the test `name` alone. The child's
+    /// [`ticket_caches`](Self::ticket_caches) and [`client_keytab`](Self::client_keytab) are empty at first.
     ///
     /// # Panics
     ///
@@ -144,6 +144,7 @@ impl Kdc {
              supported_enctypes = aes256-cts-hmac-sha1-96:normal aes128-cts-hmac-sha1-96:normal\n\
              }}\n"
         );
+        fs::create_dir_all(self.path("tickets"))?;
         fs::write(self.path("krb5.conf"), client)?;
         fs::write(self.path("kdc.conf"), server)
     }
@@ -170,10 +171,11 @@ impl Kdc {
         self.path("krb5.conf")
     }
 
-    /// The ticket cache of a child process of [`run_test`](Self::run_test).
+    /// The collection of ticket caches of a child process of [`run_test`](Self::run_test), as `KRB5CCNAME` says
+    /// it. It has one cache for each principal.
     #[must_use]
-    pub fn ticket_cache(&self) -> PathBuf {
-        self.path("ticket_cache")
+    pub fn ticket_caches(&self) -> String {
+        format!("DIR:{}", self.path("tickets").display())
     }
 
     /// The keytab of the clients in a child process of [`run_test`](Self::run_test).
@@ -224,14 +226,39 @@ impl Kdc {
         assert!(!text.contains("while "), "kadmin.local {query:?} failed:\n{text}");
     }
 
-    /// Gets a ticket for `principal` with its keytab, and keeps it in [`ticket_cache`](Self::ticket_cache).
-    /// `options` are those of `kinit`.
+    /// Deletes all tickets of the child process.
+    #[track_caller]
+    pub fn kdestroy(&self) {
+        self.run(Command::new("/usr/bin/kdestroy").arg("-A"));
+    }
+
+    /// Gets a ticket for `principal` with its keytab, for the child process. `options` are those of `kinit`.
     #[track_caller]
     pub fn kinit(&self, principal: &str, options: &[&str]) {
         let keytab = self.keytab(principal);
         self.run(
             Command::new("/usr/bin/kinit").args(options).arg("-kt").arg(keytab).arg(principal),
         );
+    }
+
+    /// Gets a ticket for `principal` that has expired.
+    #[track_caller]
+    pub fn kinit_expired(&self, principal: &str) {
+        self.kdestroy();
+        self.kinit(principal, &["-l", "1s"]);
+        eventually(START_LIMIT, "the ticket to expire", || {
+            let mut kvno = Command::new("/usr/bin/kvno");
+            kvno.arg(SERVER).envs(environment(&self.directory));
+            (!kvno.output().expect("kvno runs").status.success()).then_some(())
+        });
+    }
+
+    /// Adds the keys of principals of [`add_principal`](Self::add_principal) to the keytab of the clients in the
+    /// child process.
+    #[track_caller]
+    pub fn add_to_client_keytab(&self, principals: &[&str]) {
+        let (keytab, principals) = (self.client_keytab(), principals.join(" "));
+        self.kadmin(&format!("ktadd -norandkey -k {} {principals}", keytab.display()));
     }
 
     /// Stops the KDC. Its port refuses connections.
@@ -290,29 +317,11 @@ impl Kdc {
         text
     }
 
-    /// `options` for servers at `localhost` that log clients in by SASL with Kerberos. The identity of a
-    /// client is its principal without the realm.
+    /// `options` for servers at `localhost` that log clients in by SASL with Kerberos. The identity of a client
+    /// is its principal, with the realm.
     #[must_use]
     pub fn server_options(&self, options: Options) -> Options {
-        let jaas = self.path("jaas.conf");
-        let section = format!(
-            "Server {{\n\
-             com.sun.security.auth.module.Krb5LoginModule required\n\
-             useKeyTab=true storeKey=true useTicketCache=false doNotPrompt=true\n\
-             keyTab=\"{}\" principal=\"{SERVER}@{REALM}\";\n\
-             }};\n",
-            self.keytab(SERVER).display()
-        );
-        fs::write(&jaas, section).expect("the KDC's directory is writable");
-        options
-            .property(
-                "zookeeper.authProvider.sasl",
-                "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
-            )
-            .property("java.security.auth.login.config", jaas.display().to_string())
-            .property("java.security.krb5.conf", self.krb5_conf().display().to_string())
-            .property("zookeeper.kerberos.removeHostFromPrincipal", "true")
-            .property("zookeeper.kerberos.removeRealmFromPrincipal", "true")
+        options.sasl_kerberos(self.keytab(SERVER), format!("{SERVER}@{REALM}"), self.krb5_conf())
     }
 }
 
@@ -322,7 +331,7 @@ fn environment(directory: &Path) -> [(&'static str, String); 5] {
     [
         ("KRB5_CONFIG", path("krb5.conf")),
         ("KRB5_KDC_PROFILE", path("kdc.conf")),
-        ("KRB5CCNAME", format!("FILE:{}", path("ticket_cache"))),
+        ("KRB5CCNAME", format!("DIR:{}", path("tickets"))),
         ("KRB5_CLIENT_KTNAME", format!("FILE:{}", path("client.keytab"))),
         // The tests look for parts of the messages.
         ("LC_ALL", "C".to_owned()),

@@ -14,6 +14,7 @@ use zk_client::{
         ChildrenWatch, DataWatch, Lock, LockOptions, ReadLock, Semaphore, SemaphoreOptions,
         WriteLock, patient_children_watch,
     },
+    sasl::{GssapiOptions, SaslOptions},
 };
 
 use zk_server::Version;
@@ -439,6 +440,20 @@ pub async fn threads<H: Handler>(handler: H) {
         // end
     });
     ctx.ok("the example", run).await;
+}
+
+pub async fn kerberos<H: Handler>(handler: H) {
+    let run = || {
+        // guide: kerberos
+        let options = GssapiOptions::new().principal("app@EXAMPLE.ORG");
+        let zk = Client::builder()
+            .hosts("zk1.example.org,zk2.example.org")
+            .sasl(SaslOptions::gssapi(options))
+            .build_on(handler.clone())?;
+        // end
+        Ok::<_, Error>(zk)
+    };
+    run().expect("good options");
 }
 
 pub async fn locks<H: Handler>(handler: H) {

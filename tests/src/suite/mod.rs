@@ -33,7 +33,7 @@ pub mod nodes;
 pub mod options;
 pub mod outcomes;
 pub mod persistent_watches;
-mod recorded_log;
+pub mod recorded_log;
 pub mod results;
 pub mod retries;
 pub mod secrets;
@@ -363,6 +363,7 @@ macro_rules! suite {
                 transactions,
                 results,
                 threads,
+                kerberos,
                 locks,
                 a_lock_that_is_in_doubt,
             }

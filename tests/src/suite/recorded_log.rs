@@ -17,7 +17,7 @@ use crate::lock;
 static LOG: Mutex<String> = Mutex::new(String::new());
 
 /// Records everything from now on.
-pub(super) fn record() {
+pub fn record() {
     static RECORD: Once = Once::new();
     RECORD.call_once(|| {
         tracing::subscriber::set_global_default(Recorder).expect("no other subscriber is set");
@@ -28,7 +28,7 @@ pub(super) fn record() {
 }
 
 /// The log of all tests of the process: one line per event, with its level.
-pub(super) fn recorded() -> String {
+pub fn recorded() -> String {
     lock(&LOG).clone()
 }
 

@@ -5,6 +5,11 @@
 //! over. [`Client::who_am_i`](crate::Client::who_am_i) shows who the server believes it to be, and ACLs of the scheme
 //! `sasl` name that user.
 //!
+//! | feature | mechanism | needs |
+//! |---|---|---|
+//! | `sasl-digest-md5` | DIGEST-MD5: `SaslOptions::digest_md5` | nothing |
+//! | `sasl-gssapi` | GSSAPI, which is Kerberos: `SaslOptions::gssapi` | the system's Kerberos library; to build, its headers, `pkg-config` and `libclang` (Debian: `libkrb5-dev pkg-config libclang-dev`); not on Windows |
+//!
 //! # When it fails
 //!
 //! | what happens | what the client does |
@@ -17,6 +22,8 @@
 
 #[cfg(feature = "sasl-digest-md5")]
 mod digest_md5;
+#[cfg(feature = "sasl-gssapi")]
+mod gssapi;
 mod run;
 mod steps;
 
@@ -30,6 +37,8 @@ pub use zk_proto::{
 
 #[cfg(feature = "sasl-digest-md5")]
 pub use digest_md5::UserPassword;
+#[cfg(feature = "sasl-gssapi")]
+pub use gssapi::GssapiOptions;
 pub(crate) use steps::{StepRequest, Steps};
 
 /// How a client logs in with SASL. Options are cheap to clone.
