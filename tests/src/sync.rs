@@ -42,10 +42,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// The examples of the README files, and of a chapter of the documentation, compile.
+// The examples of these files compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 #[doc = include_str!("../../zk-client/README.md")]
 #[doc = include_str!("../../zk-server/README.md")]
 #[doc = include_str!("../../docs/kerberos.md")]
-struct ReadmeFiles;
+#[doc = include_str!("../../docs/security.md")]
+struct Documents;

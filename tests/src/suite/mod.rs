@@ -23,6 +23,7 @@ pub mod connection_faults;
 pub mod credentials;
 pub mod ensemble;
 pub mod guide;
+pub mod identities;
 pub mod kazoo;
 pub mod life_cycle;
 pub mod lock_failures;
@@ -410,6 +411,17 @@ macro_rules! suite {
             }
         }
     };
+    ($run:path, identities) => {
+        $crate::suite! { $run, $crate::suite::guard =>
+            identities {
+                a_certificate_gives_access_by_its_subject,
+                a_login_gives_access_by_its_user,
+                a_new_certificate_counts_after_a_reconnect,
+                another_login_counts_after_a_reconnect,
+                secrets_of_logins_do_not_appear_in_logs_or_values,
+            }
+        }
+    };
     ($run:path, fail_over) => {
         $crate::suite! { $run, $crate::suite::unguarded =>
             ensemble {
@@ -461,6 +473,7 @@ mod tests {
             include_str!("nodes.rs"),
             include_str!("acls.rs"),
             include_str!("credentials.rs"),
+            include_str!("identities.rs"),
             include_str!("admin.rs"),
             include_str!("transactions.rs"),
             include_str!("watches.rs"),
