@@ -181,7 +181,7 @@ impl Kdc {
     /// The keytab of the clients in a child process of [`run_test`](Self::run_test).
     #[must_use]
     pub fn client_keytab(&self) -> PathBuf {
-        self.path("client.keytab")
+        self.path("clients.keytab")
     }
 
     /// Adds a principal with a random key, and returns a new keytab that has it.
@@ -200,7 +200,7 @@ impl Kdc {
     /// The keytab of a principal of [`add_principal`](Self::add_principal).
     #[must_use]
     pub fn keytab(&self, principal: &str) -> PathBuf {
-        self.path(&format!("{}.keytab-of", principal.replace('/', "-")))
+        keytab_of(&self.directory, principal)
     }
 
     /// Writes the present key of a principal to its keytab.
@@ -325,14 +325,20 @@ impl Kdc {
     }
 }
 
+fn keytab_of(directory: &Path, principal: &str) -> PathBuf {
+    directory.join(format!("{}.keytab", principal.replace('/', "-")))
+}
+
 /// The variables that make Kerberos use the KDC in `directory`.
-fn environment(directory: &Path) -> [(&'static str, String); 5] {
+fn environment(directory: &Path) -> [(&'static str, String); 6] {
     let path = |name| directory.join(name).display().to_string();
     [
         ("KRB5_CONFIG", path("krb5.conf")),
         ("KRB5_KDC_PROFILE", path("kdc.conf")),
         ("KRB5CCNAME", format!("DIR:{}", path("tickets"))),
-        ("KRB5_CLIENT_KTNAME", format!("FILE:{}", path("client.keytab"))),
+        ("KRB5_CLIENT_KTNAME", format!("FILE:{}", path("clients.keytab"))),
+        // For servers in the test's own process.
+        ("KRB5_KTNAME", format!("FILE:{}", keytab_of(directory, SERVER).display())),
         // The tests look for parts of the messages.
         ("LC_ALL", "C".to_owned()),
     ]

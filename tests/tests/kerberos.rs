@@ -13,8 +13,8 @@ use zk_client::{
     sasl::{GssapiOptions, SaslOptions},
 };
 use zk_tests::{
-    Direction, Ensemble, FrameAction, Kdc, Node, Options, Proxy, ScriptedServer, eventually,
-    runtimes, suite::recorded_log,
+    Direction, Ensemble, FrameAction, Kdc, Node, Options, Proxy, eventually, runtimes,
+    suite::recorded_log,
 };
 
 /// Longer than anything here takes on a slow machine.
@@ -324,36 +324,6 @@ kerberos_test!(a_server_that_does_not_know_the_ticket_ends_the_client, |kdc| {
     assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
     assert_says(&error.to_string(), &["refused", &hosts(&server)]);
     assert_eq!(zk.connection_state(), ConnectionState::AuthFailed);
-});
-
-kerberos_test!(a_server_without_the_key_is_not_believed, |kdc| {
-    kdc.kinit("client", &[]);
-    // Tokens of Kerberos begin with 0x60 and a length.
-    let tokens: [&[u8]; 8] = [
-        b"x",
-        b"not a token of Kerberos",
-        &[0; 200],
-        &[0x60],
-        &[0x60, 0x84, 0xff, 0xff, 0xff, 0xff],
-        &[0x60, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02, 0x02, 0x00],
-        &[
-            0x60, 0x0e, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02, 0x02,
-            0x00, 0x6f,
-        ],
-        &[0xff; 100_000],
-    ];
-    for token in tokens {
-        let server = ScriptedServer::new(move |_, connection| {
-            connection.handshake(1)?;
-            let request = connection.request()?;
-            let length = i32::try_from(token.len()).expect("a short token");
-            connection.reply(request.xid, 0, &[&length.to_be_bytes(), token].concat())?;
-            connection.drain()
-        });
-        let hosts = format!("localhost:{}", server.address().port());
-        let text = refusal(hosts, GssapiOptions::new());
-        assert_says(&text, &["cannot verify the answer of zookeeper@localhost"]);
-    }
 });
 
 kerberos_test!(a_stopped_kdc_is_tried_again, |kdc| {

@@ -219,6 +219,9 @@ impl Mechanism for Exchange {
                 Err(SaslError::malformed("the server's Kerberos token is empty"))
             }
             State::Context(context) => self.continue_context(context, Some(token)),
+            State::Offer(_) if token.is_empty() => {
+                Err(SaslError::malformed("the server's offer of security layers is empty"))
+            }
             State::Offer(context) => self.choose_layer(context, token),
             State::Confirmation if token.is_empty() => {
                 self.has_logged_in.store(true, Ordering::Relaxed);
