@@ -6,7 +6,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha1::{Digest as _, Sha1};
 use zk_proto::{Acl, ErrorCode, Id, Perms, Ustring, records::ClientInfo};
 
-use crate::{config::Version, x500};
+use crate::{
+    config::{Schemes, Version},
+    x500,
+};
 
 const WORLD: &str = "world";
 const AUTH: &str = "auth";
@@ -15,14 +18,6 @@ const IP: &str = "ip";
 const SUPER: &str = "super";
 const X509: &str = "x509";
 pub(crate) const SASL: &str = "sasl";
-
-/// The schemes of authentication that a server has besides `digest` and `ip`, and the release whose rules apply.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Schemes {
-    pub(crate) version: Version,
-    pub(crate) x509: bool,
-    pub(crate) sasl: bool,
-}
 
 /// The identities of a connection, without duplicates, in the order of authentication.
 #[derive(Debug, Clone)]

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::acl::Schemes;
 use zk_proto::{Time, frame::DEFAULT_MAX_BUFFER, jute::Secret};
 
 /// The release of ZooKeeper that a server behaves as.
@@ -138,6 +137,14 @@ impl Config {
     pub(crate) fn wall_millis(&self, now: Time) -> i64 {
         millis(self.epoch.saturating_add(now.since_origin()))
     }
+}
+
+/// The schemes of authentication that a server has besides `digest` and `ip`, and the release whose rules apply.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schemes {
+    pub(crate) version: Version,
+    pub(crate) x509: bool,
+    pub(crate) sasl: bool,
 }
 
 /// `span` in milliseconds, the unit of ZooKeeper's protocol.

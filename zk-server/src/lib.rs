@@ -1,14 +1,15 @@
 //! An in-memory ZooKeeper server for tests.
 //!
 //! The server speaks the real protocol to any client, and behaves as ZooKeeper 3.9 or 3.8 ([`Version`]). It has
-//! sessions, ephemeral and sequential znodes, containers, TTLs, ACLs, transactions, all kinds of watches, read-only mode
-//! and four-letter words. Random sequences of operations compare it with ZooKeeper: `docs/embedded-server.md` in the
+//! sessions, ephemeral and sequential znodes, containers, TTLs, ACLs of all schemes, transactions, multiRead, all kinds of
+//! watches, whoAmI, getEphemerals, getAllChildrenNumber, read-only mode and four-letter words, and by features TLS and
+//! SASL DIGEST-MD5. It refuses to be reconfigured, as it is standalone. Random sequences of operations compare it with ZooKeeper: `docs/embedded-server.md` in the
 //! repository has the command, and lists the differences.
 //!
 //! **When to use this crate.** Use [`TestServer`] to test a program that uses ZooKeeper, without Java: it starts in less
 //! than a millisecond, and can end sessions, cut or slow down connections and advance its clock. Use [`Server`], a state
 //! machine without I/O, in a simulation. **Do not use it in production**: it stores nothing on disk and is not
-//! replicated. It has no quotas, SASL, TLS or metrics, and no limits except those of [`Config`].
+//! replicated. It has no quotas or metrics, and no limits except those of [`Config`].
 //!
 //! # A server in a test
 //!
@@ -86,6 +87,8 @@
 //! # Features
 //!
 //! - `net` (default): [`TestServer`], and the program `zk-server`, which serves clients of any language.
+//! - `tls`: `TestServer::start_with_tls`: TLS by rustls, with the cryptography of ring.
+//! - `sasl-digest-md5`: `Config::sasl_users`: SASL with the mechanism DIGEST-MD5.
 //!
 //! # Modules
 //!
@@ -97,13 +100,14 @@
 //! | `input` | what happens to a server: bytes, time, and the actions of a test |
 //! | `four_letter_words` | four-letter words |
 //! | `handshake` | opens and resumes sessions |
-//! | `requests`, `multi`, `reads` | handle requests |
+//! | `requests`, `multi`, `reads`, `sasl` | handle requests |
 //! | `transactions` | runs a transaction and fires watches; ends sessions; removes containers and nodes with a TTL |
 //! | `server` | the state of a server, its outputs, its connections |
 //! | `txn` | the operations of a transaction, and how they are undone |
 //! | `zxid` | assigns zxids |
 //! | `tree`, `sessions`, `watches`, `connection`, `acl` | the parts of the state |
 //! | `config` | the configuration |
+//! | `x500` | the names of certificates' owners |
 //!
 //! Every input from a client results in a reply or in the end of its connection. The lints that forbid panics are denied,
 //! and there is no unsafe code.

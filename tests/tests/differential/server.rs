@@ -3,9 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    time::Duration,
+    io::{Read, Write},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -15,13 +13,13 @@ use zk_proto::{
     jute::{Decode, Encode, Reader, Secret},
     path,
     records::*,
+    sasl::{self, Mechanism as _, digest_md5},
 };
-use zk_tests::{eventually, minimal_client};
+use zk_tests::eventually;
 
+use crate::access::{Access, LIMIT, PLAIN_CLIENT, Stream};
 use crate::sequence::{CLIENTS, RequestTemplate, SequenceScope, Step};
 
-/// The timeout of a reply, and of every other wait.
-const LIMIT: Duration = Duration::from_secs(20);
 /// The session timeout in milliseconds, longer than any sequence.
 const TIMEOUT: i32 = 60_000;
 /// The maximum length of a reply.
@@ -47,6 +45,16 @@ pub(crate) enum Observation {
         /// The encoded reply, because equal replies can be encoded differently.
         body: Vec<u8>,
     },
+    /// A reply to a SASL token, whose token is without what differs each time.
+    Sasl {
+        xid: i32,
+        zxid: i64,
+        err: ErrorCode,
+        token: Option<String>,
+    },
+    /// The client has ended the exchange of SASL tokens. If it is true, the server has proved that it knows the
+    /// password.
+    SaslEnded(bool),
     /// A reply that cannot be decoded.
     Undecodable(Vec<u8>),
     Event {
@@ -59,7 +67,7 @@ pub(crate) enum Observation {
 
 /// A server, and the clients that run the sequence on it.
 pub(crate) struct ServerUnderTest {
-    address: SocketAddr,
+    access: Access,
     /// A client with all permissions, which prepares the nodes.
     admin: Client,
     clients: Vec<Client>,
@@ -75,15 +83,15 @@ struct Client {
 }
 
 impl ServerUnderTest {
-    pub(crate) fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(access: Access) -> Self {
         let mut peer = Self {
-            address,
+            access,
             admin: Client::default(),
             clients: Vec::new(),
             sessions: BTreeMap::new(),
             base: 0,
         };
-        let (connection, response) = peer.handshake(0, &[0; 16]);
+        let (connection, response) = peer.handshake(PLAIN_CLIENT, 0, &[0; 16]);
         peer.admin.session = Some((response.session_id, Bytes::new()));
         peer.admin.connection = connection;
         let auth = AuthPacket {
@@ -122,10 +130,17 @@ impl ServerUnderTest {
             let client = &mut self.clients[at];
             if client.connection.is_none() {
                 let Some((id, password)) = client.session.clone() else { continue };
-                let (connection, _) = self.handshake(id, &password);
+                let (connection, _) = self.handshake(at, id, &password);
                 self.clients[at].connection = connection;
             }
             if let Some(connection) = &mut self.clients[at].connection {
+                // The server may demand this.
+                let auth = AuthPacket {
+                    auth_type: 0,
+                    scheme: "digest",
+                    auth: Secret::new(Some(b"any:one".as_slice())),
+                };
+                connection.send(&Request::Auth(auth), xid::AUTH);
                 connection.send(&Request::CloseSession, 1);
                 while connection.receive().is_some() {}
             }
@@ -224,18 +239,23 @@ impl ServerUnderTest {
                 self.clients[at].session.clone().unwrap_or((0, Bytes::from_static(&[0; 16])));
             self.connect(at, id, &password, &mut seen[at]);
         }
+        if let [RequestTemplate::SaslLogin(user, password)] = requests {
+            return self.log_in(at, user, password, &mut seen[at]);
+        }
         let base = self.base;
         let Some(connection) = &mut self.clients[at].connection else { return };
         let mut expected = Vec::new();
+        let mut packets = BytesMut::new();
         for request in requests {
             connection.next_xid += 1;
             let xid = request.xid(connection.next_xid);
             let op = request.with_request(&SequenceScope { root, base }, |request| {
-                connection.send(request, xid);
+                write_frame(&mut packets, |out| request.encode(xid, out));
                 request.op()
             });
             expected.push((xid, op));
         }
+        connection.write(&packets);
         let mut replies = expected.into_iter().peekable();
         while let Some((xid, op)) = replies.peek().copied() {
             let Some(frame) = self.clients[at].receive() else { break };
@@ -245,8 +265,12 @@ impl ServerUnderTest {
                 continue;
             }
             replies.next();
-            let refused = op == OpCode::Auth
-                && !matches!(reply, Observation::Reply { err: ErrorCode::Ok, .. });
+            let refused = match reply {
+                Observation::Reply { err: ErrorCode::Ok, .. }
+                | Observation::Sasl { err: ErrorCode::Ok, .. } => false,
+                Observation::Reply { err: ErrorCode::SessionClosedRequireSaslAuth, .. } => true,
+                _ => matches!(op, OpCode::Auth | OpCode::Sasl),
+            };
             seen[at].push(reply);
             if refused || matches!(op, OpCode::CloseSession | OpCode::Error | OpCode::Unknown(_)) {
                 while self.clients[at].receive().is_some() {}
@@ -261,8 +285,42 @@ impl ServerUnderTest {
         }
     }
 
+    /// Exchanges SASL tokens until the exchange ends.
+    fn log_in(&mut self, at: usize, user: &str, password: &str, seen: &mut Vec<Observation>) {
+        let password = Secret::new(password.to_owned());
+        let mut mechanism = digest_md5::Client::new(user, password, 1).expect("a user");
+        let mut answer = Bytes::new();
+        while let Some(connection) = &mut self.clients[at].connection {
+            let token = match mechanism.step(&answer) {
+                Ok(sasl::Step::Respond(token)) => token,
+                end => return seen.push(Observation::SaslEnded(end.is_ok())),
+            };
+            connection.next_xid += 1;
+            let xid = connection.next_xid;
+            let token = Secret::new(Some(token.expose().as_ref()));
+            connection.send(&Request::Sasl(SaslRequest { token }), xid);
+            loop {
+                let Some(frame) = self.clients[at].receive() else { break };
+                let reply = self.read_reply(&frame, xid, OpCode::Sasl);
+                if matches!(reply, Observation::Event { .. }) {
+                    seen.push(reply);
+                    continue;
+                }
+                let is_ok = matches!(reply, Observation::Sasl { err: ErrorCode::Ok, .. });
+                seen.push(reply);
+                answer = token_of(&frame).unwrap_or_default();
+                if !is_ok {
+                    while self.clients[at].receive().is_some() {}
+                }
+                break;
+            }
+        }
+        seen.push(Observation::Closed);
+        self.wait_connections(at, 0);
+    }
+
     fn connect(&mut self, at: usize, id: i64, password: &[u8], seen: &mut Vec<Observation>) {
-        let (connection, response) = self.handshake(id, password);
+        let (connection, response) = self.handshake(at, id, password);
         if response.timeout <= 0 {
             seen.push(Observation::Expired);
             return;
@@ -298,14 +356,21 @@ impl ServerUnderTest {
         let sid = format!("sid={id:#x},");
         for _ in 0..2 {
             eventually(LIMIT, "the server to know who is connected", || {
-                let cons = minimal_client::four_letter_word(self.address, "cons").ok()?;
+                // ZooKeeper lists those that use the same port.
+                let cons = self.access.four_letter_word("cons", at).ok()?;
                 (cons.matches(&sid).count() == count).then_some(())
             });
         }
     }
 
-    fn handshake(&self, session_id: i64, password: &[u8]) -> (Option<Connection>, ConnectResponse) {
-        let mut connection = Connection::open(self.address);
+    /// Opens or resumes a session of the client number `at`.
+    fn handshake(
+        &self,
+        at: usize,
+        session_id: i64,
+        password: &[u8],
+    ) -> (Option<Connection>, ConnectResponse) {
+        let mut connection = Connection::open(&self.access, at);
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: 0,
@@ -314,7 +379,7 @@ impl ServerUnderTest {
             password: Secret::new(Some(password)),
             read_only: Some(false.into()),
         };
-        connection.write(|out| request.encode(out));
+        connection.write_frame(|out| request.encode(out));
         let frame = connection.receive().expect("the server answers the handshake");
         let response = ConnectResponse::decode_all(&frame).expect("a connect response");
         ((response.timeout > 0).then_some(connection), response)
@@ -345,6 +410,14 @@ impl ServerUnderTest {
         }
         if header.xid != xid {
             return None;
+        }
+        if op == OpCode::Sasl && (header.err.is_ok() || input.remaining() > 0) {
+            return Some(Observation::Sasl {
+                xid: header.xid,
+                zxid: self.relative(header.zxid),
+                err: header.err,
+                token: token_of(frame).map(without_nonce),
+            });
         }
         let mut response = Response::decode(op, header.err, &mut input).ok()?;
         self.normalise(&mut response);
@@ -429,30 +502,49 @@ impl Client {
     }
 }
 
+/// The token of a reply.
+fn token_of(frame: &Bytes) -> Option<Bytes> {
+    let mut input = Reader::new(frame);
+    ReplyHeader::decode(&mut input).ok()?;
+    SaslResponse::decode(&mut input).ok()?.token.expose().clone()
+}
+
+/// A challenge without its nonce, and a proof, which depends on it, without its digest.
+fn without_nonce(token: Bytes) -> String {
+    let token = String::from_utf8(token.to_vec()).expect("text");
+    let value = |part: &str, name: &str| part.starts_with(name).then(|| name.to_owned());
+    let parts = token.split(',').map(|part| {
+        let hidden = value(part, "nonce=").or_else(|| value(part, "rspauth="));
+        hidden.unwrap_or_else(|| part.to_owned())
+    });
+    parts.collect::<Vec<_>>().join(",")
+}
+
 /// A connection that sends and receives frames.
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     incoming: FrameReader,
     next_xid: i32,
 }
 
 impl Connection {
-    fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, LIMIT).expect("the server listens");
-        stream.set_nodelay(true).expect("a TCP socket");
-        stream.set_read_timeout(Some(LIMIT)).expect("a TCP socket");
-        Self { stream, incoming: FrameReader::new(MAX_REPLY), next_xid: 0 }
+    fn open(access: &Access, client: usize) -> Self {
+        Self { stream: access.open(client), incoming: FrameReader::new(MAX_REPLY), next_xid: 0 }
     }
 
     fn send(&mut self, request: &Request<'_>, xid: i32) {
-        self.write(|out| request.encode(xid, out));
+        self.write_frame(|out| request.encode(xid, out));
     }
 
-    /// Sends a frame. If the server has closed the connection, the next read reports it.
-    fn write(&mut self, body: impl FnOnce(&mut BytesMut)) {
+    fn write_frame(&mut self, body: impl FnOnce(&mut BytesMut)) {
         let mut packet = BytesMut::new();
         write_frame(&mut packet, body);
-        let _ = self.stream.write_all(&packet);
+        self.write(&packet);
+    }
+
+    /// Sends packets. If the server has closed the connection, the next read reports it.
+    fn write(&mut self, packets: &[u8]) {
+        let _ = self.stream.write_all(packets).and_then(|()| self.stream.flush());
     }
 
     fn receive(&mut self) -> Option<Bytes> {
@@ -466,7 +558,7 @@ impl Connection {
                 Ok(0) => return None,
                 Ok(len) => self.incoming.advance(len),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    panic!("no answer from {:?}", self.stream.peer_addr())
+                    panic!("no answer")
                 }
                 Err(_) => return None,
             }

@@ -7,9 +7,11 @@
 //! | `runner` | the server with its clock and its connections, shared by the thread and the test kit |
 //! | `transport` | what carries the bytes of one connection: plain text or TLS |
 //! | `tls`, `tls_options` | TLS on a connection, and how it is configured |
+//! | `buffers` | what bytes are received into |
 //! | `link` | the socket of one connection |
 //! | `slow_link` | the delay and bandwidth of a connection |
 
+mod buffers;
 mod event_loop;
 mod link;
 mod runner;

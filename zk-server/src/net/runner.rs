@@ -15,9 +15,10 @@ use zk_proto::Time;
 #[cfg(feature = "tls")]
 use super::tls::{Tls, TlsSettings};
 use super::{
+    buffers::{Buffers, Received},
     link::{Link, WINDOW},
     slow_link::SlowLink,
-    transport::{Buffers, Received, Transport},
+    transport::Transport,
 };
 use crate::{
     config::Config,

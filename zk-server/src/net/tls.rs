@@ -14,8 +14,8 @@ use rustls::{InvalidMessage, ServerConfig, ServerConnection};
 use zk_proto::Time;
 
 use super::{
+    buffers::{Buffers, Received},
     link::{Arrived, Link, consume},
-    transport::{Buffers, Received},
 };
 use crate::x500;
 
