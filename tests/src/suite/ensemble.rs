@@ -39,7 +39,10 @@ pub use quorum::{
     a_read_only_client_reads_without_a_quorum, a_session_is_suspended_without_a_quorum,
     attempts_are_spaced_while_no_server_runs,
 };
-pub use required_auth::{a_server_can_require_digest_credentials, a_server_can_require_sasl};
+pub use required_auth::{
+    a_read_only_server_can_be_logged_in_to, a_server_can_require_digest_credentials,
+    a_server_can_require_sasl, a_server_that_lets_refused_clients_in_is_not_used,
+};
 pub use servers::{
     a_client_continues_when_a_member_leaves, a_session_fails_over_to_another_server,
     a_stalled_server_is_disconnected_in_time, watches_survive_a_fail_over,

@@ -37,6 +37,7 @@ pub mod persistent_watches;
 pub mod recorded_log;
 pub mod results;
 pub mod retries;
+pub mod sasl;
 pub mod secrets;
 pub mod secure_servers;
 pub mod semaphores;
@@ -368,6 +369,23 @@ macro_rules! suite {
                 locks,
                 a_lock_that_is_in_doubt,
             }
+            sasl {
+                a_client_logs_in_with_a_password,
+                an_acl_can_name_a_user_of_sasl,
+                a_login_works_over_tls,
+                a_wrong_password_and_an_unknown_user_are_refused_for_good,
+                a_refused_client_can_start_with_another_password,
+                a_login_that_is_cut_at_any_packet_is_retried,
+                every_connection_logs_in_before_anything_else,
+                a_rotated_password_is_taken_up_at_the_next_connection,
+                a_callback_that_fails_or_panics_is_asked_again,
+                a_callback_that_blocks_delays_only_its_client,
+                a_callback_that_hangs_does_not_hold_up_other_options,
+                a_server_without_sasl_is_an_error,
+                a_server_that_proves_nothing_gets_no_request,
+                a_login_that_does_not_end_is_given_up,
+                a_mechanism_of_the_users_own_can_log_in,
+            }
             secrets {
                 secrets_do_not_appear_in_logs_or_values,
                 secrets_of_tls_do_not_appear_in_logs_or_values,
@@ -386,6 +404,8 @@ macro_rules! suite {
                 a_session_is_lost_when_its_server_loses_its_data,
                 a_server_can_require_digest_credentials,
                 a_server_can_require_sasl,
+                a_server_that_lets_refused_clients_in_is_not_used,
+                a_read_only_server_can_be_logged_in_to,
                 a_read_only_client_reads_without_a_quorum,
                 a_session_is_suspended_without_a_quorum,
                 attempts_are_spaced_while_no_server_runs,
@@ -481,6 +501,7 @@ mod tests {
             include_str!("connection_faults.rs"),
             include_str!("locks.rs"),
             include_str!("retries.rs"),
+            include_str!("sasl.rs"),
             include_str!("semaphores.rs"),
             include_str!("watch_recipes.rs"),
             include_str!("guide.rs"),

@@ -1,9 +1,10 @@
 //! Servers that require authentication. A client without credentials gets an error that says so, and does not
 //! reconnect.
 
-use zk_client::{ConnectionState, Error};
+use zk_client::{ConnectionState, Error, SaslOptions};
 
 use super::*;
+use crate::Ensemble;
 
 const IDLE: Duration = Duration::from_millis(1500);
 
@@ -72,7 +73,8 @@ pub async fn a_server_can_require_digest_credentials<H: Handler>(handler: H) {
 
 /// `zookeeper.sessionRequireClientSASLAuth`.
 pub async fn a_server_can_require_sasl<H: Handler>(handler: H) {
-    let ctx = EnsembleContext::of(handler, Options::default().required_sasl(), 1).await;
+    let options = Options::default().sasl_digest_md5(&USERS).required_sasl();
+    let ctx = EnsembleContext::of(handler, options, 1).await;
     let builder = || client(ctx.proxy_hosts(0), IDLE).auth("digest", "ann:1");
     let zk = an_idle_client_ends(&ctx, builder()).await;
     let error = zk.exists("/").await.expect_err("the session has ended");
@@ -81,4 +83,74 @@ pub async fn a_server_can_require_sasl<H: Handler>(handler: H) {
     let error = zk.exists("/").await.expect_err("the server refuses it");
     assert_demanded(&error, Outcome::NotApplied, "these schemes were sent: digest");
     zk.stop().await.expect("it can be stopped");
+
+    // A client that logs in is kept, also while it only sends pings, and over reconnects.
+    zk.set_sasl(SaslOptions::digest_md5("bob", "secret"));
+    ctx.within("to start again", zk.start()).await.expect("now it does what is demanded");
+    let session = zk.session_id();
+    ctx.sleep(2 * IDLE).await;
+    zk.reconnect().await.expect("it logs in again");
+    zk.exists("/").await.expect("the login does");
+    assert_eq!((zk.state(), zk.session_id()), (Connected, session));
+    zk.stop().await.expect("it can be stopped");
+
+    let error = refused(&ctx, "bob", "wrong").await;
+    assert!(error.contains("the server refused the credentials"), "{error}");
+}
+
+/// `zookeeper.allowSaslFailedClients`: the server serves a client that it has refused. The client does not go on with
+/// it, as it may be any server.
+pub async fn a_server_that_lets_refused_clients_in_is_not_used<H: Handler>(handler: H) {
+    let options = Options::default()
+        .sasl_digest_md5(&USERS)
+        .property("zookeeper.allowSaslFailedClients", "true");
+    let ctx = EnsembleContext::of(handler, options, 1).await;
+    let error = refused(&ctx, "bob", "wrong").await;
+    assert!(error.contains("zookeeper.allowSaslFailedClients"), "{error}");
+    let builder = client(ctx.proxy_hosts(0), IDLE).sasl(SaslOptions::digest_md5("bob", "secret"));
+    ctx.start(builder).await;
+}
+
+/// A server without a quorum takes SASL, too. The client logs in there, and again when there is a quorum.
+pub async fn a_read_only_server_can_be_logged_in_to<H: Handler>(handler: H) {
+    let options = Options::default()
+        .config("localSessionsEnabled=true")
+        .config("localSessionsUpgradingEnabled=true")
+        .sasl_digest_md5(&USERS);
+    let ctx = EnsembleContext::with(handler, options).await;
+    ctx.with_ensemble(|ensemble| {
+        ensemble.node(1).kill();
+        ensemble.node(2).kill();
+    })
+    .await;
+    let login = SaslOptions::digest_md5("bob", "secret");
+    let builder = client(ctx.hosts(0), LONG).read_only(true).connect_timeout(LIMIT).sasl(login);
+    let zk = ctx.start(builder).await;
+    let mut changes = ctx.changes(&zk);
+    assert_eq!(zk.state(), ConnectedReadOnly);
+    assert_logged_in(&zk).await;
+    ctx.with_ensemble(Ensemble::start_all).await;
+    changes.until(Connected).await;
+    assert_logged_in(&zk).await;
+}
+
+const USERS: [(&str, &str); 1] = [("bob", "secret")];
+
+async fn assert_logged_in(zk: &Client) {
+    let identities = zk.who_am_i().await.expect("the server answers");
+    let is_bob = identities.iter().any(|it| it.auth_scheme == "sasl" && it.user == "bob");
+    assert!(is_bob, "{identities:?}");
+}
+
+/// The error of a start with this password, which the server refuses. The client does not come back.
+async fn refused<H: Handler>(ctx: &EnsembleContext<H>, user: &str, password: &str) -> String {
+    let accepted = ctx.accepted();
+    let login = SaslOptions::digest_md5(user, password);
+    let builder = client(ctx.proxy_hosts(0), IDLE).sasl(login);
+    let start = builder.connect_on(ctx.handler.clone());
+    let error = ctx.within("a start to fail", start).await.expect_err("the password is wrong");
+    assert_eq!(error.kind(), ErrorKind::AuthFailed, "{error}");
+    ctx.sleep(IDLE).await;
+    assert_eq!(ctx.accepted(), accepted + 1, "it came back");
+    error.to_string()
 }
