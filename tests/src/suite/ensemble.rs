@@ -2,6 +2,7 @@
 //!
 //! Measurements are printed; run with `--nocapture` to see them.
 
+mod administration;
 mod context;
 mod load;
 mod quorum;
@@ -31,6 +32,13 @@ use zk_handler::Handler;
 
 use crate::{Direction, FrameAction, Mode, Options, eventually, lock};
 
+pub use administration::{
+    a_server_without_a_quorum_does_not_serve,
+    a_server_without_extended_types_knows_no_time_to_live,
+    changes_of_members_that_cannot_be_are_refused, clients_spread_over_a_list_that_changes,
+    empty_containers_and_old_nodes_are_deleted, members_can_be_removed_added_and_changed,
+    reconfiguration_can_be_disabled, words_that_are_not_whitelisted_are_refused,
+};
 pub use load::{
     many_watches_are_rearmed_on_another_server, no_write_is_lost_in_a_rolling_restart,
     no_write_is_lost_when_leaders_are_killed, watches_fire_once_over_many_reconnects,

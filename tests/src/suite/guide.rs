@@ -375,6 +375,67 @@ pub async fn transactions<H: Handler>(handler: H) {
     ctx.example(run).await;
 }
 
+pub async fn servers<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let run = async |zk: Client| {
+        // guide: several reads
+        let results = zk.multi_read().get("/my/favorite").get_children("/my").send().await?;
+        for result in results {
+            match result? {
+                ReadResult::Data(data, stat) => println!("{data:?}, version {}", stat.version),
+                ReadResult::Children(names) => println!("{names:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        // end
+        // guide: count nodes
+        println!("{} nodes below /my", zk.get_all_children_number("/my").await?);
+        for path in zk.get_ephemerals("/my").await? {
+            println!("{path} goes with this session");
+        }
+        // end
+        // guide: a node that goes by itself
+        zk.create("/jobs", b"", CreateMode::Container).await?; // until its last child is gone
+        zk.create("/hint", b"", CreateOptions::ttl(Duration::from_secs(60))).await?;
+        // end
+        // guide: who am I
+        for identity in zk.who_am_i().await? {
+            println!("{}: {}", identity.auth_scheme, identity.user);
+        }
+        // end
+        // guide: what a server says of itself
+        let stats = zk.server_stats().await?;
+        println!("{} with {} nodes, at most {:?}", stats.mode, stats.node_count, stats.max_latency);
+        for host in zk.hosts() {
+            match zk.four_letter_word_of(host.to_string(), "ruok").await {
+                Ok(answer) => println!("{host}: {answer}"),
+                Err(error) if error.kind() == ErrorKind::NotWhitelisted => {
+                    println!("{host} serves")
+                }
+                Err(error) => println!("{error}"),
+            }
+        }
+        // end
+        // guide: the members of the ensemble
+        let (config, _) = zk.get_config().await?;
+        for member in &config.members {
+            println!("server {} is a {}: {member}", member.id, member.role);
+        }
+        // end
+        // guide: what a server does not know
+        match zk.who_am_i().await {
+            Ok(identities) => println!("{identities:?}"),
+            Err(error) if error.code() == Some(ErrorCode::Unimplemented) => {
+                println!("{error}"); // … does not know whoAmI, which exists since ZooKeeper 3.7.0
+            }
+            Err(error) => return Err(error),
+        }
+        // end
+        Ok(())
+    };
+    ctx.example(run).await;
+}
+
 pub async fn results<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let run = async |zk: Client| {

@@ -8,8 +8,8 @@
 //!
 //! The tests share one server; each has a `TestContext` with a root node of its own. Tests that need an
 //! ensemble or Python are slow and do not run on every runtime. They have lists of their own: `suite!(run,
-//! ensemble)`, `suite!(run, tls)` and `suite!(run, kazoo)`. `suite!(run, fail_over)` is the one ensemble test that runs on every
-//! runtime.
+//! ensemble)`, `suite!(run, tls)` and `suite!(run, kazoo)`. `suite!(run, fail_over)` is the one ensemble test that runs
+//! on every runtime; `suite!(run, administration)` has those that run on tokio and on threads.
 #![expect(missing_docs, reason = "a test's name says what it shows")]
 
 pub(crate) mod canary;
@@ -363,6 +363,7 @@ macro_rules! suite {
                 retrying,
                 watching,
                 transactions,
+                servers,
                 results,
                 threads,
                 kerberos,
@@ -442,6 +443,20 @@ macro_rules! suite {
             }
         }
     };
+    ($run:path, administration) => {
+        $crate::suite! { $run, $crate::suite::unguarded =>
+            ensemble {
+                members_can_be_removed_added_and_changed,
+                changes_of_members_that_cannot_be_are_refused,
+                reconfiguration_can_be_disabled,
+                empty_containers_and_old_nodes_are_deleted,
+                a_server_without_extended_types_knows_no_time_to_live,
+                words_that_are_not_whitelisted_are_refused,
+                a_server_without_a_quorum_does_not_serve,
+                clients_spread_over_a_list_that_changes,
+            }
+        }
+    };
     ($run:path, fail_over) => {
         $crate::suite! { $run, $crate::suite::unguarded =>
             ensemble {
@@ -509,6 +524,7 @@ mod tests {
             include_str!("outcomes.rs"),
             include_str!("lock_failures.rs"),
             include_str!("lock_interop.rs"),
+            include_str!("ensemble/administration.rs"),
             include_str!("ensemble/required_auth.rs"),
             include_str!("ensemble/load.rs"),
             include_str!("ensemble/quorum.rs"),

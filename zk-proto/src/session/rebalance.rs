@@ -88,6 +88,42 @@ pub(super) fn decide(
 }
 
 impl<T: Clone> Session<T> {
+    /// Replaces the list of hosts. An empty list has no effect.
+    ///
+    /// The connection is dropped at once if its host is not in the new list. If the list has become longer and
+    /// the hosts are [shuffled](super::Config::randomize_hosts), the session moves to an added host with the probability
+    /// that keeps the load of all hosts even, as the Java client does. Before, it finds out by [`Output::Probe`]
+    /// whether that host answers, and it waits for the answers to what was submitted.
+    ///
+    /// Without a connection, hosts that were not in the old list are tried at once.
+    pub fn set_hosts(&mut self, now: Time, hosts: Vec<HostPort>) {
+        if hosts.is_empty() {
+            return;
+        }
+        self.config.hosts = hosts;
+        let destination = match &self.phase {
+            Phase::Established(up) => up.moving.destination(),
+            _ => None,
+        };
+        let replaced = self.route.replace(
+            &self.config.hosts,
+            self.config.randomize_hosts,
+            destination.map(|host| &**host),
+            &mut self.rng,
+        );
+        let connected = match &self.phase {
+            Phase::Waiting { .. } if replaced.has_new => return self.connect(now),
+            Phase::Idle | Phase::Waiting { .. } | Phase::Ended(_) => false,
+            Phase::Connecting { .. } | Phase::Handshake { .. } | Phase::Authenticating(_) => true,
+            Phase::Established(up) => up.closing.is_none(),
+        };
+        if connected && !replaced.keeps_current {
+            self.drop_connection(now, "its host left the list".into());
+        } else if connected {
+            self.begin_move(now, replaced.decision);
+        }
+    }
+
     /// Follows a change of the list of hosts while connected to a host that is still listed.
     pub(super) fn begin_move(&mut self, now: Time, decision: Decision) {
         let Phase::Established(up) = &mut self.phase else { return };
