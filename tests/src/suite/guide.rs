@@ -9,7 +9,7 @@ use std::{sync::mpsc, time::Duration};
 
 use zk_client::{
     AsyncResult, Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind, Handler,
-    OPEN_ACL_UNSAFE, Retry, SessionState, blocking,
+    OPEN_ACL_UNSAFE, ReadResult, Retry, SessionState, blocking,
     recipes::{
         ChildrenWatch, DataWatch, Lock, LockOptions, ReadLock, Semaphore, SemaphoreOptions,
         WriteLock, patient_children_watch,
