@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests that .ci/run leaves out because they are slow or fetch a lot: on ZooKeeper 3.9.5, with kazoo's own tests,
-# and with other clients.
+# The second job, of tests that .ci/run leaves out because they are slow or fetch a lot: on ZooKeeper 3.9.5, with TLS
+# everywhere, with kazoo's own tests, and with other clients.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -29,6 +29,11 @@ ZK_TEST_VERSION=3.9 ZK_DIFFERENTIAL_SEQUENCES=${ZK_DIFFERENTIAL_SEQUENCES:-2000}
 step "the whole client and other clients on ZooKeeper 3.9.5"
 ZK_TEST_VERSION=3.9 cargo test -p zk-tests \
     --test tokio --test thread --test ensemble --test kerberos --test kazoo --test other_clients --test embedded
+
+step "the whole client with TLS, on ZooKeeper 3.8 and 3.9.5"
+for version in 3.8 3.9; do
+    ZK_TEST_VERSION=$version ZK_TEST_WATCH_ROUNDS=20 cargo test -p zk-tests --features jars --test tls_suite
+done
 
 step "the Java client 3.9.5 and Curator 5.9.0"
 cargo test -p zk-tests --features jars --test curator

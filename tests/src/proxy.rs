@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::lock;
+use crate::{TlsProxy, lock};
 
 /// How long the server may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -61,6 +61,8 @@ type Filter = Box<dyn FnMut(&[u8]) -> FrameAction + Send>;
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    /// What clients connect to, if they use TLS.
+    front: Option<TlsProxy>,
     inner: Arc<ProxyInner>,
     /// `None` in `drop` only.
     acceptor: Option<JoinHandle<()>>,
@@ -77,6 +79,20 @@ impl Proxy {
         Self::listen(target).expect("a proxy can listen on a port of its own")
     }
 
+    /// As [`new`](Self::new), for clients that use TLS. It decrypts what they send, so that frames can be
+    /// filtered, and passes it to a server without TLS. Its certificate is that of
+    /// [`Holder::Server`](crate::Holder::Server).
+    ///
+    /// # Panics
+    ///
+    /// If it cannot listen.
+    #[must_use]
+    pub fn with_tls(target: SocketAddr) -> Self {
+        let mut proxy = Self::new(target);
+        proxy.front = Some(TlsProxy::for_any_client(proxy.address));
+        proxy
+    }
+
     fn listen(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
@@ -90,13 +106,13 @@ impl Proxy {
             let inner = Arc::clone(&inner);
             move || inner.accept(&listener)
         });
-        Ok(Self { address, inner, acceptor: Some(acceptor) })
+        Ok(Self { address, front: None, inner, acceptor: Some(acceptor) })
     }
 
     /// Where clients connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.front.as_ref().map_or(self.address, TlsProxy::address)
     }
 
     /// The number of live connections.

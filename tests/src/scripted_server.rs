@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::frame;
+use crate::{TlsProxy, frame};
 
 /// The time that the client may be silent before its connection is closed.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
@@ -17,6 +17,8 @@ const PING: i32 = -2;
 /// A server on 127.0.0.1. A function of the test serves each connection, on its own thread.
 pub struct ScriptedServer {
     address: SocketAddr,
+    /// What clients connect to, if they use TLS.
+    front: Option<TlsProxy>,
     closed: Arc<AtomicBool>,
     /// `None` in `drop` only.
     acceptor: Option<JoinHandle<()>>,
@@ -52,13 +54,20 @@ impl ScriptedServer {
                 });
             }
         });
-        Self { address, closed, acceptor: Some(acceptor) }
+        Self { address, front: None, closed, acceptor: Some(acceptor) }
+    }
+
+    /// The same, for clients that use TLS.
+    #[must_use]
+    pub fn with_tls(mut self) -> Self {
+        self.front = Some(TlsProxy::for_any_client(self.address));
+        self
     }
 
     /// Where clients connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.front.as_ref().map_or(self.address, TlsProxy::address)
     }
 }
 

@@ -1,21 +1,24 @@
 //! [`TlsProxy`]: TLS in front of a server without it, by rustls.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
+use rustix::net::sockopt::set_socket_linger;
 use rustls::{
     HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection,
     SupportedProtocolVersion,
     crypto::ring,
     pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
+    version,
 };
 
 use crate::{Certificates, Holder, lock};
@@ -128,6 +131,16 @@ impl TlsProxy {
         Self { address, inner }
     }
 
+    /// As [`new`](Self::new), with the certificate of [`Holder::Server`] and for clients with and without one.
+    ///
+    /// # Panics
+    /// If there is no port.
+    #[must_use]
+    pub fn for_any_client(target: SocketAddr) -> Self {
+        let versions = [&version::TLS12, &version::TLS13];
+        Self::new(target, server_config(Holder::Server, Demand::Nothing, &versions))
+    }
+
     /// Where clients connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -175,6 +188,7 @@ impl Drop for TlsProxy {
 
 impl Inner {
     fn serve(&self, mut stream: TcpStream) {
+        let Ok(target) = TcpStream::connect(self.target) else { return };
         let config = lock(&self.config).clone();
         let mut session = ServerConnection::new(config).expect("a session");
         let handshake = session.complete_io(&mut stream);
@@ -183,27 +197,40 @@ impl Inner {
             version: session.protocol_version(),
             name: session.server_name().map(str::to_owned),
         });
-        if handshake.is_ok() {
-            let _ = self.relay(session, &stream);
+        // The server may have reset its connection meanwhile.
+        let reset = target.take_error().ok().flatten().is_some();
+        if reset || handshake.is_ok() && is_reset(&self.relay(session, &stream, &target)) {
+            // The client's connection is reset too, when its last handle is closed.
+            let _ = set_socket_linger(&stream, Some(Duration::ZERO));
+            let peer = stream.peer_addr().ok();
+            lock(&self.connections).retain(|other| other.peer_addr().ok() != peer);
+            return;
         }
         let _ = stream.shutdown(Shutdown::Write);
         // So that what was sent is not discarded by a reset.
         let _ = io::copy(&mut stream, &mut io::sink());
     }
 
-    fn relay(&self, session: ServerConnection, stream: &TcpStream) -> io::Result<()> {
-        let target = TcpStream::connect(self.target)?;
+    /// Passes everything on until both directions have ended. The result is that of the direction to the client.
+    fn relay(
+        &self,
+        session: ServerConnection,
+        stream: &TcpStream,
+        target: &TcpStream,
+    ) -> io::Result<()> {
         target.set_nodelay(true)?;
         stream.set_nodelay(true)?;
         let session = Mutex::new(session);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                let _ = self.to_client(&session, &target, stream);
-                let _ = stream.shutdown(Shutdown::Write);
+            let to_client = scope.spawn(|| {
+                let result = self.to_client(&session, target, stream);
+                let way = if result.is_ok() { Shutdown::Write } else { Shutdown::Read };
+                let _ = stream.shutdown(way);
+                result
             });
-            let result = to_server(&session, stream, &target);
+            let _ = to_server(&session, stream, target);
             let _ = target.shutdown(Shutdown::Write);
-            result
+            to_client.join().unwrap_or(Ok(()))
         })
     }
 
@@ -230,6 +257,10 @@ impl Inner {
             }
         }
     }
+}
+
+fn is_reset(result: &io::Result<()>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
 }
 
 fn to_server(

@@ -16,7 +16,7 @@ use zk_client::{
     Backoff, Client, ClientBuilder, Error, Handler, OPEN_ACL_UNSAFE, SessionState, States, Ustring,
 };
 
-use super::shared_server::{new_proxy, shared_server};
+use super::shared_server::{client_builder, new_proxy, shared_server};
 use crate::{
     Proxy, minimal_client,
     tasks::{spawn_blocking, with_timeout},
@@ -90,7 +90,7 @@ impl<H: Handler> TestContext<H> {
 
     /// A builder for a client of the servers at `hosts`, with a short reconnect backoff.
     pub(crate) fn builder_at(&self, hosts: impl Display) -> ClientBuilder {
-        Client::builder()
+        client_builder()
             .hosts(format!("{hosts}{}", self.root))
             .default_acl(&OPEN_ACL_UNSAFE)
             .connection_retry(RECONNECT)

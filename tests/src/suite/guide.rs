@@ -28,9 +28,9 @@ use crate::tasks::{spawn, spawn_blocking};
 type Done = Result<(), Error>;
 
 impl<H: Handler> TestContext<H> {
-    /// The connect string of this test, with its chroot.
+    /// The connect string of this test, with its chroot. The examples have no option of TLS.
     fn hosts(&self) -> String {
-        format!("{}{}", shared_server().hosts(), self.root())
+        format!("{}{}", shared_server().address(), self.root())
     }
 
     /// Runs an example with the nodes that the chapter assumes.

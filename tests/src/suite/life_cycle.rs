@@ -20,10 +20,10 @@ use zk_client::{
 
 use super::{
     context::{LIMIT, TestContext},
-    shared_server::{new_proxy, shared_server},
+    shared_server::{new_proxy, scripted_server, shared_server},
 };
 use crate::{
-    CountingHandler, Direction, FrameAction, ScriptedServer, lock,
+    CountingHandler, Direction, FrameAction, lock,
     tasks::{block_on, spawn_blocking},
 };
 
@@ -75,7 +75,7 @@ pub async fn start_times_out_without_a_server_and_can_be_retried<H: Handler>(han
 pub async fn a_failed_start_names_host_and_cause<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let (_listener, silent) = blackhole();
-    let refusing = ScriptedServer::new(|_, client| client.refuse_session());
+    let refusing = scripted_server(|_, client| client.refuse_session());
     let timeout = Duration::from_millis(400);
     let cases = [
         (NOBODY.to_owned(), vec![NOBODY, "refused"]),

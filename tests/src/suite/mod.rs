@@ -48,7 +48,7 @@ pub mod watch_recipes;
 pub mod watches;
 
 pub use context::{guard, unguarded};
-pub use shared_server::use_embedded_server;
+pub use shared_server::{use_embedded_server, use_tls};
 
 /// Generates a `#[test]` of each test of the suite, in one module per topic. `run` is a function like those
 /// in [`runtimes`](mod@crate::runtimes): it calls the test with a handler and runs the future that it

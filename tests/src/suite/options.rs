@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use zk_client::{
-    Acl, Backoff, CREATOR_ALL_ACL, Client, CreateMode, CreateOptions, ErrorKind, Handler,
-    OPEN_ACL_UNSAFE, Outcome, Perms, SessionState,
+    Acl, Backoff, CREATOR_ALL_ACL, CreateMode, CreateOptions, ErrorKind, Handler, OPEN_ACL_UNSAFE,
+    Outcome, Perms, SessionState,
 };
 
 use super::{
     context::TestContext,
     recorded_log,
-    shared_server::{new_proxy, shared_server},
+    shared_server::{client_builder, new_proxy, shared_server},
 };
 use crate::Direction;
 
@@ -19,7 +19,7 @@ const MAX_BUFFER: usize = 0xf_ffff;
 
 pub async fn hosts_can_have_a_chroot<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
-    let builder = Client::builder().default_acl(&OPEN_ACL_UNSAFE);
+    let builder = client_builder().default_acl(&OPEN_ACL_UNSAFE);
     let whole = ctx.connect(builder.clone().hosts(shared_server().hosts())).await;
     assert!(whole.chroot().is_root());
     let hosts = format!("127.0.0.1:1,{}{}/below", shared_server().hosts(), ctx.root());
@@ -63,12 +63,12 @@ pub async fn invalid_options_fail_at_once<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let good = shared_server().hosts();
     let cases = [
-        Client::builder(),
-        Client::builder().hosts(""),
-        Client::builder().hosts("host:notaport"),
-        Client::builder().hosts(format!("{good}/bad//chroot")),
-        Client::builder().hosts(format!("{good}/..")),
-        Client::builder().hosts(good).session_timeout(Duration::ZERO),
+        client_builder(),
+        client_builder().hosts(""),
+        client_builder().hosts("host:notaport"),
+        client_builder().hosts(format!("{good}/bad//chroot")),
+        client_builder().hosts(format!("{good}/..")),
+        client_builder().hosts(good).session_timeout(Duration::ZERO),
     ];
     for builder in cases {
         let error = builder.clone().build_on(ctx.handler.clone()).expect_err("bad options");
@@ -153,7 +153,7 @@ pub async fn attempts_are_spaced_by_the_backoff<H: Handler>(handler: H) {
 
 pub async fn a_missing_acl_is_an_error_with_advice<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
-    let zk = ctx.connect(Client::builder().hosts(shared_server().hosts())).await;
+    let zk = ctx.connect(client_builder().hosts(shared_server().hosts())).await;
     let path = format!("{}/a/b", ctx.root());
     let makepath = CreateOptions::persistent().makepath();
     let errors = [
@@ -420,10 +420,10 @@ pub async fn a_server_answers_four_letter_words<H: Handler>(handler: H) {
 
 pub async fn hosts_can_be_a_list_and_are_reported<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
-    let address = shared_server().address();
+    let address = shared_server().client_address();
     let last = format!("{address}{}", ctx.root());
     let list = [address.to_string(), last.clone()];
-    let zk = ctx.connect(zk_client::Client::builder().hosts_list(&list)).await;
+    let zk = ctx.connect(client_builder().hosts_list(&list)).await;
     let host = zk_client::HostPort::from(address);
     assert_eq!((zk.hosts(), zk.chroot().as_str()), (vec![host.clone(), host.clone()], ctx.root()));
     // The same chroot or none is accepted. Another chroot, or one after each host, is refused.

@@ -1,12 +1,13 @@
 //! [`SharedServer`]: the server that all tests of a binary share.
 
-use std::{net::SocketAddr, sync::OnceLock};
+use std::{io, net::SocketAddr, sync::OnceLock};
 
+use zk_client::{Client, ClientBuilder, TlsOptions};
 use zk_server::{SessionId, TestServer, Version};
 
 use crate::{
-    Ensemble, Proxy, embedded_config, installed::requested_version, minimal_client,
-    version_under_test,
+    Certificates, ClientAuth, Ensemble, Options, Proxy, ScriptedConnection, ScriptedServer,
+    embedded_config, installed::requested_version, minimal_client, version_under_test,
 };
 
 /// The server that all tests of a binary share: ZooKeeper, or an embedded server.
@@ -16,10 +17,46 @@ pub(crate) enum SharedServer {
 }
 
 static SHARED: OnceLock<SharedServer> = OnceLock::new();
+/// Set if all clients of this binary use TLS.
+static TLS: OnceLock<()> = OnceLock::new();
 
 /// The shared server. It is ZooKeeper, unless [`use_embedded_server`] was called before.
 pub(crate) fn shared_server() -> &'static SharedServer {
     SHARED.get_or_init(|| SharedServer::Real(crate::shared_ensemble()))
+}
+
+/// Makes all clients of this binary use TLS: to ZooKeeper on its port for TLS, and to a server of rustls where a
+/// test has a proxy or a scripted server, which filter and make packets without TLS.
+pub fn use_tls() {
+    static SERVER: OnceLock<Ensemble> = OnceLock::new();
+
+    TLS.get_or_init(|| ());
+    SHARED.get_or_init(|| SharedServer::Real(SERVER.get_or_init(|| server_options().start(1))));
+}
+
+/// Whether all clients of this binary use TLS.
+pub(crate) fn uses_tls() -> bool {
+    TLS.get().is_some()
+}
+
+/// The options of a server that clients of this binary can connect to.
+pub(crate) fn server_options() -> Options {
+    with_tls(Options::default())
+}
+
+/// `options` with a port for TLS, if all clients of this binary use it.
+pub(crate) fn with_tls(options: Options) -> Options {
+    if uses_tls() { options.tls(ClientAuth::None) } else { options }
+}
+
+/// A builder with default options, except that it uses TLS if all clients of this binary do.
+pub(crate) fn client_builder() -> ClientBuilder {
+    if uses_tls() {
+        let authority = Certificates::shared().authority();
+        Client::builder().tls(TlsOptions::new().authorities_file(authority))
+    } else {
+        Client::builder()
+    }
 }
 
 /// Makes all tests of this binary share an embedded server. It is configured as ZooKeeper is for tests, and
@@ -39,9 +76,18 @@ pub fn use_embedded_server() {
 impl SharedServer {
     /// The connect string.
     pub(crate) fn hosts(&self) -> String {
-        self.address().to_string()
+        self.client_address().to_string()
     }
 
+    /// Where clients of this binary connect.
+    pub(crate) fn client_address(&self) -> SocketAddr {
+        match self {
+            Self::Real(ensemble) if uses_tls() => ensemble.node(0).tls_address(),
+            _ => self.address(),
+        }
+    }
+
+    /// Where clients connect without TLS.
     pub(crate) fn address(&self) -> SocketAddr {
         match self {
             Self::Real(ensemble) => ensemble.node(0).address(),
@@ -75,5 +121,18 @@ impl SharedServer {
 
 /// A proxy in front of the shared server.
 pub(crate) fn new_proxy() -> Proxy {
-    Proxy::new(shared_server().address())
+    proxy_of(shared_server().address())
+}
+
+/// A proxy in front of the server without TLS at `target`.
+pub(crate) fn proxy_of(target: SocketAddr) -> Proxy {
+    if uses_tls() { Proxy::with_tls(target) } else { Proxy::new(target) }
+}
+
+/// A scripted server, see [`ScriptedServer::new`].
+pub(crate) fn scripted_server(
+    serve: impl Fn(usize, &mut ScriptedConnection) -> io::Result<()> + Send + Sync + 'static,
+) -> ScriptedServer {
+    let server = ScriptedServer::new(serve);
+    if uses_tls() { server.with_tls() } else { server }
 }

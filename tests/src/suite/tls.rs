@@ -19,10 +19,7 @@ use zk_client::{
     },
 };
 
-use super::{
-    context::TestContext,
-    shared_server::{new_proxy, shared_server},
-};
+use super::{context::TestContext, shared_server::shared_server};
 use crate::{
     Certificates, Demand, Direction, FrameAction, Holder, Proxy, TlsProxy, process::TempDirectory,
     server_config,
@@ -177,11 +174,12 @@ pub async fn the_wrong_kind_of_port_is_named<H: Handler>(handler: H) {
         let builder = builder.connect_timeout(Duration::from_millis(500));
         ctx.err("a start", builder.connect_on(ctx.handler.clone()))
     };
-    let plain = start(ctx.builder().tls(trusting())).await;
+    let plain = start(ctx.builder_at(shared_server().address()).tls(trusting())).await;
     assert!(plain.to_string().contains("ZooKeeper port without TLS?"), "{plain}");
 
     let server = proxy(Holder::Server, Demand::Nothing, BOTH);
-    let secure = start(ctx.builder_at(server.address())).await;
+    let without_tls = Client::builder().hosts(server.address().to_string());
+    let secure = start(without_tls).await;
     assert!(secure.to_string().contains("it is TLS"), "{secure}");
 }
 
@@ -304,7 +302,7 @@ pub async fn the_handshake_counts_within_the_connect_deadline<H: Handler>(handle
 
 pub async fn replies_before_a_truncation_are_not_lost<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
-    let server_of_plain = new_proxy();
+    let server_of_plain = Proxy::new(shared_server().address());
     let server = TlsProxy::new(
         server_of_plain.address(),
         server_config(Holder::Server, Demand::Nothing, BOTH),

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
@@ -11,7 +12,8 @@ use zk_client::{Client, ClientBuilder, ErrorKind, OPEN_ACL_UNSAFE, SessionState,
 use zk_handler::Handler;
 
 use crate::{
-    Direction, Ensemble, Options, Proxy, lock,
+    Direction, Ensemble, Node, Options, Proxy, lock,
+    suite::shared_server::{client_builder, proxy_of, uses_tls, with_tls},
     tasks::{spawn, spawn_blocking, with_timeout},
 };
 
@@ -66,10 +68,24 @@ impl<H: Handler> EnsembleContext<H> {
     }
 
     pub(super) async fn of(handler: H, options: Options, servers: usize) -> Self {
+        Self::behind(handler, options, servers, |node| Proxy::new(client_address(node))).await
+    }
+
+    /// Three servers behind proxies that can filter frames. So it is not the servers that decrypt them.
+    pub(super) async fn with_filters(handler: H) -> Self {
+        Self::behind(handler, Options::default(), 3, |node| proxy_of(node.address())).await
+    }
+
+    async fn behind(
+        handler: H,
+        options: Options,
+        servers: usize,
+        new_proxy: fn(&Node) -> Proxy,
+    ) -> Self {
         let started = spawn_blocking(move || {
             let permit = Permit::wait();
-            let ensemble = options.start(servers);
-            let proxies = ensemble.nodes().iter().map(|node| Proxy::new(node.address())).collect();
+            let ensemble = with_tls(options).start(servers);
+            let proxies = ensemble.nodes().iter().map(new_proxy).collect();
             (permit, ensemble, proxies)
         });
         let (permit, ensemble, proxies) = started.await;
@@ -100,7 +116,7 @@ impl<H: Handler> EnsembleContext<H> {
 
     /// The connect string of all servers, `first` first.
     pub(super) fn hosts(&self, first: usize) -> String {
-        rotated(first, self.ensemble.nodes().iter().map(|node| node.address().to_string()))
+        rotated(first, self.ensemble.nodes().iter().map(|node| client_address(node).to_string()))
     }
 
     /// The connect string of the proxies in front of all servers, `first` first.
@@ -110,13 +126,13 @@ impl<H: Handler> EnsembleContext<H> {
 
     /// The connect string of one server.
     pub(super) fn host(&self, index: usize) -> String {
-        self.ensemble.node(index).address().to_string()
+        client_address(self.ensemble.node(index)).to_string()
     }
 
     /// The index of the server that `zk` is connected to, directly or through a proxy.
     pub(super) fn index_of(&self, zk: &Client) -> usize {
         let host = zk.host().expect("the client has tried a host");
-        let nodes = self.ensemble.nodes().iter().map(crate::Node::address);
+        let nodes = self.ensemble.nodes().iter().map(client_address);
         let proxies = self.proxies.iter().map(Proxy::address);
         nodes
             .zip(proxies)
@@ -182,6 +198,11 @@ impl<H: Handler> EnsembleContext<H> {
     }
 }
 
+/// Where clients of this binary connect.
+fn client_address(node: &Node) -> SocketAddr {
+    if uses_tls() { node.tls_address() } else { node.address() }
+}
+
 fn rotated(first: usize, hosts: impl Iterator<Item = String>) -> String {
     let mut hosts: Vec<_> = hosts.collect();
     hosts.rotate_left(first);
@@ -190,7 +211,7 @@ fn rotated(first: usize, hosts: impl Iterator<Item = String>) -> String {
 
 /// A builder for a client that tries `hosts` in order, and reconnects at once if its server is killed.
 pub(super) fn client(hosts: String, session_timeout: Duration) -> ClientBuilder {
-    Client::builder()
+    client_builder()
         .hosts(hosts)
         .randomize_hosts(false)
         .session_timeout(session_timeout)

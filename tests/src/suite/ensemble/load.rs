@@ -135,7 +135,7 @@ pub async fn many_watches_are_rearmed_on_another_server<H: Handler>(handler: H) 
     const SET_WATCHES: &[u8] = &[0xff, 0xff, 0xff, 0xf8, 0, 0, 0, 101];
     const MOST: usize = 128 << 10;
 
-    let ctx = EnsembleContext::new(handler).await;
+    let ctx = EnsembleContext::with_filters(handler).await;
     let zk = ctx.connect(ctx.proxy_hosts(0), LONG).await;
     let other = ctx.connect(ctx.hosts(1), LONG).await;
     let mut changes = ctx.changes(&zk);

@@ -64,7 +64,7 @@ pub async fn a_session_fails_over_to_another_server<H: Handler>(handler: H) {
 /// The server of a session with watches is killed, once a follower and once the leader. Each watch fires
 /// once, whether its node changes while the client is disconnected or later. The other watches stay armed.
 pub async fn watches_survive_a_fail_over<H: Handler>(handler: H) {
-    let ctx = EnsembleContext::new(handler).await;
+    let ctx = EnsembleContext::with_filters(handler).await;
     for leader in [false, true] {
         let victim = if leader { ctx.leader().await } else { ctx.follower().await };
         let zk = ctx.connect(ctx.proxy_hosts(victim), LONG).await;
