@@ -55,7 +55,11 @@ with_blocking! { impl Client {
     ///
     /// One-shot watches end with the event [`DataWatchRemoved`](crate::EventType::DataWatchRemoved) or
     /// [`ChildWatchRemoved`](crate::EventType::ChildWatchRemoved), persistent ones with
-    /// [`Removed`](crate::PersistentWatchEvent::Removed). To remove one watch only, drop it.
+    /// [`Removed`](crate::PersistentWatchEvent::Removed). To remove one watch only, drop it. Without waiting for the server:
+    /// [`forget_watches`](Self::forget_watches).
+    ///
+    /// Servers before 3.9 do not know the types `Persistent` and `PersistentRecursive`. On them, such watches end in this
+    /// client, and the server's watch is removed once no other watch on the node is wanted.
     ///
     /// # Errors
     /// [`NoWatcher`](crate::ErrorCode::NoWatcher) if the server has no such watch of this session.
@@ -90,3 +94,24 @@ with_blocking! { impl Client {
         })
     }
 } }
+
+impl Client {
+    /// Ends all watches of this type on a node at once, with or without a connection, and returns how many there were.
+    ///
+    /// They end as by [`remove_all_watches`](Self::remove_all_watches). The server's watches are removed in the background,
+    /// like those of [watches that are dropped](crate::ClientBuilder::unwatch_after). A watch whose call has no result yet
+    /// is not ended.
+    pub fn forget_watches(&self, path: impl AsRef<str>, watcher_type: WatcherType) -> usize {
+        self.inner().with_lifecycle(|lifecycle, now| {
+            lifecycle.session.forget_watches(now, self.chroot(), path.as_ref(), watcher_type)
+        })
+    }
+
+    /// Whether this client has a watch of this type on a node. It does not ask the server: see
+    /// [`check_watches`](Self::check_watches).
+    #[must_use]
+    pub fn has_watches(&self, path: impl AsRef<str>, watcher_type: WatcherType) -> bool {
+        let session = &self.inner().lock().lifecycle.session;
+        session.has_watches(self.chroot(), path.as_ref(), watcher_type)
+    }
+}

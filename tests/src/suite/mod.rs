@@ -230,6 +230,12 @@ macro_rules! suite {
                 a_callback_gets_every_item_in_order,
                 a_callback_that_returns_false_removes_its_watch,
                 a_thread_can_read_a_persistent_watch,
+                one_shot_watches_do_not_end_a_persistent_one,
+                a_change_beside_a_read_with_a_watch_is_reported_or_a_gap,
+                both_modes_can_be_watched_on_one_path,
+                a_child_watch_fires_beside_a_recursive_one,
+                each_type_of_watch_is_removed_for_itself,
+                watches_can_be_removed_without_a_connection,
             }
             outcomes {
                 an_error_of_a_request_has_its_outcome,

@@ -142,7 +142,7 @@ impl<T: Clone> Session<T> {
         self.watches.connection_lost();
         let mut removal_sent = false;
         while let Some((mut entry, path, sent)) = self.queue.pop_failed() {
-            removal_sent |= sent && entry.change == Some(WatchChange::Unwanted);
+            removal_sent |= sent && matches!(entry.change, Some(WatchChange::Unwanted(_)));
             self.fail(
                 entry.take_caller(),
                 entry.op,

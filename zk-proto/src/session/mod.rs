@@ -73,6 +73,7 @@ mod handshake;
 mod keepalive;
 mod output;
 mod pace;
+mod persistent;
 mod read_only;
 mod rearm;
 mod rebalance;
@@ -641,7 +642,8 @@ impl<T: Clone> Session<T> {
         self.queue.len().saturating_sub(self.removals.in_flight())
     }
 
-    /// The number of removals of [unwanted](Config::unwatch_after) watches that wait for an answer.
+    /// The number of requests of the session's own that wait for an answer: removals of
+    /// [unwanted](Config::unwatch_after) watches, and persistent watches that are added again.
     #[must_use]
     pub const fn removing(&self) -> usize {
         self.removals.in_flight()

@@ -34,6 +34,7 @@ impl<T: Clone> Session<T> {
             let op = if batch.persistent { OpCode::SetWatches2 } else { OpCode::SetWatches };
             send(&mut self.queue, op, &batch.body);
         }
+        self.watches.rearmed();
         for watch in self.watches.persistent() {
             self.outputs.push_back(Output::Gap { id: watch.id, token: watch.token.clone(), since });
         }

@@ -14,15 +14,16 @@
 use core::time::Duration;
 
 use crate::{
-    Chroot, ErrorCode, OpCode, Time,
+    Chroot, ErrorCode, OpCode, Time, WatcherType,
     backoff::Backoff,
     jute::Encode,
     records::{RemoveWatchesRequest, ReplyHeader},
 };
 
 use super::{
-    Phase, Session,
+    Phase, Session, WatchKind,
     request_queue::{InFlight, Submission, WatchChange},
+    watches::{Modes, Step},
 };
 
 /// How many removals may be unanswered at a time.
@@ -35,6 +36,8 @@ const MAX_DOUBLINGS: u32 = 10;
 #[derive(Debug, Default)]
 pub(super) struct Removals {
     in_flight: usize,
+    /// How many times persistent watches were added again without an answer.
+    pub(super) restoring: usize,
     support: Support,
 }
 
@@ -56,8 +59,9 @@ impl Default for Support {
 }
 
 impl Removals {
+    /// The number of unanswered requests of the session's own.
     pub(super) const fn in_flight(&self) -> usize {
-        self.in_flight
+        self.in_flight.saturating_add(self.restoring)
     }
 
     const fn has_room(&self) -> bool {
@@ -70,7 +74,7 @@ impl Removals {
 
     /// Notes that the connection is lost. `sent` says whether a removal was sent on it and not answered.
     pub(super) fn connection_lost(&mut self, sent: bool) {
-        self.in_flight = 0;
+        (self.in_flight, self.restoring) = (0, 0);
         if let Support::Unknown { losses } = &mut self.support
             && sent
         {
@@ -114,13 +118,20 @@ impl<T: Clone> Session<T> {
             return;
         }
         while self.removals.has_room()
-            && let Some((path, watcher_type)) = self.watches.next_removal(now)
+            && let Some((path, step)) = self.watches.next_removal(now)
         {
+            let watcher_type = match step {
+                Step::Remove(watcher_type) => watcher_type,
+                Step::Restore(mode) => {
+                    self.restore(now, &path, mode);
+                    continue;
+                }
+            };
             let submission = Submission {
                 version: None,
                 op: OpCode::RemoveWatches,
-                change: Some(WatchChange::Unwanted),
-                path: None,
+                change: Some(WatchChange::Unwanted(watcher_type)),
+                path: Some(&path),
                 chroot: &Chroot::ROOT,
             };
             let request = RemoveWatchesRequest { path: &path, watcher_type };
@@ -132,12 +143,35 @@ impl<T: Clone> Session<T> {
         }
     }
 
-    /// Handles the reply to a removal. `NoWatcher` counts as success.
-    pub(super) fn handle_removed(&mut self, now: Time, header: ReplyHeader, entry: &InFlight<T>) {
+    /// Handles the reply to a removal of this type. `NoWatcher` counts as success.
+    pub(super) fn handle_removed(
+        &mut self,
+        now: Time,
+        header: ReplyHeader,
+        entry: &InFlight<T>,
+        watcher_type: WatcherType,
+        path: Option<&str>,
+    ) {
         self.acknowledge(header, entry);
         self.removals.in_flight = self.removals.in_flight.saturating_sub(1);
         match header.err {
-            ErrorCode::Ok | ErrorCode::NoWatcher => self.removals.support = Support::Yes,
+            ErrorCode::Ok | ErrorCode::NoWatcher => {
+                self.removals.support = Support::Yes;
+                self.note_typed_removal(watcher_type, Modes::Apart);
+            }
+            ErrorCode::MarshallingError => {
+                self.removals.support = Support::Yes;
+                self.note_typed_removal(watcher_type, Modes::Shared);
+                let kind = match watcher_type {
+                    WatcherType::Persistent => Some(WatchKind::Persistent),
+                    WatcherType::PersistentRecursive => Some(WatchKind::PersistentRecursive),
+                    _ => None,
+                };
+                // It is removed together with the other watches on the path, once no one wants them.
+                if let (Some(kind), Some(path), Some(due)) = (kind, path, self.removal_due(now)) {
+                    self.watches.mark_unwanted(kind, path, due);
+                }
+            }
             ErrorCode::Unimplemented => {
                 self.removals.support = Support::No;
                 self.watches.forget_unwanted();
@@ -145,5 +179,13 @@ impl<T: Clone> Session<T> {
             _ => {}
         }
         self.remove_unwanted(now);
+    }
+
+    /// Notes what the answer to a removal says of the server: since ZooKeeper 3.9, servers know the types of
+    /// persistent watches, and keep modes apart.
+    pub(super) const fn note_typed_removal(&mut self, watcher_type: WatcherType, modes: Modes) {
+        if matches!(watcher_type, WatcherType::Persistent | WatcherType::PersistentRecursive) {
+            self.watches.modes = modes;
+        }
     }
 }

@@ -12,16 +12,17 @@ use alloc::{
 use bytes::Bytes;
 
 use crate::{
-    ErrorCode, EventType, OpCode, Response, Time, Ustring, WatcherType,
+    ErrorCode, EventType, OpCode, Response, Time, Ustring,
     jute::{Decode, Reader},
+    path,
     records::{ReplyHeader, WatcherEvent, xid},
 };
 
 use super::{
-    Cause, Outcome, Output, Phase, Reason, Reply, Session, SessionState, WatchKind, WatchedEvent,
+    Cause, Outcome, Phase, Reason, Reply, Session, SessionState, WatchKind,
     read_only::Probes,
     request_queue::{InFlight, WatchChange},
-    watches::Watch,
+    watches::Modes,
 };
 
 impl<T: Clone> Session<T> {
@@ -98,6 +99,10 @@ impl<T: Clone> Session<T> {
         let armed_again = rearming
             && event.kind == EventType::NodeDeleted
             && self.watches.is_armed(WatchKind::Exist, &event.path);
+        if zxid.is_some() {
+            // ZooKeeper 3.9 or later.
+            self.watches.modes = Modes::Apart;
+        }
         self.fire(event.kind, &event.path, zxid);
         if let (true, Some(due)) = (armed_again, self.removal_due(now)) {
             self.watches.mark_unwanted(WatchKind::Exist, &event.path, due);
@@ -127,10 +132,16 @@ impl<T: Clone> Session<T> {
     }
 
     fn fire(&mut self, kind: EventType, path: &Ustring, zxid: Option<i64>) {
-        for Watch { id, token, chroot } in self.watches.fire(kind, path) {
-            let Some(path) = chroot.strip_ustring(path.clone()) else { continue };
-            let event = WatchedEvent { kind, path, zxid };
-            self.outputs.push_back(Output::Fired { id, token, event });
+        for watch in self.watches.fire(kind, path) {
+            self.output_event(watch, kind, path, zxid);
+        }
+        if matches!(kind, EventType::NodeCreated | EventType::NodeDeleted)
+            && let Some(parent) = path::parent(path)
+        {
+            for watch in self.watches.fire_children(parent) {
+                let parent = Ustring::from(parent);
+                self.output_event(watch, EventType::NodeChildrenChanged, &parent, zxid);
+            }
         }
     }
 
@@ -211,10 +222,18 @@ impl<T: Clone> Session<T> {
         let Some((mut entry, path)) = self.queue.pop_matching(header.xid) else {
             return Err(ProtocolError(format!("reply with xid {} out of turn", header.xid).into()));
         };
-        if entry.change == Some(WatchChange::Unwanted) {
-            drop(path);
-            self.handle_removed(now, header, &entry);
-            return Ok(());
+        match entry.change {
+            Some(WatchChange::Unwanted(watcher_type)) => {
+                let path = path.take();
+                self.handle_removed(now, header, &entry, watcher_type, path.as_deref());
+                return Ok(());
+            }
+            Some(WatchChange::Restored(mode)) => {
+                let path = path.take();
+                self.handle_restored(now, header, &entry, mode, path.as_deref());
+                return Ok(());
+            }
+            _ => {}
         }
         let response = match body {
             Body::Here(input) => {
@@ -245,7 +264,7 @@ impl<T: Clone> Session<T> {
         let response = match response {
             Ok(response) => response,
             Err(reason) => {
-                self.leave_watch_unwanted(now, &entry, err, path.as_deref());
+                self.leave_watch_unwanted(now, &entry, err, path.as_deref(), header.zxid);
                 self.fail(
                     entry.take_caller(),
                     entry.op,
@@ -256,7 +275,8 @@ impl<T: Clone> Session<T> {
                 return Ok(());
             }
         };
-        self.change_watches(now, &entry, err, path.as_deref());
+        let header = ReplyHeader { err, ..header };
+        let err = self.change_watches(now, &entry, header, path.as_deref());
         let Some(caller) = entry.take_caller() else { return Ok(()) };
         if err.is_ok() || matches!(response, Response::Multi(_) | Response::MultiRead(_)) {
             let reply =
@@ -273,32 +293,32 @@ impl<T: Clone> Session<T> {
         Ok(())
     }
 
-    /// Arms or removes watches of the path, as the reply says.
+    /// Arms or removes watches of the path, as the reply says. Returns the result for the caller.
     fn change_watches(
         &mut self,
         now: Time,
         entry: &InFlight<T>,
-        err: ErrorCode,
+        header: ReplyHeader,
         path: Option<&str>,
-    ) {
+    ) -> ErrorCode {
+        let ReplyHeader { err, zxid, .. } = header;
         if entry.forgotten {
-            return self.leave_watch_unwanted(now, entry, err, path);
+            self.leave_watch_unwanted(now, entry, err, path, zxid);
+            return err;
         }
-        let (Some(change), Some(path)) = (entry.change, path) else { return };
+        let (Some(change), Some(path)) = (entry.change, path) else { return err };
         let path = entry.chroot.join(path).into_owned();
-        if let (WatchChange::Removed(kind), ErrorCode::Ok) = (change, err) {
-            let path = path.into();
-            for event in events_of_removal(kind) {
-                self.fire(*event, &path, None);
-            }
-            return;
+        if let WatchChange::Removed(removal) = change {
+            return self.end_by_removal(now, &path, removal, header);
+        }
+        self.note_armed(change, err, &path, zxid);
+        if let (Some(kind), Some(watch)) = (armed_kind(change, err), entry.watch()) {
+            self.watches.arm(kind, path.clone(), watch);
         }
         if change.arms() {
-            self.watches.end_arming(&path);
+            self.watches.end_arming(&path, change.kind());
         }
-        if let (Some(kind), Some(watch)) = (armed_kind(change, err), entry.watch()) {
-            self.watches.arm(kind, path, watch);
-        }
+        err
     }
 
     /// Notes that a request has armed a watch on the server that was forgotten meanwhile, if it has.
@@ -308,37 +328,44 @@ impl<T: Clone> Session<T> {
         entry: &InFlight<T>,
         err: ErrorCode,
         path: Option<&str>,
+        zxid: i64,
     ) {
         let (Some(change), Some(path)) = (entry.change.filter(|change| change.arms()), path) else {
             return;
         };
         let path = entry.chroot.join(path);
-        self.watches.end_arming(&path);
-        if let (Some(kind), Some(due)) = (armed_kind(change, err), self.removal_due(now)) {
+        self.note_armed(change, err, &path, zxid);
+        let kind = match change {
+            WatchChange::ArmedByRecursive if err.is_ok() => Some(WatchKind::PersistentRecursive),
+            _ => armed_kind(change, err),
+        };
+        if let (Some(kind), Some(due)) = (kind, self.removal_due(now)) {
             self.watches.mark_unwanted(kind, &path, due);
+        }
+        self.watches.end_arming(&path, change.kind());
+    }
+
+    /// Notes that a request was answered that arms a watch, and what that means for other watches of the path.
+    fn note_armed(&mut self, change: WatchChange, err: ErrorCode, path: &str, zxid: i64) {
+        match armed_kind(change, err) {
+            Some(kind) if kind.is_one_shot() => self.note_disturbance(path, zxid),
+            Some(kind) => {
+                let recursive = kind == WatchKind::PersistentRecursive
+                    || change == WatchChange::ArmedByRecursive;
+                self.watches.set_recursive(path, recursive);
+            }
+            None => {}
         }
     }
 }
 
-/// The kind of the watch that a request has armed on the server.
+/// The kind of the watch that a request has armed for the caller.
 const fn armed_kind(change: WatchChange, err: ErrorCode) -> Option<WatchKind> {
     match (change, err) {
         (WatchChange::ArmedByExists, ErrorCode::Ok) => Some(WatchKind::Data),
         (WatchChange::ArmedByExists, ErrorCode::NoNode) => Some(WatchKind::Exist),
-        (WatchChange::Armed(kind), ErrorCode::Ok) => Some(kind),
+        (change, ErrorCode::Ok) => change.kind(),
         _ => None,
-    }
-}
-
-/// The events of watches that were removed by request. Servers do not send them.
-const fn events_of_removal(kind: WatcherType) -> &'static [EventType] {
-    use EventType::{ChildWatchRemoved, DataWatchRemoved, PersistentWatchRemoved};
-    match kind {
-        WatcherType::Children => &[ChildWatchRemoved],
-        WatcherType::Data => &[DataWatchRemoved],
-        WatcherType::Any => &[DataWatchRemoved, ChildWatchRemoved, PersistentWatchRemoved],
-        WatcherType::Persistent | WatcherType::PersistentRecursive => &[PersistentWatchRemoved],
-        WatcherType::Unknown(_) => &[],
     }
 }
 

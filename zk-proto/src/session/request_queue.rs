@@ -11,7 +11,8 @@ use core::fmt;
 use bytes::BytesMut;
 
 use crate::{
-    Chroot, OpCode, Time, WatcherType, frame::write_frame, jute::Encode, records::RequestHeader,
+    AddWatchMode, Chroot, OpCode, Time, WatcherType, frame::write_frame, jute::Encode,
+    records::RequestHeader,
 };
 
 use super::{
@@ -64,13 +65,26 @@ pub(super) enum WatchChange {
     Armed(WatchKind),
     /// removeWatches removed all watches of this type.
     Removed(WatcherType),
-    /// The session itself removed unwanted watches.
-    Unwanted,
+    /// addWatch armed a persistent watch, by a recursive one on the server: see `persistent.rs`.
+    ArmedByRecursive,
+    /// The session itself removed unwanted watches of this type.
+    Unwanted(WatcherType),
+    /// The session itself added the persistent watches of a path again, in this mode.
+    Restored(AddWatchMode),
 }
 
 impl WatchChange {
+    /// The kind of watch that it arms for the caller; `None` if that depends on the reply, or if it arms none.
+    pub(super) const fn kind(self) -> Option<WatchKind> {
+        match self {
+            Self::Armed(kind) => Some(kind),
+            Self::ArmedByRecursive => Some(WatchKind::Persistent),
+            _ => None,
+        }
+    }
+
     pub(super) const fn arms(self) -> bool {
-        matches!(self, Self::ArmedByExists | Self::Armed(_))
+        matches!(self, Self::ArmedByExists | Self::Armed(_) | Self::ArmedByRecursive)
     }
 }
 

@@ -49,9 +49,17 @@ impl<T: Clone> Session<T> {
         }
         let id = RequestId(self.last_id.saturating_add(1));
         let path = request.path();
+        let mut change = watch_change(request);
+        // The absolute path, of requests that change watches.
+        let at = path.filter(|_| change.is_some()).map(|path| chroot.join(path).into_owned());
+        let by_recursive = self.add_by_recursive(request, at.as_deref());
+        if by_recursive.is_some() {
+            change = Some(WatchChange::ArmedByRecursive);
+        }
+        let request = by_recursive.as_ref().unwrap_or(request);
         let submission = Submission {
             op: request.op(),
-            change: watch_change(request),
+            change,
             version: expected_version(request),
             path,
             chroot,
@@ -70,9 +78,11 @@ impl<T: Clone> Session<T> {
             Ok(()) => {
                 self.last_id = id.0;
                 self.note_request(now);
-                if let (Some(path), true) = (path, submission.change.is_some_and(WatchChange::arms))
-                {
-                    self.watches.begin_arming(chroot.join(path).into_owned());
+                if let (Some(at), Some(change)) = (at, change) {
+                    self.restore_behind(now, change, &at);
+                    if change.arms() {
+                        self.watches.begin_arming(at, change.kind());
+                    }
                 }
                 Ok(id)
             }

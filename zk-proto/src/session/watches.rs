@@ -5,6 +5,8 @@
 //! - A one-shot watch ends with its event. NodeDeleted ends data, exist and child watches of the path.
 //! - Paths are absolute. Each watch has the chroot of the caller that armed it.
 //! - The table also has the unwanted watches, which are still on the server, so that they can be removed.
+//! - The table knows whether the server has a recursive watch in place of a persistent one: see
+//!   `persistent.rs`.
 //! - Everything is in the order of paths and ids, so that the same inputs give the same outputs.
 
 use alloc::{
@@ -14,7 +16,7 @@ use alloc::{
     vec::Vec,
 };
 
-use crate::{Chroot, EventType, Time, WatcherType, path};
+use crate::{AddWatchMode, Chroot, EventType, Time, WatcherType, path};
 
 use super::RequestId;
 
@@ -36,6 +38,18 @@ pub(super) enum WatchKind {
 impl WatchKind {
     const ALL: [Self; 5] =
         [Self::Data, Self::Exist, Self::Child, Self::Persistent, Self::PersistentRecursive];
+
+    /// Whether a removal of this type removes watches of this kind.
+    pub(super) const fn is_removed_by(self, removal: WatcherType) -> bool {
+        match removal {
+            WatcherType::Any => true,
+            WatcherType::Data => matches!(self, Self::Data | Self::Exist),
+            WatcherType::Children => matches!(self, Self::Child),
+            WatcherType::Persistent => matches!(self, Self::Persistent),
+            WatcherType::PersistentRecursive => matches!(self, Self::PersistentRecursive),
+            WatcherType::Unknown(_) => false,
+        }
+    }
 
     /// Whether the watch ends with its first event.
     pub(super) const fn is_one_shot(self) -> bool {
@@ -81,14 +95,43 @@ pub(super) struct WatchTable<T> {
     by_id: BTreeMap<RequestId, String>,
     /// When to remove the unwanted watches of which path, the earliest first. Each path is there once.
     removals: VecDeque<(Time, String)>,
+    pub(super) modes: Modes,
+    /// The path of which the last event, of a child, was reported to persistent watches as a change of its
+    /// children.
+    reported_children: Option<String>,
+}
+
+/// Whether the server keeps watches of different modes on one path apart. It does since ZooKeeper 3.9. Before,
+/// a connection has one mode for each path: that of its last call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Modes {
+    #[default]
+    Unknown,
+    Apart,
+    Shared,
+}
+
+/// What brings the server nearer to having only the watches that are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Remove(WatcherType),
+    /// Adds the persistent watch in whose place the server has a recursive one.
+    Restore(AddWatchMode),
 }
 
 /// The watches of a path.
 #[derive(Debug)]
 struct PathWatches<T> {
     watches: Vec<(WatchKind, Watch<T>)>,
-    /// The number of unanswered requests that arm a watch on this path.
+    /// The number of unanswered requests that arm a watch on this path, those for persistent watches, and
+    /// those for recursive ones.
     arming: usize,
+    arming_persistent: usize,
+    arming_recursive: usize,
+    /// Whether the server has a recursive watch here, which may be in place of other watches.
+    recursive: bool,
+    /// Since which transaction the persistent watches here may be off.
+    disturbed: Option<i64>,
     unwanted: Unwanted,
     /// Whether the path is in the queue of removals.
     queued: bool,
@@ -101,20 +144,22 @@ struct Unwanted {
     data: bool,
     child: bool,
     persistent: bool,
+    recursive: bool,
     /// They are not removed before this time, as they may be wanted again.
     until: Time,
 }
 
 impl Unwanted {
     const fn any(&self) -> bool {
-        self.data || self.child || self.persistent
+        self.data || self.child || self.persistent || self.recursive
     }
 
     const fn of(&mut self, kind: WatchKind) -> &mut bool {
         match kind {
             WatchKind::Data | WatchKind::Exist => &mut self.data,
             WatchKind::Child => &mut self.child,
-            WatchKind::Persistent | WatchKind::PersistentRecursive => &mut self.persistent,
+            WatchKind::Persistent => &mut self.persistent,
+            WatchKind::PersistentRecursive => &mut self.recursive,
         }
     }
 
@@ -128,70 +173,159 @@ impl Unwanted {
         self.child &=
             !matches!(event, E::NodeChildrenChanged | E::NodeDeleted | E::ChildWatchRemoved);
         self.persistent &= !matches!(event, E::PersistentWatchRemoved);
+        self.recursive &= !matches!(event, E::PersistentWatchRemoved);
     }
 }
 
 impl<T> Default for WatchTable<T> {
     fn default() -> Self {
-        Self { by_path: BTreeMap::new(), by_id: BTreeMap::new(), removals: VecDeque::new() }
+        Self {
+            by_path: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            removals: VecDeque::new(),
+            modes: Modes::Unknown,
+            reported_children: None,
+        }
     }
 }
 
 impl<T> Default for PathWatches<T> {
     fn default() -> Self {
-        Self { watches: Vec::new(), arming: 0, unwanted: Unwanted::default(), queued: false }
+        Self {
+            watches: Vec::new(),
+            arming: 0,
+            arming_persistent: 0,
+            arming_recursive: 0,
+            recursive: false,
+            disturbed: None,
+            unwanted: Unwanted::default(),
+            queued: false,
+        }
     }
 }
 
 impl<T> PathWatches<T> {
+    /// The number of unanswered requests for persistent watches of this kind.
+    const fn arming_of(&mut self, kind: Option<WatchKind>) -> Option<&mut usize> {
+        match kind {
+            Some(WatchKind::Persistent) => Some(&mut self.arming_persistent),
+            Some(WatchKind::PersistentRecursive) => Some(&mut self.arming_recursive),
+            _ => None,
+        }
+    }
+
     const fn is_empty(&self) -> bool {
         self.watches.is_empty() && self.arming == 0 && !self.unwanted.any()
     }
 
-    /// Whether there is a watch that is the same one to the server.
-    fn wants(&self, kind: WatchKind) -> bool {
-        self.watches.iter().any(|(wanted, _)| match kind {
-            WatchKind::Data | WatchKind::Exist => {
-                matches!(wanted, WatchKind::Data | WatchKind::Exist)
-            }
-            WatchKind::Child => *wanted == WatchKind::Child,
-            _ => !wanted.is_one_shot(),
-        })
+    fn has(&self, kind: WatchKind) -> bool {
+        self.watches.iter().any(|(armed, _)| *armed == kind)
     }
 
-    /// The type of removal that removes the unwanted watches and no others, if there is one. Servers before
-    /// ZooKeeper 3.9 remove persistent watches only together with data and child watches.
-    fn removal(&self) -> Option<WatcherType> {
-        let Unwanted { data, child, persistent, .. } = self.unwanted;
+    /// Whether there is a watch that is the same one to the server.
+    fn wants(&self, kind: WatchKind) -> bool {
+        match kind {
+            WatchKind::Data | WatchKind::Exist => {
+                self.has(WatchKind::Data) || self.has(WatchKind::Exist)
+            }
+            _ => self.has(kind),
+        }
+    }
+
+    fn has_persistent(&self) -> bool {
+        self.watches.iter().any(|(kind, _)| !kind.is_one_shot())
+    }
+
+    /// The next step towards removing the unwanted watches and no others, if there is one. Servers before
+    /// ZooKeeper 3.9 remove persistent watches only together with data and child watches, and with those of
+    /// one kind, they remove the persistent ones, too.
+    fn removal(&self, modes: Modes) -> Option<Step> {
+        let Unwanted { data, child, persistent, recursive, .. } = self.unwanted;
         if self.arming > 0 || !self.unwanted.any() {
             None
         } else if self.watches.is_empty() {
-            Some(match (data, child, persistent) {
+            Some(Step::Remove(match (data, child, persistent || recursive) {
                 (true, false, false) => WatcherType::Data,
                 (false, true, false) => WatcherType::Children,
                 _ => WatcherType::Any,
-            })
-        } else if persistent || self.watches.iter().any(|(kind, _)| !kind.is_one_shot()) {
+            }))
+        } else if recursive && self.recursive && self.has(WatchKind::Persistent) {
+            Some(Step::Restore(AddWatchMode::Persistent))
+        } else if recursive && modes != Modes::Shared {
+            Some(Step::Remove(WatcherType::PersistentRecursive))
+        } else if persistent && modes != Modes::Shared {
+            Some(Step::Remove(WatcherType::Persistent))
+        } else if !data && !child || self.has_persistent() && modes != Modes::Apart {
             None
         } else {
-            Some(if data { WatcherType::Data } else { WatcherType::Children })
+            Some(Step::Remove(if data { WatcherType::Data } else { WatcherType::Children }))
         }
     }
 }
 
 impl<T: Clone> WatchTable<T> {
-    /// Notes that a request was submitted which arms a watch on `path`.
-    pub(super) fn begin_arming(&mut self, path: String) {
+    /// Notes that a request was submitted which arms a watch on `path`. On the server, it is of the kind
+    /// `kind`; `None` if that depends on the reply.
+    pub(super) fn begin_arming(&mut self, path: String, kind: Option<WatchKind>) {
         let place = self.by_path.entry(path).or_default();
         place.arming = place.arming.saturating_add(1);
+        if let Some(count) = place.arming_of(kind) {
+            *count = count.saturating_add(1);
+        }
     }
 
     /// Notes that such a request was answered.
-    pub(super) fn end_arming(&mut self, path: &str) {
+    pub(super) fn end_arming(&mut self, path: &str, kind: Option<WatchKind>) {
         if let Some(place) = self.by_path.get_mut(path) {
             place.arming = place.arming.saturating_sub(1);
+            if let Some(count) = place.arming_of(kind) {
+                *count = count.saturating_sub(1);
+            }
         }
         self.update(path);
+    }
+
+    /// The mode that the persistent watches on `path` need, armed or being armed. A recursive watch serves
+    /// both kinds.
+    pub(super) fn mode_needed(&self, path: &str) -> Option<AddWatchMode> {
+        let place = self.by_path.get(path)?;
+        if place.has(WatchKind::PersistentRecursive) || place.arming_recursive > 0 {
+            Some(AddWatchMode::PersistentRecursive)
+        } else {
+            self.needs_persistent(path).then_some(AddWatchMode::Persistent)
+        }
+    }
+
+    /// Whether there is a watch of the mode `Persistent` on `path`, armed or being armed.
+    pub(super) fn needs_persistent(&self, path: &str) -> bool {
+        self.by_path
+            .get(path)
+            .is_some_and(|place| place.has(WatchKind::Persistent) || place.arming_persistent > 0)
+    }
+
+    /// Notes the mode of the last addWatch for `path`.
+    pub(super) fn set_recursive(&mut self, path: &str, recursive: bool) {
+        if let Some(place) = self.by_path.get_mut(path) {
+            place.recursive = recursive;
+        }
+    }
+
+    /// Notes that the server may miss events for the persistent watches on `path` after the transaction `zxid`.
+    pub(super) fn disturb(&mut self, path: &str, zxid: i64) {
+        if let Some(place) = self.by_path.get_mut(path)
+            && place.has_persistent()
+        {
+            place.disturbed.get_or_insert(zxid);
+        }
+    }
+
+    /// Notes that the persistent watches on `path` are in order again as of the transaction `zxid`. If they may
+    /// have missed events, returns since when, and those watches.
+    pub(super) fn restored(&mut self, path: &str, zxid: i64) -> Option<(i64, Vec<Watch<T>>)> {
+        let place = self.by_path.get_mut(path)?;
+        let since = place.disturbed.take().filter(|since| *since < zxid)?;
+        let persistent = place.watches.iter().filter(|(kind, _)| !kind.is_one_shot());
+        Some((since, persistent.map(|(_, watch)| watch.clone()).collect()))
     }
 
     pub(super) fn arm(&mut self, kind: WatchKind, path: String, watch: Watch<T>) {
@@ -216,8 +350,43 @@ impl<T: Clone> WatchTable<T> {
     }
 
     pub(super) fn is_armed(&self, kind: WatchKind, path: &str) -> bool {
+        self.by_path.get(path).is_some_and(|place| place.has(kind))
+    }
+
+    /// Whether a removal of this type would end a watch on `path`.
+    pub(super) fn has_removable(&self, path: &str, removal: WatcherType) -> bool {
         let place = self.by_path.get(path);
-        place.is_some_and(|place| place.watches.iter().any(|(armed, _)| *armed == kind))
+        place.is_some_and(|place| place.watches.iter().any(|(kind, _)| kind.is_removed_by(removal)))
+    }
+
+    /// Takes out the watches on `path` that end with `event`, because of a removal of this type.
+    pub(super) fn take(
+        &mut self,
+        path: &str,
+        removal: WatcherType,
+        event: EventType,
+    ) -> Vec<(WatchKind, Watch<T>)> {
+        let Some(place) = self.by_path.get_mut(path) else { return Vec::new() };
+        let (taken, left) = core::mem::take(&mut place.watches)
+            .into_iter()
+            .partition(|(kind, _)| kind.is_removed_by(removal) && kind.wants(event));
+        place.watches = left;
+        let taken: Vec<(WatchKind, Watch<T>)> = taken;
+        for (_, watch) in &taken {
+            self.by_id.remove(&watch.id);
+        }
+        self.update(path);
+        taken
+    }
+
+    /// Notes that the server has removed the watches of this type.
+    pub(super) fn removed(&mut self, path: &str, removal: WatcherType) {
+        let Some(place) = self.by_path.get_mut(path) else { return };
+        for kind in WatchKind::ALL.into_iter().filter(|kind| kind.is_removed_by(removal)) {
+            *place.unwanted.of(kind) = false;
+        }
+        place.recursive &= !WatchKind::PersistentRecursive.is_removed_by(removal);
+        self.update(path);
     }
 
     /// Notes that the server has a watch of this kind that was forgotten. It may be removed at `due`, if no
@@ -240,7 +409,7 @@ impl<T: Clone> WatchTable<T> {
         let Some(place) = self.by_path.get_mut(path) else { return };
         if place.is_empty() && !place.queued {
             self.by_path.remove(path);
-        } else if !place.queued && place.removal().is_some() {
+        } else if !place.queued && place.removal(self.modes).is_some() {
             place.queued = true;
             let last = self.removals.back().map_or(Time::ZERO, |(due, _)| *due);
             self.removals.push_back((place.unwanted.until.max(last), path.to_owned()));
@@ -252,23 +421,28 @@ impl<T: Clone> WatchTable<T> {
         self.removals.front().map(|(due, _)| *due)
     }
 
-    /// Takes a removal that is due. The caller must send it.
-    pub(super) fn next_removal(&mut self, now: Time) -> Option<(String, WatcherType)> {
+    /// Takes a step that is due. The caller must send it.
+    pub(super) fn next_removal(&mut self, now: Time) -> Option<(String, Step)> {
         while self.removal_due().is_some_and(|due| due <= now) {
             let (_, path) = self.removals.pop_front()?;
             let Some(place) = self.by_path.get_mut(&path) else { continue };
             place.queued = false;
-            let removal = place.removal().filter(|_| place.unwanted.until <= now);
-            match removal {
-                Some(WatcherType::Data) => place.unwanted.data = false,
-                Some(WatcherType::Children) => place.unwanted.child = false,
-                Some(_) => place.unwanted = Unwanted::default(),
-                // A watch needs it again.
+            // `None` if a watch needs it again.
+            let step = place.removal(self.modes).filter(|_| place.unwanted.until <= now);
+            match step {
+                Some(Step::Remove(WatcherType::Data)) => place.unwanted.data = false,
+                Some(Step::Remove(WatcherType::Children)) => place.unwanted.child = false,
+                Some(Step::Remove(WatcherType::Persistent)) => place.unwanted.persistent = false,
+                Some(Step::Remove(WatcherType::PersistentRecursive)) => {
+                    place.unwanted.recursive = false;
+                }
+                Some(Step::Remove(_)) => place.unwanted = Unwanted::default(),
+                Some(Step::Restore(_)) => return step.map(|step| (path, step)),
                 None => {}
             }
             self.update(&path);
-            if let Some(removal) = removal {
-                return Some((path, removal));
+            if let Some(step) = step {
+                return Some((path, step));
             }
         }
         None
@@ -277,9 +451,20 @@ impl<T: Clone> WatchTable<T> {
     /// Notes that the server has dropped all watches and unanswered requests of the session.
     pub(super) fn connection_lost(&mut self) {
         for place in self.by_path.values_mut() {
-            place.arming = 0;
+            (place.arming, place.arming_persistent, place.arming_recursive) = (0, 0, 0);
+            place.disturbed = None;
+            place.recursive = false;
         }
+        self.modes = Modes::Unknown;
+        self.reported_children = None;
         self.forget_unwanted();
+    }
+
+    /// Notes that all watches are armed again: on each path, a recursive watch comes last.
+    pub(super) fn rearmed(&mut self) {
+        for place in self.by_path.values_mut() {
+            place.recursive = place.has(WatchKind::PersistentRecursive);
+        }
     }
 
     /// Forgets the unwanted watches: they are not removed.
@@ -299,10 +484,14 @@ impl<T: Clone> WatchTable<T> {
     /// Returns the watches that get an event. Those that end with it are taken out of the table.
     pub(super) fn fire(&mut self, event: EventType, path: &str) -> Vec<Watch<T>> {
         let mut fired = Vec::new();
+        let was_reported = self
+            .reported_children
+            .take()
+            .is_some_and(|reported| event == EventType::NodeChildrenChanged && reported == path);
         if let Some(place) = self.by_path.get_mut(path) {
             place.unwanted.fired(event);
             place.watches.retain(|(kind, watch)| {
-                if !kind.wants(event) {
+                if !kind.wants(event) || was_reported && !kind.is_one_shot() {
                     return true;
                 }
                 fired.push(watch.clone());
@@ -330,6 +519,28 @@ impl<T: Clone> WatchTable<T> {
                 above = path::parent(ancestor);
             }
         }
+        fired
+    }
+
+    /// Returns the watches that get NodeChildrenChanged for `path` because a child was created or deleted, where
+    /// the server has a recursive watch in their place. One-shot ones are taken out of the table.
+    pub(super) fn fire_children(&mut self, path: &str) -> Vec<Watch<T>> {
+        let mut fired = Vec::new();
+        let Some(place) = self.by_path.get_mut(path).filter(|place| place.recursive) else {
+            return fired;
+        };
+        place.watches.retain(|(kind, watch)| {
+            match kind {
+                WatchKind::Child => {
+                    self.by_id.remove(&watch.id);
+                }
+                WatchKind::Persistent => self.reported_children = Some(path.to_owned()),
+                _ => return true,
+            }
+            fired.push(watch.clone());
+            *kind != WatchKind::Child
+        });
+        self.update(path);
         fired
     }
 

@@ -153,10 +153,9 @@ impl World {
                 self.probed = Some(host.clone());
             }
             Output::Gap { since, .. } => {
-                // An event that cannot be decoded causes a gap without a new connection.
-                let latest =
-                    if self.tainted { self.session.last_zxid() } else { self.ledger.since };
-                let range = self.ledger.since..=latest;
+                // An event that cannot be decoded causes a gap without a new connection, and so does a request that may
+                // end a persistent watch.
+                let range = self.ledger.since..=self.session.last_zxid();
                 assert!(
                     range.contains(since),
                     "the gap has a different start: {since}, not {range:?}"

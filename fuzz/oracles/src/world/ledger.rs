@@ -2,13 +2,13 @@
 //! guarantees that hold for every server.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use bytes::Bytes;
 use zk_proto::{
-    Chroot, ErrorCode, EventType, OpCode, Time, WatcherType,
+    AddWatchMode, Chroot, ErrorCode, EventType, OpCode, Time, WatcherType,
     records::RemoveWatchesRequest,
     session::{Failure, Outcome, Output, Reason, Reply, RequestId, SessionState, WatchedEvent},
 };
@@ -18,8 +18,11 @@ use super::watch_kind::WatchKind;
 /// A request that has not ended.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// A removal of unwanted watches, which the session sends by itself. It has no id and no body.
+    /// A request that the session sends by itself: a removal of unwanted watches, or an addWatch for persistent watches
+    /// that may have ended. It has no id and no body.
     pub(super) internal: bool,
+    /// The path and the mode of an addWatch, as they were sent.
+    pub(super) added: Option<(String, AddWatchMode)>,
     pub(super) id: u64,
     pub(super) op: OpCode,
     /// The path as it was submitted.
@@ -38,10 +41,11 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Creates the entry for a removal by the session itself.
-    pub(super) fn removal(now: Time) -> Self {
+    /// Creates the entry for a request by the session itself.
+    pub(super) fn internal(now: Time) -> Self {
         Self {
             internal: true,
+            added: None,
             id: 0,
             op: OpCode::RemoveWatches,
             path: None,
@@ -104,6 +108,12 @@ pub(super) struct Ledger {
     pub(super) ended: bool,
     /// When a watch became unwanted that the server may still have, by path and by the server's kind of watch.
     pub(super) unwanted_since: BTreeMap<(String, WatcherType), Time>,
+    /// The paths on which the session knows the server to have a recursive watch.
+    pub(super) recursive: BTreeSet<String>,
+    /// The path of which the last event, of a child, was reported as a change of its children.
+    reported_children: Option<String>,
+    /// Since which transaction the persistent watches on a path may be off.
+    disturbed: BTreeMap<String, i64>,
     /// How many connections were lost while a removal was in flight, if no removal was ever answered.
     pub(super) removals_lost: Option<u32>,
 }
@@ -118,6 +128,9 @@ impl Ledger {
             since: 0,
             ended: false,
             unwanted_since: BTreeMap::new(),
+            recursive: BTreeSet::new(),
+            reported_children: None,
+            disturbed: BTreeMap::new(),
             removals_lost: Some(0),
         }
     }
@@ -249,6 +262,39 @@ impl Ledger {
             Some(Arms::Always(kind)) => kind,
         };
         self.unwanted_since.insert((call.server_path(), group(kind)), now);
+        if kind == WatchKind::Persistent {
+            // The session may have sent the other mode.
+            let recursive = group(WatchKind::PersistentRecursive);
+            self.unwanted_since.insert((call.server_path(), recursive), now);
+        }
+    }
+
+    /// Notes that the server may miss events of persistent watches after `zxid`.
+    pub(super) fn note_disturbance(&mut self, path: &str, zxid: i64) {
+        if self.persistent_at(path).next().is_some() {
+            self.disturbed.entry(path.to_owned()).or_insert(zxid);
+        }
+    }
+
+    /// The persistent watches of a path, which are in order again as of `zxid`, if they may have missed events.
+    /// Returns their ids, and the transaction.
+    pub(super) fn restored(&mut self, path: &str, zxid: i64) -> Vec<(u64, i64)> {
+        let since = self.disturbed.remove(path).filter(|since| *since < zxid);
+        let pair = |watch: &Watch| since.map(|since| (watch.id, since));
+        self.persistent_at(path).filter_map(pair).collect()
+    }
+
+    fn persistent_at(&self, path: &str) -> impl Iterator<Item = &Watch> {
+        self.watches.iter().filter(move |watch| watch.path == path && !watch.kind.is_one_shot())
+    }
+
+    /// Notes the mode of an addWatch that succeeded.
+    pub(super) fn note_added(&mut self, path: &str, mode: AddWatchMode) {
+        if mode == AddWatchMode::PersistentRecursive {
+            self.recursive.insert(path.to_owned());
+        } else {
+            self.recursive.remove(path);
+        }
     }
 
     /// Checks a removal by the session itself when it arrives at the server.
@@ -259,9 +305,10 @@ impl Ledger {
         remove: &RemoveWatchesRequest<'_>,
     ) {
         let any = remove.watcher_type == WatcherType::Any;
-        let takes = |kind| {
-            let persistent = group(kind) == WatcherType::Persistent;
-            any || persistent || group(kind) == remove.watcher_type
+        let takes = |kind: WatchKind| {
+            // To this server, the watches of a path are one.
+            let one_shot = matches!(remove.watcher_type, WatcherType::Data | WatcherType::Children);
+            any || one_shot && !kind.is_one_shot() || group(kind) == remove.watcher_type
         };
         let wanted = |watch: &&Watch| watch.path == remove.path && takes(watch.kind);
         let wanted = self.watches.iter().find(wanted);
@@ -282,17 +329,23 @@ impl Ledger {
     /// The connection was lost.
     pub(super) fn connection_lost(&mut self) {
         self.unwanted_since.clear();
-        let on_its_way = self.calls.iter().any(|call| call.internal && call.xid.is_some());
+        self.recursive.clear();
+        self.reported_children = None;
+        self.disturbed.clear();
+        let on_its_way = self
+            .calls
+            .iter()
+            .any(|call| call.internal && call.xid.is_some() && call.added.is_none());
         if let Some(lost) = self.removals_lost.as_mut().filter(|_| on_its_way) {
             *lost += 1;
         }
     }
 
-    /// Makes the number of open removals by the session itself match `count`.
-    pub(super) fn expect_removals(&mut self, now: Time, count: usize) {
+    /// Makes the number of open requests by the session itself match `count`.
+    pub(super) fn expect_internal(&mut self, now: Time, count: usize) {
         let mut internal = self.calls.iter().filter(|call| call.internal).count();
         while internal < count {
-            self.calls.push_back(Call::removal(now));
+            self.calls.push_back(Call::internal(now));
             internal += 1;
         }
         // The oldest were answered or lost.
@@ -304,9 +357,44 @@ impl Ledger {
         });
     }
 
+    /// The session has sent a request by itself right after the answer to another one, which was not predicted.
+    pub(super) fn replace_internal(&mut self, now: Time) {
+        if let Some(answered) = self.calls.iter().position(|call| call.internal) {
+            self.calls.remove(answered);
+            self.calls.push_back(Call::internal(now));
+        }
+    }
+
     /// How many of the user's requests are open.
     pub(super) fn waiting(&self) -> usize {
         self.calls.iter().filter(|call| !call.internal).count()
+    }
+
+    /// The watches that an event of the server fires.
+    pub(super) fn fired(&mut self, kind: EventType, path: &str) -> Vec<(u64, EventType, String)> {
+        let reported = self.reported_children.take();
+        let is_reported = reported.is_some_and(|reported| reported == path)
+            && kind == EventType::NodeChildrenChanged;
+        let mut fired = self.matching_watches(kind, path);
+        fired.retain(|(id, ..)| {
+            let is = |watch: &&Watch| watch.id == *id && !watch.kind.is_one_shot();
+            !is_reported || !self.watches.iter().any(|watch| is(&watch))
+        });
+        // Where the server has a recursive watch, it does not send the events of lists of children.
+        let parent = zk_proto::path::parent(path)
+            .filter(|_| matches!(kind, EventType::NodeCreated | EventType::NodeDeleted))
+            .filter(|parent| self.recursive.contains(*parent));
+        if let Some(parent) = parent {
+            let kind = EventType::NodeChildrenChanged;
+            let here = |watch: &&Watch| watch.path == parent && wants(watch.kind, kind);
+            let watches = self.watches.iter().filter(here);
+            fired.extend(watches.filter_map(|watch| watch.event(kind, parent)));
+            let persistent = |watch: &Watch| here(&watch) && !watch.kind.is_one_shot();
+            if self.watches.iter().any(persistent) {
+                self.reported_children = Some(parent.to_owned());
+            }
+        }
+        fired
     }
 
     /// The watches that an event fires: those on its path, oldest first, then those on its ancestors.
@@ -337,7 +425,8 @@ pub(super) const fn group(kind: WatchKind) -> WatcherType {
     match kind {
         WatchKind::Data | WatchKind::Exist => WatcherType::Data,
         WatchKind::Child => WatcherType::Children,
-        _ => WatcherType::Persistent,
+        WatchKind::Persistent => WatcherType::Persistent,
+        WatchKind::PersistentRecursive => WatcherType::PersistentRecursive,
     }
 }
 

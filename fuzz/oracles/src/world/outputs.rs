@@ -20,7 +20,7 @@ impl World {
             self.predict_frame(sent);
         }
         assert!(self.predicted.is_empty(), "missing: {:?}", self.predicted);
-        self.ledger.expect_removals(self.now, self.session.removing());
+        self.ledger.expect_internal(self.now, self.session.removing());
         if self.session.end_reason().is_some() {
             self.phase = Phase::Ended;
             self.ledger.ended = true;

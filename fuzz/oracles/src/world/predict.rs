@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use zk_proto::{
-    ErrorCode, EventType, OpCode, Response, WatcherType,
+    AddWatchMode, ErrorCode, EventType, OpCode, Response, WatcherType,
     frame::LENGTH_LEN,
     records::ReplyHeader,
     session::{Credential, Outcome, Output, Reason, SessionState},
@@ -12,9 +12,10 @@ use zk_proto::{
 use super::{
     World,
     connection::Phase,
-    ledger::{Auth, Call},
+    ledger::{Arms, Auth, Call, group},
     server::{Content, Sent},
     user::Registered,
+    watch_kind::WatchKind,
 };
 
 /// The predicted part of an output. Probes are not predicted.
@@ -26,7 +27,7 @@ pub(super) enum Expected {
     Completed(u64, Response),
     Failed(u64, &'static str, Outcome),
     Fired(u64, EventType, String),
-    Gap(u64),
+    Gap(u64, i64),
     Unwatched(u64, &'static str),
 }
 
@@ -45,7 +46,7 @@ impl Expected {
             Output::Fired { id, event, .. } => {
                 Self::Fired(id.0, event.kind, event.path.to_string())
             }
-            Output::Gap { id, .. } => Self::Gap(id.0),
+            Output::Gap { id, since, .. } => Self::Gap(id.0, *since),
             Output::Unwatched { id, reason, .. } => Self::Unwatched(id.0, reason_name(reason)),
             _ => return None,
         })
@@ -239,7 +240,7 @@ impl World {
                     // The server may also have an exist watch.
                     self.ledger.unwanted_since.insert((path.clone(), WatcherType::Data), self.now);
                 }
-                for (id, kind, path) in self.ledger.matching_watches(kind, &path) {
+                for (id, kind, path) in self.ledger.fired(kind, &path) {
                     self.predict(Expected::Fired(id, kind, path));
                 }
             }
@@ -254,10 +255,10 @@ impl World {
                 self.predict(Expected::Disconnect);
                 self.predict_end("closed");
             }
-            Content::Reply { .. }
+            Content::Reply { header, .. }
                 if self.ledger.calls.front().is_some_and(|call| call.internal) =>
             {
-                self.predict_removal();
+                self.predict_internal(header);
             }
             Content::Reply { header, .. } if oversize => {
                 confirms = false;
@@ -281,10 +282,17 @@ impl World {
         let state =
             if read_only { SessionState::ConnectedReadOnly } else { SessionState::Connected };
         self.predict(Expected::State(state));
+        let recursive =
+            self.ledger.watches.iter().filter(|watch| watch.kind == WatchKind::PersistentRecursive);
+        self.ledger.recursive = recursive.map(|watch| watch.path.clone()).collect();
         let mut persistent: Vec<_> =
             self.ledger.watches.iter().filter(|watch| !watch.kind.is_one_shot()).collect();
         persistent.sort_by(|a, b| a.path.cmp(&b.path));
-        for gap in persistent.into_iter().map(|watch| Expected::Gap(watch.id)).collect::<Vec<_>>() {
+        for gap in persistent
+            .into_iter()
+            .map(|watch| Expected::Gap(watch.id, self.ledger.since))
+            .collect::<Vec<_>>()
+        {
             self.predict(gap);
         }
     }
@@ -332,16 +340,56 @@ impl World {
         call
     }
 
-    /// A removal by the session itself is answered. This causes no output.
-    fn predict_removal(&mut self) {
-        self.ledger.removals_lost = None;
-        let removal = self.ledger.calls.pop_front();
-        if let (Phase::Established(established), Some(removal)) = (&mut self.phase, removal) {
-            established.acked_submitted = established.acked_submitted.max(removal.submitted);
+    /// A request by the session itself is answered. A removal causes no output.
+    fn predict_internal(&mut self, header: ReplyHeader) {
+        let Some(call) = self.ledger.calls.pop_front() else { return };
+        if let Phase::Established(established) = &mut self.phase {
+            established.acked_submitted = established.acked_submitted.max(call.submitted);
+        }
+        match call.added {
+            None => self.ledger.removals_lost = None,
+            Some((path, mode)) => {
+                self.ledger.note_added(&path, mode);
+                let kind = match mode {
+                    AddWatchMode::PersistentRecursive => WatchKind::PersistentRecursive,
+                    _ => WatchKind::Persistent,
+                };
+                // It may be unwanted by now.
+                self.ledger.unwanted_since.insert((path.clone(), group(kind)), self.now);
+                for (id, since) in self.ledger.restored(&path, header.zxid) {
+                    self.predict(Expected::Gap(id, since));
+                }
+            }
+        }
+    }
+
+    /// Notes what the answer to the next request means for the persistent watches of its path.
+    fn note_effects(&mut self, header: ReplyHeader) {
+        let call = self.answered();
+        let path = call.chroot.join(call.path.as_deref().unwrap_or_default()).into_owned();
+        let (arms, removes, added) = (call.arms, call.removes, call.added.clone());
+        let is_read = match (arms, header.err) {
+            (Some(Arms::ByExists), ErrorCode::Ok | ErrorCode::NoNode) => true,
+            (Some(Arms::Always(kind)), ErrorCode::Ok) => kind.is_one_shot(),
+            _ => false,
+        };
+        if !header.err.is_ok() && !is_read {
+            return;
+        }
+        if let Some((path, mode)) = added {
+            self.ledger.note_added(&path, mode);
+        }
+        match removes {
+            Some(WatcherType::Any) => {
+                self.ledger.recursive.remove(&path);
+            }
+            None if !is_read => {}
+            _ => self.ledger.note_disturbance(&path, header.zxid),
         }
     }
 
     fn predict_oversize(&mut self, header: ReplyHeader) {
+        self.note_effects(header);
         let call = self.answered();
         let outcome = match header.err {
             // The body would tell whether these were applied.
@@ -356,6 +404,7 @@ impl World {
     }
 
     fn predict_reply(&mut self, header: ReplyHeader, response: Response) {
+        self.note_effects(header);
         let call = self.answered();
         let id = call.id;
         if !header.err.is_ok() {

@@ -115,7 +115,11 @@ impl Server {
         self.connection.as_ref().is_some_and(|connection| match kind {
             WatchKind::Child => connection.child.contains(path),
             WatchKind::Data | WatchKind::Exist => connection.data.contains(path),
-            _ => connection.persistent.contains_key(path),
+            // A recursive one serves both.
+            WatchKind::Persistent => connection.persistent.contains_key(path),
+            WatchKind::PersistentRecursive => {
+                connection.persistent.get(path) == Some(&AddWatchMode::PersistentRecursive)
+            }
         })
     }
 
@@ -452,6 +456,8 @@ impl Server {
 
     fn watch(&mut self, wanted: bool, kind: WatchKind, path: &str) {
         let Some(connection) = self.connection.as_mut().filter(|_| wanted) else { return };
+        // Before ZooKeeper 3.9, a read with a watch ends a persistent watch.
+        connection.persistent.remove(path);
         match kind {
             WatchKind::Child => connection.child.insert(path.into()),
             _ => connection.data.insert(path.into()),
@@ -460,16 +466,16 @@ impl Server {
 
     fn unwatch(&mut self, path: &str, kind: WatcherType) -> Result<(), ErrorCode> {
         let connection = self.connection.as_mut().ok_or(ErrorCode::SessionExpired)?;
+        if !matches!(kind, WatcherType::Any | WatcherType::Data | WatcherType::Children) {
+            return Err(ErrorCode::MarshallingError);
+        }
         let any = kind == WatcherType::Any;
-        let mut found = false;
+        let mut found = connection.persistent.remove(path).is_some();
         if any || kind == WatcherType::Data {
             found |= connection.data.remove(path);
         }
         if any || kind == WatcherType::Children {
             found |= connection.child.remove(path);
-        }
-        if any {
-            found |= connection.persistent.remove(path).is_some();
         }
         if found { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
@@ -477,6 +483,13 @@ impl Server {
     /// Sends an event once if the connection has any watch for it, and removes the one-shot watches.
     fn fire_watches(&mut self, kind: EventType, path: &str, out: &mut Vec<Sent>) {
         let Some(connection) = &mut self.connection else { return };
+        if kind == EventType::NodeChildrenChanged
+            && connection.persistent.get(path) == Some(&AddWatchMode::PersistentRecursive)
+        {
+            // It is in place of a child watch, too.
+            connection.child.remove(path);
+            return;
+        }
         let on_data = kind != EventType::NodeChildrenChanged && connection.data.remove(path);
         let on_children = matches!(kind, EventType::NodeChildrenChanged | EventType::NodeDeleted)
             && connection.child.remove(path);

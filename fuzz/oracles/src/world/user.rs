@@ -60,6 +60,7 @@ impl World {
                 request.encode_body_in_chroot(chroot, &mut String::new(), &mut body);
                 self.ledger.calls.push_back(Call {
                     internal: false,
+                    added: None,
                     id,
                     op: request.op(),
                     path: request.path().map(Into::into),

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use zk_proto::{
-    OpCode, Request, Time,
+    OpCode, Request, Time, WatcherType,
     frame::{Frame, FrameReader},
     jute::{Decode, List, Reader},
     records::{ConnectRequest, RequestHeader, xid},
@@ -197,21 +197,39 @@ impl World {
             assert!(self.ledger.calls.iter().all(|call| call.xid.is_some()));
             return;
         }
+        if self.ever_tainted && self.ledger.calls.iter().all(|call| call.xid.is_some()) {
+            self.ledger.replace_internal(self.now);
+        }
         let call = self.ledger.calls.iter().position(|call| call.xid.is_none());
         let at = call.unwrap_or_else(|| panic!("{header:?} was not submitted, or was sent twice"));
         let call = &self.ledger.calls[at];
-        if call.internal {
-            let Request::RemoveWatches(remove) = request else {
-                panic!("{request:?} instead of a removal")
-            };
-            if !self.ever_tainted {
-                self.ledger.check_removal(self.now, UNWATCH_AFTER, remove);
+        match request {
+            Request::RemoveWatches(remove) if call.internal => {
+                if !self.ever_tainted {
+                    self.ledger.check_removal(self.now, UNWATCH_AFTER, remove);
+                }
+                if matches!(
+                    remove.watcher_type,
+                    WatcherType::Any | WatcherType::PersistentRecursive
+                ) {
+                    self.ledger.recursive.remove(remove.path);
+                }
             }
-        } else {
-            assert_eq!((header.op, body), (call.op, &call.body));
+            Request::AddWatch(_) if call.internal => {}
+            _ if call.internal => panic!("{request:?} by the session itself"),
+            Request::AddWatch(_) => {
+                // But for the mode, which is at its end, and which may be the recursive one for both.
+                let bodies = [&call.body[..], body].map(|body| body.split_last_chunk::<4>());
+                assert_eq!(bodies[0].map(|(path, _)| path), bodies[1].map(|(path, _)| path));
+                assert_eq!(header.op, call.op);
+            }
+            _ => assert_eq!((header.op, body), (call.op, &call.body)),
         }
         let call = &mut self.ledger.calls[at];
         call.xid = Some(header.xid);
+        if let Request::AddWatch(add) = request {
+            call.added = Some((add.path.to_owned(), add.mode));
+        }
     }
 
     /// The server processes up to `count` packets.

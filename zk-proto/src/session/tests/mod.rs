@@ -10,6 +10,7 @@ mod handshake;
 mod hosts;
 mod life;
 mod many_clients;
+mod persistent;
 mod random;
 mod read_only;
 mod rebalance;
@@ -387,6 +388,9 @@ impl World {
         if let Request::RemoveWatches(remove) = &request {
             let kind = remove.watcher_type;
             return format!("{} {} {} {kind:?}", header.xid, header.op, remove.path);
+        }
+        if let Request::AddWatch(add) = &request {
+            return format!("{} addWatch {} {:?}", header.xid, add.path, add.mode);
         }
         match request.path() {
             Some(path) => format!("{} {} {path}", header.xid, header.op),

@@ -7,30 +7,39 @@ use EventType::{
     NodeDeleted, PersistentWatchRemoved,
 };
 
-const ADDED: Response = Response::AddWatch(ErrorResponse { err: ErrorCode::Ok });
+pub(super) const ADDED: Response = Response::AddWatch(ErrorResponse { err: ErrorCode::Ok });
 
 /// Sends a request and answers it.
-fn done(world: &mut World, request: &Request<'_>, response: &Response) -> u64 {
+pub(super) fn done(world: &mut World, request: &Request<'_>, response: &Response) -> u64 {
     let id = world.call(request);
     let xid = last_xid(world);
     world.reply(xid, response);
     id
 }
 
-fn failed(world: &mut World, request: &Request<'_>, err: ErrorCode) -> u64 {
+pub(super) fn failed(world: &mut World, request: &Request<'_>, err: ErrorCode) -> u64 {
     let id = world.call(request);
     let xid = last_xid(world);
     world.refuse(xid, err);
     id
 }
 
+/// Makes the session believe that the server is ZooKeeper 3.9.
+pub(super) fn keep_modes_apart(world: &mut World) {
+    world.zxid += 1;
+    let header = ReplyHeader { xid: xid::NOTIFICATION, zxid: world.zxid, err: ErrorCode::Ok };
+    let state = KeeperState::SyncConnected;
+    let event = WatcherEvent { kind: NodeDataChanged, state, path: "/unwatched".into() };
+    world.send(&packet(header, |out| event.encode(out)));
+}
+
 /// The xid of the last request that is sent now.
-fn last_xid(world: &mut World) -> i32 {
+pub(super) fn last_xid(world: &mut World) -> i32 {
     let packets = world.read();
     packets.last().unwrap().split(' ').next().unwrap().parse().unwrap()
 }
 
-fn reconnect(world: &mut World) -> Vec<String> {
+pub(super) fn reconnect(world: &mut World) -> Vec<String> {
     world.cut();
     world.tick(100);
     world.connect();
@@ -268,6 +277,7 @@ fn a_removal_by_request_ends_the_watches() {
         (WatcherType::Persistent, &[(3, PersistentWatchRemoved)]),
     ] {
         let mut world = World::up(1);
+        keep_modes_apart(&mut world);
         let names = Response::GetChildren(GetChildrenResponse { children: List::new() });
         done(&mut world, &get("/app/a", true), &data(b""));
         done(&mut world, &children("/app/a", true), &names);
@@ -321,16 +331,16 @@ fn failing_to_rearm_watches_is_retried_with_backoff() {
 
 // ---- unwanted watches --------------------------------------------------------------------------------
 
-const GRACE: u64 = 5_000;
+pub(super) const GRACE: u64 = 5_000;
 
 /// Arms a watch, and forgets it.
-fn forgotten(world: &mut World, request: &Request<'_>, reply: &Response) {
+pub(super) fn forgotten(world: &mut World, request: &Request<'_>, reply: &Response) {
     let id = done(world, request, reply);
     world.unwatch(RequestId(id));
 }
 
 /// What is sent within `ms` on a healthy connection, but for pings.
-fn sent_within(world: &mut World, ms: u64) -> Vec<String> {
+pub(super) fn sent_within(world: &mut World, ms: u64) -> Vec<String> {
     let mut sent = Vec::new();
     for _ in 0..ms.div_ceil(100) {
         world.tick(100);
@@ -345,7 +355,7 @@ fn sent_within(world: &mut World, ms: u64) -> Vec<String> {
     sent
 }
 
-fn names() -> Response {
+pub(super) fn names() -> Response {
     Response::GetChildren(GetChildrenResponse { children: vec![].into() })
 }
 
@@ -404,11 +414,14 @@ fn persistent_watches_are_removed_together_with_others() {
     // To servers before 3.9 they are one.
     let mut world = World::up(1);
     let persistent = done(&mut world, &add_watch("/a", AddWatchMode::Persistent), &ADDED);
-    let data_watch = done(&mut world, &get("/a", true), &data(b""));
+    let data_watch = world.call(&get("/a", true));
+    assert_eq!(world.read(), ["2 getData /a", "3 addWatch /a Persistent"]);
+    world.reply(2, &data(b""));
+    world.reply(3, &ADDED);
     world.unwatch(RequestId(data_watch));
     assert_eq!(sent_within(&mut world, 2 * GRACE), [""; 0]);
     world.unwatch(RequestId(persistent));
-    assert_eq!(sent_within(&mut world, GRACE + 100), ["3 removeWatches /a Any"]);
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["4 removeWatches /a Any"]);
 }
 
 #[test]
