@@ -4,17 +4,18 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
-use zk_server::{Config, ConnectionId, Output, Server};
+use zk_server::{Config, ConnectionId, Output, Server, Version};
 
 use super::{log::Log, query::QUERY_CONNECTION};
 
 /// Where connections come from.
 pub(super) const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// The settings of a server, which may be a member of an ensemble.
-pub(super) fn config(is_member: bool) -> Config {
+/// The settings of a server, which may be a member of an ensemble. The seed decides which release it behaves like.
+pub(super) fn config(is_member: bool, seed: u64) -> Config {
     let mut config = Config::default();
     config.is_copy = is_member;
+    config.version = if seed.is_multiple_of(2) { Version::V3_8 } else { Version::V3_9 };
     config
 }
 
@@ -52,7 +53,7 @@ pub(super) struct LoggedServer {
 
 impl LoggedServer {
     pub(super) fn new(is_member: bool, seed: u64) -> Self {
-        let server = Server::new(config(is_member), seed);
+        let server = Server::new(config(is_member, seed), seed);
         Self { server, log: Log::default(), replies: BytesMut::new() }
     }
 

@@ -2,6 +2,7 @@
 
 mod locks;
 mod outages;
+mod persistent_watches;
 mod session;
 mod watchers;
 
@@ -9,6 +10,7 @@ use crate::Sim;
 
 pub use locks::locks;
 pub use outages::outages;
+pub use persistent_watches::persistent_watches;
 pub use session::session;
 pub use watchers::watchers;
 
@@ -26,5 +28,6 @@ pub const WORKLOADS: &[Workload] = &[
     Workload { name: "session", run: session },
     Workload { name: "locks", run: locks },
     Workload { name: "watchers", run: watchers },
+    Workload { name: "persistent-watches", run: persistent_watches },
     Workload { name: "outages", run: outages },
 ];

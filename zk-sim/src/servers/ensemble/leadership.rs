@@ -133,7 +133,7 @@ impl Ensemble {
             return;
         }
         // Another server with the same nodes: it applies all that the member has learned.
-        let mut server = Server::new(config(true), self.seed);
+        let mut server = Server::new(config(true, self.seed), self.seed);
         for agreed in self.entries.iter().take(member.learned) {
             agreed.entry.apply(&mut server, agreed.at);
         }

@@ -146,7 +146,7 @@ impl Ensemble {
     pub(in super::super) fn new(seed: u64, mut random: fastrand::Rng) -> Self {
         let member = || Member {
             machine: Machine::default(),
-            server: Server::new(config(true), seed),
+            server: Server::new(config(true, seed), seed),
             read_only: None,
             learned: 0,
             learns_at: VecDeque::new(),
