@@ -9,12 +9,12 @@ use std::{
 
 use zk_client::{
     Acl, Backoff, Client, ClientBuilder, ConnectionState, CreateOptions, Error, ErrorCode,
-    ErrorKind, Handler, Perms, SessionState, ThreadHandler,
+    ErrorKind, Handler, Perms, SessionState, ThreadHandler, TlsOptions,
     sasl::{GssapiOptions, SaslOptions},
 };
 use zk_tests::{
-    Direction, Ensemble, FrameAction, Kdc, Node, Options, Proxy, eventually, runtimes,
-    suite::recorded_log,
+    Certificates, ClientAuth, Direction, Ensemble, FrameAction, Holder, Kdc, Node, Options, Proxy,
+    eventually, runtimes, suite::recorded_log,
 };
 
 /// Longer than anything here takes on a slow machine.
@@ -244,6 +244,20 @@ kerberos_test!(a_connection_that_is_cut_during_the_exchange_is_retried, |kdc| {
             assert_eq!(proxy.accepted(), 2, "request {lost}, {direction:?}");
         }
     }
+});
+
+kerberos_test!(a_client_logs_in_over_mutual_tls, |kdc| {
+    let server = kdc.server_options(Options::default().tls(ClientAuth::Need)).start(1);
+    kdc.kinit("client", &[]);
+    let certificates = Certificates::shared();
+    let tls = TlsOptions::new()
+        .authorities_file(certificates.authority())
+        .identity_files(certificates.chain(Holder::Client), certificates.key(Holder::Client));
+    let hosts = format!("localhost:{}", server.node(0).tls_address().port());
+    let zk = connect(builder(hosts, GssapiOptions::new()).tls(tls)).expect("a session");
+    assert_eq!(sasl_user(&zk).as_deref(), Some("client@ZK.TEST"));
+    let identities = zk.who_am_i().get().expect("an answer");
+    assert!(identities.iter().any(|identity| &*identity.auth_scheme == "x509"), "{identities:?}");
 });
 
 kerberos_test!(a_server_that_requires_sasl_takes_kerberos, |kdc| {
