@@ -338,3 +338,24 @@ fn no_token_is_shown() {
     world.sasl_answer(xid, Some(b"canary"));
     assert!(world.trace.contains("Sasl") && !world.trace.contains("canary"), "{}", world.trace);
 }
+
+#[test]
+fn a_reconnect_during_the_exchange_begins_again_and_completes_after_it() {
+    let mut world = greeted(1);
+    let stale = world.sasl_step.expect("a step was asked for");
+    world.reconnect().unwrap();
+    world.events();
+    world.connect();
+    assert_eq!(world.events(), ["sasl"], "a new mechanism");
+    world.session.handle_sasl(world.now, stale, Ok(Step::Done));
+    world.absorb();
+    assert_eq!(world.events(), [""; 0], "the old one counts for nothing");
+    world.step(Ok(Step::Done));
+    assert_eq!(world.events(), ["CONNECTED", "#1 ok"]);
+    // A refused login ends those who wait.
+    world.reconnect().unwrap();
+    world.connect();
+    world.events();
+    world.step(Err(SaslError::WrongProof));
+    assert_eq!(world.events(), ["disconnect", "LOST", "#2 SaslFailed NotSent"]);
+}
