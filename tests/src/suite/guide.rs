@@ -8,8 +8,8 @@
 use std::{sync::mpsc, time::Duration};
 
 use zk_client::{
-    AsyncResult, Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind, Handler,
-    OPEN_ACL_UNSAFE, ReadResult, Retry, SessionState, blocking,
+    Acl, AsyncResult, Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind, Handler,
+    OPEN_ACL_UNSAFE, Perms, ReadResult, Retry, SessionState, blocking, digest_acl,
     recipes::{
         ChildrenWatch, DataWatch, Lock, LockOptions, ReadLock, Semaphore, SemaphoreOptions,
         WriteLock, patient_children_watch,
@@ -209,6 +209,32 @@ pub async fn reading<H: Handler>(handler: H) {
         zk.sync("/my/favorite").await?;
         zk.add_auth("digest", "user:secret").await?;
         // end
+        Ok(())
+    };
+    ctx.example(run).await;
+}
+
+pub async fn access_lists<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler);
+    let run = async |zk: Client| {
+        // guide: access lists
+        zk.add_auth("digest", "ann:her password").await?;
+        let own = digest_acl("ann", "her password", Perms::ALL);
+        let acl = [own, Acl::ip("127.0.0.0/8", Perms::READ)?];
+        zk.create("/my/invoices", b"", CreateOptions::persistent().acl(&acl)).await?;
+        // end
+        zk.set("/my/invoices", b"more", None).await?;
+        // guide: another password
+        zk.replace_auth("digest", "ann:her new password").await?;
+        zk.reconnect().await?; // now the server knows the new one only
+        for identity in zk.who_am_i().await? {
+            println!("{}:{}", identity.auth_scheme, identity.user);
+        }
+        // end
+        zk.get("/my/invoices").await?;
+        let error =
+            zk.set("/my/invoices", b"", None).await.expect_err("the password is another one");
+        assert_eq!(error.code(), Some(ErrorCode::NoAuth), "{error}");
         Ok(())
     };
     ctx.example(run).await;

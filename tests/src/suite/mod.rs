@@ -365,6 +365,7 @@ macro_rules! suite {
                 states,
                 creating,
                 reading,
+                access_lists,
                 writing,
                 retrying,
                 watching,

@@ -71,8 +71,7 @@ fn of_certificate(error: &CertificateError, peer: &Peer) -> String {
             format!("the server's certificate is not for {}", quoted(&peer.name))
         }
         NotValidForNameContext { presented, .. } => {
-            let presented =
-                if presented.is_empty() { "no name".into() } else { presented.join(", ") };
+            let presented = names(presented);
             format!(
                 "the server's certificate is not for {}, as it should be, but for {presented}",
                 quoted(&peer.name)
@@ -86,6 +85,18 @@ fn of_certificate(error: &CertificateError, peer: &Peer) -> String {
         }
         Revoked => "the server's certificate is revoked".into(),
         error => format!("the server's certificate: {error}"),
+    }
+}
+
+/// The names of a certificate, which may have thousands.
+fn names(presented: &[String]) -> String {
+    const SHOWN: usize = 5;
+
+    let shown = presented.get(..SHOWN).unwrap_or(presented).join(", ");
+    match presented.len() {
+        0 => "no name".into(),
+        ..=SHOWN => shown,
+        all => format!("{shown} and {} others", all.saturating_sub(SHOWN)),
     }
 }
 
@@ -169,4 +180,18 @@ fn of_socket(error: &io::Error, peer: &Peer) -> Option<String> {
         }
         _ => "the server closed the connection without notice".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_of_many_names_are_shown() {
+        let some = |count: usize| vec!["a".to_owned(); count];
+        assert_eq!(names(&some(0)), "no name");
+        assert_eq!(names(&some(2)), "a, a");
+        assert_eq!(names(&some(5)), "a, a, a, a, a");
+        assert_eq!(names(&some(3_000)), "a, a, a, a, a and 2995 others");
+    }
 }
