@@ -551,3 +551,46 @@ impl StdError for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_that_the_server_does_not_know_is_explained() {
+        for (op, version, text) in [
+            (
+                OpCode::GetEphemerals,
+                None,
+                "the server does not know getEphemerals, which exists since ZooKeeper 3.6.0",
+            ),
+            (
+                OpCode::GetEphemerals,
+                Some([3, 5, 10]),
+                "the server, ZooKeeper 3.5.10, does not know getEphemerals, which exists since ZooKeeper 3.6.0",
+            ),
+            (
+                OpCode::CreateTtl,
+                Some([3, 5, 2]),
+                "the server, ZooKeeper 3.5.2, does not know createTTL, which exists since ZooKeeper 3.5.3, where \
+                 zookeeper.extendedTypesEnabled is set",
+            ),
+            (
+                OpCode::CreateTtl,
+                Some([3, 8, 0]),
+                "the server, ZooKeeper 3.8.0, does not support createTTL as it is configured: \
+                 zookeeper.extendedTypesEnabled is not set",
+            ),
+            (
+                OpCode::Reconfig,
+                Some([3, 9, 5]),
+                "the server, ZooKeeper 3.9.5, does not support reconfig as it is configured: a standalone server has \
+                 no members to change",
+            ),
+            (OpCode::GetData, None, "the server does not know the operation getData"),
+        ] {
+            let (code, chroot) = (ErrorCode::Unimplemented, Chroot::ROOT);
+            assert_eq!(explain(code, op, Some("/a"), &chroot, None, version), text);
+        }
+    }
+}
