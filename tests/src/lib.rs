@@ -37,6 +37,7 @@
 
 mod certificates;
 mod counting_handler;
+mod embedded;
 mod frame;
 mod free_address;
 mod installed;
@@ -59,6 +60,7 @@ mod zk_cli;
 
 pub use certificates::{Certificates, Holder};
 pub use counting_handler::CountingHandler;
+pub use embedded::embedded_config;
 pub use installed::version_under_test;
 pub use java::java_program;
 pub use kdc::Kdc;
@@ -66,7 +68,7 @@ pub use proxy::{Direction, FrameAction, Proxy};
 pub use resolver_handler::ResolverHandler;
 pub use scripted_server::{Request, ScriptedConnection, ScriptedServer};
 pub use security::ClientAuth;
-pub use server::{Ensemble, Mode, Node, Options, embedded_config, shared_ensemble};
+pub use server::{Ensemble, Mode, Node, Options, shared_ensemble};
 pub use sync::eventually;
 pub use tls_proxy::{Demand, Handshake, TlsProxy, server_config};
 pub use zk_cli::{zk_cli, zk_cli_with};

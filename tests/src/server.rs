@@ -7,9 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use zk_proto::jute::Secret;
-use zk_server::Version;
-
 use crate::certificates::Holder;
 use crate::free_address::free_address;
 use crate::installed::{JAVA, classpath, installed};
@@ -43,7 +40,7 @@ const PROPERTIES: [(&str, &str); 7] = [
 ];
 
 /// The user `super` with the password `test`.
-const SUPER_DIGEST: &str = "super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
+pub(crate) const SUPER_DIGEST: &str = "super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
 
 /// The time that servers may take to serve, or to agree on a leader.
 const SERVING_LIMIT: Duration = Duration::from_secs(60);
@@ -61,10 +58,10 @@ const START_ATTEMPTS: usize = 3;
 pub struct Options {
     tick_time: Duration,
     read_only_mode: bool,
-    tls: Option<Tls>,
-    sasl: Option<Sasl>,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) sasl: Option<Sasl>,
     config: Vec<String>,
-    properties: Vec<(String, String)>,
+    pub(crate) properties: Vec<(String, String)>,
 }
 
 impl Default for Options {
@@ -667,18 +664,6 @@ impl Node {
         })
         .unwrap_or_else(|| Err(fail("does not serve")))
     }
-}
-
-/// The configuration of an embedded server that behaves like a standalone server of `version` with the
-/// default [`Options`]: the session timeouts, and the user `super` with the password `test`.
-#[must_use]
-pub fn embedded_config(version: Version) -> zk_server::Config {
-    let mut config = zk_server::Config::default();
-    config.version = version;
-    config.min_session_timeout = Duration::from_millis(500);
-    config.super_digest = Secret::new(Some(SUPER_DIGEST.to_owned()));
-    config.reconfig_enabled = true;
-    config
 }
 
 /// A standalone server shared by all tests of a binary, started on first use.

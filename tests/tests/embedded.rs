@@ -15,3 +15,5 @@ where
 
 zk_tests::suite!(crate::run);
 zk_tests::suite!(crate::run, kazoo);
+zk_tests::suite!(crate::run, tls);
+zk_tests::suite!(crate::run, identities);

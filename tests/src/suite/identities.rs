@@ -1,4 +1,4 @@
-//! Identities by a certificate and by SASL, on a ZooKeeper server that demands the one and offers the other.
+//! Identities by a certificate and by SASL, on a server that demands the one and offers the other.
 
 use std::{
     fs,
@@ -16,17 +16,16 @@ use super::{
     canary::{Canary, displayed, shown},
     context::TestContext,
     recorded_log,
+    shared_server::SecureServer,
 };
-use crate::{
-    Certificates, ClientAuth, Ensemble, Holder, Options, Proxy, lock, process::TempDirectory,
-};
+use crate::{Certificates, ClientAuth, Holder, Options, Proxy, lock, process::TempDirectory};
 
 const BOBS_PASSWORD: &str = "canary-of-bob-5c11";
 const WRONG_PASSWORD: &str = "canary-wrong-0d9e";
 
-static SERVER: LazyLock<Ensemble> = LazyLock::new(|| {
+static SERVER: LazyLock<SecureServer> = LazyLock::new(|| {
     let users = [("bob", BOBS_PASSWORD), ("eve", "hers")];
-    Options::default().tls(ClientAuth::Need).sasl_digest_md5(&users).start(1)
+    SecureServer::start(&Options::default().tls(ClientAuth::Need).sasl_digest_md5(&users))
 });
 
 fn tls(holder: Holder) -> TlsOptions {
@@ -37,7 +36,7 @@ fn tls(holder: Holder) -> TlsOptions {
 }
 
 fn builder<H: Handler>(ctx: &TestContext<H>, holder: Holder) -> ClientBuilder {
-    ctx.builder_at(SERVER.node(0).tls_address()).tls(tls(holder))
+    ctx.builder_at(SERVER.tls_address()).tls(tls(holder))
 }
 
 /// A login of bob.
@@ -120,7 +119,7 @@ pub async fn a_new_certificate_counts_after_a_reconnect<H: Handler>(handler: H) 
     write(Holder::Client);
     let tls =
         TlsOptions::new().authorities_file(certificates.authority()).identity_files(&chain, &key);
-    let zk = ctx.connect(ctx.builder_at(SERVER.node(0).tls_address()).tls(tls)).await;
+    let zk = ctx.connect(ctx.builder_at(SERVER.tls_address()).tls(tls)).await;
     let session = zk.session_id();
     write(Holder::SecondClient);
     assert_eq!(identities(&ctx, &zk).await, ["x509:CN=client"]);
@@ -171,7 +170,7 @@ pub async fn secrets_of_logins_do_not_appear_in_logs_or_values<H: Handler>(handl
     let mut texts = vec![("options", shown(&options)), ("credentials", shown(&credentials))];
     let builder = builder(&ctx, Holder::Client).sasl(options);
     texts.push(("a builder", shown(&builder)));
-    let proxy = Proxy::new(SERVER.node(0).tls_address());
+    let proxy = Proxy::new(SERVER.tls_address());
     let zk = ctx.connect(builder.clone().hosts(proxy.address().to_string())).await;
     texts.push(("a client", shown(&zk)));
     texts.push(("identities", shown(&ctx.ok("who_am_i", zk.who_am_i()).await)));

@@ -435,6 +435,12 @@ macro_rules! suite {
                 the_wrong_kind_of_port_is_named,
                 a_reconnect_resumes_the_tls_session,
                 a_user_can_bring_a_configuration,
+            }
+        }
+    };
+    ($run:path, tls_fail_over) => {
+        $crate::suite! { $run, $crate::suite::guard =>
+            secure_servers {
                 a_session_fails_over_with_tls,
             }
         }

@@ -1,4 +1,4 @@
-//! TLS with ZooKeeper's own servers. [`tls`](super::tls) has the tests by a server of rustls.
+//! TLS with ZooKeeper's own servers, or that of an embedded server. [`tls`](super::tls) has the tests by a server of rustls.
 
 use std::{
     fs,
@@ -18,21 +18,23 @@ use zk_server::Version;
 use super::{
     context::TestContext,
     recorded_log,
+    shared_server::{SecureServer, version},
     tls::{trusting, with},
 };
 use crate::{
     Certificates, ClientAuth, Ensemble, Holder, Options, Proxy, ResolverHandler,
-    process::TempDirectory, version_under_test,
+    process::TempDirectory,
 };
 
 /// A server that demands a certificate that is not revoked.
-static DEMANDING: LazyLock<Ensemble> =
-    LazyLock::new(|| Options::default().tls(ClientAuth::Need).check_revocation().start(1));
+static DEMANDING: LazyLock<SecureServer> = LazyLock::new(|| {
+    SecureServer::start(&Options::default().tls(ClientAuth::Need).check_revocation())
+});
 
 /// A server whose certificate has expired, and that wants nothing of clients.
-static EXPIRED: LazyLock<Ensemble> = LazyLock::new(|| {
+static EXPIRED: LazyLock<SecureServer> = LazyLock::new(|| {
     let options = Options::default().tls(ClientAuth::None);
-    options.server_certificate(Holder::ExpiredServer).start(1)
+    SecureServer::start(&options.server_certificate(Holder::ExpiredServer))
 });
 
 /// The subjects of the client's certificates that the server has seen.
@@ -45,10 +47,10 @@ async fn subjects<H: Handler>(ctx: &TestContext<H>, zk: &Client) -> Vec<String> 
 /// The error of a client that cannot start. It tries again, and not more often than the backoff says.
 async fn failure<H: Handler>(
     ctx: &TestContext<H>,
-    server: &Ensemble,
+    server: &SecureServer,
     option: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> String {
-    let proxy = Proxy::new(server.node(0).tls_address());
+    let proxy = Proxy::new(server.tls_address());
     let host = proxy.address().to_string();
     let pause = Duration::from_millis(300);
     let builder = option(ctx.builder_at(&host))
@@ -67,7 +69,7 @@ async fn failure<H: Handler>(
 pub async fn a_certificate_identifies_the_client<H: Handler>(handler: H) {
     let ctx = TestContext::without_root(handler);
     for host in ["localhost", "127.0.0.1"] {
-        let hosts = format!("{host}:{}", DEMANDING.node(0).tls_address().port());
+        let hosts = format!("{host}:{}", DEMANDING.tls_address().port());
         let zk = ctx.connect(ctx.builder_at(hosts).tls(with(Holder::Client))).await;
         assert_eq!(subjects(&ctx, &zk).await, ["CN=client"]);
         let large = vec![7; 700_000];
@@ -92,7 +94,7 @@ pub async fn a_certificate_that_changes_on_disk_identifies_the_client_next<H: Ha
         fs::copy(Certificates::shared().key(holder), &key).expect("the file is copied");
     };
     copy(Holder::Client);
-    let proxy = Proxy::new(DEMANDING.node(0).tls_address());
+    let proxy = Proxy::new(DEMANDING.tls_address());
     let tls = trusting().identity_files(&chain, &key);
     let zk = ctx.connect(ctx.builder_at(proxy.address()).tls(tls)).await;
     assert_eq!(subjects(&ctx, &zk).await, ["CN=client"]);
@@ -131,7 +133,7 @@ pub async fn a_servers_certificate_is_checked<H: Handler>(handler: H) {
     assert!(error.contains("has expired"), "{error}");
 
     // The name that counts is the configured one, whatever its address.
-    let address = DEMANDING.node(0).tls_address();
+    let address = DEMANDING.tls_address();
     let resolver = ResolverHandler::new(ctx.handler.clone(), move |_| Ok(vec![address]));
     let builder = ctx
         .builder_at(format!("elsewhere.example:{}", address.port()))
@@ -146,7 +148,7 @@ pub async fn a_servers_certificate_is_checked<H: Handler>(handler: H) {
 pub async fn the_wrong_kind_of_port_is_named<H: Handler>(handler: H) {
     let ctx = TestContext::without_root(handler);
     let builder = ctx
-        .builder_at(DEMANDING.hosts())
+        .builder_at(DEMANDING.address())
         .tls(with(Holder::Client))
         .connect_timeout(Duration::from_secs(1));
     let error = ctx.err("a start", builder.connect_on(ctx.handler.clone())).await.to_string();
@@ -159,7 +161,7 @@ pub async fn the_wrong_kind_of_port_is_named<H: Handler>(handler: H) {
 pub async fn a_reconnect_resumes_the_tls_session<H: Handler>(handler: H) {
     recorded_log::record();
     let ctx = TestContext::without_root(handler);
-    let proxy = Proxy::new(DEMANDING.node(0).tls_address());
+    let proxy = Proxy::new(DEMANDING.tls_address());
     let zk = ctx.connect(ctx.builder_at(proxy.address()).tls(with(Holder::Client))).await;
     let mut states = zk.states();
     for _ in 0..2 {
@@ -177,7 +179,7 @@ pub async fn a_reconnect_resumes_the_tls_session<H: Handler>(handler: H) {
     let handshakes: Vec<_> = lines.iter().filter(|line| line.contains("handshake=")).collect();
     assert!(handshakes.len() >= 3, "{handshakes:?}");
     // 3.9 makes a new configuration for each connection, and so resumes nothing, whatever the client offers.
-    let (version, later) = match version_under_test() {
+    let (version, later) = match version() {
         Version::V3_8 => ("TLSv1_2", "Resumed"),
         _ => ("TLSv1_3", "Full"),
     };
@@ -202,7 +204,7 @@ pub async fn a_user_can_bring_a_configuration<H: Handler>(handler: H) {
     .with_client_auth_cert(read(files.chain(Holder::Client)).collect(), key)
     .expect("a certificate");
     let tls = TlsOptions::from_config(config);
-    let zk = ctx.connect(ctx.builder_at(DEMANDING.tls_hosts()).tls(tls)).await;
+    let zk = ctx.connect(ctx.builder_at(DEMANDING.tls_address()).tls(tls)).await;
     assert_eq!(subjects(&ctx, &zk).await, ["CN=client"]);
 }
 

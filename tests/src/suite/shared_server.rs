@@ -73,6 +73,48 @@ pub fn use_embedded_server() {
     });
 }
 
+/// The release that the tests run on.
+pub(crate) fn version() -> Version {
+    match SHARED.get() {
+        Some(SharedServer::Embedded { version, .. }) => *version,
+        _ => version_under_test(),
+    }
+}
+
+/// A server with a port for TLS: ZooKeeper, or an embedded server if [`use_embedded_server`] was called before.
+pub(crate) enum SecureServer {
+    Real(Ensemble),
+    Embedded(TestServer),
+}
+
+impl SecureServer {
+    /// Starts a server with these options.
+    pub(crate) fn start(options: &Options) -> Self {
+        match SHARED.get() {
+            Some(SharedServer::Embedded { version, .. }) => {
+                Self::Embedded(options.start_embedded(*version))
+            }
+            _ => Self::Real(options.start(1)),
+        }
+    }
+
+    /// The address for plain text.
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Real(ensemble) => ensemble.node(0).address(),
+            Self::Embedded(server) => server.address(),
+        }
+    }
+
+    /// The address for TLS.
+    pub(crate) fn tls_address(&self) -> SocketAddr {
+        match self {
+            Self::Real(ensemble) => ensemble.node(0).tls_address(),
+            Self::Embedded(server) => server.tls_address().expect("it has TLS"),
+        }
+    }
+}
+
 impl SharedServer {
     /// The connect string.
     pub(crate) fn hosts(&self) -> String {

@@ -15,8 +15,7 @@ mod sequence;
 mod server;
 
 use std::{
-    env, fs,
-    path::Path,
+    env,
     sync::{
         PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -25,11 +24,8 @@ use std::{
 };
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use zk_proto::jute::Secret;
-use zk_server::{TestServer, TlsOptions};
-use zk_tests::{
-    Certificates, ClientAuth, Holder, Options, embedded_config, shared_ensemble, version_under_test,
-};
+use zk_server::TestServer;
+use zk_tests::{ClientAuth, Holder, Options, embedded_config, shared_ensemble, version_under_test};
 
 use access::Access;
 use generators::sequence;
@@ -60,34 +56,22 @@ fn the_embedded_server_answers_like_zookeeper() {
 
 #[test]
 fn the_embedded_server_authenticates_like_zookeeper() {
-    run_secure(Options::default(), &[]);
+    run_secure(Options::default());
 }
 
 #[test]
 fn the_embedded_server_demands_authentication_like_zookeeper() {
-    run_secure(Options::default().enforce_auth(&DEMANDED), &DEMANDED);
+    run_secure(Options::default().enforce_auth(&DEMANDED));
 }
 
 /// Compares servers with TLS and SASL.
-fn run_secure(options: Options, demanded: &[&str]) {
-    let real = options
+fn run_secure(options: Options) {
+    let options = options
         .tls(ClientAuth::Need)
         .sasl_digest_md5(&USERS)
-        .property("zookeeper.superUser", "super")
-        .start(1);
-
-    let mut config = embedded_config(version_under_test());
-    let owned = |(user, password): (&str, &str)| (user.to_owned(), password.to_owned());
-    config.sasl_users = Some(Secret::new(USERS.map(owned).into()));
-    config.sasl_super_user = Some("super".to_owned());
-    config.enforced_schemes = demanded.iter().map(|scheme| (*scheme).to_owned()).collect();
-    let certificates = Certificates::shared();
-    let file = |path: &Path| fs::read(path).expect("a file");
-    let certificate = file(&certificates.chain(Holder::Server));
-    let tls = TlsOptions::new(certificate, file(&certificates.key(Holder::Server)))
-        .client_authorities(file(&certificates.authority()));
-    let embedded = TestServer::start_with_tls(config, &tls).expect("two ports");
-
+        .property("zookeeper.superUser", "super");
+    let real = options.start(1);
+    let embedded = options.start_embedded(version_under_test());
     let access = |address, tls| Access { address, tls: Some((tls, HOLDERS)) };
     let tls_address = embedded.tls_address().expect("a server with TLS");
     run(

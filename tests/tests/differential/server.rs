@@ -280,7 +280,8 @@ impl ServerUnderTest {
             seen[at].push(Observation::Closed);
             self.wait_connections(at, 0);
         }
-        if matches!(requests, [RequestTemplate::CloseSession]) {
+        let is_ok = |seen: &_| matches!(seen, Observation::Reply { err: ErrorCode::Ok, .. });
+        if matches!(requests, [RequestTemplate::CloseSession]) && seen[at].iter().any(is_ok) {
             self.clients[at].session = None;
         }
     }
@@ -343,7 +344,12 @@ impl ServerUnderTest {
         connection.send(&Request::Ping, xid::PING);
         while let Some(frame) = self.clients[at].receive() {
             match self.read_unsolicited(&frame) {
-                Observation::Reply { xid: xid::PING, .. } => return,
+                Observation::Reply { xid: xid::PING, err: ErrorCode::Ok, .. } => return,
+                Observation::Reply { xid: xid::PING, .. } => {
+                    // The server demands authentication, and closes the connection.
+                    while self.clients[at].receive().is_some() {}
+                    self.wait_connections(at, 0);
+                }
                 other => seen.push(other),
             }
         }
