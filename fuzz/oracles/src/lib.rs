@@ -11,6 +11,7 @@ mod frame;
 mod handshake;
 mod memory;
 mod records;
+mod sasl;
 mod server;
 mod text;
 mod world;
@@ -18,6 +19,7 @@ mod world;
 pub use frame::frame;
 pub use handshake::connect_response;
 pub use records::{multi_response, record, reply, request};
+pub use sasl::{sasl_session, sasl_tokens};
 pub use server::server;
 pub use text::{connect_string, path};
 pub use world::{session, session_model, watch_event};
@@ -39,4 +41,6 @@ pub const TARGETS: &[Target] = &[
     ("server", server),
     ("session", session),
     ("session_model", session_model),
+    ("sasl_tokens", sasl_tokens),
+    ("sasl_session", sasl_session),
 ];

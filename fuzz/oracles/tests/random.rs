@@ -4,7 +4,7 @@
 use std::fmt;
 
 use proptest::{collection::vec, prelude::*};
-use zk_fuzz::{server, session, session_model};
+use zk_fuzz::{sasl_session, sasl_tokens, server, session, session_model};
 
 #[derive(Clone)]
 struct Input(Vec<u8>);
@@ -30,6 +30,16 @@ proptest! {
     #[test]
     fn any_server_gives_legal_outputs(input in input()) {
         session(&input.0);
+    }
+
+    #[test]
+    fn a_login_sends_only_tokens_before_it_is_accepted(input in input()) {
+        sasl_session(&input.0);
+    }
+
+    #[test]
+    fn changed_tokens_are_accepted_by_neither_side(input in input()) {
+        sasl_tokens(&input.0);
     }
 
     #[test]
