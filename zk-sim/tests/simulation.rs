@@ -1,6 +1,9 @@
 //! The workloads with a few seeds, the replay of a seed, and bugs that the simulation has found, one test each.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use zk_client::{Client, ErrorCode, OPEN_ACL_UNSAFE, recipes::Lock};
 use zk_sim::{HOSTS, Sim, workloads::WORKLOADS};
@@ -32,6 +35,26 @@ fn seed_replays_identically() {
             assert_eq!(hash(seed), hash(seed), "seed {seed} of {}", workload.name);
         }
         assert_ne!(hash(0), hash(1));
+    }
+}
+
+#[test]
+fn traces_show_no_credential() {
+    for workload in WORKLOADS {
+        let trace = Arc::new(Mutex::new(String::new()));
+        let print = {
+            let trace = trace.clone();
+            move |line: &str| trace.lock().unwrap().push_str(line)
+        };
+        let sim = Sim::new(3, Some(Box::new(print)));
+        let _ = (workload.run)(&sim);
+        sim.end();
+        let trace = trace.lock().unwrap();
+        assert!(trace.contains("connected"), "nothing is traced");
+        // The credential of all clients, and its hash.
+        for secret in ["sim:ulated", "hGtofyPrhRcOVfWAUG7P8lnBF8k="] {
+            assert!(!trace.contains(secret), "{secret} is shown by {}", workload.name);
+        }
     }
 }
 
