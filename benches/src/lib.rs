@@ -1,14 +1,16 @@
 //! Shared code of the benchmarks: clients behind one trait, loads, servers, and measurement of resource usage.
 
+mod echo;
 mod load;
 mod peer;
 mod server;
 mod stub;
 mod usage;
 
+pub use echo::Echo;
 pub use load::{Load, Until, keep_in_flight};
 pub use peer::{Ours, Peer, Theirs};
-pub use server::{DATA_LEN, LARGE_LEN, LARGE_PATH, PATH, Server};
+pub use server::{DATA_LEN, HUGE_LEN, HUGE_PATH, LARGE_LEN, LARGE_PATH, PATH, Server};
 pub use stub::serve_if_asked;
 pub use usage::{Usage, median, percentile};
 

@@ -1,10 +1,10 @@
 //! The servers that the clients connect to.
 
-use std::{any::Any, env};
+use std::{any::Any, env, path::Path};
 
 use zk_client::{Client, CreateMode, OPEN_ACL_UNSAFE};
 
-use crate::stub::Stub;
+use crate::stub::{Stub, ZOOKEEPER};
 
 /// The znode that is read.
 pub const PATH: &str = "/zk-benches-get";
@@ -15,6 +15,11 @@ pub const DATA_LEN: usize = 100;
 pub const LARGE_PATH: &str = "/zk-benches-large";
 /// The size of its data.
 pub const LARGE_LEN: usize = 60_000;
+
+/// A znode with larger data, which only the stub has.
+pub const HUGE_PATH: &str = "/zk-benches-huge";
+/// The size of its data.
+pub const HUGE_LEN: usize = 100_000;
 
 /// A server with the znode to read. Dropping it stops the server.
 #[derive(Debug)]
@@ -34,9 +39,20 @@ impl Server {
     /// If it does not start.
     #[must_use]
     pub fn stub() -> Self {
-        let stub = Stub::start().expect("a stub server");
+        let stub = Stub::start(ZOOKEEPER, None).expect("a stub server");
         let hosts = stub.address.to_string();
         Self { name: "stub", hosts, _stub: Some(stub), _ensemble: None }
+    }
+
+    /// Starts the stub with TLS, by the certificate and the key in these files.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn stub_with_tls(chain: &Path, key: &Path) -> Self {
+        let stub = Stub::start(ZOOKEEPER, Some((chain, key))).expect("a stub server");
+        let hosts = stub.address.to_string();
+        Self { name: "stub, TLS", hosts, _stub: Some(stub), _ensemble: None }
     }
 
     /// Connects to the ZooKeeper of `ZK_HOSTS`, or starts one by `start`, whose connect string `hosts` returns.

@@ -14,6 +14,7 @@ mod records;
 mod sasl;
 mod server;
 mod text;
+mod tls;
 mod world;
 
 pub use frame::frame;
@@ -22,6 +23,7 @@ pub use records::{multi_response, record, reply, request};
 pub use sasl::{sasl_session, sasl_tokens};
 pub use server::server;
 pub use text::{connect_string, path};
+pub use tls::tls;
 pub use world::{session, session_model, watch_event};
 
 /// A fuzz target: its name and its function.
@@ -40,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     ("watch_event", watch_event),
     ("server", server),
     ("session", session),
+    ("tls", tls),
     ("session_model", session_model),
     ("sasl_tokens", sasl_tokens),
     ("sasl_session", sasl_session),

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use proptest::{collection::vec, prelude::*};
-use zk_fuzz::{sasl_session, sasl_tokens, server, session, session_model};
+use zk_fuzz::{sasl_session, sasl_tokens, server, session, session_model, tls};
 
 #[derive(Clone)]
 struct Input(Vec<u8>);
@@ -40,6 +40,11 @@ proptest! {
     #[test]
     fn changed_tokens_are_accepted_by_neither_side(input in input()) {
         sasl_tokens(&input.0);
+    }
+
+    #[test]
+    fn a_client_with_tls_sends_nothing_before_the_handshake_has_ended(input in input()) {
+        tls(&input.0);
     }
 
     #[test]

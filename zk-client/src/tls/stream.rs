@@ -57,6 +57,25 @@ pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
+    /// Reads the records that have arrived already, as rustls returns 16 kB at once, the length of a record. `read` bytes
+    /// of `buffer` are there. Returns how many there are then.
+    fn read_on(&mut self, context: &mut Context<'_>, buffer: &mut [u8], mut read: usize) -> usize {
+        while self.inner.get_ref().0.has_unread()
+            && let Some(rest @ [_, ..]) = buffer.get_mut(read..)
+        {
+            match Pin::new(&mut self.inner).poll_read(context, rest) {
+                Poll::Ready(Ok(more @ 1..)) => read = read.saturating_add(more),
+                // The next read returns the end again.
+                Poll::Ready(Ok(_)) | Poll::Pending => break,
+                Poll::Ready(Err(error)) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        read
+    }
+
     /// Tells the server that the connection ends, as far as this is possible without waiting.
     pub(crate) fn close_now(&mut self, context: &mut Context<'_>) {
         let _ = Pin::new(&mut self.inner).poll_close(context);
@@ -72,9 +91,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
         let this = self.get_mut();
         if this.failed.is_none() {
             match ready!(Pin::new(&mut this.inner).poll_read(context, buffer)) {
+                Ok(0) => return Poll::Ready(Ok(0)),
                 Ok(read) => {
-                    this.peer.has_answered |= read > 0;
-                    return Poll::Ready(Ok(read));
+                    this.peer.has_answered = true;
+                    return Poll::Ready(Ok(this.read_on(context, buffer, read)));
                 }
                 Err(error) => this.failed = Some(error),
             }
@@ -124,6 +144,10 @@ impl<S> Buffered<S> {
     fn new(stream: S) -> Self {
         Self { stream, buffer: vec![0; SMALLEST], start: 0, end: 0, has_received: false }
     }
+
+    const fn has_unread(&self) -> bool {
+        self.start < self.end
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Buffered<S> {
@@ -133,7 +157,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Buffered<S> {
         out: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.start == this.end {
+        if !this.has_unread() {
             if this.end == this.buffer.len() && this.buffer.len() < LARGEST {
                 this.buffer.resize(this.buffer.len().saturating_mul(2), 0);
             }
