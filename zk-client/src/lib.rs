@@ -70,6 +70,13 @@
 //! [`Client::add_watch`] adds a [`PersistentWatch`], a stream of all changes of a node or of a whole tree. If changes may
 //! be missing, because of a reconnect or because the reader is too slow, the stream says so: then read again.
 //!
+//! # TLS
+//!
+//! With the feature `tls`, `ClientBuilder::tls` puts TLS 1.3 or 1.2 on every connection, on every runtime: see
+//! `TlsOptions`. It is rustls with the cryptography of ring. For another provider, enable `tls-no-provider` instead, and
+//! install the provider for the process (`CryptoProvider::install_default`) or pass a configuration with it to
+//! `TlsOptions::from_config`. An installed provider comes before ring. Without these features, nothing of it is built.
+//!
 //! # Runtimes
 //!
 //! A client runs on a [`Handler`]. For each runtime, a Cargo feature provides one.

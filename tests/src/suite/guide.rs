@@ -9,11 +9,12 @@ use std::{sync::mpsc, time::Duration};
 
 use zk_client::{
     Acl, AsyncResult, Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind, Handler,
-    OPEN_ACL_UNSAFE, Perms, ReadResult, Retry, SessionState, blocking, digest_acl,
+    OPEN_ACL_UNSAFE, Perms, ReadResult, Retry, SessionState, TlsOptions, blocking, digest_acl,
     recipes::{
         ChildrenWatch, DataWatch, Lock, LockOptions, ReadLock, Semaphore, SemaphoreOptions,
         WriteLock, patient_children_watch,
     },
+    rustls,
     sasl::{GssapiOptions, SaslOptions},
 };
 
@@ -23,7 +24,10 @@ use super::{
     context::{LIMIT, TestContext},
     shared_server::shared_server,
 };
-use crate::tasks::{spawn, spawn_blocking};
+use crate::{
+    Certificates, Demand, Holder, TlsProxy, server_config,
+    tasks::{spawn, spawn_blocking},
+};
 
 type Done = Result<(), Error>;
 
@@ -526,6 +530,25 @@ pub async fn threads<H: Handler>(handler: H) {
         zk.stop()
         // end
     });
+    ctx.ok("the example", run).await;
+}
+
+pub async fn tls<H: Handler>(handler: H) {
+    let ctx = TestContext::new(handler.clone());
+    let files = Certificates::shared();
+    let (certificate, key) = (files.chain(Holder::Client), files.key(Holder::Client));
+    let ca = files.authority();
+    let versions = rustls::ALL_VERSIONS;
+    let config = server_config(Holder::Server, Demand::Certificate, versions);
+    let server = TlsProxy::new(shared_server().address(), config);
+    let hosts = format!("localhost:{}", server.address().port());
+    let run = async {
+        // guide: TLS
+        let tls = TlsOptions::new().authorities_file(&ca).identity_files(&certificate, &key);
+        let zk = Client::builder().hosts(&hosts).tls(tls).connect_on(handler.clone()).await?;
+        // end
+        zk.stop().await
+    };
     ctx.ok("the example", run).await;
 }
 

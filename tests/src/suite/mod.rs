@@ -372,6 +372,7 @@ macro_rules! suite {
                 transactions,
                 servers,
                 results,
+                tls,
                 threads,
                 kerberos,
                 locks,
