@@ -8,8 +8,9 @@
 use std::{sync::mpsc, time::Duration};
 
 use zk_client::{
-    Acl, AsyncResult, Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind, Handler,
-    OPEN_ACL_UNSAFE, Perms, ReadResult, Retry, SessionState, TlsOptions, blocking, digest_acl,
+    Acl, AddWatchMode, AsyncResult, Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind,
+    Handler, OPEN_ACL_UNSAFE, Perms, PersistentWatchEvent, ReadResult, Retry, SessionState,
+    TlsOptions, WatcherType, blocking, digest_acl,
     recipes::{
         ChildrenWatch, DataWatch, Lock, LockOptions, ReadLock, Semaphore, SemaphoreOptions,
         WriteLock, patient_children_watch,
@@ -329,6 +330,20 @@ pub async fn watching<H: Handler>(handler: H) {
         let event = watch.await?;
         // end
         assert_eq!(event.path, "/my/favorite/node");
+
+        // guide: persistent watch
+        let mut watch = zk.add_watch("/my/favorite", AddWatchMode::PersistentRecursive).await?;
+        zk.set("/my/favorite/node", b"new", None).await?;
+        match watch.next().await {
+            Some(PersistentWatchEvent::Changed(event)) => {
+                println!("{:?} {}", event.kind, event.path)
+            }
+            Some(item) if item.is_loss() => println!("read again"),
+            last => println!("the watch has ended: {last:?}"),
+        }
+        zk.remove_all_watches("/my/favorite", WatcherType::Any).await?;
+        // end
+        assert!(watch.next().await.is_some_and(|item| item.is_last()));
 
         let (tell, told) = mpsc::channel();
         let say = tell.clone();

@@ -72,9 +72,12 @@ pub fn persistent_watches(sim: &Sim) -> Result<(), String> {
     }
     clients.run_with_faults(end.saturating_sub(sim.now()), || {})?;
     clients.recover(|| {})?;
-    let is_right = |cache: &Cache| {
-        cache.client.is_dead() || *lock(&cache.nodes) == tree(sim, cache.mode, ROOT)
-    };
+    // Nobody writes any more.
+    let trees = [AddWatchMode::PersistentRecursive, AddWatchMode::Persistent]
+        .map(|mode| (mode, tree(sim, mode, ROOT)));
+    let wanted = |mode| trees.iter().find(|(of, _)| *of == mode).map(|(_, tree)| tree);
+    let is_right =
+        |cache: &Cache| cache.client.is_dead() || Some(&*lock(&cache.nodes)) == wanted(cache.mode);
     let converged = clients.wait_until("all caches are right", clients.session_timeout, || {
         caches.iter().all(is_right)
     });
@@ -84,7 +87,7 @@ pub fn persistent_watches(sim: &Sim) -> Result<(), String> {
             cache.client.number,
             cache.mode,
             lock(&cache.nodes),
-            tree(sim, cache.mode, ROOT)
+            wanted(cache.mode)
         ));
     }
     converged?;
