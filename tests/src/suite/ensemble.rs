@@ -23,8 +23,8 @@ use std::{
 };
 
 use zk_client::{
-    Backoff, Client, ClientBuilder, CreateMode, ErrorCode, ErrorKind, EventType, Outcome, Reconfig,
-    SessionState,
+    AddWatchMode, Backoff, Client, ClientBuilder, CreateMode, ErrorCode, ErrorKind, EventType,
+    Outcome, PersistentWatchEvent, Reconfig, SessionState,
     SessionState::{Connected, ConnectedReadOnly, Lost, Suspended},
     Watch,
 };
@@ -52,8 +52,9 @@ pub use required_auth::{
     a_server_can_require_sasl, a_server_that_lets_refused_clients_in_is_not_used,
 };
 pub use servers::{
-    a_client_continues_when_a_member_leaves, a_session_fails_over_to_another_server,
-    a_stalled_server_is_disconnected_in_time, watches_survive_a_fail_over,
+    a_client_continues_when_a_member_leaves, a_persistent_watch_goes_on_after_a_fail_over,
+    a_session_fails_over_to_another_server, a_stalled_server_is_disconnected_in_time,
+    watches_survive_a_fail_over,
 };
 pub use sessions::{
     a_session_is_lost_when_its_server_loses_its_data, a_silent_network_suspends_the_session,

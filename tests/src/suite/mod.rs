@@ -406,6 +406,7 @@ macro_rules! suite {
             ensemble {
                 a_session_fails_over_to_another_server,
                 watches_survive_a_fail_over,
+                a_persistent_watch_goes_on_after_a_fail_over,
                 a_stalled_server_is_disconnected_in_time,
                 an_expired_session_is_replaced,
                 a_silent_network_suspends_the_session,
@@ -526,6 +527,7 @@ mod tests {
             include_str!("admin.rs"),
             include_str!("transactions.rs"),
             include_str!("watches.rs"),
+            include_str!("persistent_watches.rs"),
             include_str!("results.rs"),
             include_str!("connection_faults.rs"),
             include_str!("locks.rs"),

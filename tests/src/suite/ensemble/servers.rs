@@ -126,6 +126,59 @@ pub async fn watches_survive_a_fail_over<H: Handler>(handler: H) {
     }
 }
 
+pub async fn a_persistent_watch_goes_on_after_a_fail_over<H: Handler>(handler: H) {
+    let ctx = EnsembleContext::with_filters(handler).await;
+    for leader in [false, true] {
+        let victim = if leader { ctx.leader().await } else { ctx.follower().await };
+        let zk = ctx.connect(ctx.proxy_hosts(victim), LONG).await;
+        let mut changes = ctx.changes(&zk);
+        let other = ctx.connect(ctx.hosts((victim + 1) % 3), LONG).await;
+        let top = format!("/persistent-{leader}");
+        let create = async |name: &str| {
+            let path = format!("{top}/{name}");
+            other.create(path, b"", CreateMode::Persistent).await.expect("the node is new");
+        };
+        other.create(&top, b"", CreateMode::Persistent).await.expect("the node is new");
+        zk.sync("/").await.expect("a server serves");
+        let mode = AddWatchMode::PersistentRecursive;
+        let mut watch = zk.add_watch(&top, mode).await.expect("a watch");
+        let is_creation = |item: &PersistentWatchEvent, name: &str| {
+            matches!(item, PersistentWatchEvent::Changed(event)
+                if event.kind == EventType::NodeCreated && *event.path == format!("{top}/{name}"))
+        };
+        create("before").await;
+        let item = ctx.within("an event", watch.next()).await.expect("it goes on");
+        assert!(is_creation(&item, "before"), "{item:?}");
+
+        ctx.refuse(true);
+        ctx.with_ensemble(move |ensemble| ensemble.node(victim).kill()).await;
+        changes.expect(&[Suspended]).await;
+        settle(&ctx, &other).await;
+        create("missed").await;
+        ctx.refuse(false);
+        assert_eq!(changes.until(Connected).await, [Connected]);
+        let item = ctx.within("the gap", watch.next()).await.expect("it goes on");
+        assert!(matches!(item, PersistentWatchEvent::Gap { since } if since > 0), "{item:?}");
+        zk.sync(&top).await.expect("a server serves");
+        let names = zk.get_children(&top).await.expect("a server serves");
+        assert!(names.iter().any(|name| name == "missed"), "{names:?}");
+
+        create("later").await;
+        let mut item = ctx.within("an event", watch.next()).await.expect("it goes on");
+        if is_creation(&item, "missed") {
+            // The server was behind when the watch was armed again.
+            item = ctx.within("an event", watch.next()).await.expect("it goes on");
+        }
+        assert!(is_creation(&item, "later"), "{item:?}");
+        zk.stop().await.expect("the client stops");
+        ctx.with_ensemble(move |ensemble| {
+            ensemble.node(victim).start();
+            ensemble.wait_serving();
+        })
+        .await;
+    }
+}
+
 /// Waits until the remaining servers serve and `zk` is connected.
 async fn settle<H: Handler>(ctx: &EnsembleContext<H>, zk: &Client) {
     ctx.with_ensemble(crate::Ensemble::wait_serving).await;
