@@ -83,8 +83,8 @@ impl OpCode {
     /// version of the library does not know it.
     ///
     /// A server that does not know an operation answers [`Unimplemented`](crate::ErrorCode::Unimplemented), and then
-    /// closes the connection; the session goes on (`org.apache.zookeeper.server.UnimplementedRequestProcessor`, in
-    /// all releases since 3.3).
+    /// closes the connection; the session goes on (`org.apache.zookeeper.server.UnimplementedRequestProcessor`). What
+    /// was sent after the request is lost with the connection.
     ///
     /// ```
     /// # use zk_proto::OpCode;

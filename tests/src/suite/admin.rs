@@ -12,8 +12,11 @@ use zk_client::{
 };
 use zk_server::Version;
 
-use super::{context::TestContext, shared_server::shared_server};
-use crate::ScriptedServer;
+use super::{
+    context::{LIMIT, TestContext},
+    shared_server::shared_server,
+};
+use crate::{ScriptedServer, minimal_client, tasks::spawn_blocking};
 
 const UNIMPLEMENTED: i32 = -6;
 const WHO_AM_I: i32 = 107;
@@ -174,6 +177,22 @@ pub async fn an_operation_that_a_server_does_not_know_fails_alone<H: Handler>(ha
     assert_eq!(ctx.ok("a call later", zk.exists("/")).await, None);
     assert_eq!(states.try_next(), None);
     leave(&zk);
+}
+
+pub async fn servers_answer_an_unknown_operation_and_close_the_connection<H: Handler>(_: H) {
+    const NO_OPERATION: i32 = 999;
+
+    spawn_blocking(|| {
+        let server = shared_server().address();
+        let mut session = minimal_client::Session::open(server, LIMIT).expect("it serves");
+        let reply = session.request(NO_OPERATION, &[]).expect("it answers");
+        assert_eq!((reply.error, reply.body.len()), (UNIMPLEMENTED, 0));
+        session.request(WHO_AM_I, &[]).expect_err("the connection is closed");
+        let resumed = minimal_client::Session::resume(server, session.id(), session.password());
+        let resumed = resumed.expect("it serves").expect("the session goes on");
+        resumed.close().expect("it answers");
+    })
+    .await;
 }
 
 /// The scripted server does not close sessions.

@@ -157,6 +157,7 @@ macro_rules! suite {
                 refusals_of_four_letter_words_are_told_apart,
                 the_configuration_of_a_standalone_server_has_no_members,
                 an_operation_that_a_server_does_not_know_fails_alone,
+                servers_answer_an_unknown_operation_and_close_the_connection,
             }
             multi_reads {
                 reads_are_answered_in_order_and_fail_alone,
