@@ -37,6 +37,10 @@ doc *args:
 deny:
     cargo deny --all-features check
 
+# The compatibility table names tests that exist and are run
+compatibility:
+    python3 .ci/compatibility.py
+
 # Circles of imports, arrows between crates, and what docs/architecture.md says of files; --write makes its pictures
 architecture *args:
     python3 .ci/imports.py
@@ -67,7 +71,7 @@ differential sequences="10000" seed="2":
 kazoo-suite *args:
     tests/kazoo/suite.sh "$@"
 
-# Tests that continuous integration leaves out: on ZooKeeper 3.9.5, with kazoo's own tests and with Curator
+# The second job: on ZooKeeper 3.9.5, with TLS everywhere, with kazoo's own tests, the Java client and Curator
 test-extended:
     tests/extended.sh
 

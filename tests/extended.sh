@@ -28,7 +28,8 @@ ZK_TEST_VERSION=3.9 ZK_DIFFERENTIAL_SEQUENCES=${ZK_DIFFERENTIAL_SEQUENCES:-2000}
 
 step "the whole client and other clients on ZooKeeper 3.9.5"
 ZK_TEST_VERSION=3.9 cargo test -p zk-tests \
-    --test tokio --test thread --test ensemble --test administration --test kerberos --test kazoo --test other_clients --test embedded
+    --test tokio --test thread --test ensemble --test administration --test tls --test identities --test kerberos \
+    --test kazoo --test other_clients --test harness --test embedded
 
 step "the whole client with TLS, on ZooKeeper 3.8 and 3.9.5"
 for version in 3.8 3.9; do
