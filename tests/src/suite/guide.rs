@@ -16,7 +16,7 @@ use zk_client::{
         WriteLock, patient_children_watch,
     },
     rustls,
-    sasl::{GssapiOptions, SaslOptions},
+    sasl::{GssapiOptions, SaslOptions, UserPassword},
 };
 
 use zk_server::Version;
@@ -565,6 +565,20 @@ pub async fn tls<H: Handler>(handler: H) {
         zk.stop().await
     };
     ctx.ok("the example", run).await;
+}
+
+pub async fn logging_in<H: Handler>(handler: H) {
+    let run = || {
+        // guide: sasl
+        let login = SaslOptions::digest_md5_with(|| {
+            let password = std::fs::read_to_string("/run/secrets/zookeeper")?;
+            Ok::<_, std::io::Error>(UserPassword::new("app", password.trim_end()))
+        });
+        let zk = Client::builder().hosts("zk1,zk2").sasl(login).build_on(handler.clone())?;
+        // end
+        Ok::<_, Error>(zk)
+    };
+    run().expect("good options");
 }
 
 pub async fn kerberos<H: Handler>(handler: H) {

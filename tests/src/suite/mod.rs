@@ -375,6 +375,7 @@ macro_rules! suite {
                 results,
                 tls,
                 threads,
+                logging_in,
                 kerberos,
                 locks,
                 a_lock_that_is_in_doubt,
