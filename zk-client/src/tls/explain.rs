@@ -95,7 +95,7 @@ fn names(presented: &[String]) -> String {
     let shown = presented.get(..SHOWN).unwrap_or(presented).join(", ");
     match presented.len() {
         0 => "no name".into(),
-        ..=SHOWN => shown,
+        1..=SHOWN => shown,
         all => format!("{shown} and {} others", all.saturating_sub(SHOWN)),
     }
 }
