@@ -81,7 +81,7 @@ pub fn persistent_watches(sim: &Sim) -> Result<(), String> {
     let converged = clients.wait_until("all caches are right", clients.session_timeout, || {
         caches.iter().all(is_right)
     });
-    for cache in caches.iter().filter(|cache| !is_right(cache)) {
+    if let Some(cache) = caches.iter().find(|cache| !is_right(cache)) {
         return Err(format!(
             "client {}: the cache by {:?} has {:x?}, the server {:x?}",
             cache.client.number,
