@@ -1,7 +1,7 @@
 //! The examples of `docs/guide.md`, run as tests.
 //!
 //! What is between `// guide: <title>` and `// end` is what the chapter shows below `<!-- <title> -->`;
-//! the test at the end of this file compares the two. The chapter leaves the handler out, as it uses the
+//! the test at the end of this file compares the two. `guide/security.rs` has more examples. The chapter leaves the handler out, as it uses the
 //! default one.
 #![expect(clippy::print_stdout, reason = "examples print")]
 
@@ -10,13 +10,11 @@ use std::{sync::mpsc, time::Duration};
 use zk_client::{
     Acl, AddWatchMode, AsyncResult, Client, CreateMode, CreateOptions, Error, ErrorCode, ErrorKind,
     Handler, OPEN_ACL_UNSAFE, Perms, PersistentWatchEvent, ReadResult, Retry, SessionState,
-    TlsOptions, WatcherType, blocking, digest_acl,
+    WatcherType, blocking, digest_acl,
     recipes::{
         ChildrenWatch, DataWatch, Lock, LockOptions, ReadLock, Semaphore, SemaphoreOptions,
         WriteLock, patient_children_watch,
     },
-    rustls,
-    sasl::{GssapiOptions, SaslOptions, UserPassword},
 };
 
 use zk_server::Version;
@@ -25,10 +23,11 @@ use super::{
     context::{LIMIT, TestContext},
     shared_server::shared_server,
 };
-use crate::{
-    Certificates, Demand, Holder, TlsProxy, server_config,
-    tasks::{spawn, spawn_blocking},
-};
+use crate::tasks::{spawn, spawn_blocking};
+
+mod security;
+
+pub use security::{kerberos, logging_in, tls};
 
 type Done = Result<(), Error>;
 
@@ -548,53 +547,6 @@ pub async fn threads<H: Handler>(handler: H) {
     ctx.ok("the example", run).await;
 }
 
-pub async fn tls<H: Handler>(handler: H) {
-    let ctx = TestContext::new(handler.clone());
-    let files = Certificates::shared();
-    let (certificate, key) = (files.chain(Holder::Client), files.key(Holder::Client));
-    let ca = files.authority();
-    let versions = rustls::ALL_VERSIONS;
-    let config = server_config(Holder::Server, Demand::Certificate, versions);
-    let server = TlsProxy::new(shared_server().address(), config);
-    let hosts = format!("localhost:{}", server.address().port());
-    let run = async {
-        // guide: TLS
-        let tls = TlsOptions::new().authorities_file(&ca).identity_files(&certificate, &key);
-        let zk = Client::builder().hosts(&hosts).tls(tls).connect_on(handler.clone()).await?;
-        // end
-        zk.stop().await
-    };
-    ctx.ok("the example", run).await;
-}
-
-pub async fn logging_in<H: Handler>(handler: H) {
-    let run = || {
-        // guide: sasl
-        let login = SaslOptions::digest_md5_with(|| {
-            let password = std::fs::read_to_string("/run/secrets/zookeeper")?;
-            Ok::<_, std::io::Error>(UserPassword::new("app", password.trim_end()))
-        });
-        let zk = Client::builder().hosts("zk1,zk2").sasl(login).build_on(handler.clone())?;
-        // end
-        Ok::<_, Error>(zk)
-    };
-    run().expect("good options");
-}
-
-pub async fn kerberos<H: Handler>(handler: H) {
-    let run = || {
-        // guide: kerberos
-        let options = GssapiOptions::new().principal("app@EXAMPLE.ORG");
-        let zk = Client::builder()
-            .hosts("zk1.example.org,zk2.example.org")
-            .sasl(SaslOptions::gssapi(options))
-            .build_on(handler.clone())?;
-        // end
-        Ok::<_, Error>(zk)
-    };
-    run().expect("good options");
-}
-
 pub async fn locks<H: Handler>(handler: H) {
     let ctx = TestContext::new(handler);
     let run = async |zk: Client| {
@@ -682,10 +634,11 @@ pub async fn a_lock_that_is_in_doubt<H: Handler>(handler: H) {
 mod tests {
     use std::collections::BTreeMap;
 
-    /// The examples in this file, without indentation and handlers.
+    /// The examples in these files, without indentation and handlers.
     fn examples() -> BTreeMap<String, String> {
         let mut examples = BTreeMap::new();
-        let mut lines = include_str!("guide.rs").lines();
+        let files = [include_str!("guide.rs"), include_str!("guide/security.rs")];
+        let mut lines = files.into_iter().flat_map(str::lines);
         while let Some(line) = lines.next() {
             let Some(title) = line.trim_start().strip_prefix("// guide: ") else { continue };
             let indent = line.len() - line.trim_start().len();
