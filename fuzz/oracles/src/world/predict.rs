@@ -260,10 +260,8 @@ impl World {
             {
                 self.predict_internal(header);
             }
-            Content::Reply { header, .. } if oversize => {
-                confirms = false;
-                self.predict_oversize(header);
-            }
+            // It is an answer, too: it keeps the connection alive and proves the session.
+            Content::Reply { header, .. } if oversize => self.predict_oversize(header),
             Content::Reply { header, response } => self.predict_reply(header, response),
         }
         if let Phase::Established(established) = &self.phase

@@ -118,6 +118,33 @@ fn a_session_that_has_proven_itself_resets_the_backoff() {
 }
 
 #[test]
+fn an_answer_that_is_too_large_proves_a_session() {
+    for (waited, is_proven) in [(T / 3, true), (T / 4, false)] {
+        let mut config = config(1);
+        config.max_reply = 100;
+        let mut world = World::new(config);
+        world.start();
+        attempts(&mut world, 20, World::cut);
+        while world.host.is_none() {
+            world.tick(1);
+        }
+        world.connect();
+        world.tick(T / 6);
+        let id = world.call(&get("/a", false));
+        world.read();
+        world.tick(waited - T / 6);
+        world.reply(id as i32, &data(&[7; 200]));
+        let reason = &world.failures[&id].reason;
+        assert!(matches!(reason, Reason::ReplyTooLarge { .. }), "{reason}");
+        world.cut();
+        let gaps = gaps(&attempts(&mut world, 3, World::cut));
+        // 100 ms, doubling, or 4 s, with jitter.
+        let is_short = gaps.iter().all(|gap| *gap <= 401);
+        assert_eq!(is_short, is_proven, "{gaps:?}");
+    }
+}
+
+#[test]
 fn servers_that_answer_once_and_close_are_retried_with_backoff() {
     for hosts in 1..=3 {
         let mut world = World::new(config(hosts));
