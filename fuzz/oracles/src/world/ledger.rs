@@ -253,13 +253,15 @@ impl Ledger {
         }
     }
 
-    /// Notes that the request that is answered next may set a watch which is unwanted from the start.
-    pub(super) fn note_possibly_unwanted(&mut self, now: Time) {
+    /// Notes that the request that is answered next has set a watch which is unwanted from the start, if it has:
+    /// the user no longer wants it, or the answer is not `readable`.
+    pub(super) fn note_unwanted_from_start(&mut self, now: Time, err: ErrorCode, readable: bool) {
         let Some(call) = self.calls.iter().find(|call| !call.internal) else { return };
-        let kind = match call.arms {
-            None => return,
-            Some(Arms::ByExists) => WatchKind::Data,
-            Some(Arms::Always(kind)) => kind,
+        let kind = match (call.arms, err) {
+            _ if call.wanted && readable => return,
+            (Some(Arms::ByExists), ErrorCode::Ok | ErrorCode::NoNode) => WatchKind::Data,
+            (Some(Arms::Always(kind)), ErrorCode::Ok) => kind,
+            _ => return,
         };
         self.unwanted_since.insert((call.server_path(), group(kind)), now);
         if kind == WatchKind::Persistent {

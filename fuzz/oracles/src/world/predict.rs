@@ -330,7 +330,6 @@ impl World {
 
     /// The call that a reply answers.
     fn answered(&mut self) -> &Call {
-        self.ledger.note_possibly_unwanted(self.now);
         let call = self.ledger.calls.front().expect("an open call");
         if let Phase::Established(established) = &mut self.phase {
             established.acked_submitted = established.acked_submitted.max(call.submitted);
@@ -361,8 +360,9 @@ impl World {
         }
     }
 
-    /// Notes what the answer to the next request means for the persistent watches of its path.
-    fn note_effects(&mut self, header: ReplyHeader) {
+    /// Notes what the answer to the next request means for the watches of its path.
+    fn note_effects(&mut self, header: ReplyHeader, readable: bool) {
+        self.ledger.note_unwanted_from_start(self.now, header.err, readable);
         let call = self.answered();
         let path = call.chroot.join(call.path.as_deref().unwrap_or_default()).into_owned();
         let (arms, removes, added) = (call.arms, call.removes, call.added.clone());
@@ -387,7 +387,7 @@ impl World {
     }
 
     fn predict_oversize(&mut self, header: ReplyHeader) {
-        self.note_effects(header);
+        self.note_effects(header, false);
         let call = self.answered();
         let outcome = match header.err {
             // The body would tell whether these were applied.
@@ -402,7 +402,7 @@ impl World {
     }
 
     fn predict_reply(&mut self, header: ReplyHeader, response: Response) {
-        self.note_effects(header);
+        self.note_effects(header, true);
         let call = self.answered();
         let id = call.id;
         if !header.err.is_ok() {

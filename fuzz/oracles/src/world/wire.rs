@@ -208,10 +208,8 @@ impl World {
                 if !self.ever_tainted {
                     self.ledger.check_removal(self.now, UNWATCH_AFTER, remove);
                 }
-                if matches!(
-                    remove.watcher_type,
-                    WatcherType::Any | WatcherType::PersistentRecursive
-                ) {
+                // This server refuses the type of recursive watches, and keeps them.
+                if remove.watcher_type == WatcherType::Any {
                     self.ledger.recursive.remove(remove.path);
                 }
             }

@@ -128,6 +128,19 @@ fn a_recursive_watch_stands_in_for_a_child_watch() {
 }
 
 #[test]
+fn a_recursive_watch_that_cannot_be_removed_still_stands_in_for_a_child_watch() {
+    let mut world = World::up(1);
+    done(&mut world, &children("/a", true), &names());
+    forgotten(&mut world, &add_watch("/a", PersistentRecursive), &ADDED);
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["3 removeWatches /a PersistentRecursive"]);
+    world.refuse(3, ErrorCode::MarshallingError);
+    world.events();
+    world.fire(NodeCreated, "/a/b");
+    assert_eq!(world.events(), ["#1 NodeChildrenChanged /a"]);
+    assert_eq!(sent_within(&mut world, GRACE + 100), ["4 removeWatches /a Any"]);
+}
+
+#[test]
 fn a_persistent_watch_is_added_again_when_the_recursive_one_is_unwanted() {
     for (answer, after) in [
         (ErrorCode::Ok, "6 removeWatches /a Persistent"),
