@@ -363,7 +363,8 @@ impl Ledger {
     pub(super) fn replace_internal(&mut self, now: Time) {
         if let Some(answered) = self.calls.iter().position(|call| call.internal) {
             self.calls.remove(answered);
-            self.calls.push_back(Call::internal(now));
+            let unsent = self.calls.iter().position(|call| call.xid.is_none());
+            self.calls.insert(unsent.unwrap_or(self.calls.len()), Call::internal(now));
         }
     }
 
