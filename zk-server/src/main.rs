@@ -95,6 +95,12 @@ fn serve(mut options: Options) -> Result<(), String> {
     }
     let server = start(&options)?;
     server.slow_down(options.link);
+    // Whoever reads the addresses may connect at once, so all options are in effect before.
+    println!("{}", server.hosts());
+    #[cfg(feature = "tls")]
+    if let Some(hosts) = server.tls_hosts() {
+        println!("{hosts}");
+    }
     if options.until_eof {
         let end = io::copy(&mut io::stdin(), &mut io::sink());
         return end.map(drop).map_err(|error| format!("cannot read the standard input: {error}"));
@@ -104,25 +110,20 @@ fn serve(mut options: Options) -> Result<(), String> {
     }
 }
 
-/// Starts a server, and prints its addresses.
+/// Starts a server.
 fn start(options: &Options) -> Result<TestServer, String> {
     let Options { address, config, tls, .. } = options;
     let failed = |error| format!("cannot listen at {address}: {error}");
     if tls == &TlsFiles::default() {
-        let server = TestServer::bind(address, config.clone()).map_err(failed)?;
-        println!("{}", server.hosts());
-        return Ok(server);
+        return TestServer::bind(address, config.clone()).map_err(failed);
     }
     #[cfg(feature = "tls")]
     {
         let tls_options = tls.read()?;
         let tls_address = tls.address.as_deref().ok_or("TLS needs --tls-address")?;
         let failed = |error| format!("cannot listen at {address} and {tls_address}: {error}");
-        let server = TestServer::bind_with_tls(address, tls_address, config.clone(), &tls_options)
-            .map_err(failed)?;
-        println!("{}", server.hosts());
-        println!("{}", server.tls_hosts().unwrap_or_default());
-        Ok(server)
+        TestServer::bind_with_tls(address, tls_address, config.clone(), &tls_options)
+            .map_err(failed)
     }
     #[cfg(not(feature = "tls"))]
     Err("this program was built without TLS; build it with the feature tls".to_owned())
