@@ -77,7 +77,7 @@ pub async fn watches_fire_once_over_many_reconnects<H: Handler>(handler: H) {
     let other = ctx.connect(ctx.hosts(1), LONG).await;
     let mut changes = ctx.changes(&zk);
     let session = zk.session_id();
-    let rounds = rounds("ZK_TEST_WATCH_ROUNDS", 100);
+    let rounds = rounds("ZK_TEST_WATCH_ROUNDS", 40);
     let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ());
     print_measurement("seed", seed);
     let mut random = fastrand::Rng::with_seed(seed);
