@@ -248,8 +248,8 @@ struct Peer {
     record: Vec<u8>,
     /// What the server has decrypted.
     plain: Vec<u8>,
-    /// Whether the server has found an error.
-    is_broken: bool,
+    /// Whether the server has found an error, or has ended TLS. It reads no more then.
+    is_over: bool,
 }
 
 impl Peer {
@@ -261,7 +261,7 @@ impl Peer {
             outgoing: Vec::new(),
             record: Vec::new(),
             plain: Vec::new(),
-            is_broken: false,
+            is_over: false,
         }
     }
 
@@ -285,11 +285,11 @@ impl Peer {
             );
             self.record.drain(..length + 5);
         }
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = self.session.as_mut().filter(|_| !self.is_over) else { return };
         let mut bytes = bytes;
         while !bytes.is_empty() {
             if session.read_tls(&mut bytes).is_err() || session.process_new_packets().is_err() {
-                self.is_broken = true;
+                self.is_over = true;
                 break;
             }
             let _ = session.reader().read_to_end(&mut self.plain);
@@ -411,6 +411,7 @@ impl World {
                 if let Some(session) = &mut self.peer.session {
                     session.send_close_notify();
                     let _ = session.write_tls(&mut self.peer.outgoing);
+                    self.peer.is_over = true;
                 }
             }
             Step::Close => {
@@ -460,6 +461,6 @@ mod tests {
             world.run();
         }
         assert!(world.peer.plain.len() >= 48, "{:?}", world.peer.plain);
-        assert!(!world.peer.is_broken);
+        assert!(!world.peer.is_over);
     }
 }

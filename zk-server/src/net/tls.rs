@@ -48,6 +48,8 @@ pub(super) struct Tls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
+    /// The server has ended TLS. What arrives is ignored: rustls must not read any more, as it could send no alert.
+    Closing,
     /// The client has ended TLS. The server does not know it yet.
     Ended,
     /// TLS has failed. What arrives is ignored, until the client has read the alert and closes the connection.
@@ -98,6 +100,9 @@ impl Tls {
             if is_last {
                 // This has no effect the second time.
                 self.connection.send_close_notify();
+                if self.state == State::Open {
+                    self.state = State::Closing;
+                }
             }
             self.collect()?;
             let is_idle = self.outgoing.is_empty();
@@ -128,6 +133,9 @@ impl Tls {
         }
         if self.state == State::Failed {
             return self.discard(now, link, buffers);
+        }
+        if self.state == State::Closing {
+            return ignore(now, link, buffers);
         }
         // A client that does not read gets no more work done.
         if self.outgoing.len() > WINDOW {
@@ -171,10 +179,7 @@ impl Tls {
         if self.send_alert(now, link).is_err() {
             return Received::End;
         }
-        match link.receive(now, &mut buffers.chunk) {
-            Arrived::End => Received::End,
-            Arrived::Nothing | Arrived::Bytes(_) => Received::Nothing,
-        }
+        ignore(now, link, buffers)
     }
 
     fn decrypt(&mut self, mut input: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsFailure> {
@@ -209,6 +214,14 @@ impl Tls {
     pub(super) fn next_due(&self, now: Time, is_backlogged: bool) -> Option<Time> {
         let ended = self.state == State::Ended && !is_backlogged;
         if ended { Some(now) } else { self.deadline }
+    }
+}
+
+/// Reads once, and throws away what has arrived.
+fn ignore<'b>(now: Time, link: &mut Link, buffers: &mut Buffers) -> Received<'b> {
+    match link.receive(now, &mut buffers.chunk) {
+        Arrived::End => Received::End,
+        Arrived::Nothing | Arrived::Bytes(_) => Received::Nothing,
     }
 }
 
