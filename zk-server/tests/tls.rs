@@ -302,6 +302,25 @@ fn a_client_that_does_not_read_its_replies_has_to_wait() {
 }
 
 #[test]
+fn bytes_after_the_end_of_a_session_are_ignored() {
+    let authority = Authority::new();
+    let server = start(&authority.server(ClientAuth::None));
+    let mut client = open(&server, &authority, None).expect("a session");
+    client.call(create("/large", &[b'x'; 40_000])).expect("a reply");
+    // The end of the session is on its way for seconds, after the data.
+    server.slow_down(SlowLink::new().bandwidth(20_000));
+    client.send(&[get("/large"), Request::CloseSession]).expect("a write");
+    while !server.sessions().is_empty() {
+        std::thread::yield_now();
+    }
+    client.socket.sock.write_all(&[0xff; 40]).expect("a write");
+    assert_eq!(client.reply().expect("the data").err, ErrorCode::Ok);
+    assert_eq!(client.reply().expect("the end").err, ErrorCode::Ok);
+    server.full_speed();
+    open(&server, &authority, None).expect("the server goes on");
+}
+
+#[test]
 fn certificates_are_replaced_for_new_connections() {
     let (first, second) = (Authority::new(), Authority::new());
     let server = start(&first.server(ClientAuth::None));
