@@ -2,11 +2,13 @@
 //! 3.8.0 and 3.9.5 do.
 
 mod fixture;
+mod identities;
 
 use zk_proto::{Acl, CreateMode, ErrorCode, Perms, Request, Response, jute::Secret, records::*};
 use zk_server::{Config, Version};
 
 use fixture::{Client, Fixture};
+use identities::{identities, pairs};
 
 /// A configuration for each version.
 fn configs() -> [Config; 2] {
@@ -36,17 +38,7 @@ fn create_for(
 }
 
 fn who_am_i(fixture: &mut Fixture, client: &mut Client) -> Vec<(String, String)> {
-    match fixture.call(client, &Request::WhoAmI).1 {
-        Ok(Response::WhoAmI(reply)) => {
-            let ids = reply.client_info.iter();
-            ids.map(|id| (id.auth_scheme.to_string(), id.user.to_string())).collect()
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-fn pairs(ids: &[(&str, &str)]) -> Vec<(String, String)> {
-    ids.iter().map(|(scheme, user)| ((*scheme).to_owned(), (*user).to_owned())).collect()
+    identities(fixture.call(client, &Request::WhoAmI).1)
 }
 
 #[test]

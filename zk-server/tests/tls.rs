@@ -1,6 +1,7 @@
 //! TLS on a port of [`TestServer`]: who gets in, who a client is, and what hostile or slow clients get.
 
 mod client;
+mod identities;
 mod process;
 
 use std::{
@@ -23,6 +24,7 @@ use zk_proto::{ErrorCode, Request, Response, jute::Reader, records::ReplyHeader}
 use zk_server::{ClientAuth, Config, SlowLink, TestServer, TlsOptions};
 
 use client::{Client, create, get};
+use identities::{identities, pairs};
 
 type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
@@ -125,17 +127,7 @@ fn who_am_i<S: io::Read + io::Write>(client: &mut Client<S>) -> Vec<(String, Str
     let frame = client.frame().unwrap();
     let mut input = Reader::new(&frame);
     let header = <ReplyHeader as zk_proto::jute::Decode>::decode(&mut input).unwrap();
-    match Response::decode(zk_proto::OpCode::WhoAmI, header.err, &mut input) {
-        Ok(Response::WhoAmI(reply)) => {
-            let ids = reply.client_info.iter();
-            ids.map(|id| (id.auth_scheme.to_string(), id.user.to_string())).collect()
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-fn pairs(ids: &[(&str, &str)]) -> Vec<(String, String)> {
-    ids.iter().map(|(scheme, user)| ((*scheme).to_owned(), (*user).to_owned())).collect()
+    identities(Response::decode(zk_proto::OpCode::WhoAmI, header.err, &mut input))
 }
 
 #[test]
